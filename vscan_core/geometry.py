@@ -1,0 +1,61 @@
+"""Index arithmetic on token grids that more than one room uses. Pure tensors, no model, no method."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def top(scores: Tensor, keep: int) -> Tensor:
+    """Indices of the `keep` largest of the last axis, best first; ties go to the lowest index.
+
+    (..., tokens) -> (..., keep). Not torch.topk: its order among ties is not defined.
+    """
+    return scores.argsort(dim=-1, descending=True, stable=True)[..., :keep]
+
+
+def nearest_kept(features: Tensor, kept: Tensor) -> Tensor:
+    """For every dropped token the kept token with the highest cosine similarity; -1 for the kept ones.
+
+    features (tokens, dim), kept (kept,) -> (tokens,) int64. One matmul; nothing of shape (dropped, kept, dim).
+    Unit vectors at 0, 10, 90 degrees, kept [0, 2] -> [-1, 0, -1].
+    """
+    unit = torch.nn.functional.normalize(features.float(), dim=-1)
+    nearest = kept[(unit @ unit[kept].T).argmax(dim=-1)]
+    return nearest.index_fill(0, kept, -1)
+
+
+def merge(features: Tensor, kept: Tensor, merged_into: Tensor, weight: float = 1.0) -> Tensor:
+    """Average every kept token with the dropped ones that it absorbs.
+
+    features (tokens, dim), kept (kept,), merged_into (tokens,) -> (kept, dim), in the order of `kept`:
+    (weight * kept + sum of absorbed) / (weight + number absorbed). Summed in float32.
+    Features 1, 3, 5, kept [0], all merged into 0 -> (1 + 3 + 5) / 3 = 3.
+    """
+    rows = features.float()
+    absorbed = (merged_into >= 0).to(rows.dtype)
+    # tokens that are not merged point at row 0 with weight 0: no boolean indexing, so no host sync
+    target = merged_into.clamp(min=0)
+    total = torch.zeros_like(rows).index_add_(0, target, rows * absorbed[:, None])
+    count = torch.zeros_like(absorbed).index_add_(0, target, absorbed)
+    mixed = (weight * rows[kept] + total[kept]) / (weight + count[kept])[:, None]
+    return mixed.to(features.dtype)
+
+
+def windows(rows: int, cols: int, side: int) -> Tensor:
+    """(rows * cols,) int64: the window of each token when the grid is cut into side x side windows, row-major.
+
+    Left-over rows and columns belong to the last window of their row or column; a side of the grid that is
+    shorter than `side` is one window. A 4 x 5 grid with side 2 has 2 x 2 windows, the right ones 3 wide.
+    """
+    down, across = max(rows // side, 1), max(cols // side, 1)
+    row = (torch.arange(rows) // side).clamp(max=down - 1)
+    col = (torch.arange(cols) // side).clamp(max=across - 1)
+    return (row[:, None] * across + col[None, :]).flatten()
+
+
+def patch_boxes(rows: int, cols: int, height: int, width: int) -> Tensor:
+    """(rows * cols, 4) x0, y0, x1, y1 of a grid of equal patches over height x width pixels, row-major."""
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
+    unit = torch.stack([x, y, x + 1, y + 1], dim=-1).view(-1, 4).float()
+    return unit * torch.tensor([width / cols, height / rows, width / cols, height / rows])
