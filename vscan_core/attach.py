@@ -1,0 +1,104 @@
+"""`reduced(model, reducer)`: the one place where methods and models meet.
+
+Hooks on the model's own modules, taken off when the `with` ends, also after an exception; nothing else is changed.
+Several threads may each run their own `with` on one model: a call belongs to the `with` of its thread. A thread
+that was started inside a `with` (a streaming worker) belongs to that one; a thread that was already running and
+has no `with` of its own runs the model as it is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from torch import Tensor, nn
+
+from vscan_core.decoding import Call, Decoding
+from vscan_core.encoding import Encoded, Encoding
+from vscan_core.families import family_of
+from vscan_core.reducers.base import Reducer
+from vscan_core.selection import Trace
+
+Section = Callable[[], AbstractContextManager[Any]]
+
+_running: WeakKeyDictionary[nn.Module, list[Session]] = WeakKeyDictionary()
+_guard = threading.Lock()
+
+
+@dataclass
+class State:
+    """What one thread's calls hand from hook to hook."""
+
+    pixels: Tensor | None = None
+    features: Tensor | None = None
+    rows: dict[int, Tensor] = field(default_factory=dict)  # vision layer -> scores
+    encoded: Encoded = field(default_factory=Encoded)
+    visual: Tensor | None = None
+    call: Call | None = None
+
+
+class Session:
+    """One `with reduced(...)`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.trace, self.active = model, Trace(), True
+        self.owner = threading.current_thread()
+        self.strangers: WeakSet[threading.Thread] = WeakSet(threading.enumerate())
+        self.states: WeakKeyDictionary[threading.Thread, State] = WeakKeyDictionary()
+
+    def state(self) -> State | None:
+        """The calling thread's state, or None if its calls are not ours."""
+        thread = threading.current_thread()
+        if thread is not self.owner and (thread in self.strangers or not self._adopts(thread)):
+            return None
+        if thread not in self.states:
+            self.states[thread] = State()
+        return self.states[thread]
+
+    def _adopts(self, thread: threading.Thread) -> bool:
+        sessions = _running.get(self.model, [])
+        if any(session.owner is thread for session in sessions):
+            return False
+        if sum(thread not in session.strangers for session in sessions) > 1:
+            raise RuntimeError(
+                "this thread could belong to several `with reduced(...)` blocks on this model; "
+                "open its own block inside the thread (reducer None for the model as it is)"
+            )
+        return True
+
+
+@contextmanager
+def reduced(model: Any, reducer: Reducer | None, *, timed: Section = nullcontext) -> Iterator[Trace]:
+    """Run an unmodified transformers LVLM with fewer visual tokens.
+
+    model: any model of a known family, e.g. `LlavaForConditionalGeneration`. reducer: None only watches.
+    Yields the Trace, which fills while the model runs: `generate`, plain forward, streaming, beams, batches.
+    `timed()` is entered around every selection (for measuring). Not supported, and refused: static caches, labels,
+    4-D attention masks, one `with` inside another on the same thread. Image features that the model computed inside
+    the `with` carry marks (-inf rows) and must not be used outside it.
+    """
+    family = family_of(model)
+    anatomy = family.anatomy(model)
+    with ExitStack() as undo:
+        session = Session(model)
+        undo.callback(setattr, session, "active", False)
+        _enlist(session, undo)
+        encoding = Encoding(model, family, reducer, anatomy)
+        decoding = Decoding(model, family, reducer, anatomy, session)
+        for part in (encoding, decoding):
+            for handle in part.hooks(session.state, timed):
+                undo.callback(handle.remove)
+        yield session.trace
+
+
+def _enlist(session: Session, undo: ExitStack) -> None:
+    with _guard:
+        sessions = _running.setdefault(session.model, [])
+        if any(other.owner is session.owner for other in sessions):
+            raise RuntimeError("this model is already inside a `with reduced(...)` of this thread; leave that one first")
+        sessions.append(session)
+    undo.callback(sessions.remove, session)

@@ -1,0 +1,289 @@
+"""Inside the LLM: remove marked rows at its entrance, cut again at later layers, keep every stage's books.
+
+Only calls are changed, never weights: a pre-hook on the decoder stack and one on each decoder layer rewrite the
+arguments. Each later cut scores the visual tokens with one query row, gathers what stays, and gives the layers that
+follow a mask of their own length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+from transformers.masking_utils import create_causal_mask
+
+from vscan_core.families.base import Family
+from vscan_core.reducers.base import Reducer
+from vscan_core.selection import Anatomy, Cut, ImageTrace, Signals, Trace
+from vscan_core.stages import Stages, right_align, stages_of, take
+
+
+@dataclass
+class Span:
+    """The visual tokens of one image in one row of the batch, as they are at this layer."""
+
+    row: int
+    image: ImageTrace
+    recorded: bool  # False for the copies that beam search makes of a row
+    columns: Tensor  # (left,) where they are in the sequence
+    kept: Tensor  # (left,) which of the image's unreduced tokens they are
+
+
+@dataclass
+class Call:
+    """One forward through the decoder stack; tensors follow the sequence as it shrinks."""
+
+    cache: Any
+    stages: Stages
+    logical: int  # tokens that the caller passed
+    position: Tensor  # (batch, length) the caller's positions
+    removed: Tensor  # (batch, length) tokens that this call removed before each one
+    removed_in_all: Tensor | int  # (batch, 1)
+    valid: Tensor | None  # (batch, length) False = padding; None = no padding
+    visual: Tensor | None  # (batch, length) bool; None = no visual tokens in this call
+    spans: list[Span]
+    override: dict[str, Any] | None = None  # arguments of the layers after a cut
+
+    copies: int = 1  # rows per prompt: beam search repeats every row
+    traced: bool = False
+
+    def keep(self, keep: Tensor) -> Tensor:
+        """Drop the columns where keep (batch, length) is False; returns the gather index (batch, shorter)."""
+        gone = ~keep if self.valid is None else ~keep & self.valid
+        index, valid = right_align(keep)
+        self.removed = take(self.removed + gone.cumsum(1), index)
+        self.removed_in_all = self.removed_in_all + gone.sum(1, keepdim=True)
+        self.position = take(self.position, index)
+        if self.visual is not None:
+            self.visual = take(self.visual & keep, index)
+        self.valid = valid
+        # where a surviving column went: rows are right-aligned, so count survivors from the right
+        place = keep.cumsum(1) - 1 + (index.shape[1] - keep.sum(1, keepdim=True))
+        for span in self.spans:
+            span.columns = place[span.row, span.columns]
+        return index
+
+
+class Decoding:
+    """Hooks on the decoder stack for one reducer (None: only watch)."""
+
+    def __init__(self, model: nn.Module, family: Family, reducer: Reducer | None, anatomy: Anatomy, owner: Any) -> None:
+        self.family, self.reducer, self.anatomy, self.owner = family, reducer, anatomy, owner
+        self.model, self.llm, self.layers = model, family.language_model(model), family.layers(model)
+        self.trace: Trace = owner.trace
+        cuts = () if reducer is None else reducer.cut_layers(anatomy)
+        self.idle, self.later = not cuts, [layer for layer in cuts if layer > 0]
+        self.renumber = reducer is not None and reducer.position_mode(anatomy) == "renumbered"
+
+    def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
+        """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
+
+        def refuse_labels(module: nn.Module, args: Any, kwargs: Any) -> None:
+            if current() is not None and kwargs.get("labels") is not None and self.reducer is not None:
+                raise ValueError("labels do not fit a shortened sequence; compute the loss outside `reduced(...)`")
+
+        def before_base(module: nn.Module, args: Any, kwargs: Any) -> None:
+            if (state := current()) is not None:
+                ids = args[0] if args else kwargs.get("input_ids")
+                state.visual = self.family.visual_mask(self.model, ids, kwargs.get("inputs_embeds"))
+
+        def before_llm(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            if (state := current()) is None or kwargs.get("inputs_embeds") is None:
+                return None
+            return args, self._enter(state, kwargs)
+
+        def before_layer(layer: int) -> Callable[..., Any]:
+            def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
+                if (state := current()) is None or state.call is None:
+                    return None
+                return self._at_layer(state.call, layer, args[0], kwargs, timed)
+
+            return hook
+
+        def after_llm(module: nn.Module, args: Any, out: Any) -> None:
+            if (state := current()) is not None:
+                state.call = None
+
+        handles = [
+            self.model.register_forward_pre_hook(refuse_labels, with_kwargs=True),
+            self.family.base(self.model).register_forward_pre_hook(before_base, with_kwargs=True),
+            self.llm.register_forward_pre_hook(before_llm, with_kwargs=True),
+            self.llm.register_forward_hook(after_llm),
+        ]
+        for i, layer in enumerate(self.layers):
+            handles.append(layer.register_forward_pre_hook(before_layer(i), with_kwargs=True))
+        return handles
+
+    def _enter(self, state: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Remove marked rows and open the books of this call."""
+        embeds = kwargs["inputs_embeds"]
+        call = self._open_call(state, kwargs)
+        state.call = call
+        if self.idle:
+            return kwargs  # nothing is ever cut: only watched
+        if call.spans and state.encoded.marked:
+            marked = (embeds[..., :4] == -torch.inf).all(-1)
+            keep = ~marked if call.valid is None else ~marked & call.valid
+            index = call.keep(keep)
+            embeds = take(embeds, index)
+            if call.valid is not None:  # padding may carry marks, and 0 * inf would poison the values
+                embeds = embeds.masked_fill(~call.valid[..., None], 0)
+        stage = call.stages.list[0]
+        stage.extend(embeds.shape[1], call.logical, call.valid, len(embeds), embeds.device)
+        position = self._positions(call, stage)
+        mask = self._mask2d(call, stage, embeds)
+        changed = {"inputs_embeds": embeds, "position_ids": position, "attention_mask": mask}
+        return {**kwargs, **changed, "past_key_values": call.cache}
+
+    def _open_call(self, state: Any, kwargs: dict[str, Any]) -> Call:
+        embeds, cache = kwargs["inputs_embeds"], kwargs.get("past_key_values")
+        batch, length = embeds.shape[:2]
+        use_cache = kwargs.get("use_cache")
+        if cache is None and (self.llm.config.use_cache if use_cache is None else use_cache) and not self.idle:
+            cache = DynamicCache(config=self.llm.config)
+        past = cache.get_seq_length() if cache is not None else 0
+        stages = Stages([0, *self.later], self.owner)
+        if cache is not None and not self.idle:
+            stages = stages_of(cache, [0, *self.later], self.owner)
+        position = kwargs.get("position_ids")
+        if position is None:
+            position = torch.arange(past, past + length, device=embeds.device)[None]
+        zeros = torch.zeros(batch, 1, dtype=torch.long, device=embeds.device)
+        call = Call(
+            cache=cache,
+            stages=stages,
+            logical=length,
+            position=position.expand(batch, -1),
+            removed=zeros.expand(batch, length),
+            removed_in_all=0,
+            valid=self._padding(kwargs.get("attention_mask"), length),
+            visual=None,
+            spans=[],
+        )
+        visual, state.visual = state.visual, None
+        if length > 1 and visual is not None and visual.shape == embeds.shape[:2]:
+            self._find_images(call, visual, state)
+        if call.spans or (past == 0 and length > 1):
+            call.traced = True
+            self.trace.images = state.encoded.images if call.spans else []
+            self.trace.tokens_per_layer, self.trace._visual = [], []
+        return call
+
+    def _padding(self, mask: Tensor | None, length: int) -> Tensor | None:
+        """(batch, length) bool for the new tokens; None if all of them are real."""
+        if mask is None or length == 1:
+            return None
+        if mask.dim() != 2:
+            if self.idle:
+                return None
+            raise ValueError("a ready-made 4-D attention mask cannot be shortened; pass the 2-D padding mask")
+        new = mask[:, -length:].bool()
+        return None if bool(new.all()) else new
+
+    def _find_images(self, call: Call, visual: Tensor, state: Any) -> None:
+        """Match the placeholders of every row with the images that were encoded, in order."""
+        per_row = visual.sum(1).tolist()
+        encoded = state.encoded
+        if not any(per_row) or not encoded.images:
+            return
+        call.visual = visual
+        expected = sum(image.tokens for image in encoded.images)
+        call.copies = max(1, round(sum(per_row) / expected))
+        images = list(zip(encoded.images, encoded.selections, strict=True))
+        for row in range(0, len(per_row), call.copies):
+            columns = visual[row].to(torch.int8).argsort(descending=True, stable=True)[: per_row[row]]
+            start = 0
+            while start < per_row[row] and images:
+                image, chosen = images.pop(0)
+                mine = columns[start : start + image.tokens]
+                kept = torch.arange(image.tokens, device=mine.device) if chosen is None else chosen.kept
+                for copy in range(call.copies):
+                    call.spans.append(Span(row + copy, image, copy == 0, mine[kept], kept))
+                start += image.tokens
+                image.cuts = image.cuts[:1] if chosen is not None else []
+
+    def _positions(self, call: Call, stage: Any) -> Tensor:
+        """(batch, length) position ids of this stage; renumbered ones also lag behind what earlier calls removed."""
+        if not self.renumber:
+            return call.position
+        position = call.position - call.removed - stage.shift
+        stage.shift = stage.shift + call.removed_in_all
+        return position
+
+    def _mask2d(self, call: Call, stage: Any, hidden: Tensor) -> Tensor | None:
+        if call.cache is not None:
+            return stage.mask()
+        if call.valid is not None:
+            return call.valid
+        # explicit: without a cache, gaps in position ids would be taken for packed sequences
+        return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+
+    def _at_layer(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any], timed: Any) -> Any:
+        if layer in self.later:
+            kwargs = {**kwargs, **(call.override or {})}
+            hidden, rotary = self._cut(call, layer, hidden, kwargs["position_embeddings"], timed)
+            stage = call.stages.at(layer)
+            stage.extend(hidden.shape[1], call.logical, call.valid, len(hidden), hidden.device)
+            if self.renumber:
+                rotary = self.llm.rotary_emb(hidden, self._positions(call, stage))
+            mask = create_causal_mask(
+                config=self.llm.config,
+                inputs_embeds=hidden,
+                attention_mask=self._mask2d(call, stage, hidden),
+                past_key_values=call.cache,
+                position_ids=None,
+                layer_idx=layer,
+            )
+            call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
+        if call.traced:
+            self.trace.tokens_per_layer.append(hidden.shape[1])
+            visual = hidden.new_zeros((), dtype=torch.long) if call.visual is None else call.visual[:: call.copies].sum()
+            self.trace._visual.append(visual)
+        return ((hidden,), {**kwargs, **call.override}) if call.override else None
+
+    def _cut(self, call: Call, layer: int, hidden: Tensor, rotary: Any, timed: Any) -> tuple[Tensor, Any]:
+        """Score, choose and gather; returns what is left of hidden states and of (cos, sin)."""
+        budgets = [self._budget(span, layer) for span in call.spans]
+        if not any(budget is not None for budget in budgets):
+            return hidden, rotary
+        with timed():
+            keep = self._choose(call, layer, hidden, rotary, budgets)
+            index = call.keep(keep)
+            return take(hidden, index), tuple(take(part, index) for part in rotary)
+
+    def _budget(self, span: Span, layer: int) -> int | None:
+        assert self.reducer is not None
+        keep = self.reducer.schedule(span.image.tokens, self.anatomy).get(layer)
+        return keep if keep is not None and keep < len(span.kept) else None
+
+    def _choose(self, call: Call, layer: int, hidden: Tensor, rotary: Any, budgets: list[int | None]) -> Tensor:
+        """(batch, length) bool: everything but the visual tokens that lose at this layer."""
+        assert self.reducer is not None
+        rope = rotary if self.reducer.uses_rope(self.anatomy) else None
+        scores = self.family.text_scores(self.layers[layer], hidden, rope, call.valid)
+        keep = torch.ones_like(scores, dtype=torch.bool) if call.valid is None else call.valid.clone()
+        for span, budget in zip(call.spans, budgets, strict=True):
+            if budget is None:
+                continue
+            chosen = self.reducer.select_in_llm(Signals(text=scores[span.row, span.columns]), budget)
+            keep[span.row, span.columns] = False
+            if span.recorded:
+                span.image.cuts.append(_record(layer, span, chosen))
+            span.columns, span.kept = span.columns[chosen.kept], span.kept[chosen.kept]
+            keep[span.row, span.columns] = True
+        return keep
+
+
+def _record(layer: int, span: Span, chosen: Any) -> Cut:
+    """A later cut in the image's unreduced indices."""
+    tokens, device = span.image.tokens, span.kept.device
+    scores = {name: torch.full((tokens,), torch.nan, device=device) for name in chosen.scores}
+    for name, values in chosen.scores.items():
+        scores[name][span.kept] = values.float()
+    labels = {name: span.kept[index] for name, index in chosen.labels.items()}
+    nobody = torch.full((tokens,), -1, device=device)
+    return Cut(layer, span.kept[chosen.kept], labels, nobody, scores)

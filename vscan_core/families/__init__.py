@@ -1,0 +1,20 @@
+"""Every model family on offer. A new one is one new file and one name in this tuple."""
+
+from typing import Any
+
+from vscan_core.errors import InputError
+from vscan_core.families.base import Family
+from vscan_core.families.llava import Llava
+
+FAMILIES: dict[str, Family] = {cls.model_type: cls() for cls in (Llava,)}
+
+
+def family_of(model: Any) -> Family:
+    """The family of a transformers model, by its config's model_type."""
+    model_type = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+    if model_type not in FAMILIES:
+        raise InputError(f"models of type {model_type!r} are not supported; supported are: {', '.join(FAMILIES)}")
+    return FAMILIES[model_type]
+
+
+__all__ = ["FAMILIES", "Family", "family_of"]

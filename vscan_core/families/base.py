@@ -1,0 +1,122 @@
+"""Family: where the parts of one kind of model are, and how to read scores off them. It knows no method."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from vscan_core import geometry
+from vscan_core.selection import Anatomy, View
+
+Record = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
+
+
+class Family(ABC):
+    """One kind of LVLM on unmodified transformers classes. Methods take the model; a family holds no state."""
+
+    model_type: str  # config.model_type it serves
+    title: str
+
+    def base(self, model: nn.Module) -> Any:
+        """The model without its language-model head; it joins pixels and text."""
+        return model.model
+
+    def language_model(self, model: nn.Module) -> Any:
+        """The decoder stack; called with `inputs_embeds` that already hold the visual tokens."""
+        return self.base(model).language_model
+
+    def layers(self, model: nn.Module) -> nn.ModuleList:
+        """Decoder layers, each called as layer(hidden_states, attention_mask=, position_embeddings=, ...)."""
+        layers: nn.ModuleList = self.language_model(model).layers
+        return layers
+
+    @abstractmethod
+    def vision_tower(self, model: nn.Module) -> nn.Module:
+        """The module that turns pixels into vision features."""
+
+    @abstractmethod
+    def projector(self, model: nn.Module) -> nn.Module:
+        """The module that maps vision features to the LLM's width, token by token."""
+
+    @abstractmethod
+    def anatomy(self, model: nn.Module) -> Anatomy:
+        """Plain numbers about this model and its family's published settings."""
+
+    @abstractmethod
+    def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+        """Hook vision layer `layer` so that each encode records the CLS row (images, heads, tokens)."""
+
+    @abstractmethod
+    def image_token_id(self, model: nn.Module) -> int:
+        """The placeholder that stands for visual tokens in input_ids."""
+
+    def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
+        """(batch, length) bool: which prompt positions hold visual tokens."""
+        token = self.image_token_id(model)
+        if input_ids is not None:
+            return input_ids == token
+        if inputs_embeds is None:
+            return None
+        embedding = self.language_model(model).get_input_embeddings().weight[token]
+        return (inputs_embeds == embedding.to(inputs_embeds)).all(-1)
+
+    def grid(self, tokens: int) -> tuple[int, int]:
+        """(rows, cols) of the visual tokens of one image."""
+        side = round(tokens**0.5)
+        return side, side
+
+    def boxes(self, tokens: int, height: int, width: int) -> Tensor:
+        """(tokens, 4) x0, y0, x1, y1 in the pixels that the vision tower saw."""
+        return geometry.patch_boxes(*self.grid(tokens), height, width)
+
+    @abstractmethod
+    def view(self, processor: Any, width: int, height: int) -> View:
+        """Where the pixels that `processor` makes of a width x height picture lie in that picture."""
+
+    def text_scores(
+        self, layer: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None, valid: Tensor | None
+    ) -> Tensor:
+        """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
+
+        hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
+        position; valid (batch, tokens) masks padding. One query row: softmax in float32 over all tokens, head mean.
+        """
+        attn = layer.self_attn
+        normed = layer.input_layernorm(hidden)
+        query = _heads(attn, "q", normed[:, -1:])  # (batch, heads, 1, head_dim)
+        key = _heads(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
+        if rotary is not None:
+            rotate = getattr(inspect.getmodule(type(attn)), "apply_rotary_pos_emb")
+            cos, sin = rotary
+            query, _ = rotate(query, query, cos[:, -1:], sin[:, -1:])
+            key, _ = rotate(key, key, cos, sin)
+        # grouped queries share a key head: fold the group into the query axis instead of repeating keys
+        query = query.view(key.shape[0], key.shape[1], -1, key.shape[-1])
+        weights = (query @ key.transpose(-1, -2)).float() * attn.scaling  # (batch, kv_heads, group, tokens)
+        if valid is not None:
+            weights = weights.masked_fill(~valid[:, None, None, :], -torch.inf)
+        return weights.softmax(-1).mean((1, 2))
+
+
+def _heads(attn: Any, name: str, normed: Tensor) -> Tensor:
+    """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the q or k projection (and norm, if any)."""
+    states = getattr(attn, f"{name}_proj")(normed).view(*normed.shape[:2], -1, attn.head_dim)
+    norm = getattr(attn, f"{name}_norm", None)
+    return (states if norm is None else norm(states)).transpose(1, 2)
+
+
+def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
+    """Attention that CLS (row 0) pays to the patches: (images, heads, tokens), not renormalised without CLS.
+
+    query (images, 1, dim) and key (images, 1 + tokens, dim) as they leave the projections.
+    """
+    query = query.unflatten(-1, (heads, -1)).transpose(1, 2)  # (images, heads, 1, head_dim)
+    key = key.unflatten(-1, (heads, -1)).transpose(1, 2)
+    weights = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5
+    return weights.softmax(-1)[:, :, 0, 1:]

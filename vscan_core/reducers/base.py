@@ -1,0 +1,67 @@
+"""Reducer: one method of visual token reduction. It sees tensors and plain numbers, never a model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import KW_ONLY, dataclass
+
+from vscan_core.budget import check_retention
+from vscan_core.errors import InputError
+from vscan_core.selection import Anatomy, Needs, Selection, Signals
+
+MANY_TOKENS = 1 << 20  # more than any image has: no budget is idle there
+
+
+@dataclass(frozen=True)
+class Reducer(ABC):
+    """Say where the cuts are, how many tokens stay, which signals are needed, and which tokens to keep.
+
+    Fields are settings; change one with `dataclasses.replace`. State of a run never lives here.
+    """
+
+    retention: float = 1 / 9  # average over decoder layers of the share of visual tokens that enter the layer
+    _: KW_ONLY
+    positions: str | None = None  # position ids after a cut: "original" (gaps stay) | "renumbered"; None = the family's
+    rope_in_scores: bool | None = None  # rotary embedding in the scores of later cuts; None = the family's
+
+    def __post_init__(self) -> None:
+        check_retention(self.retention)
+        if self.positions not in (None, "original", "renumbered"):
+            raise InputError(f'positions must be "original" or "renumbered", but is {self.positions!r}')
+
+    @abstractmethod
+    def schedule(self, tokens: int, anatomy: Anatomy) -> dict[int, int]:
+        """{layer: visual tokens that enter from there on} for an image of `tokens` visual tokens.
+
+        Layer 0 is the entrance of the LLM. A cut that keeps everything is left out, so {} means no reduction.
+        """
+
+    def cut_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
+        """Every layer at which some image may be cut, ascending; 0 = the entrance of the LLM."""
+        return tuple(sorted(self.schedule(MANY_TOKENS, anatomy)))
+
+    def needs(self, anatomy: Anatomy) -> Needs:
+        """The signals of cut 0."""
+        return Needs()
+
+    @abstractmethod
+    def select(self, signals: Signals, keep: int) -> Selection:
+        """Cut 0: choose `keep` of the visual tokens of one image (or tile)."""
+
+    def select_in_llm(self, signals: Signals, keep: int) -> Selection:
+        """A later cut: choose `keep` of the visual tokens that are still there; by default the text's favourites."""
+        assert signals.text is not None
+        return Selection.top(signals.text, keep, "text")
+
+    def position_mode(self, anatomy: Anatomy) -> str:
+        """What happens to position ids: "original" or "renumbered"."""
+        return self.positions or anatomy.positions
+
+    def uses_rope(self, anatomy: Anatomy) -> bool:
+        """Whether scores of later cuts apply the rotary embedding."""
+        return anatomy.rope_in_scores if self.rope_in_scores is None else self.rope_in_scores
+
+    @property
+    def merges(self) -> bool:
+        """Whether dropped tokens of cut 0 are merged after the projector, which then has to see all of them."""
+        return False

@@ -1,0 +1,192 @@
+"""VScan: scan the picture globally and locally, merge the rest, then let the question decide.
+
+Source: VScan, arXiv 2505.22654; settings and order of operations as in the authors' released code for LLaVA.
+Cut 0: the local scan takes the best tokens of every window by the CLS attention of a shallow vision layer; the
+global scan takes the best of the others by the CLS attention of the output layer; every dropped token is averaged,
+after the projector, into the kept token with the most similar direction.
+Cut k: of the tokens left, those to which the last prompt token attends most, scored with the weights of layer k.
+
+But:
+- the local budget that does not divide by the number of windows is refilled, one token per window, best candidates
+  first (`refill=False` loses it as the released code does: 100 -> 98 tokens);
+- local picks are excluded from the global scan by a mask, not by a zero that other zeros could tie with;
+- "output layer" is the layer whose output the LLM sees (the second to last of CLIP), as in the released code;
+- where there is no CLS token, scores are received attention and the local scan is one ranking capped per window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+
+from vscan_core import geometry
+from vscan_core.budget import check_keep, two_stage, whole
+from vscan_core.errors import InputError
+from vscan_core.reducers.base import Reducer
+from vscan_core.selection import Anatomy, Needs, Selection, Signals
+
+CLS_WINDOW, RECEIVED_WINDOW = 6, 4  # published window sides, in tokens
+
+
+@dataclass(frozen=True)
+class VScan(Reducer):
+    """VScan on any family. `retention` alone follows the paper's rule; every part of it can be set by hand.
+
+    VScan(retention=1/9) on 576 tokens and 32 layers: 96 tokens into layers 0-15, 32 into layers 16-31, 64 on average.
+    """
+
+    _: KW_ONLY
+    encoder_keep: int | float | None = None  # int = tokens per image or tile, float = share; None = by retention
+    llm_keep: Mapping[int, int | float] | None = None  # {layer: tokens, or share of what is left}; {} = none
+    local_share: float = 0.5  # of the budget of cut 0
+    window: int | None = None  # side of the local scan's windows, in tokens; None = 6 (4 without CLS)
+    local_layer: int | None = None  # vision layers of the two scans, 0-based; None = the family's published ones
+    global_layer: int | None = None
+    prune_layer: int | None = None  # decoder layer of the later cut; None = the middle one
+    merge: bool = True
+    refill: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.encoder_keep is not None:
+            check_keep(self.encoder_keep, "encoder_keep")
+        for layer, keep in (self.llm_keep or {}).items():
+            check_keep(keep, f"llm_keep[{layer}]")
+        if not 0 <= self.local_share <= 1:
+            raise InputError(f"local_share must lie between 0 and 1, but is {self.local_share}")
+        if self.window is not None and self.window < 1:
+            raise InputError(f"window must be at least 1 token, but is {self.window}")
+
+    def schedule(self, tokens: int, anatomy: Anatomy) -> dict[int, int]:
+        """The two cuts (or those set by hand) as whole tokens."""
+        layers = anatomy.text_layers
+        later = layers // 2 if self.prune_layer is None else self.prune_layer
+        first, second = tokens, tokens
+        if self.encoder_keep is None or self.llm_keep is None:
+            _check_layer(later, layers, "prune_layer")
+            first, second = two_stage(self.retention, tokens, layers, later)
+        if self.encoder_keep is not None:
+            first = whole(self.encoder_keep, tokens)
+        cuts: dict[int, int] = {0: first}
+        if self.llm_keep is None:
+            cuts[later] = min(second, first)
+        left = first
+        for layer, keep in sorted((self.llm_keep or {}).items()):
+            _check_layer(layer, layers, "llm_keep")
+            cuts[layer] = left = whole(keep, left)
+        return _without_idle_cuts(cuts, tokens)
+
+    def needs(self, anatomy: Anatomy) -> Needs:
+        """CLS attention of the two scanned layers; projected features if dropped tokens are merged."""
+        shallow = anatomy.shallow_layer if self.local_layer is None else self.local_layer
+        output = anatomy.feature_layer if self.global_layer is None else self.global_layer
+        for layer in (shallow, output):
+            if not 0 <= layer < anatomy.vision_layers:
+                raise InputError(
+                    f"vision layer {layer} does not exist; this model has layers 0 to {anatomy.vision_layers - 1}"
+                )
+        return Needs(cls_attention=tuple(sorted({shallow, output})), projected=self.merge)
+
+    def select(self, signals: Signals, keep: int) -> Selection:
+        """Local scan, then global scan over the rest, then where the dropped tokens go.
+
+        A layer left at None is the shallowest (local) or deepest (global) one recorded in `signals`.
+        """
+        table = {layer: rows.float().mean(0) for layer, rows in signals.cls_attention.items()}
+        capped = not table
+        table = table or {layer: row.float() for layer, row in signals.received.items()}
+        shallow = table[min(table) if self.local_layer is None else self.local_layer]
+        output = table[max(table) if self.global_layer is None else self.global_layer]
+        scores = {"local": shallow, "global": output}
+        if keep >= signals.tokens:
+            kept = torch.arange(signals.tokens, device=output.device)
+            return Selection(kept=kept, scores=scores)
+
+        local_budget = int(keep * self.local_share)
+        local = self._local_scan(shallow, _grid(signals), local_budget, capped)
+        # without refill the global scan gets its own share only, and the local shortfall is lost
+        budget = keep - (len(local) if self.refill else local_budget)
+        rest = output.index_fill(0, local, -torch.inf)
+        glob = geometry.top(rest, budget)
+        kept = torch.cat([local, glob]).sort().values
+        labels = {"local": local.sort().values, "global": glob.sort().values}
+        merged_into = None
+        if self.merge:
+            assert signals.projected is not None
+            merged_into = geometry.nearest_kept(signals.projected, kept)
+        return Selection(kept=kept, labels=labels, merged_into=merged_into, scores=scores)
+
+    @property
+    def merges(self) -> bool:
+        """VScan merges unless told otherwise."""
+        return self.merge
+
+    def _local_scan(self, scores: Tensor, grid: tuple[int, int], budget: int, capped: bool) -> Tensor:
+        side = self.window or (RECEIVED_WINDOW if capped else CLS_WINDOW)
+        window_of = geometry.windows(*grid, side).to(scores.device)
+        if capped:
+            return capped_scan(scores, window_of, budget)
+        return window_scan(scores, window_of, budget, self.refill)
+
+
+def window_scan(scores: Tensor, window_of: Tensor, budget: int, refill: bool) -> Tensor:
+    """The best budget // windows tokens of every window; the remainder goes to the windows with the best next one.
+
+    scores (tokens,), window_of (tokens,) -> (picked,) indices, window by window, best first. Fewer than `budget`
+    are picked where windows run out of tokens, or without `refill` where the budget does not divide.
+    """
+    rank, count = _rank_in_window(scores, window_of)
+    share = budget // count
+    picked = rank < share
+    if refill and budget % count:
+        candidate = torch.where(rank == share, scores, -torch.inf)
+        extra = geometry.top(candidate, budget % count)
+        picked[extra[rank[extra] == share]] = True
+    order = (window_of * len(scores) + rank).argsort()
+    return order[picked[order]]
+
+
+def capped_scan(scores: Tensor, window_of: Tensor, budget: int) -> Tensor:
+    """The best `budget` tokens overall, but at most ceil(budget / windows) from one window.
+
+    scores (tokens,), window_of (tokens,) -> (picked,) indices, best first.
+    """
+    rank, count = _rank_in_window(scores, window_of)
+    allowed = rank < -(-budget // count)
+    best = geometry.top(torch.where(allowed, scores, -torch.inf), budget)
+    return best[allowed[best]]
+
+
+def _rank_in_window(scores: Tensor, window_of: Tensor) -> tuple[Tensor, int]:
+    """(tokens,) place of each token among its window's, 0 = best, ties to the lowest index; number of windows."""
+    best_first = scores.argsort(descending=True, stable=True)
+    order = best_first[window_of[best_first].argsort(stable=True)]  # window by window, best first inside
+    sizes = torch.bincount(window_of)
+    starts = sizes.cumsum(0) - sizes
+    place = torch.arange(len(scores), device=scores.device) - starts[window_of[order]]
+    return torch.empty_like(place).scatter_(0, order, place), len(sizes)
+
+
+def _grid(signals: Signals) -> tuple[int, int]:
+    if signals.grid is not None:
+        return signals.grid
+    side = round(signals.tokens**0.5)
+    if side * side != signals.tokens:
+        raise InputError(f"{signals.tokens} tokens are not a square; give the signals their grid (rows, cols)")
+    return side, side
+
+
+def _check_layer(layer: int, layers: int, name: str) -> None:
+    if not 1 <= layer < layers:
+        raise InputError(f"{name} {layer} does not exist; this model's later cuts can be at layers 1 to {layers - 1}")
+
+
+def _without_idle_cuts(cuts: dict[int, int], tokens: int) -> dict[int, int]:
+    kept, now = {}, tokens
+    for layer, keep in sorted(cuts.items()):
+        if keep < now:
+            kept[layer] = now = keep
+    return kept
