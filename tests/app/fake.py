@@ -1,0 +1,136 @@
+"""A fake engine: instant, deterministic, and its signals really depend on the picture. No weights, no torch model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vscan_core import geometry
+from vscan_core.errors import InputError
+from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
+from vscan_core.reducers import VScan
+from vscan_core.selection import Anatomy, Cut, ImageTrace, Needs, Signals, Trace, View
+
+GRID, LAYERS = 24, 6
+TOKENS = GRID * GRID
+
+
+class FakeLVLM:
+    """Sees how much each of 24 x 24 patches differs from the picture's mean colour; counts how often it looks."""
+
+    def __init__(self) -> None:
+        self.model = SimpleNamespace(device="cpu")
+        self.anatomy = Anatomy(vision_layers=8, feature_layer=6, text_layers=LAYERS, shallow_layer=2)
+        self.looks = 0
+
+    def signals(self, image: Image.Image, needs: Any) -> Signals:
+        self.looks += 1
+        needs = needs if isinstance(needs, Needs) else needs.needs(self.anatomy)
+        pixels = torch.tensor(list(image.convert("RGB").resize((GRID, GRID)).get_flattened_data())).float()
+        odd = (pixels - pixels.mean(0)).norm(dim=-1) + torch.arange(TOKENS) * 1e-4
+        rows = (odd / odd.sum()).expand(2, TOKENS)
+        attention = {layer: rows.roll(layer, dims=-1) for layer in needs.cls_attention}
+        return Signals(features=pixels, projected=pixels, cls_attention=attention, grid=(GRID, GRID))
+
+    def boxes(self, image: Image.Image) -> Tensor:
+        return geometry.patch_boxes(GRID, GRID, image.height, image.width)
+
+
+@dataclass
+class FakeEngine:
+    """Answers with fixed words, one per `pause_s`; writes down what it did."""
+
+    pause_s: float = 0.0
+    answer_words: tuple[str, ...] = ("a", "red", "ball")
+    hint: str | None = None
+    fails_with: Exception | None = None
+    alive: int = 0  # runs under way
+    steps: int = 0
+    lvlm: FakeLVLM = field(default_factory=FakeLVLM)
+
+    def models(self) -> dict[str, Any]:
+        return {
+            "mini": SimpleNamespace(name="mini", title="Fake Mini", description="Made for tests.", needs_gpu=False),
+            "big": SimpleNamespace(name="big", title="Big <b>7B</b>", description="Large.", needs_gpu=True),
+        }
+
+    def unavailable(self, name: str) -> str | None:
+        return "This model needs a GPU, and this computer has none." if name == "big" else None
+
+    def load(self, name: str) -> FakeLVLM:
+        if name not in self.models():
+            raise InputError("There is no such model in this demo.")
+        if reason := self.unavailable(name):
+            raise InputError(reason)
+        return self.lvlm
+
+    def reducer(self, method: str, retention: float) -> VScan:
+        if method != "vscan":
+            raise InputError("There is no such method; choose one of: vscan.")
+        return VScan(retention)
+
+    def compare(
+        self, lvlm: FakeLVLM, image: Image.Image, question: str, reducers: Sequence[Any], max_new_tokens: int
+    ) -> Generator[Event, None, None]:
+        if not question.strip():
+            raise InputError("Please ask a question.")
+        self.alive += 1
+        try:
+            for run, reducer in enumerate(reducers):
+                yield from self._run(run, lvlm, image, question, reducer, max_new_tokens)
+        finally:
+            self.alive -= 1
+
+    def _run(
+        self, run: int, lvlm: FakeLVLM, image: Image.Image, question: str, reducer: Any, limit: int
+    ) -> Generator[Event, None, None]:
+        trace = fake_trace(lvlm, image, reducer)
+        method = "vscan" if reducer else "baseline"
+        yield Prefilled(run, method, trace)
+        words: list[str] = []
+        for word in (*self.answer_words, question[:60])[:limit]:
+            self.steps += 1
+            time.sleep(self.pause_s)
+            if self.fails_with:
+                raise self.fails_with
+            words.append(word)
+            yield Token(run, " ".join(words))
+        yield Done(run, fake_answer(" ".join(words), trace, method, self.hint))
+
+
+def fake_trace(lvlm: FakeLVLM, image: Image.Image, reducer: Any) -> Trace:
+    """The trace of a run that a real engine would have recorded."""
+    per_layer = [TOKENS] * LAYERS
+    cuts = []
+    if reducer is not None:
+        schedule = reducer.schedule(TOKENS, lvlm.anatomy)
+        selection = reducer.select(lvlm.signals(image, reducer), schedule.get(0, TOKENS))
+        kept = selection.kept
+        merged = selection.merged_into if selection.merged_into is not None else torch.full((TOKENS,), -1)
+        for layer, keep in sorted(schedule.items()):
+            per_layer[layer:] = [keep] * (LAYERS - layer)
+            if layer == 0:
+                cuts.append(Cut(0, kept, dict(selection.labels), merged, dict(selection.scores)))
+            else:
+                text = torch.full((TOKENS,), torch.nan)
+                text[kept] = torch.linspace(0, 1, len(kept))
+                kept = kept[-keep:]
+                cuts.append(Cut(layer, kept, {"text": kept}, torch.full((TOKENS,), -1), {"text": text}))
+    view = View(size=image.size)
+    picture = ImageTrace(TOKENS, (GRID, GRID), lvlm.boxes(image), view, cuts)
+    return Trace([picture], [count + 20 for count in per_layer], [torch.tensor(count) for count in per_layer])
+
+
+def fake_answer(text: str, trace: Trace, method: str, hint: str | None = None) -> Answer:
+    """An answer whose numbers follow from the counts in its trace."""
+    mean = sum(trace.visual_tokens_per_layer) / LAYERS
+    timings = Timings(21.5, 0.0 if method == "baseline" else 1.3, mean / 4, 30 + mean / 4, 6.25, 80 + mean / 4)
+    cost = Cost(mean, mean * 1e-4, int(mean * 6144), 512_000_000 + int(mean) * 1000)
+    return Answer(text, trace, timings, cost, (1, 2, 3), method, True, hint)

@@ -1,0 +1,85 @@
+"""Tiny real models, built from stock configs, and the golden vectors. Nothing here touches the network."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+GOLDEN = Path(__file__).parent / "golden"
+IMAGE_TOKEN, SIDE = 99, 6  # SIDE x SIDE visual tokens
+
+
+def golden(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Cases and tensors of one golden file."""
+    return json.loads((GOLDEN / f"{name}.json").read_text()), load_file(GOLDEN / f"{name}.safetensors")
+
+
+def tiny_llava(attn: str = "sdpa", layers: int = 6) -> LlavaForConditionalGeneration:
+    """36 visual tokens, grouped queries, and weights large enough that attention is far from uniform."""
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=32, intermediate_size=48, num_hidden_layers=5, num_attention_heads=4, image_size=84, patch_size=14
+        ),
+        text_config=LlamaConfig(
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            vocab_size=100,
+            pad_token_id=0,
+            bos_token_id=1,
+            eos_token_id=None,
+        ),
+        image_token_index=IMAGE_TOKEN,
+        vision_feature_layer=-2,
+    )
+    torch.manual_seed(0)
+    model = LlavaForConditionalGeneration._from_config(config, dtype=torch.float32, attn_implementation=attn).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2:
+                weight.normal_(0, 0.4 if name.endswith(("q_proj.weight", "k_proj.weight")) else 0.1)
+        model.lm_head.weight.mul_(0.3)  # logits of order one, so that absolute tolerances mean something
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 0
+    return model
+
+
+@pytest.fixture(scope="session", params=["sdpa", "eager"])
+def llava(request: pytest.FixtureRequest) -> LlavaForConditionalGeneration:
+    """The tiny model with either attention."""
+    return tiny_llava(request.param)
+
+
+@pytest.fixture(scope="session")
+def sdpa_llava() -> LlavaForConditionalGeneration:
+    """The tiny model with the default attention."""
+    return tiny_llava()
+
+
+def prompt(images_per_row: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
+    """A left-padded batch with the given number of images in each row and texts of different lengths."""
+    make = torch.Generator().manual_seed(seed)
+    rows = []
+    for row, images in enumerate(images_per_row):
+        ids = [1]
+        for _ in range(images):
+            ids += torch.randint(2, 90, (2 + row,), generator=make).tolist() + [IMAGE_TOKEN] * SIDE * SIDE
+        rows.append(ids + torch.randint(2, 90, (4 + 3 * row,), generator=make).tolist())
+    longest = max(map(len, rows))
+    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if total := sum(images_per_row):
+        inputs["pixel_values"] = torch.randn(total, 3, 84, 84, generator=make)
+    return inputs

@@ -1,0 +1,107 @@
+"""Reduction by masking: every token stays in the sequence for ever, dropped ones are only hidden. No cache, no hooks.
+
+One prompt at a time and without padding; prompt and generated tokens in a single pass, so the logits of every
+decoding step come out of one causal forward over the full length.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from tests.reference import vscan_slow
+
+IMAGE_TOKEN = 99
+
+
+def step_logits(
+    model,
+    prompt: Tensor,  # (length,) ids without padding
+    pixels: Tensor | None,  # (images, 3, height, width)
+    generated: Tensor,  # (steps,) ids
+    *,
+    first: int | None = None,  # tokens per image into the LLM
+    later: dict[int, int] | None = None,  # {decoder layer: tokens per image from there on}
+    window: int = 3,
+    layers: tuple[int, int] = (1, 3),  # vision layers of the local and the global scan
+    renumber: bool = True,
+    rope: bool = True,
+    merge: bool = True,
+) -> tuple[Tensor, list[list[list[int]]]]:
+    """(steps, vocab) logits of each generated token, and per image the kept tokens after each cut."""
+    ids = torch.cat([prompt, generated[:-1]])
+    embeds = model.model.language_model.embed_tokens(ids)
+    alive = torch.ones(len(ids), dtype=torch.bool)
+    places = (ids == IMAGE_TOKEN).nonzero()[:, 0]
+    history: list[list[list[int]]] = []
+    columns: list[Tensor] = []  # per image, where its tokens are in the sequence
+    if pixels is not None:
+        hidden = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2][:, 1:]
+        features = model.model.multi_modal_projector(hidden)
+        local, glob = (vscan_slow.cls_attention(model, pixels, layer) for layer in layers)
+        tokens, side = features.shape[1], math.isqrt(features.shape[1])
+        for image in range(len(pixels)):
+            mine = places[image * tokens : (image + 1) * tokens]
+            columns.append(mine)
+            history.append([])
+            embeds[mine] = features[image]
+            if first is not None and first < tokens:
+                kept = vscan_slow.choose(local[image], glob[image], side, window, first)
+                if merge:
+                    embeds[mine[kept]] = vscan_slow.merge(features[image], kept)
+                alive[mine] = False
+                alive[mine[kept]] = True
+                history[-1].append(kept)
+    logits = _decode(model, embeds[None], alive, columns, history, len(prompt), later or {}, renumber, rope)
+    return logits[len(prompt) - 1 :], history
+
+
+def _decode(model, hidden, alive, columns, history, prompt_length, later, renumber, rope) -> Tensor:
+    llm = model.model.language_model
+    length = hidden.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    for number, layer in enumerate(llm.layers):
+        if number in later:
+            scores = _last_prompt_row(layer, hidden, alive, prompt_length, llm, renumber, rope)
+            for mine, cuts in zip(columns, history, strict=True):
+                left = [i for i, column in enumerate(mine) if alive[column]]
+                best = sorted(left, key=lambda i: -scores[mine[i]].item())[: later[number]]
+                if len(best) < len(left):
+                    cuts.append(sorted(best))
+                    alive[mine] = False
+                    alive[mine[sorted(best)]] = True
+        visible = causal & alive[None, :]
+        visible = visible | torch.eye(length, dtype=torch.bool)  # hidden rows need something to look at
+        mask = torch.zeros(length, length).masked_fill(~visible, torch.finfo(torch.float32).min)
+        rotary = llm.rotary_emb(hidden, _positions(alive, renumber)[None])
+        hidden = layer(hidden, attention_mask=mask[None, None], position_embeddings=rotary)
+    return model.lm_head(llm.norm(hidden))[0]
+
+
+def _positions(alive: Tensor, renumber: bool) -> Tensor:
+    return alive.long().cumsum(0) - 1 if renumber else torch.arange(len(alive))
+
+
+def _last_prompt_row(layer, hidden, alive, prompt_length, llm, renumber, rope) -> Tensor:
+    """(length,) attention of the last prompt token, head mean; zero for what it cannot see."""
+    normed = layer.input_layernorm(hidden[0, :prompt_length])
+    attn, size = layer.self_attn, layer.self_attn.head_dim
+    query = attn.q_proj(normed).view(prompt_length, -1, size)
+    key = attn.k_proj(normed).view(prompt_length, -1, size)
+    if rope:
+        cos, sin = llm.rotary_emb(hidden, _positions(alive, renumber)[None, :prompt_length])
+        query, key = (_rotate(part, cos[0], sin[0]) for part in (query, key))
+    group = query.shape[1] // key.shape[1]
+    rows = []
+    for head in range(query.shape[1]):
+        row = key[:, head // group] @ query[-1, head] / math.sqrt(size)
+        rows.append(row.masked_fill(~alive[:prompt_length], -torch.inf).softmax(0))
+    return torch.cat([torch.stack(rows).mean(0), torch.zeros(hidden.shape[1] - prompt_length)])
+
+
+def _rotate(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = part.shape[-1] // 2
+    turned = torch.cat([-part[..., half:], part[..., :half]], dim=-1)
+    return part * cos[:, None] + turned * sin[:, None]
