@@ -1,21 +1,41 @@
 """Visual token reduction on unmodified Hugging Face vision-language models."""
 
+from vscan_core import catalog
 from vscan_core.attach import reduced
-from vscan_core.errors import InputError
+from vscan_core.errors import InputError, OutOfMemory
+from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
+from vscan_core.inference import answer, compare
+from vscan_core.loading import load_model
+from vscan_core.lvlm import LVLM
 from vscan_core.reducers import REDUCERS, Reducer, VScan
 from vscan_core.selection import Anatomy, Cut, ImageTrace, Needs, Selection, Signals, Trace
 
+__version__ = "0.1.0"
+
 __all__ = [
+    "LVLM",
     "REDUCERS",
     "Anatomy",
+    "Answer",
+    "Cost",
     "Cut",
+    "Done",
+    "Event",
     "ImageTrace",
     "InputError",
     "Needs",
+    "OutOfMemory",
+    "Prefilled",
     "Reducer",
     "Selection",
     "Signals",
+    "Timings",
+    "Token",
     "Trace",
     "VScan",
+    "answer",
+    "catalog",
+    "compare",
+    "load_model",
     "reduced",
 ]

@@ -17,7 +17,8 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from torch import Tensor, nn
 
-from vscan_core.decoding import Call, Decoding
+from vscan_core.books import Call
+from vscan_core.decoding import Decoding
 from vscan_core.encoding import Encoded, Encoding
 from vscan_core.families import family_of
 from vscan_core.reducers.base import Reducer
@@ -44,9 +45,9 @@ class State:
 class Session:
     """One `with reduced(...)`."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.trace, self.active = model, Trace(), True
-        self.owner = threading.current_thread()
+    def __init__(self, model: nn.Module, adopts: bool) -> None:
+        self.model, self.trace, self.active, self.adopts = model, Trace(), True, adopts
+        self.owner: threading.Thread | None = None
         self.strangers: WeakSet[threading.Thread] = WeakSet(threading.enumerate())
         self.states: WeakKeyDictionary[threading.Thread, State] = WeakKeyDictionary()
 
@@ -59,11 +60,24 @@ class Session:
             self.states[thread] = State()
         return self.states[thread]
 
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """The calling thread's model calls are ours from here to the end of the `with`."""
+        thread = threading.current_thread()
+        with _guard:
+            if any(other.owner is thread for other in _running[self.model]):
+                raise RuntimeError("this thread is already inside a `with reduced(...)` on this model; leave it first")
+            self.owner = thread
+        try:
+            yield
+        finally:
+            self.owner = None
+
     def _adopts(self, thread: threading.Thread) -> bool:
         sessions = _running.get(self.model, [])
-        if any(session.owner is thread for session in sessions):
+        if not self.adopts or any(session.owner is thread for session in sessions):
             return False
-        if sum(thread not in session.strangers for session in sessions) > 1:
+        if sum(session.adopts and thread not in session.strangers for session in sessions) > 1:
             raise RuntimeError(
                 "this thread could belong to several `with reduced(...)` blocks on this model; "
                 "open its own block inside the thread (reducer None for the model as it is)"
@@ -72,33 +86,36 @@ class Session:
 
 
 @contextmanager
-def reduced(model: Any, reducer: Reducer | None, *, timed: Section = nullcontext) -> Iterator[Trace]:
+def reduced(model: Any, reducer: Reducer | None) -> Iterator[Trace]:
     """Run an unmodified transformers LVLM with fewer visual tokens.
 
     model: any model of a known family, e.g. `LlavaForConditionalGeneration`. reducer: None only watches.
     Yields the Trace, which fills while the model runs: `generate`, plain forward, streaming, beams, batches.
-    `timed()` is entered around every selection (for measuring). Not supported, and refused: static caches, labels,
-    4-D attention masks, one `with` inside another on the same thread. Image features that the model computed inside
-    the `with` carry marks (-inf rows) and must not be used outside it.
+    Not supported, and refused: static caches, labels, 4-D attention masks, one `with` inside another on the same
+    thread and model. Image features that the model computed inside the `with` carry marks (-inf rows) and must not
+    be used outside it; logits of a plain forward have the reduced length.
+    """
+    with open_session(model, reducer, adopts=True) as session, session.here():
+        yield session.trace
+
+
+@contextmanager
+def open_session(
+    model: Any, reducer: Reducer | None, *, adopts: bool = False, timed: Section = nullcontext
+) -> Iterator[Session]:
+    """Hooks on, but no thread's calls are reduced outside `session.here()`; for generators that hop threads.
+
+    `timed()` is entered around every selection. adopts: whether threads started from now on belong to it.
     """
     family = family_of(model)
     anatomy = family.anatomy(model)
     with ExitStack() as undo:
-        session = Session(model)
+        session = Session(model, adopts)
         undo.callback(setattr, session, "active", False)
-        _enlist(session, undo)
-        encoding = Encoding(model, family, reducer, anatomy)
-        decoding = Decoding(model, family, reducer, anatomy, session)
-        for part in (encoding, decoding):
+        with _guard:
+            _running.setdefault(model, []).append(session)
+        undo.callback(_running[model].remove, session)
+        for part in (Encoding(model, family, reducer, anatomy), Decoding(model, family, reducer, anatomy, session)):
             for handle in part.hooks(session.state, timed):
                 undo.callback(handle.remove)
-        yield session.trace
-
-
-def _enlist(session: Session, undo: ExitStack) -> None:
-    with _guard:
-        sessions = _running.setdefault(session.model, [])
-        if any(other.owner is session.owner for other in sessions):
-            raise RuntimeError("this model is already inside a `with reduced(...)` of this thread; leave that one first")
-        sessions.append(session)
-    undo.callback(sessions.remove, session)
+        yield session

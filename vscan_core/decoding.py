@@ -8,7 +8,6 @@ follow a mask of their own length.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,56 +15,11 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.masking_utils import create_causal_mask
 
+from vscan_core.books import Call, Span
 from vscan_core.families.base import Family
 from vscan_core.reducers.base import Reducer
-from vscan_core.selection import Anatomy, Cut, ImageTrace, Signals, Trace
-from vscan_core.stages import Stages, right_align, stages_of, take
-
-
-@dataclass
-class Span:
-    """The visual tokens of one image in one row of the batch, as they are at this layer."""
-
-    row: int
-    image: ImageTrace
-    recorded: bool  # False for the copies that beam search makes of a row
-    columns: Tensor  # (left,) where they are in the sequence
-    kept: Tensor  # (left,) which of the image's unreduced tokens they are
-
-
-@dataclass
-class Call:
-    """One forward through the decoder stack; tensors follow the sequence as it shrinks."""
-
-    cache: Any
-    stages: Stages
-    logical: int  # tokens that the caller passed
-    position: Tensor  # (batch, length) the caller's positions
-    removed: Tensor  # (batch, length) tokens that this call removed before each one
-    removed_in_all: Tensor | int  # (batch, 1)
-    valid: Tensor | None  # (batch, length) False = padding; None = no padding
-    visual: Tensor | None  # (batch, length) bool; None = no visual tokens in this call
-    spans: list[Span]
-    override: dict[str, Any] | None = None  # arguments of the layers after a cut
-
-    copies: int = 1  # rows per prompt: beam search repeats every row
-    traced: bool = False
-
-    def keep(self, keep: Tensor) -> Tensor:
-        """Drop the columns where keep (batch, length) is False; returns the gather index (batch, shorter)."""
-        gone = ~keep if self.valid is None else ~keep & self.valid
-        index, valid = right_align(keep)
-        self.removed = take(self.removed + gone.cumsum(1), index)
-        self.removed_in_all = self.removed_in_all + gone.sum(1, keepdim=True)
-        self.position = take(self.position, index)
-        if self.visual is not None:
-            self.visual = take(self.visual & keep, index)
-        self.valid = valid
-        # where a surviving column went: rows are right-aligned, so count survivors from the right
-        place = keep.cumsum(1) - 1 + (index.shape[1] - keep.sum(1, keepdim=True))
-        for span in self.spans:
-            span.columns = place[span.row, span.columns]
-        return index
+from vscan_core.selection import Anatomy, Signals, Trace
+from vscan_core.stages import Stages, stages_of, take
 
 
 class Decoding:
@@ -80,24 +34,27 @@ class Decoding:
         self.renumber = reducer is not None and reducer.position_mode(anatomy) == "renumbered"
 
     def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
-        """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
+        """Register; `current()` gives the calling thread's state, or None if this call is not ours.
 
-        def refuse_labels(module: nn.Module, args: Any, kwargs: Any) -> None:
+        kwargs may be missing: torch calls a hook without them if another thread is just removing it.
+        """
+
+        def refuse_labels(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if current() is not None and kwargs.get("labels") is not None and self.reducer is not None:
                 raise ValueError("labels do not fit a shortened sequence; compute the loss outside `reduced(...)`")
 
-        def before_base(module: nn.Module, args: Any, kwargs: Any) -> None:
+        def before_base(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := current()) is not None:
                 ids = args[0] if args else kwargs.get("input_ids")
                 state.visual = self.family.visual_mask(self.model, ids, kwargs.get("inputs_embeds"))
 
-        def before_llm(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        def before_llm(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
             if (state := current()) is None or kwargs.get("inputs_embeds") is None:
                 return None
             return args, self._enter(state, kwargs)
 
         def before_layer(layer: int) -> Callable[..., Any]:
-            def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            def hook(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
                 if (state := current()) is None or state.call is None:
                     return None
                 return self._at_layer(state.call, layer, args[0], kwargs, timed)
@@ -166,7 +123,7 @@ class Decoding:
         )
         visual, state.visual = state.visual, None
         if length > 1 and visual is not None and visual.shape == embeds.shape[:2]:
-            self._find_images(call, visual, state)
+            call.find_images(visual, state.encoded)
         if call.spans or (past == 0 and length > 1):
             call.traced = True
             self.trace.images = state.encoded.images if call.spans else []
@@ -183,28 +140,6 @@ class Decoding:
             raise ValueError("a ready-made 4-D attention mask cannot be shortened; pass the 2-D padding mask")
         new = mask[:, -length:].bool()
         return None if bool(new.all()) else new
-
-    def _find_images(self, call: Call, visual: Tensor, state: Any) -> None:
-        """Match the placeholders of every row with the images that were encoded, in order."""
-        per_row = visual.sum(1).tolist()
-        encoded = state.encoded
-        if not any(per_row) or not encoded.images:
-            return
-        call.visual = visual
-        expected = sum(image.tokens for image in encoded.images)
-        call.copies = max(1, round(sum(per_row) / expected))
-        images = list(zip(encoded.images, encoded.selections, strict=True))
-        for row in range(0, len(per_row), call.copies):
-            columns = visual[row].to(torch.int8).argsort(descending=True, stable=True)[: per_row[row]]
-            start = 0
-            while start < per_row[row] and images:
-                image, chosen = images.pop(0)
-                mine = columns[start : start + image.tokens]
-                kept = torch.arange(image.tokens, device=mine.device) if chosen is None else chosen.kept
-                for copy in range(call.copies):
-                    call.spans.append(Span(row + copy, image, copy == 0, mine[kept], kept))
-                start += image.tokens
-                image.cuts = image.cuts[:1] if chosen is not None else []
 
     def _positions(self, call: Call, stage: Any) -> Tensor:
         """(batch, length) position ids of this stage; renumbered ones also lag behind what earlier calls removed."""
@@ -272,18 +207,7 @@ class Decoding:
             chosen = self.reducer.select_in_llm(Signals(text=scores[span.row, span.columns]), budget)
             keep[span.row, span.columns] = False
             if span.recorded:
-                span.image.cuts.append(_record(layer, span, chosen))
+                span.image.cuts.append(span.record(layer, chosen))
             span.columns, span.kept = span.columns[chosen.kept], span.kept[chosen.kept]
             keep[span.row, span.columns] = True
         return keep
-
-
-def _record(layer: int, span: Span, chosen: Any) -> Cut:
-    """A later cut in the image's unreduced indices."""
-    tokens, device = span.image.tokens, span.kept.device
-    scores = {name: torch.full((tokens,), torch.nan, device=device) for name in chosen.scores}
-    for name, values in chosen.scores.items():
-        scores[name][span.kept] = values.float()
-    labels = {name: span.kept[index] for name, index in chosen.labels.items()}
-    nobody = torch.full((tokens,), -1, device=device)
-    return Cut(layer, span.kept[chosen.kept], labels, nobody, scores)

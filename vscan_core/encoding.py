@@ -7,7 +7,10 @@ to the entrance of the LLM, where `decoding` removes the row: no placeholder ari
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from threading import get_ident
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -30,17 +33,19 @@ class Encoded:
 class Encoding:
     """Hooks on vision tower and projector for one reducer (None: only watch)."""
 
-    def __init__(self, model: nn.Module, family: Family, reducer: Reducer | None, anatomy: Anatomy) -> None:
+    def __init__(
+        self, model: nn.Module, family: Family, reducer: Reducer | None, anatomy: Anatomy, needs: Needs = Needs()
+    ) -> None:
         self.model, self.family, self.anatomy = model, family, anatomy
         self.reducer: Any = reducer
         self.cuts = reducer is not None and 0 in reducer.cut_layers(anatomy)
-        self.needs = reducer.needs(anatomy) if reducer is not None and self.cuts else Needs()
+        self.needs = reducer.needs(anatomy) if reducer is not None and self.cuts else needs
 
     def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
         tower, projector = self.family.vision_tower(self.model), self.family.projector(self.model)
 
-        def look(module: nn.Module, args: Any, kwargs: Any) -> None:
+        def look(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := current()) is not None:
                 state.pixels = args[0] if args else kwargs["pixel_values"]
                 state.rows = {}
@@ -113,21 +118,34 @@ class Encoding:
         if not state.encoded.marked:
             return None  # untouched, bit for bit
         out = projected.clone()
-        for row, chosen in zip(out, state.encoded.selections, strict=True):
+        for i, chosen in enumerate(state.encoded.selections):
             if chosen is not None:
-                mixed = chosen.apply(row)
-                row.fill_(-torch.inf)
-                row[chosen.kept] = mixed
+                mixed = chosen.apply(projected[i])
+                out[i] = -torch.inf
+                out[i, chosen.kept] = mixed
         return out
 
     def _scatter_and_mark(self, state: Any, projected: Tensor) -> Tensor:
         shape = (*state.features.shape[:2], projected.shape[-1])
         out, start = projected.new_full(shape, -torch.inf), 0
-        for i, row in enumerate(out):
+        for i in range(len(out)):
             index = _kept(state, i)
-            row[index] = projected[start : start + len(index)]
+            out[i, index] = projected[start : start + len(index)]
             start += len(index)
         return out
+
+
+def look(model: nn.Module, family: Family, needs: Needs, pixels: Tensor) -> list[Signals]:
+    """Run only the vision side on (images, channels, height, width) pixels; one Signals per image."""
+    state, mine = SimpleNamespace(), get_ident()
+    encoding = Encoding(model, family, None, family.anatomy(model), needs)
+    handles = encoding.hooks(lambda: state if get_ident() == mine else None, nullcontext)
+    try:
+        projected = family.encode(model, pixels)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [encoding.signals(state, i, projected) for i in range(len(pixels))]
 
 
 def _kept(state: Any, i: int) -> Tensor:

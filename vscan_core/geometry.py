@@ -6,6 +6,11 @@ import torch
 from torch import Tensor
 
 
+def precise(values: Tensor) -> Tensor:
+    """Half precision -> float32; anything wider stays as it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def top(scores: Tensor, keep: int) -> Tensor:
     """Indices of the `keep` largest of the last axis, best first; ties go to the lowest index.
 
@@ -20,7 +25,7 @@ def nearest_kept(features: Tensor, kept: Tensor) -> Tensor:
     features (tokens, dim), kept (kept,) -> (tokens,) int64. One matmul; nothing of shape (dropped, kept, dim).
     Unit vectors at 0, 10, 90 degrees, kept [0, 2] -> [-1, 0, -1].
     """
-    unit = torch.nn.functional.normalize(features.float(), dim=-1)
+    unit = torch.nn.functional.normalize(precise(features), dim=-1)
     nearest = kept[(unit @ unit[kept].T).argmax(dim=-1)]
     return nearest.index_fill(0, kept, -1)
 
@@ -29,10 +34,10 @@ def merge(features: Tensor, kept: Tensor, merged_into: Tensor, weight: float = 1
     """Average every kept token with the dropped ones that it absorbs.
 
     features (tokens, dim), kept (kept,), merged_into (tokens,) -> (kept, dim), in the order of `kept`:
-    (weight * kept + sum of absorbed) / (weight + number absorbed). Summed in float32.
+    (weight * kept + sum of absorbed) / (weight + number absorbed). Summed in float32 at least.
     Features 1, 3, 5, kept [0], all merged into 0 -> (1 + 3 + 5) / 3 = 3.
     """
-    rows = features.float()
+    rows = precise(features)
     absorbed = (merged_into >= 0).to(rows.dtype)
     # tokens that are not merged point at row 0 with weight 0: no boolean indexing, so no host sync
     target = merged_into.clamp(min=0)

@@ -44,7 +44,7 @@ def open_image(path: str | Path) -> Image.Image:
         _check_size(*image.size)
         try:
             return _to_rgb(image)
-        except Exception:  # noqa: BLE001 - decoders fail on damaged bytes in every way there is, and all of them mean the same
+        except Exception:  # noqa: BLE001 - on damaged bytes decoders fail in every way there is
             raise InputError(_DAMAGED) from None
 
 
@@ -54,7 +54,7 @@ def _check_size(width: int, height: int) -> None:
         raise InputError(_TOO_BIG)
     if min(width, height) < MIN_SIDE:
         raise InputError(
-            f"This picture is {width} x {height} pixels; please choose one with at least {MIN_SIDE} pixels on each side."
+            f"This picture is {width} x {height} pixels; please choose one of at least {MIN_SIDE} pixels on each side."
         )
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise InputError(

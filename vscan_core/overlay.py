@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from math import isnan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +39,10 @@ class Fate(IntEnum):
 
 
 FILL: dict[Fate, Colour] = {
-    Fate.GLOBAL: (230, 126, 0, 58),
-    Fate.LOCAL: (0, 114, 220, 62),
+    Fate.GLOBAL: (255, 140, 0, 34),
+    Fate.LOCAL: (30, 136, 255, 34),
     Fate.KEPT: (255, 255, 255, 0),
-    Fate.MERGED: (112, 136, 120, 168),
+    Fate.MERGED: (84, 108, 94, 158),
     Fate.DROPPED: (28, 30, 36, 178),
     Fate.PRUNED: (28, 30, 36, 120),
 }
@@ -49,7 +50,7 @@ INK: dict[Fate, Colour] = {
     Fate.GLOBAL: (255, 140, 0, 255),
     Fate.LOCAL: (30, 136, 255, 255),
     Fate.KEPT: (255, 255, 255, 150),
-    Fate.MERGED: (208, 228, 214, 235),
+    Fate.MERGED: (214, 236, 222, 120),
     Fate.DROPPED: (28, 30, 36, 0),
     Fate.PRUNED: (255, 255, 255, 200),
 }
@@ -61,7 +62,6 @@ class Fates:
 
     codes: NDArray[np.uint8]  # (tokens,) Fate values
     pruned_at: dict[int, int]  # {decoder layer: tokens dropped at its entrance}
-    before: NDArray[np.uint8]  # (tokens,) the fate after cut 0 alone: why a pruned token was there at all
 
     def count(self, fate: Fate) -> int:
         """Number of tokens with this fate."""
@@ -76,7 +76,6 @@ class Fates:
 def fates(image: ImageTrace, cuts: int | None = None) -> Fates:
     """Read the fates after the first `cuts` cuts (None: after all of them) from what was recorded."""
     codes = np.full(image.tokens, Fate.KEPT, np.uint8)
-    before = codes
     alive = np.ones(image.tokens, bool)
     pruned_at: dict[int, int] = {}
     for cut in image.cuts[:cuts]:
@@ -84,13 +83,12 @@ def fates(image: ImageTrace, cuts: int | None = None) -> Fates:
         stays[cut.kept.cpu().numpy()] = True
         if cut.layer == 0:
             codes = _at_the_entrance(cut, stays)
-            before = codes
         else:
             gone = alive & ~stays
             codes = np.where(gone, np.uint8(Fate.PRUNED), codes)
             pruned_at[cut.layer] = int(gone.sum())
         alive &= stays
-    return Fates(codes, pruned_at, before)
+    return Fates(codes, pruned_at)
 
 
 def _at_the_entrance(cut: Cut, stays: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -151,7 +149,7 @@ def _paint(
     sheet = Image.new("RGBA", canvas.size, (128, 128, 128, 215))  # what the model never saw
     pencil = ImageDraw.Draw(sheet)
     for (x0, y0, x1, y1), value in zip(corners.tolist(), values.tolist(), strict=True):
-        if x0 == x0:  # newline tokens cover no pixels: their boxes are NaN
+        if not isnan(x0):  # newline tokens cover no pixels: their boxes are NaN
             pen(pencil, (round(x0), round(y0), round(x1) - 1, round(y1) - 1), value)
     return Image.alpha_composite(canvas.convert("RGBA"), sheet).convert("RGB")
 
@@ -170,7 +168,7 @@ def _mark(pencil: ImageDraw.ImageDraw, box: Box, value: float) -> None:
     elif fate is Fate.KEPT:
         pencil.rectangle(_inset(box, 1), outline=INK[fate])
     elif fate is Fate.MERGED:
-        pencil.ellipse(_inset(box, side * 0.41), fill=INK[fate])
+        pencil.ellipse(_inset(box, side * 0.42), fill=INK[fate])
     elif fate is Fate.PRUNED:
         for share in (0.5, 1.0, 1.5):
             ends = (x0 + (x1 - x0) * min(share, 1), y0 + (y1 - y0) * max(share - 1, 0))

@@ -110,6 +110,10 @@ class View:
     offset: tuple[float, float] = (0.0, 0.0)  # of the seen area's top left corner, original pixels
     size: tuple[int, int] | None = None  # (width, height) of the original picture; None: not known
 
+    def place(self, boxes: Tensor) -> Tensor:
+        """(tokens, 4) boxes in seen pixels -> in original pixels."""
+        return boxes * torch.tensor(self.scale * 2) + torch.tensor(self.offset * 2)
+
 
 @dataclass
 class Cut:
@@ -163,6 +167,4 @@ class Trace:
         image = self.images[i]
         if image.boxes is None:
             return torch.full((image.tokens, 4), torch.nan)
-        scale = torch.tensor(image.view.scale * 2, dtype=torch.float32)
-        offset = torch.tensor(image.view.offset * 2, dtype=torch.float32)
-        return image.boxes * scale + offset
+        return image.view.place(image.boxes)

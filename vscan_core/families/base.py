@@ -44,6 +44,10 @@ class Family(ABC):
     def projector(self, model: nn.Module) -> nn.Module:
         """The module that maps vision features to the LLM's width, token by token."""
 
+    def encode(self, model: Any, pixels: Tensor) -> Tensor:
+        """Pixels (images, channels, height, width) through tower and projector: (images, tokens, dim_llm)."""
+        return torch.stack(list(model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output))
+
     @abstractmethod
     def anatomy(self, model: nn.Module) -> Anatomy:
         """Plain numbers about this model and its family's published settings."""
@@ -85,7 +89,7 @@ class Family(ABC):
         """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
 
         hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
-        position; valid (batch, tokens) masks padding. One query row: softmax in float32 over all tokens, head mean.
+        position; valid (batch, tokens) masks padding. One query row: softmax in float32 at least over all tokens, head mean.
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden)
@@ -98,7 +102,7 @@ class Family(ABC):
             key, _ = rotate(key, key, cos, sin)
         # grouped queries share a key head: fold the group into the query axis instead of repeating keys
         query = query.view(key.shape[0], key.shape[1], -1, key.shape[-1])
-        weights = (query @ key.transpose(-1, -2)).float() * attn.scaling  # (batch, kv_heads, group, tokens)
+        weights = geometry.precise(query @ key.transpose(-1, -2)) * attn.scaling  # (batch, kv_heads, group, tokens)
         if valid is not None:
             weights = weights.masked_fill(~valid[:, None, None, :], -torch.inf)
         return weights.softmax(-1).mean((1, 2))
@@ -118,5 +122,5 @@ def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
     """
     query = query.unflatten(-1, (heads, -1)).transpose(1, 2)  # (images, heads, 1, head_dim)
     key = key.unflatten(-1, (heads, -1)).transpose(1, 2)
-    weights = (query @ key.transpose(-1, -2)).float() * query.shape[-1] ** -0.5
+    weights = geometry.precise(query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
     return weights.softmax(-1)[:, :, 0, 1:]

@@ -95,9 +95,9 @@ class VScan(Reducer):
 
         A layer left at None is the shallowest (local) or deepest (global) one recorded in `signals`.
         """
-        table = {layer: rows.float().mean(0) for layer, rows in signals.cls_attention.items()}
+        table = {layer: geometry.precise(rows).mean(0) for layer, rows in signals.cls_attention.items()}
         capped = not table
-        table = table or {layer: row.float() for layer, row in signals.received.items()}
+        table = table or {layer: geometry.precise(row) for layer, row in signals.received.items()}
         shallow = table[min(table) if self.local_layer is None else self.local_layer]
         output = table[max(table) if self.global_layer is None else self.global_layer]
         scores = {"local": shallow, "global": output}

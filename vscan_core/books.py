@@ -1,0 +1,90 @@
+"""The books of one forward through the decoder: where every image's tokens are while the sequence shrinks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vscan_core.encoding import Encoded
+from vscan_core.selection import Cut, ImageTrace, Selection
+from vscan_core.stages import Stages, right_align, take
+
+
+@dataclass
+class Span:
+    """The visual tokens of one image in one row of the batch, as they are at this layer."""
+
+    row: int
+    image: ImageTrace
+    recorded: bool  # False for the copies that beam search makes of a row
+    columns: Tensor  # (left,) where they are in the sequence
+    kept: Tensor  # (left,) which of the image's unreduced tokens they are
+
+    def record(self, layer: int, chosen: Selection) -> Cut:
+        """A later cut in the image's unreduced indices; scores are NaN for tokens that were no longer there."""
+        tokens, device = self.image.tokens, self.kept.device
+        scores = {
+            name: values.new_full((tokens,), torch.nan).index_copy_(0, self.kept, values)
+            for name, values in chosen.scores.items()
+        }
+        labels = {name: self.kept[index] for name, index in chosen.labels.items()}
+        nobody = torch.full((tokens,), -1, device=device)
+        return Cut(layer, self.kept[chosen.kept], labels, nobody, scores)
+
+
+@dataclass
+class Call:
+    """One forward through the decoder stack; tensors follow the sequence as it shrinks."""
+
+    cache: Any
+    stages: Stages
+    logical: int  # tokens that the caller passed
+    position: Tensor  # (batch, length) the caller's positions
+    removed: Tensor  # (batch, length) tokens that this call removed before each one
+    removed_in_all: Tensor | int  # (batch, 1)
+    valid: Tensor | None  # (batch, length) False = padding; None = no padding
+    visual: Tensor | None  # (batch, length) bool; None = no visual tokens in this call
+    spans: list[Span]
+    override: dict[str, Any] | None = None  # arguments of the layers after a cut
+
+    copies: int = 1  # rows per prompt: beam search repeats every row
+    traced: bool = False
+
+    def keep(self, keep: Tensor) -> Tensor:
+        """Drop the columns where keep (batch, length) is False; returns the gather index (batch, shorter)."""
+        gone = ~keep if self.valid is None else ~keep & self.valid
+        index, valid = right_align(keep)
+        self.removed = take(self.removed + gone.cumsum(1), index)
+        self.removed_in_all = self.removed_in_all + gone.sum(1, keepdim=True)
+        self.position = take(self.position, index)
+        if self.visual is not None:
+            self.visual = take(self.visual & keep, index)
+        self.valid = valid
+        # where a surviving column went: rows are right-aligned, so count survivors from the right
+        place = keep.cumsum(1) - 1 + (index.shape[1] - keep.sum(1, keepdim=True))
+        for span in self.spans:
+            span.columns = place[span.row, span.columns]
+        return index
+
+    def find_images(self, visual: Tensor, encoded: Encoded) -> None:
+        """Match the placeholders of every row, visual (batch, length), with the images that were encoded, in order."""
+        per_row = visual.sum(1).tolist()
+        if not any(per_row) or not encoded.images:
+            return
+        self.visual = visual
+        self.copies = max(1, round(sum(per_row) / sum(image.tokens for image in encoded.images)))
+        images = list(zip(encoded.images, encoded.selections, strict=True))
+        for row in range(0, len(per_row), self.copies):
+            columns = visual[row].to(torch.int8).argsort(descending=True, stable=True)[: per_row[row]]
+            start = 0
+            while start < per_row[row] and images:
+                image, chosen = images.pop(0)
+                mine = columns[start : start + image.tokens]
+                kept = torch.arange(image.tokens, device=mine.device) if chosen is None else chosen.kept
+                for copy in range(self.copies):
+                    self.spans.append(Span(row + copy, image, copy == 0, mine[kept], kept))
+                start += image.tokens
+                image.cuts = image.cuts[:1] if chosen is not None else []

@@ -1,0 +1,66 @@
+"""Does a picture belong to the drawn world that the embedded model knows?
+
+How sure a model is of its answer does not tell: noise makes it surer than its own world does. What tells
+is how far the picture's patches lie from the patches of that world. So a folder may hold, beside its
+weights, a `domain.safetensors`: typical patch features ("landmarks") and a distance that hardly any
+known picture exceeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+FILE = "domain.safetensors"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What known pictures look like to the vision tower.
+
+    landmarks: (landmarks, dim), scaled features; centre and scale: (dim,); limit: largest usual strangeness.
+    """
+
+    landmarks: Tensor
+    centre: Tensor
+    scale: Tensor
+    limit: float
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Domain | None:
+        """The domain stored beside a model's weights, or None where a model has none."""
+        path = Path(folder) / FILE
+        if not path.is_file():
+            return None
+        stored = load_file(path)
+        floats = {name: stored[name].float() for name in ("landmarks", "centre", "scale")}
+        return cls(**floats, limit=float(stored["limit"]))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the domain beside a model's weights, in half precision but for the limit."""
+        half = {name: getattr(self, name).half().contiguous() for name in ("landmarks", "centre", "scale")}
+        save_file(half | {"limit": torch.tensor(self.limit)}, Path(folder) / FILE)
+
+
+def strangeness(features: Tensor, domain: Domain) -> float:
+    """Mean distance of a picture's patches to their nearest landmark, in scaled units per dimension.
+
+    features: (tokens, dim), the tower's output for ONE image before the projector, CLS removed.
+    """
+    if features.ndim != 2 or features.shape[1] != len(domain.centre):
+        raise ValueError(f"features have shape {tuple(features.shape)}, expected (tokens, {len(domain.centre)})")
+    scaled = (features.detach().float().cpu() - domain.centre) / domain.scale
+    nearest = torch.cdist(scaled, domain.landmarks).min(dim=1).values  # (tokens,)
+    return float(nearest.mean() / len(domain.centre) ** 0.5)
+
+
+def is_foreign(features: Tensor, domain: Domain) -> bool:
+    """True where a picture is stranger than nearly all pictures of the known world.
+
+    features: (tokens, dim), the tower's output for ONE image before the projector, CLS removed.
+    """
+    return strangeness(features, domain) > domain.limit

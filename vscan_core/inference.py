@@ -1,0 +1,169 @@
+"""`answer` and `compare`: run a model as a stream of events, with every stage measured apart."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import torch
+from PIL import Image
+
+from vscan_core.attach import Session, open_session
+from vscan_core.errors import InputError, OutOfMemory
+from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
+from vscan_core.lvlm import LVLM
+from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, prefill_tflops
+from vscan_core.reducers import Reducer
+
+FOREIGN = (
+    "This small model only knows its own world of drawn scenes, and this picture does not look like one: "
+    "read the answer as a guess. The token selection is real all the same."
+)
+
+
+def answer(
+    lvlm: LVLM, image: Image.Image, question: str, reducer: Reducer | None, *, max_new_tokens: int = 64
+) -> Iterator[Event]:
+    """Answer greedily: Prefilled, a Token for each new token, Done(Answer). reducer None is the baseline.
+
+    Work happens only while the iterator is advanced; closing it stops the computation. The first run of a shape is
+    preceded by an untimed one. Raises InputError (OutOfMemory if memory runs out, after freeing what was held).
+    """
+    yield from compare(lvlm, image, question, [reducer], max_new_tokens=max_new_tokens)
+
+
+def compare(
+    lvlm: LVLM,
+    image: Image.Image,
+    question: str,
+    reducers: Sequence[Reducer | None],
+    *,
+    max_new_tokens: int = 64,
+) -> Iterator[Event]:
+    """The same for several reducers, one after the other on the same device; events tell the run's place in the list."""
+    if max_new_tokens < 1:
+        raise InputError(f"max_new_tokens must be at least 1, but is {max_new_tokens}")
+    inputs = lvlm.inputs(image, question)
+    for place, reducer in enumerate(reducers):
+        with _memory_guard(lvlm), closing(_Run(lvlm, inputs, reducer, place, max_new_tokens).events()) as events:
+            yield from events
+
+
+class _Run:
+    """One measured run of one method."""
+
+    def __init__(self, lvlm: LVLM, inputs: Any, reducer: Reducer | None, place: int, limit: int) -> None:
+        self.lvlm, self.inputs, self.reducer, self.place, self.limit = lvlm, inputs, reducer, place, limit
+        self.method = "baseline" if reducer is None else type(reducer).__name__.lower()
+        self.watch = Stopwatch(lvlm.device)
+
+    def events(self) -> Iterator[Event]:
+        self._warm_up()
+        memory = PeakMemory(self.lvlm.device)
+        with open_session(self.lvlm.model, self.reducer, timed=self.watch.section) as session:
+            next_id, cache, stages = self._prefill(session)
+            yield Prefilled(self.place, self.method, session.trace)
+            ids, steps, text, finished = [next_id], [], "", False
+            stop = _stop_ids(self.lvlm.model)
+            while True:
+                finished = ids[-1] in stop
+                text = self.lvlm.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
+                yield Token(self.place, text)
+                if finished or len(ids) >= self.limit:
+                    break
+                next_id, ms = self._step(session, cache, ids[-1])
+                ids.append(next_id)
+                steps.append(ms)
+            vision, reduce, prefill, size = stages
+            timings = Timings(
+                vision_ms=vision,
+                reduce_ms=reduce,
+                prefill_ms=prefill,
+                ttft_ms=vision + reduce + prefill,
+                decode_ms_per_token=sum(steps) / len(steps) if steps else None,
+                total_ms=vision + reduce + prefill + sum(steps),
+            )
+            visual = session.trace.visual_tokens_per_layer
+            cost = Cost(
+                visual_tokens=sum(visual) / len(visual),
+                tflops=prefill_tflops(session.trace.tokens_per_layer, self.lvlm.model.config.text_config),
+                kv_bytes=size,
+                peak_bytes=memory.read(),
+            )
+        yield Done(
+            self.place,
+            Answer(text, session.trace, timings, cost, tuple(ids), self.method, finished, hint=self.hint),
+        )
+
+    @torch.inference_mode()
+    def _prefill(self, session: Session) -> tuple[int, Any, tuple[float, float, float, int]]:
+        watch, llm = self.watch, self.lvlm.family.language_model(self.lvlm.model)
+        entered: list[Any] = []
+
+        def at_llm(module: Any, args: Any) -> None:
+            if session.state() is not None:
+                entered[:] = [watch.mark(), len(watch.sections)]
+
+        # prepended: the entrance is marked before marked rows are removed
+        handle = llm.register_forward_pre_hook(at_llm, prepend=True)
+        try:
+            with session.here():
+                start = watch.mark()
+                out = self.lvlm.model(**self.inputs, use_cache=True, logits_to_keep=1)
+                next_id = out.logits[:, -1].argmax(-1)
+                end = watch.mark()
+                first = int(next_id)  # synchronises
+                features = getattr(session.state(), "features", None)
+        finally:
+            handle.remove()
+        self.hint = FOREIGN if features is not None and self.lvlm.is_foreign(features[0]) else None
+        before, split = entered
+        early, late = watch.spent(0, split), watch.spent(split)
+        times = (watch.ms(start, before) - early, early + late, watch.ms(before, end) - late)
+        return first, out.past_key_values, (*times, kv_bytes(out.past_key_values))
+
+    @torch.inference_mode()
+    def _step(self, session: Session, cache: Any, last: int) -> tuple[int, float]:
+        with session.here():
+            start = self.watch.mark()
+            ids = torch.tensor([[last]], device=self.lvlm.device)
+            out = self.lvlm.model(input_ids=ids, past_key_values=cache, use_cache=True)
+            next_id = out.logits[:, -1].argmax(-1)
+            end = self.watch.mark()
+            return int(next_id), self.watch.ms(start, end)
+
+    def _warm_up(self) -> None:
+        """One untimed prefill for every new shape: kernels are chosen and memory is mapped on first use."""
+        key = (self.inputs["input_ids"].shape, repr(self.reducer))
+        if key in self.lvlm.warmed:
+            return
+        with open_session(self.lvlm.model, self.reducer, timed=self.watch.section) as session:
+            self._prefill(session)
+        self.watch.sections.clear()
+        self.lvlm.warmed.add(key)
+
+
+def _stop_ids(model: Any) -> set[int]:
+    end = model.generation_config.eos_token_id
+    return set(end) if isinstance(end, list) else {end}
+
+
+@contextmanager
+def _memory_guard(lvlm: LVLM) -> Iterator[None]:
+    """Turn an allocation failure into one sentence, after giving memory back."""
+    exhausted = False
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+            raise
+        exhausted = True
+    if exhausted:  # outside the except block: the error's frames no longer hold the run's tensors
+        gc.collect()
+        if lvlm.device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise OutOfMemory(
+            "Memory ran out, and what was used has been freed: try a lower retention, a smaller picture or model."
+        )

@@ -1,0 +1,106 @@
+"""LVLM: a loaded model with its processor, and the way from a picture and a question to its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vscan_core.domain import Domain, is_foreign
+from vscan_core.encoding import look
+from vscan_core.errors import InputError
+from vscan_core.families import Family
+from vscan_core.reducers import Reducer
+from vscan_core.selection import Anatomy, Needs, Signals
+
+MAX_QUESTION_CHARACTERS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class LVLM:
+    """A vision-language model on its device. Made by `load_model`."""
+
+    model: Any  # a stock transformers model
+    processor: Any  # its stock processor
+    family: Family
+    name: str
+    warmed: set[Any] = field(default_factory=set, repr=False)  # shapes that have run once on this device
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """Plain numbers about the model, for reducers."""
+        return self.family.anatomy(self.model)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where inputs go."""
+        device: torch.device = self.model.device
+        return device
+
+    @cached_property
+    def domain(self) -> Domain | None:
+        """What the pictures of the model's world look like, if the model's folder says so."""
+        folder = Path(self.model.config._name_or_path)
+        return Domain.load(folder) if folder.is_dir() else None
+
+    def inputs(self, image: Image.Image, question: str) -> Any:
+        """Picture and question -> keyword arguments of `generate` on the model's device, batch of one.
+
+        Raises InputError for an empty or over-long question and for one with control tokens such as <image> in it.
+        """
+        words = check_question(question, self.processor)
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}
+        prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
+        batch = self.processor(images=_rgb(image), text=prompt, return_tensors="pt")
+        return self._placed(batch, image)
+
+    def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
+        """Run only the vision side and record what `needs` asks for (a reducer: what it needs)."""
+        wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
+        batch = self._placed(self.processor.image_processor(_rgb(image), return_tensors="pt"), image)
+        with torch.inference_mode():
+            return look(self.model, self.family, wanted, batch["pixel_values"])[0]
+
+    def boxes(self, image: Image.Image) -> Tensor:
+        """(tokens, 4) x0, y0, x1, y1 of every visual token in the picture, in its own pixels."""
+        seen = self.processor.image_processor(_rgb(image), return_tensors="pt")["pixel_values"]
+        view = self.family.view(self.processor, *image.size)
+        rows, cols = (side // self.model.config.vision_config.patch_size for side in seen.shape[-2:])
+        return view.place(self.family.boxes(rows * cols, *seen.shape[-2:]))
+
+    def is_foreign(self, features: Tensor | None) -> bool:
+        """Whether vision features (tokens, dim) come from a picture unlike those the model was trained on."""
+        return self.domain is not None and features is not None and is_foreign(features.float().cpu(), self.domain)
+
+    def _placed(self, batch: Any, image: Image.Image) -> Any:
+        batch = batch.to(self.device, dtype=self.model.dtype)
+        # the picture's geometry travels with its pixels, so that a trace can tell boxes in the original
+        batch["pixel_values"].views = [self.family.view(self.processor, *image.size)]
+        return batch
+
+
+def check_question(question: str, processor: Any) -> str:
+    """The question, stripped; InputError if it is empty, too long or holds control tokens."""
+    words = question.strip()
+    if not words:
+        raise InputError("The question is empty: type what you want to know about the picture.")
+    if len(words) > MAX_QUESTION_CHARACTERS:
+        raise InputError(
+            f"The question has {len(words)} characters; at most {MAX_QUESTION_CHARACTERS} are possible, so shorten it."
+        )
+    control = {*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", "<image>"), "<image>"}
+    found = sorted(token for token in control if token and token in words)
+    if found:
+        raise InputError(f"The question must not contain the control token {found[0]}: ask in plain words.")
+    return words
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if not isinstance(image, Image.Image):
+        raise InputError("There is no picture: choose one first.")
+    return image if image.mode == "RGB" else image.convert("RGB")

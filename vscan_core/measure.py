@@ -1,0 +1,93 @@
+"""Stage timers, peak memory, KV bytes and FLOPs. Every figure is of the run that it was taken in.
+
+Time: device events on a GPU (one synchronise, at the end of the prefill), the monotonic clock elsewhere; the
+processor and anything outside the model are excluded.
+FLOPs: multiply and add count as two. Decoder layer with n tokens, width D, key width K, MLP width I:
+2n(2D^2 + 2DK + 3DI) + 4n^2 D; summed over layers, each with its own n. LM head and vision tower are left out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Mark = Any  # a torch.cuda.Event or seconds
+
+
+class Stopwatch:
+    """Marks on one device's clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == "cuda"
+        self.sections: list[tuple[Mark, Mark]] = []
+
+    def mark(self) -> Mark:
+        """Now, on the device's own time line."""
+        if not self.cuda:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def ms(self, start: Mark, end: Mark) -> float:
+        """Milliseconds between two marks; the device must be past both."""
+        return float(start.elapsed_time(end)) if self.cuda else 1000 * (end - start)
+
+    @contextmanager
+    def section(self) -> Iterator[None]:
+        """Time a part and remember it in `sections`."""
+        start = self.mark()
+        yield
+        self.sections.append((start, self.mark()))
+
+    def spent(self, first: int = 0, last: int | None = None) -> float:
+        """Milliseconds in sections first..last-1."""
+        return sum(self.ms(*section) for section in self.sections[first:last])
+
+
+def kv_bytes(cache: Any) -> int:
+    """Bytes of the keys and values that a transformers cache really holds."""
+    return sum(part.numel() * part.element_size() for layer in cache.layers for part in (layer.keys, layer.values))
+
+
+def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any) -> float:
+    """Teraflops of the decoder over a prompt, by the formula at the top of this file."""
+    width, heads = text_config.hidden_size, text_config.num_attention_heads
+    head = getattr(text_config, "head_dim", None) or width // heads
+    attention, keys = heads * head, (getattr(text_config, "num_key_value_heads", None) or heads) * head
+    per_token = 2 * (2 * width * attention + 2 * width * keys + 3 * width * text_config.intermediate_size)
+    return sum(n * per_token + 4 * n * n * attention for n in tokens_per_layer) / 1e12
+
+
+class PeakMemory:
+    """Peak memory from its making to `read()`, weights included: the GPU allocator's, or the process's on Linux."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            _reset_process_peak()
+
+    def read(self) -> int | None:
+        """Bytes; None where the system does not tell."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        try:
+            status = Path("/proc/self/status").read_text()
+        except OSError:
+            return None
+        line = next((line for line in status.splitlines() if line.startswith("VmHWM")), None)
+        return int(line.split()[1]) * 1024 if line else None
+
+
+def _reset_process_peak() -> None:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the high-water mark of resident memory
+    except OSError:
+        pass
