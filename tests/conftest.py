@@ -27,7 +27,12 @@ def tiny_llava(attn: str = "sdpa", layers: int = 6) -> LlavaForConditionalGenera
     """36 visual tokens, grouped queries, and weights large enough that attention is far from uniform."""
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=32, intermediate_size=48, num_hidden_layers=5, num_attention_heads=4, image_size=84, patch_size=14
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=5,
+            num_attention_heads=4,
+            image_size=84,
+            patch_size=14,
         ),
         text_config=LlamaConfig(
             hidden_size=32,

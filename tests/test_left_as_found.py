@@ -24,7 +24,8 @@ def logits(model, inputs, **more) -> torch.Tensor:
 
 @pytest.mark.parametrize("images", [[1], [0, 2, 1]], ids=str)
 @pytest.mark.parametrize(
-    "identity", [None, vc.VScan(retention=1), vc.VScan(encoder_keep=1.0, llm_keep={}), vc.VScan(encoder_keep=99, llm_keep={})]
+    "identity",
+    [None, vc.VScan(retention=1), vc.VScan(encoder_keep=1.0, llm_keep={}), vc.VScan(encoder_keep=99, llm_keep={})],
 )
 def test_keeping_everything_is_bitwise_the_untouched_model(llava, images, identity) -> None:
     inputs = prompt(images)

@@ -122,9 +122,7 @@ def test_beam_search_scores_every_sequence_right(llava, images) -> None:
     method = reducer(**cuts)
     with vc.reduced(llava, method) as trace:
         more = {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.0, "do_sample": False}
-        out = llava.generate(
-            **inputs, max_new_tokens=STEPS, output_scores=True, return_dict_in_generate=True, **more
-        )
+        out = llava.generate(**inputs, max_new_tokens=STEPS, output_scores=True, return_dict_in_generate=True, **more)
     for i, (row, pixels) in enumerate(rows_of(inputs)):
         for beam in (2 * i, 2 * i + 1):
             new = out.sequences[beam, -STEPS:]

@@ -32,7 +32,7 @@ def check_keep(keep: int | float, name: str) -> None:
     whole_tokens = isinstance(keep, int) and not isinstance(keep, bool) and keep >= 1
     share = isinstance(keep, float) and 0 < keep <= 1
     if not (whole_tokens or share):
-        raise InputError(f"{name} must be a number of tokens (an int from 1) or a share (a float in (0, 1]), not {keep!r}")
+        raise InputError(f"{name} must be a number of tokens (int, from 1) or a share (float in (0, 1]), not {keep!r}")
 
 
 def two_stage(retention: float, tokens: int, layers: int, later: int, share: float = 1 / 3) -> tuple[int, int]:

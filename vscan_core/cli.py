@@ -62,11 +62,13 @@ def _ask(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     baseline, reduced = _answers(options, [None, _reducer(options)])
-    found = {"baseline": as_dict(baseline), "reduced": as_dict(reduced), "ratios": ratios(baseline, reduced)}
-    found["same_answer"] = baseline.text == reduced.text
-    faster = ", ".join(f"{name} {value:.2f}x" for name, value in found["ratios"].items())
-    same = "the same answer" if found["same_answer"] else "a different answer"
-    _print(options, found, f"{_summary(baseline)}\n{_summary(reduced)}\n{same}; baseline / {reduced.method}: {faster}")
+    times, same = ratios(baseline, reduced), baseline.text == reduced.text
+    found = {"baseline": as_dict(baseline), "reduced": as_dict(reduced), "ratios": times, "same_answer": same}
+    cheaper = ", ".join(f"{name} {value:.2f}x" for name, value in times.items())
+    verdict = "the same answer" if same else "a different answer"
+    _print(
+        options, found, f"{_summary(baseline)}\n{_summary(reduced)}\n{verdict}; baseline / {reduced.method}: {cheaper}"
+    )
 
 
 def _answers(options: argparse.Namespace, reducers: list[Reducer | None]) -> list[Answer]:
@@ -138,9 +140,9 @@ def _summary(answer: Answer) -> str:
     first, last = counts[0], counts[-1]
     lines = [
         f"{answer.method}: {answer.text}",
-        f"  visual tokens {first} into the language model, {last} in its last layer, {cost.visual_tokens:.0f} on average",
-        f"  vision {timings.vision_ms:.0f} ms, selection {timings.reduce_ms:.1f} ms, prefill {timings.prefill_ms:.0f} ms, "
-        f"KV cache {cost.kv_bytes / 1e6:.2f} MB (single run)",
+        f"  visual tokens: {first} into the language model, {last} in its last layer, mean {cost.visual_tokens:.0f}",
+        f"  vision {timings.vision_ms:.0f} ms, selection {timings.reduce_ms:.1f} ms, "
+        f"prefill {timings.prefill_ms:.0f} ms, KV cache {cost.kv_bytes / 1e6:.2f} MB (single run)",
     ]
     return "\n".join(lines + ([f"  note: {answer.hint}"] if answer.hint else []))
 

@@ -19,7 +19,7 @@ from vscan_core.books import Call, Span
 from vscan_core.families.base import Family
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Signals, Trace
-from vscan_core.stages import Stages, stages_of, take
+from vscan_core.stages import Stage, Stages, stages_of, take
 
 
 class Decoding:
@@ -141,7 +141,7 @@ class Decoding:
         new = mask[:, -length:].bool()
         return None if bool(new.all()) else new
 
-    def _positions(self, call: Call, stage: Any) -> Tensor:
+    def _positions(self, call: Call, stage: Stage) -> Tensor:
         """(batch, length) position ids of this stage; renumbered ones also lag behind what earlier calls removed."""
         if not self.renumber:
             return call.position
@@ -149,7 +149,7 @@ class Decoding:
         stage.shift = stage.shift + call.removed_in_all
         return position
 
-    def _mask2d(self, call: Call, stage: Any, hidden: Tensor) -> Tensor | None:
+    def _mask2d(self, call: Call, stage: Stage, hidden: Tensor) -> Tensor | None:
         if call.cache is not None:
             return stage.mask()
         if call.valid is not None:
@@ -176,7 +176,9 @@ class Decoding:
             call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
         if call.traced:
             self.trace.tokens_per_layer.append(hidden.shape[1])
-            visual = hidden.new_zeros((), dtype=torch.long) if call.visual is None else call.visual[:: call.copies].sum()
+            visual = (
+                hidden.new_zeros((), dtype=torch.long) if call.visual is None else call.visual[:: call.copies].sum()
+            )
             self.trace._visual.append(visual)
         return ((hidden,), {**kwargs, **call.override}) if call.override else None
 

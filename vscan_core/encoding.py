@@ -34,12 +34,12 @@ class Encoding:
     """Hooks on vision tower and projector for one reducer (None: only watch)."""
 
     def __init__(
-        self, model: nn.Module, family: Family, reducer: Reducer | None, anatomy: Anatomy, needs: Needs = Needs()
+        self, model: nn.Module, family: Family, reducer: Reducer | None, anatomy: Anatomy, needs: Needs | None = None
     ) -> None:
         self.model, self.family, self.anatomy = model, family, anatomy
         self.reducer: Any = reducer
         self.cuts = reducer is not None and 0 in reducer.cut_layers(anatomy)
-        self.needs = reducer.needs(anatomy) if reducer is not None and self.cuts else needs
+        self.needs = reducer.needs(anatomy) if reducer is not None and self.cuts else needs or Needs()
 
     def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""

@@ -44,7 +44,7 @@ def open_image(path: str | Path) -> Image.Image:
         _check_size(*image.size)
         try:
             return _to_rgb(image)
-        except Exception:  # noqa: BLE001 - on damaged bytes decoders fail in every way there is
+        except Exception:
             raise InputError(_DAMAGED) from None
 
 
@@ -77,7 +77,7 @@ def _upright(flat: Image.Image, source: Image.Image) -> Image.Image:
     """Apply the rotation that the camera noted in the file."""
     try:
         orientation = source.getexif().get(0x0112, 1)
-    except Exception:  # noqa: BLE001 - unreadable camera notes are no reason to refuse a picture
+    except Exception:
         return flat
     exif = flat.getexif()
     exif.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -42,7 +42,7 @@ def compare(
     *,
     max_new_tokens: int = 64,
 ) -> Iterator[Event]:
-    """The same for several reducers, one after the other on the same device; events tell the run's place in the list."""
+    """The same for several reducers, one after the other on one device; an event's `run` is the place in the list."""
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens must be at least 1, but is {max_new_tokens}")
     inputs = lvlm.inputs(image, question)
@@ -59,7 +59,7 @@ class _Run:
         self.method = "baseline" if reducer is None else type(reducer).__name__.lower()
         self.watch = Stopwatch(lvlm.device)
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         self._warm_up()
         memory = PeakMemory(self.lvlm.device)
         with open_session(self.lvlm.model, self.reducer, timed=self.watch.section) as session:

@@ -57,7 +57,9 @@ def _pretrained(name: str, source: str, device: torch.device, dtype: torch.dtype
         return model, transformers.AutoProcessor.from_pretrained(source)
     except ImportError as error:
         raise InputError(f"{name} could not be loaded with attention {attn!r}: {error}") from error
-    except OSError as error:
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
         if Path(source).is_dir():
             raise InputError(f"the folder {source} does not hold a complete model: {_first_line(error)}") from error
         raise InputError(

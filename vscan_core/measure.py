@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ class Stopwatch:
         """Now, on the device's own time line."""
         if not self.cuda:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
 
@@ -61,7 +61,7 @@ def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any) -> float:
     head = getattr(text_config, "head_dim", None) or width // heads
     attention, keys = heads * head, (getattr(text_config, "num_key_value_heads", None) or heads) * head
     per_token = 2 * (2 * width * attention + 2 * width * keys + 3 * width * text_config.intermediate_size)
-    return sum(n * per_token + 4 * n * n * attention for n in tokens_per_layer) / 1e12
+    return float(sum(n * per_token + 4 * n * n * attention for n in tokens_per_layer)) / 1e12
 
 
 class PeakMemory:
@@ -87,7 +87,5 @@ class PeakMemory:
 
 
 def _reset_process_peak() -> None:
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the high-water mark of resident memory
-    except OSError:
-        pass

@@ -113,7 +113,7 @@ class _LogicalLengths:
     def update(self, key: Tensor, value: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
         if not self.stages.owner.active:
             raise RuntimeError(
-                "this KV cache was filled inside `with reduced(...)`, which has been left; keep using it inside the with"
+                "this KV cache was filled inside a `with reduced(...)` that has been left; use it inside that with"
             )
         return super().update(key, value, layer_idx, *args, **kwargs)  # type: ignore[misc]
 
@@ -156,6 +156,6 @@ def stages_of(cache: Any, starts: list[int], owner: Any) -> Stages:
         if getattr(cache, "is_compileable", False):
             raise ValueError("a static cache cannot hold layers of different lengths; use the default dynamic cache")
         cache.stages = Stages(starts, owner)
-        cache.__class__ = _logical(type(cache))
+        cache.__class__ = _logical(type(cache))  # type: ignore[arg-type]
     stages: Stages = cache.stages
     return stages

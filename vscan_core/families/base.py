@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -68,7 +68,8 @@ class Family(ABC):
         if inputs_embeds is None:
             return None
         embedding = self.language_model(model).get_input_embeddings().weight[token]
-        return (inputs_embeds == embedding.to(inputs_embeds)).all(-1)
+        mask: Tensor = (inputs_embeds == embedding.to(inputs_embeds)).all(-1)
+        return mask
 
     def grid(self, tokens: int) -> tuple[int, int]:
         """(rows, cols) of the visual tokens of one image."""
@@ -89,20 +90,22 @@ class Family(ABC):
         """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
 
         hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
-        position; valid (batch, tokens) masks padding. One query row: softmax in float32 at least over all tokens, head mean.
+        position; valid (batch, tokens) masks padding. One query row: softmax (in float32 at least) over all tokens, then head mean.
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden)
         query = _heads(attn, "q", normed[:, -1:])  # (batch, heads, 1, head_dim)
         key = _heads(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
         if rotary is not None:
-            rotate = getattr(inspect.getmodule(type(attn)), "apply_rotary_pos_emb")
+            rotate = inspect.getmodule(type(attn)).apply_rotary_pos_emb
             cos, sin = rotary
             query, _ = rotate(query, query, cos[:, -1:], sin[:, -1:])
             key, _ = rotate(key, key, cos, sin)
         # grouped queries share a key head: fold the group into the query axis instead of repeating keys
         query = query.view(key.shape[0], key.shape[1], -1, key.shape[-1])
-        weights = geometry.precise(query @ key.transpose(-1, -2)) * attn.scaling  # (batch, kv_heads, group, tokens)
+        weights: Tensor = (
+            geometry.precise(query @ key.transpose(-1, -2)) * attn.scaling
+        )  # (batch, kv_heads, group, tokens)
         if valid is not None:
             weights = weights.masked_fill(~valid[:, None, None, :], -torch.inf)
         return weights.softmax(-1).mean((1, 2))
@@ -112,7 +115,8 @@ def _heads(attn: Any, name: str, normed: Tensor) -> Tensor:
     """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the q or k projection (and norm, if any)."""
     states = getattr(attn, f"{name}_proj")(normed).view(*normed.shape[:2], -1, attn.head_dim)
     norm = getattr(attn, f"{name}_norm", None)
-    return (states if norm is None else norm(states)).transpose(1, 2)
+    heads: Tensor = (states if norm is None else norm(states)).transpose(1, 2)
+    return heads
 
 
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
@@ -120,7 +124,7 @@ def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
 
     query (images, 1, dim) and key (images, 1 + tokens, dim) as they leave the projections.
     """
-    query = query.unflatten(-1, (heads, -1)).transpose(1, 2)  # (images, heads, 1, head_dim)
-    key = key.unflatten(-1, (heads, -1)).transpose(1, 2)
+    query = query.view(*query.shape[:2], heads, -1).transpose(1, 2)  # (images, heads, 1, head_dim)
+    key = key.view(*key.shape[:2], heads, -1).transpose(1, 2)
     weights = geometry.precise(query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
     return weights.softmax(-1)[:, :, 0, 1:]

@@ -1,0 +1,79 @@
+"""VScan against its slow re-derivation, and what its settings mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vscan_core as vc
+from tests.reducers.test_examination import ANATOMY, signals
+from tests.reference import vscan_slow
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 999), keep=st.integers(1, 144), window=st.sampled_from([2, 3, 4, 6, 12]))
+def test_equals_the_slow_scan(seed, keep, window) -> None:
+    given_signals = signals(12, seed)
+    local, glob = (given_signals.cls_attention[layer].mean(0) for layer in (5, 22))
+    expected = vscan_slow.choose(local, glob, 12, window, keep)
+    assert vc.VScan(window=window).select(given_signals, keep).kept.tolist() == expected
+
+
+def test_schedule_follows_the_paper_and_every_override() -> None:
+    assert vc.VScan().schedule(576, ANATOMY) == {0: 96, 16: 32}
+    assert vc.VScan(retention=0.8).schedule(576, ANATOMY) == {16: 346}
+    assert vc.VScan(encoder_keep=96).schedule(576, ANATOMY) == {0: 96, 16: 32}
+    assert vc.VScan(encoder_keep=96, llm_keep={}).schedule(576, ANATOMY) == {0: 96}
+    assert vc.VScan(encoder_keep=1.0, llm_keep={8: 100, 16: 0.5}).schedule(576, ANATOMY) == {8: 100, 16: 50}
+    assert vc.VScan(encoder_keep=0.167, llm_keep={14: 0.333}).schedule(140, ANATOMY) == {0: 23, 14: 7}
+    assert vc.VScan(encoder_keep=600, llm_keep={16: 700}).schedule(576, ANATOMY) == {}
+    assert vc.VScan(prune_layer=8).schedule(576, ANATOMY) == {0: 128, 8: 43}
+
+
+@pytest.mark.parametrize("layer", [0, 32, -1])
+def test_a_cut_outside_the_model_is_refused(layer) -> None:
+    for wrong in (vc.VScan(prune_layer=layer), vc.VScan(llm_keep={layer: 3})):
+        with pytest.raises(vc.InputError, match="layers 1 to 31"):
+            wrong.schedule(576, ANATOMY)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"local_share": 1.5}, {"window": 0}, {"positions": "none"}, {"local_layer": 24}, {"global_layer": -1}]
+)
+def test_wrong_settings_are_refused(setting) -> None:
+    with pytest.raises(vc.InputError):
+        vc.VScan(**setting).needs(ANATOMY)
+
+
+def test_needs_only_what_it_uses() -> None:
+    assert vc.VScan().needs(ANATOMY) == vc.Needs(cls_attention=(5, 22), projected=True)
+    assert vc.VScan(merge=False, local_layer=22).needs(ANATOMY) == vc.Needs(cls_attention=(22,))
+
+
+def test_local_share_moves_tokens_between_the_scans() -> None:
+    for share, local in ((0.0, 0), (0.25, 24), (0.5, 48), (1.0, 96)):
+        chosen = vc.VScan(local_share=share).select(signals(), 96)
+        assert (len(chosen.labels["local"]), len(chosen.labels["global"])) == (local, 96 - local)
+
+
+def test_without_refill_the_remainder_is_lost_as_in_the_released_code() -> None:
+    assert len(vc.VScan(refill=False).select(signals(), 100).kept) == 98
+    assert len(vc.VScan().select(signals(), 100).kept) == 100
+
+
+def test_zero_attention_is_never_picked_twice() -> None:
+    sparse = torch.zeros(2, 576)
+    sparse[:, :10] = 0.1
+    flat = replace(signals(), cls_attention={5: sparse, 22: sparse})
+    assert len(vc.VScan().select(flat, 96).kept.unique()) == 96
+
+
+def test_received_attention_is_scanned_with_a_cap() -> None:
+    make = torch.Generator().manual_seed(1)
+    received = {7: torch.rand(140, generator=make), 31: torch.rand(140, generator=make)}
+    chosen = vc.VScan(merge=False).select(vc.Signals(received=received, grid=(10, 14)), 23)
+    assert len(chosen.kept) == 23 and len(chosen.labels["local"]) == 11
