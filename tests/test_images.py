@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import warnings
@@ -172,7 +173,7 @@ def test_a_truncated_file(tmp_path: Path, kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     path = saved(tmp_path, Image.fromarray(noise), kind)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match="damaged or incomplete|not a picture"):
+    with pytest.raises(InputError, match=r"damaged or incomplete|not a picture"):
         open_image(path)
 
 
@@ -212,10 +213,8 @@ def test_random_damage_never_escapes_as_another_error(tmp_path: Path, two_halves
             for place in rng.integers(0, len(damaged), 4):
                 damaged[place] = int(rng.integers(256))
             path.write_bytes(damaged)
-            try:
+            with contextlib.suppress(InputError):
                 assert open_image(path).mode == "RGB"
-            except InputError:
-                pass
 
 
 def test_nothing_of_the_file_but_its_pixels_survives(tmp_path: Path, two_halves: Image.Image) -> None:

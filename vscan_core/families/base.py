@@ -90,14 +90,14 @@ class Family(ABC):
         """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
 
         hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
-        position; valid (batch, tokens) masks padding. One query row: softmax (in float32 at least) over all tokens, then head mean.
+        position; valid (batch, tokens) masks padding. One query row: softmax over all tokens, in float32 at least, then the head mean.
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden)
         query = _heads(attn, "q", normed[:, -1:])  # (batch, heads, 1, head_dim)
         key = _heads(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
         if rotary is not None:
-            rotate = inspect.getmodule(type(attn)).apply_rotary_pos_emb
+            rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"]
             cos, sin = rotary
             query, _ = rotate(query, query, cos[:, -1:], sin[:, -1:])
             key, _ = rotate(key, key, cos, sin)
@@ -127,4 +127,5 @@ def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
     query = query.view(*query.shape[:2], heads, -1).transpose(1, 2)  # (images, heads, 1, head_dim)
     key = key.view(*key.shape[:2], heads, -1).transpose(1, 2)
     weights = geometry.precise(query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
-    return weights.softmax(-1)[:, :, 0, 1:]
+    row: Tensor = weights.softmax(-1)[:, :, 0, 1:]
+    return row
