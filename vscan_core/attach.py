@@ -37,6 +37,7 @@ class State:
     pixels: Tensor | None = None
     features: Tensor | None = None
     rows: dict[int, Tensor] = field(default_factory=dict)  # vision layer -> scores
+    keys: Tensor | None = None
     encoded: Encoded = field(default_factory=Encoded)
     visual: Tensor | None = None
     call: Call | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -49,7 +49,7 @@ class Call:
     visual: Tensor | None  # (batch, length) bool; None = no visual tokens in this call
     spans: list[Span]
     override: dict[str, Any] | None = None  # arguments of the layers after a cut
-
+    scores: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length)} taken ahead of time
     copies: int = 1  # rows per prompt: beam search repeats every row
     traced: bool = False
 

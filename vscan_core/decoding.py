@@ -31,6 +31,9 @@ class Decoding:
         self.trace: Trace = owner.trace
         cuts = () if reducer is None else reducer.cut_layers(anatomy)
         self.idle, self.later = not cuts, [layer for layer in cuts if layer > 0]
+        # {layer: the later cut that it scores ahead of time}
+        ahead = {} if reducer is None else {reducer.score_layer(cut): cut for cut in self.later}
+        self.ahead = {layer: cut for layer, cut in ahead.items() if layer < cut}
         self.renumber = reducer is not None and reducer.position_mode(anatomy) == "renumbered"
 
     def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
@@ -174,6 +177,9 @@ class Decoding:
                 layer_idx=layer,
             )
             call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
+        if layer in self.ahead:
+            rotary = (call.override or kwargs)["position_embeddings"]
+            self._score_ahead(call, layer, hidden, rotary, timed)
         if call.traced:
             self.trace.tokens_per_layer.append(hidden.shape[1])
             visual = (
@@ -192,6 +198,18 @@ class Decoding:
             index = call.keep(keep)
             return take(hidden, index), tuple(take(part, index) for part in rotary)
 
+    def _score_ahead(self, call: Call, layer: int, hidden: Tensor, rotary: Any, timed: Any) -> None:
+        """Score now, with this layer's weights, what the next layer will cut."""
+        cut = self.ahead[layer]
+        if any(self._budget(span, cut) is not None for span in call.spans):
+            with timed():
+                call.scores[cut] = self._score(call, layer, hidden, rotary)
+
+    def _score(self, call: Call, layer: int, hidden: Tensor, rotary: Any) -> Tensor:
+        assert self.reducer is not None
+        rope = rotary if self.reducer.uses_rope(self.anatomy) else None
+        return self.family.text_scores(self.layers[layer], hidden, rope, call.valid)
+
     def _budget(self, span: Span, layer: int) -> int | None:
         assert self.reducer is not None
         keep = self.reducer.schedule(span.image.tokens, self.anatomy).get(layer)
@@ -200,8 +218,7 @@ class Decoding:
     def _choose(self, call: Call, layer: int, hidden: Tensor, rotary: Any, budgets: list[int | None]) -> Tensor:
         """(batch, length) bool: everything but the visual tokens that lose at this layer."""
         assert self.reducer is not None
-        rope = rotary if self.reducer.uses_rope(self.anatomy) else None
-        scores = self.family.text_scores(self.layers[layer], hidden, rope, call.valid)
+        scores = call.scores.pop(layer) if layer in call.scores else self._score(call, layer, hidden, rotary)
         keep = torch.ones_like(scores, dtype=torch.bool) if call.valid is None else call.valid.clone()
         for span, budget in zip(call.spans, budgets, strict=True):
             if budget is None:

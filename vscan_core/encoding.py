@@ -40,6 +40,7 @@ class Encoding:
         self.reducer: Any = reducer
         self.cuts = reducer is not None and 0 in reducer.cut_layers(anatomy)
         self.needs = reducer.needs(anatomy) if reducer is not None and self.cuts else needs or Needs()
+        family.check(self.needs)
 
     def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
@@ -48,41 +49,53 @@ class Encoding:
         def look(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := current()) is not None:
                 state.pixels = args[0] if args else kwargs["pixel_values"]
-                state.rows = {}
+                state.rows, state.keys = {}, None
 
         def before(module: nn.Module, args: Any) -> Any:
             if (state := current()) is None:
                 return None
             state.features, state.encoded = args[0], self._see(args[0], state.pixels)
-            if not self.cuts or self.reducer.merges:
+            if not self.cuts or self.needs.projected:
                 return None  # the projector sees every token
             with timed():
                 self._select(state, projected=None)
-            keep = [_kept(state, i) for i in range(len(args[0]))]
-            return (torch.cat([rows[index] for rows, index in zip(args[0], keep, strict=True)]),)
+            chosen = state.encoded.selections
+            return (torch.cat([rows if c is None else c.apply(rows) for rows, c in zip(args[0], chosen, strict=True)]),)
 
         def after(module: nn.Module, args: Any, out: Tensor) -> Any:
             if (state := current()) is None:
                 return None
             if not self.cuts:
                 return None
-            if not self.reducer.merges:
+            if not self.needs.projected:
                 return self._scatter_and_mark(state, out)
             with timed():
                 self._select(state, projected=out)
                 return self._merge_and_mark(state, out)
-
-        def record(layer: int, scores: Tensor) -> None:
-            if (state := current()) is not None:
-                state.rows[layer] = scores
 
         handles = [
             tower.register_forward_pre_hook(look, with_kwargs=True),
             projector.register_forward_pre_hook(before),
             projector.register_forward_hook(after),
         ]
+        return handles + self._taps(current)
+
+    def _taps(self, current: Callable[[], Any]) -> list[Any]:
+        """Hooks that record the signals of inner vision layers."""
+        handles: list[Any] = []
+
+        def record(layer: int, scores: Tensor) -> None:
+            if (state := current()) is not None:
+                state.rows[layer] = scores
+
+        def record_keys(layer: int, keys: Tensor) -> None:
+            if (state := current()) is not None:
+                state.keys = keys
+
         for layer in self.needs.cls_attention:
             handles += self.family.tap(self.model, layer, record)
+        if self.needs.keys:
+            handles += self.family.tap_keys(self.model, self.anatomy.feature_layer, record_keys)
         return handles
 
     def _see(self, features: Tensor, pixels: Tensor) -> Encoded:
@@ -99,6 +112,7 @@ class Encoding:
             features=state.features[i],
             projected=None if projected is None else projected[i],
             cls_attention={layer: rows[i] for layer, rows in state.rows.items()},
+            keys=None if state.keys is None else state.keys[i],
             grid=state.encoded.images[i].grid,
         )
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
-from vscan_core.selection import Anatomy, View
+from vscan_core.errors import InputError
+from vscan_core.selection import Anatomy, Needs, View
 
 Record = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
 
@@ -56,6 +57,18 @@ class Family(ABC):
     def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
         """Hook vision layer `layer` so that each encode records the CLS row (images, heads, tokens)."""
 
+    def tap_keys(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+        """Hook vision layer `layer` so that each encode records its head-mean keys (images, tokens, head_dim)."""
+        raise InputError(f"{self.title} does not give the vision keys that this method needs; choose another method.")
+
+    def check(self, needs: Needs) -> None:
+        """Raise InputError if this kind of model cannot give what is needed."""
+        if needs.joint:
+            raise InputError(
+                f"{self.title} comes without the text half of CLIP, which this method needs to compare the question "
+                "with the picture; choose another method."
+            )
+
     @abstractmethod
     def image_token_id(self, model: nn.Module) -> int:
         """The placeholder that stands for visual tokens in input_ids."""
@@ -90,7 +103,7 @@ class Family(ABC):
         """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
 
         hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
-        position; valid (batch, tokens) masks padding. One query row: softmax over all tokens, in float32 at least, then the head mean.
+        position; valid (batch, tokens) masks padding. One query row; softmax over all tokens, then head mean.
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden)
@@ -117,6 +130,11 @@ def _heads(attn: Any, name: str, normed: Tensor) -> Tensor:
     norm = getattr(attn, f"{name}_norm", None)
     heads: Tensor = (states if norm is None else norm(states)).transpose(1, 2)
     return heads
+
+
+def mean_keys(key: Tensor, heads: int) -> Tensor:
+    """Head-mean keys of the patches, (images, tokens, head_dim); key (images, 1 + tokens, dim) with CLS first."""
+    return key[:, 1:].view(len(key), key.shape[1] - 1, heads, -1).mean(2)
 
 
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:

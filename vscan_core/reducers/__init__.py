@@ -1,8 +1,31 @@
 """Every method on offer. A new one is one new file and one name in this tuple."""
 
 from vscan_core.reducers.base import Reducer
+from vscan_core.reducers.divprune import DivPrune
+from vscan_core.reducers.fastervlm import FasterVLM
+from vscan_core.reducers.fastv import FastV
+from vscan_core.reducers.grid import Grid
+from vscan_core.reducers.pyramiddrop import PyramidDrop
+from vscan_core.reducers.random import Random
+from vscan_core.reducers.visionzip import VisionZip
+from vscan_core.reducers.vispruner import VisPruner
 from vscan_core.reducers.vscan import VScan
 
-REDUCERS: dict[str, type[Reducer]] = {cls.__name__.lower(): cls for cls in (VScan,)}
+REDUCERS: dict[str, type[Reducer]] = {
+    cls.__name__.lower(): cls
+    for cls in (VScan, VisPruner, FasterVLM, VisionZip, DivPrune, FastV, PyramidDrop, Random, Grid)
+}
 
-__all__ = ["REDUCERS", "Reducer", "VScan"]
+__all__ = [
+    "REDUCERS",
+    "DivPrune",
+    "FastV",
+    "FasterVLM",
+    "Grid",
+    "PyramidDrop",
+    "Random",
+    "Reducer",
+    "VScan",
+    "VisPruner",
+    "VisionZip",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass
 
-from vscan_core.budget import check_retention
+from vscan_core.budget import check_retention, one_cut
 from vscan_core.errors import InputError
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
@@ -61,7 +61,16 @@ class Reducer(ABC):
         """Whether scores of later cuts apply the rotary embedding."""
         return anatomy.rope_in_scores if self.rope_in_scores is None else self.rope_in_scores
 
-    @property
-    def merges(self) -> bool:
-        """Whether dropped tokens of cut 0 are merged after the projector, which then has to see all of them."""
-        return False
+    def score_layer(self, cut: int) -> int:
+        """The decoder layer whose weights score the later cut at layer `cut`: `cut` itself or the one before it."""
+        return cut
+
+
+@dataclass(frozen=True)
+class AtEntrance(Reducer):
+    """A method with a single cut, at the entrance of the LLM."""
+
+    def schedule(self, tokens: int, anatomy: Anatomy) -> dict[int, int]:
+        """`retention` of the tokens, to the nearest whole one."""
+        keep = one_cut(self.retention, tokens, anatomy.text_layers)
+        return {0: keep} if keep < tokens else {}
