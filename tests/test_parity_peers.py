@@ -8,7 +8,9 @@ import torch
 import vscan_core as vc
 from tests.conftest import golden
 from tests.test_parity_vscan import STEPS, TENSORS, inputs_of, model
-from vscan_core.reducers import DivPrune, FasterVLM, FastV, PyramidDrop, VisionZip, VisPruner
+from vscan_core import geometry
+from vscan_core.reducers import CDPruner, DivPrune, FasterVLM, FastV, PyramidDrop, Trim, VisionZip, VisPruner
+from vscan_core.reducers.cdpruner import similarity
 from vscan_core.reducers.divprune import farthest
 
 __all__ = ["model"]  # the fixture
@@ -58,6 +60,42 @@ def test_divprune(case) -> None:
     features = PARTS["divprune.features"]
     assert torch.equal(farthest(features, case["n"]), order)
     assert torch.equal(DivPrune().select(vc.Signals(projected=features), case["n"]).kept, order.sort().values)
+
+
+@pytest.mark.parametrize("case", cases("CDPruner"))
+def test_cdpruner(case) -> None:
+    images = {"b0": [0], "b1": [1], "b0m2": [0], "batch2": [0, 1]}[case["images"]]
+    text = PARTS["cdpruner.text_embeds"]  # two pieces; all but one set use the first alone
+    text = text if case["images"] == "b0m2" else text[:1]
+    patches = PARTS["cdpruner.image_embeds"][images]
+    relevance = torch.stack([-similarity(rows, text) for rows in patches])
+    method = CDPruner(span=(relevance.min().item(), relevance.max().item()))  # as released: over the batch
+    for row, image in enumerate(images):
+        signals = vc.Signals(projected=PARTS["cdpruner.features"][image], joint_patches=patches[row], joint_text=text)
+        chosen = method.select(signals, case["T"])
+        assert torch.equal(chosen.kept, PARTS[f"{case['id']}.keep_idx"][row])
+        if len(images) == 1:
+            assert torch.equal(CDPruner().select(signals, case["T"]).kept, chosen.kept)
+
+
+@pytest.mark.parametrize("case", cases("TRIM"))
+def test_trim(case) -> None:
+    score, out = PARTS[f"{case['id']}.score"], PARTS[f"{case['id']}.out"]
+    if case["k"] == "-1":  # the adaptive rule, over the whole batch as released
+        assert int(geometry.outliers(score).sum()) // len(score) == case["n_kept"]
+    for row in range(len(out)):
+        features = PARTS["trim.features"][row]
+        normed = torch.nn.functional.layer_norm(
+            features, (32,), PARTS["trim.ln_weight"], PARTS["trim.ln_bias"], eps=1e-5
+        )
+        signals = vc.Signals(
+            features=features, joint_patches=normed @ PARTS["trim.proj"].T, joint_text=PARTS["trim.text"][row : row + 1]
+        )
+        chosen = Trim().select(signals, case["n_kept"] + 1)
+        torch.testing.assert_close(chosen.scores["text"], score[row], atol=2e-6, rtol=0)
+        rows = {int(token): row for token, row in zip(chosen.kept, chosen.apply(features), strict=True)}
+        ours = torch.stack([rows[int(token)] for name in ("text", "rest") for token in chosen.labels[name]])
+        torch.testing.assert_close(ours.half(), out[row], atol=2e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("case", cases("FastV"))
