@@ -7,6 +7,7 @@ decoding step come out of one causal forward over the full length.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ def step_logits(
     renumber: bool = True,
     rope: bool = True,
     merge: bool = True,
+    entrance: Callable[[int], tuple[list[int], Tensor]] | None = None,  # image -> kept tokens and their rows
+    ahead: bool = False,  # a later cut is scored by the layer before it
 ) -> tuple[Tensor, list[list[list[int]]]]:
     """(steps, vocab) logits of each generated token, and per image the kept tokens after each cut."""
     ids = torch.cat([prompt, generated[:-1]])
@@ -51,20 +54,27 @@ def step_logits(
                 kept = vscan_slow.choose(local[image], glob[image], side, window, first)
                 if merge:
                     embeds[mine[kept]] = vscan_slow.merge(features[image], kept)
+            if entrance is not None:
+                kept, rows = entrance(image)
+                embeds[mine[kept]] = rows
+            if entrance is not None or (first is not None and first < tokens):
                 alive[mine] = False
                 alive[mine[kept]] = True
                 history[-1].append(kept)
-    logits = _decode(model, embeds[None], alive, columns, history, len(prompt), later or {}, renumber, rope)
+    settings = {"renumber": renumber, "rope": rope, "ahead": ahead}
+    logits = _decode(model, embeds[None], alive, columns, history, len(prompt), later or {}, **settings)
     return logits[len(prompt) - 1 :], history
 
 
-def _decode(model, hidden, alive, columns, history, prompt_length, later, renumber, rope) -> Tensor:
+def _decode(model, hidden, alive, columns, history, prompt_length, later, renumber, rope, ahead) -> Tensor:
     llm = model.model.language_model
     length = hidden.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
+    before = hidden
     for number, layer in enumerate(llm.layers):
         if number in later:
-            scores = _last_prompt_row(layer, hidden, alive, prompt_length, llm, renumber, rope)
+            source = (llm.layers[number - 1], before) if ahead else (layer, hidden)
+            scores = _last_prompt_row(*source, alive, prompt_length, llm, renumber, rope)
             for mine, cuts in zip(columns, history, strict=True):
                 left = [i for i, column in enumerate(mine) if alive[column]]
                 best = sorted(left, key=lambda i: -scores[mine[i]].item())[: later[number]]
@@ -76,6 +86,7 @@ def _decode(model, hidden, alive, columns, history, prompt_length, later, renumb
         visible = visible | torch.eye(length, dtype=torch.bool)  # hidden rows need something to look at
         mask = torch.zeros(length, length).masked_fill(~visible, torch.finfo(torch.float32).min)
         rotary = llm.rotary_emb(hidden, _positions(alive, renumber)[None])
+        before = hidden
         hidden = layer(hidden, attention_mask=mask[None, None], position_embeddings=rotary)
     return model.lm_head(llm.norm(hidden))[0]
 
