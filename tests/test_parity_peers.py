@@ -9,7 +9,7 @@ import vscan_core as vc
 from tests.conftest import golden
 from tests.test_parity_vscan import STEPS, TENSORS, inputs_of, model
 from vscan_core import geometry
-from vscan_core.reducers import CDPruner, DivPrune, FasterVLM, FastV, PyramidDrop, Trim, VisionZip, VisPruner
+from vscan_core.reducers import CDPruner, DivPrune, FasterVLM, FastV, PyramidDrop, SparseVLM, Trim, VisionZip, VisPruner
 from vscan_core.reducers.cdpruner import similarity
 from vscan_core.reducers.divprune import farthest
 
@@ -108,6 +108,39 @@ def test_fastv(case) -> None:
     assert abs(keep - case["n_image_kept"]) <= 1  # a share of 1/3 is not exact in binary
     expected = torch.cat([positions[:start], start + kept, positions[start + tokens :]])
     assert torch.equal(expected, PARTS[f"{case['id']}.keep_positions"])
+
+
+@pytest.mark.parametrize("case", cases("SparseVLM"))
+def test_sparsevlm(case) -> None:
+    embeds, image = PARTS["sparsevlm.embeds"][0], slice(35, 611)
+    raters = SparseVLM().raters(embeds[image], embeds[611:]).nonzero()[:, 0]
+    assert torch.equal(raters, PARTS["sparsevlm.text_raters"])
+    text = PARTS["sparsevlm.text_rows"][:, raters, image].mean((0, 1))
+    torch.testing.assert_close(text, PARTS[f"sparsevlm.v{case['version']}.relation"], atol=2e-6, rtol=0)
+    name, recycles = case["id"], "cluster_num" in case
+    before, after = PARTS["sparsevlm.layer_out"][0, :35], PARTS["sparsevlm.layer_out"][0, 611:]
+    signals = vc.Signals(text=text, hidden=PARTS["sparsevlm.layer_out"][0, image])
+    method = SparseVLM(recycle=recycles, layers=(3,), keep=(case["n_kept"],))
+    total = method.schedule(576, ANATOMY)[3]
+    assert total == case["n_kept"] + case.get("cluster_num", 0)
+    chosen = method.select_in_llm(signals, total)
+    assert torch.equal(chosen.labels["text"], PARTS[f"{name}.keep_idx"])
+    if not recycles:
+        return
+    out = PARTS[f"{name}.sequence_out"]
+    rows = {int(token): row for token, row in zip(chosen.kept, chosen.apply(signals.hidden), strict=True)}
+    kept = torch.stack([rows[int(token)] for token in chosen.labels["text"]])
+    merged = torch.stack([rows[int(token)] for token in chosen.labels["recycled"]])
+    expected = out[35 + len(kept) : len(out) - len(after)]  # in the order of the clusters; ours in the picture's
+    order = torch.cdist(merged, expected).argmin(1)
+    assert torch.equal(order.sort().values, torch.arange(case["cluster_num"]))
+    torch.testing.assert_close(
+        torch.cat([before, kept, merged, after]),
+        torch.cat([out[: 35 + len(kept)], expected[order], after]),
+        atol=1e-4,
+        rtol=0,
+    )
+    assert int((chosen.merged_into >= 0).sum()) == case["n_recycled"] - case["cluster_num"]
 
 
 ANATOMY = vc.Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)

@@ -65,6 +65,7 @@ class Signals:
     joint_patches: Tensor | None = None  # (tokens, dim_joint) features of the feature layer in the joint space
     joint_text: Tensor | None = None  # (segments, dim_joint) the question there, in one or more pieces
     text: Tensor | None = None  # (tokens,)
+    hidden: Tensor | None = None  # (tokens, dim_llm) what enters the layer of a later cut
     grid: tuple[int, int] | None = None  # (rows, cols) of the tokens in the picture
 
     @property
@@ -92,7 +93,7 @@ class Signals:
     @property
     def _any(self) -> Tensor:
         """Some tensor whose first axis is the tokens."""
-        for tensor in (self.projected, self.features, self.text, self.keys, self.joint_patches):
+        for tensor in (self.projected, self.features, self.text, self.hidden, self.keys, self.joint_patches):
             if tensor is not None:
                 return tensor
         for table in (self.cls_attention, self.received):

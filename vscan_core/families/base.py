@@ -98,27 +98,37 @@ class Family(ABC):
         """Where the pixels that `processor` makes of a width x height picture lie in that picture."""
 
     def text_scores(
-        self, layer: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None, valid: Tensor | None
+        self,
+        layer: Any,
+        hidden: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        valid: Tensor | None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
 
         hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
         position; valid (batch, tokens) masks padding. One query row; softmax over all tokens, then head mean.
+        With rows (queries,): the mean over these tokens' attention instead, each to what comes before it.
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden)
-        query = _heads(attn, "q", normed[:, -1:])  # (batch, heads, 1, head_dim)
+        asking = slice(-1, None) if rows is None else rows
+        query = _heads(attn, "q", normed[:, asking])  # (batch, heads, queries, head_dim)
         key = _heads(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
         if rotary is not None:
             rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"]
             cos, sin = rotary
-            query, _ = rotate(query, query, cos[:, -1:], sin[:, -1:])
+            query, _ = rotate(query, query, cos[:, asking], sin[:, asking])
             key, _ = rotate(key, key, cos, sin)
         # grouped queries share a key head: fold the group into the query axis instead of repeating keys
         query = query.view(key.shape[0], key.shape[1], -1, key.shape[-1])
         weights: Tensor = (
             geometry.precise(query @ key.transpose(-1, -2)) * attn.scaling
         )  # (batch, kv_heads, group, tokens)
+        if rows is not None:
+            later = torch.arange(hidden.shape[1], device=rows.device)[None, :] > rows[:, None]
+            weights = weights.masked_fill(later.repeat(weights.shape[2] // len(rows), 1), -torch.inf)
         if valid is not None:
             weights = weights.masked_fill(~valid[:, None, None, :], -torch.inf)
         return weights.softmax(-1).mean((1, 2))

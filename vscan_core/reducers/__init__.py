@@ -9,6 +9,7 @@ from vscan_core.reducers.grid import Grid
 from vscan_core.reducers.prumerge import PruMerge
 from vscan_core.reducers.pyramiddrop import PyramidDrop
 from vscan_core.reducers.random import Random
+from vscan_core.reducers.sparsevlm import SparseVLM
 from vscan_core.reducers.trim import Trim
 from vscan_core.reducers.visionzip import VisionZip
 from vscan_core.reducers.vispruner import VisPruner
@@ -27,6 +28,7 @@ REDUCERS: dict[str, type[Reducer]] = {
         CDPruner,
         FastV,
         PyramidDrop,
+        SparseVLM,
         Random,
         Grid,
     )
@@ -43,6 +45,7 @@ __all__ = [
     "PyramidDrop",
     "Random",
     "Reducer",
+    "SparseVLM",
     "Trim",
     "VScan",
     "VisPruner",
