@@ -10,7 +10,7 @@ from tests.conftest import prompt, tiny_llava
 from tests.reference import peers_slow, vscan_slow
 from tests.reference.masked import step_logits
 from tests.test_reduced import STEPS, generate, rows_of
-from vscan_core.reducers import FastV, PyramidDrop
+from vscan_core.reducers import FastV, PyramidDrop, SparseVLM
 from vscan_core.reducers.grid import lattice
 
 OUTPUT_LAYER = 3  # of the tiny model's five vision layers: the second to last
@@ -58,7 +58,7 @@ def check(model, inputs, method, settings, entrance_of=None) -> None:
 
 
 @pytest.mark.parametrize("images", BATCHES, ids=str)
-@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED - {"vscan", "fastv", "pyramiddrop"}))
+@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED - {"vscan", "fastv", "pyramiddrop", "sparsevlm"}))
 @torch.no_grad()
 def test_cut_at_the_entrance_equals_masked_recompute(llava, name, images) -> None:
     def entrance_of(pixels):
@@ -96,6 +96,25 @@ def test_pyramiddrop_equals_masked_recompute(llava, images) -> None:
     later = method.schedule(36, vc.Anatomy(5, 3, 6, 1))
     assert list(later) == [1, 3, 4]
     check(llava, prompt(images), method, {"later": later})
+
+
+@pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)
+@pytest.mark.parametrize("layers", [(1, 2, 4), (3,), (2, 5)], ids=str)
+@torch.no_grad()
+def test_sparsevlm_equals_masked_recompute(llava, layers, images) -> None:
+    method = SparseVLM(retention=0.6, layers=layers)
+    later = method.schedule(36, vc.Anatomy(5, 3, 6, 1))
+    assert len(later) == len(layers)
+    check(llava, prompt(images), method, {"later": later, "ahead": True, "sparse": True})
+
+
+def test_sparsevlm_tells_what_merged_into_what(sdpa_llava) -> None:
+    _, trace = generate(sdpa_llava, prompt([1]), SparseVLM(layers=(1, 3), retention=0.5))
+    first, second = trace.images[0].cuts
+    merged = (first.merged_into >= 0).nonzero()[:, 0]
+    assert len(merged) and not torch.isin(merged, first.kept).any()
+    assert torch.isin(first.merged_into[merged], first.labels["recycled"]).all()
+    assert torch.isin((second.merged_into >= 0).nonzero()[:, 0], first.kept).all()
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))

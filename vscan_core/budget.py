@@ -42,6 +42,15 @@ def check_layer(layer: int, layers: int, name: str) -> None:
         raise InputError(f"{name} {layer} does not exist; this model's later cuts can be at layers 1 to {layers - 1}")
 
 
+def check_layers(layers: Sequence[int], depth: int) -> list[int]:
+    """The layers of several later cuts; InputError unless they exist and ascend."""
+    for layer in layers:
+        check_layer(layer, depth, "layers")
+    if not layers or list(layers) != sorted(set(layers)):
+        raise InputError(f"layers must be one or more in ascending order, but are {tuple(layers)}")
+    return list(layers)
+
+
 def two_stage(retention: float, tokens: int, layers: int, later: int, share: float = 1 / 3) -> tuple[int, int]:
     """(tokens into layers 0..later-1, tokens into layers later..layers-1) whose layer average is `retention`.
 

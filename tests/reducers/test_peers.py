@@ -9,7 +9,7 @@ import torch
 
 import vscan_core as vc
 from tests.reducers.test_examination import ANATOMY, signals
-from tests.reference import peers_slow
+from tests.reference import peers_slow, sparsevlm_slow
 from vscan_core import geometry
 from vscan_core.reducers import (
     CDPruner,
@@ -20,12 +20,14 @@ from vscan_core.reducers import (
     PruMerge,
     PyramidDrop,
     Random,
+    SparseVLM,
     Trim,
     VisionZip,
     VisPruner,
 )
 from vscan_core.reducers.divprune import farthest
 from vscan_core.reducers.grid import lattice
+from vscan_core.reducers.sparsevlm import cluster, recycled
 
 BUDGETS = [(side, keep) for side in (5, 8) for keep in (1, 2, 7, 16, side * side - 1)]
 each_budget = pytest.mark.parametrize(("side", "keep"), BUDGETS)
@@ -53,11 +55,21 @@ def test_methods_that_mix(side, keep) -> None:
     for method, expected in (
         (VisionZip(), peers_slow.visionzip(features, keys, scores, keep)),
         (PruMerge(), peers_slow.prumerge(features, keys, scores, keep)),
+        (SparseVLM(), sparsevlm_slow.shrink(given.hidden, given.text, keep)),
         (Trim(), peers_slow.trim(features, given.joint_patches, given.joint_text[:1], keep)),
     ):
         chosen = method.select(dataclasses.replace(given, joint_text=given.joint_text[:1]), keep)
         assert chosen.kept.tolist() == expected[0], method
-        torch.testing.assert_close(chosen.apply(features), expected[1], atol=1e-5, rtol=0)
+        rows = given.hidden if isinstance(method, SparseVLM) else features
+        torch.testing.assert_close(chosen.apply(rows), expected[1], atol=1e-5, rtol=0)
+
+
+def test_sparsevlm_finds_its_raters_like_the_reference() -> None:
+    given = signals(5)
+    for words in (1, 2, 9):
+        text = signals(4, seed=words).projected[:words]
+        raters = SparseVLM().raters(given.projected / 4, text / 4).nonzero()[:, 0]
+        assert raters.tolist() == sparsevlm_slow.raters(given.projected / 4, text / 4)
 
 
 def test_vispruner_breaks_ties_like_the_reference() -> None:
@@ -73,6 +85,11 @@ def test_examples_of_docstrings() -> None:
     assert geometry.outliers(torch.tensor([0.0, 1, 2, 3, 9])).tolist() == [False] * 4 + [True]
     assert FastV(retention=1 / 3).schedule(576, ANATOMY) == {2: 166}
     assert PyramidDrop(retention=0.46875).schedule(576, ANATOMY) == {8: 288, 16: 144, 24: 72}
+    assert SparseVLM(retention=1 / 3).schedule(576, ANATOMY) == {3: 318, 7: 176, 16: 97}
+    assert SparseVLM(keep=(300, 200, 110)).schedule(576, ANATOMY) == {3: 309, 7: 204, 16: 113}
+    centres, centre_of = cluster(torch.tensor([[0.0], [1], [2], [10], [11]]), 2)
+    assert centres.tolist() == [3, 0] and centre_of.tolist() == [0, 0, 0, 3, 3]
+    assert recycled(576, 309) == 9
     assert PyramidDrop(retention=1 / 3).schedule(576, ANATOMY) == {8: 146, 16: 37, 24: 9}
     assert DivPrune(retention=1 / 9).schedule(576, ANATOMY) == {0: 64}
 
@@ -93,6 +110,10 @@ def test_out_of_reach_names_the_least(method) -> None:
         lambda: PyramidDrop(layers=(8, 40), retention=0.5).schedule(576, ANATOMY),
         lambda: PyramidDrop(layers=(8, 16), shares=(0.5,)).schedule(576, ANATOMY),
         lambda: PyramidDrop(shares=(0.5, 0.25, 1.5)),
+        lambda: PyramidDrop(layers=(16, 8), shares=(0.5, 0.25)).schedule(576, ANATOMY),
+        lambda: SparseVLM(layers=(), retention=0.5).schedule(576, ANATOMY),
+        lambda: SparseVLM(keep=(300, 0, 0)),
+        lambda: SparseVLM(keep=(300, 200)).schedule(576, ANATOMY),
         lambda: VisPruner(important_share=1.5),
         lambda: VisionZip(contextual=-1),
         lambda: PruMerge(neighbours=-1),

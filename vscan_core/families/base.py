@@ -122,7 +122,7 @@ class Family(ABC):
             query, _ = rotate(query, query, cos[:, asking], sin[:, asking])
             key, _ = rotate(key, key, cos, sin)
         # grouped queries share a key head: fold the group into the query axis instead of repeating keys
-        query = query.view(key.shape[0], key.shape[1], -1, key.shape[-1])
+        query = query.reshape(key.shape[0], key.shape[1], -1, key.shape[-1])
         weights: Tensor = (
             geometry.precise(query @ key.transpose(-1, -2)) * attn.scaling
         )  # (batch, kv_heads, group, tokens)

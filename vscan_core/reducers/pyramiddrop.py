@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from vscan_core.budget import check_keep, check_layer, pyramid, whole, without_idle_cuts
+from vscan_core.budget import check_keep, check_layers, pyramid, whole, without_idle_cuts
 from vscan_core.errors import InputError
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Selection, Signals
@@ -36,9 +36,7 @@ class PyramidDrop(Reducer):
         """One cut per stage."""
         depth = anatomy.text_layers
         quarters = sorted({max(1, depth * part // 4) for part in (1, 2, 3)})
-        layers = quarters if self.layers is None else sorted(self.layers)
-        for layer in layers:
-            check_layer(layer, depth, "layers")
+        layers = check_layers(quarters if self.layers is None else self.layers, depth)
         if self.shares is None:
             cuts = pyramid(self.retention, tokens, depth, layers)
         elif len(self.shares) == len(layers):
