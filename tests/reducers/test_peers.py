@@ -87,8 +87,9 @@ def test_examples_of_docstrings() -> None:
     assert PyramidDrop(retention=0.46875).schedule(576, ANATOMY) == {8: 288, 16: 144, 24: 72}
     assert SparseVLM(retention=1 / 3).schedule(576, ANATOMY) == {3: 318, 7: 176, 16: 97}
     assert SparseVLM(keep=(300, 200, 110)).schedule(576, ANATOMY) == {3: 309, 7: 204, 16: 113}
-    centres, centre_of = cluster(torch.tensor([[0.0], [1], [2], [10], [11]]), 2)
-    assert centres.tolist() == [3, 0] and centre_of.tolist() == [0, 0, 0, 3, 3]
+    line = torch.tensor([[0.0], [0.1], [0.2], [1.0], [1.1]])
+    centres, centre_of = cluster(line, 3)
+    assert centres.tolist() == [1, 3, 0] and centre_of.tolist() == [0, 1, 1, 3, 3]
     assert recycled(576, 309) == 9
     assert PyramidDrop(retention=1 / 3).schedule(576, ANATOMY) == {8: 146, 16: 37, 24: 9}
     assert DivPrune(retention=1 / 9).schedule(576, ANATOMY) == {0: 64}

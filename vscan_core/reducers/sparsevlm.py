@@ -129,7 +129,7 @@ def cluster(hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Density peaks: hidden (tokens, dim) -> centres (count,), best first, and each token's centre (tokens,).
 
     A centre is dense, by the mean squared distance to its `count` nearest (itself among them), and far from anything
-    denser. Points 0, 1, 2, 10, 11 on a line, count 2 -> centres [3, 0]: 10 and 0, each with its neighbours.
+    denser. Points 0, .1, .2, 1, 1.1 on a line, count 3 -> centres [1, 3, 0]: .1 takes .2 along, 1 takes 1.1.
     """
     rows = geometry.precise(hidden)
     exact = "donot_use_mm_for_euclid_dist"
