@@ -108,6 +108,29 @@ def test_sparsevlm_equals_masked_recompute(llava, layers, images) -> None:
     check(llava, prompt(images), method, {"later": later, "ahead": True, "sparse": True})
 
 
+BEAMS = {
+    "fastv": (FastV(keep=9, positions="renumbered"), {"later": {2: 9}, "ahead": True}),
+    "sparsevlm": (SparseVLM(layers=(2,), keep=(9,)), {"later": {2: 11}, "ahead": True, "sparse": True}),
+}
+
+
+@pytest.mark.parametrize("name", BEAMS)
+@torch.no_grad()
+def test_beam_search_scores_every_sequence_right(sdpa_llava, name) -> None:
+    inputs, (method, settings) = prompt([0, 1], seed=5), BEAMS[name]
+    with vc.reduced(sdpa_llava, method):
+        more = {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.0, "do_sample": False}
+        out = sdpa_llava.generate(
+            **inputs, max_new_tokens=STEPS, output_scores=True, return_dict_in_generate=True, **more
+        )
+    for i, (row, pixels) in enumerate(rows_of(inputs)):
+        for beam in (2 * i, 2 * i + 1):
+            new = out.sequences[beam, -STEPS:]
+            logits, _ = step_logits(sdpa_llava, row, pixels, new, **settings)
+            score = logits.log_softmax(-1).gather(1, new[:, None]).sum()
+            torch.testing.assert_close(out.sequences_scores[beam], score, atol=2e-5, rtol=0)
+
+
 def test_sparsevlm_tells_what_merged_into_what(sdpa_llava) -> None:
     _, trace = generate(sdpa_llava, prompt([1]), SparseVLM(layers=(1, 3), retention=0.5))
     first, second = trace.images[0].cuts

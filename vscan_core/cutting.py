@@ -24,17 +24,18 @@ class Cutting:
         # {layer: the later cut that it scores ahead of time}
         self.ahead = {reducer.score_layer(cut): cut for cut in later if reducer.score_layer(cut) < cut}
 
-    def find_raters(self, call: Call, embeds: Tensor) -> None:
+    def find_raters(self, call: Call, embeds: Tensor, timed: Any) -> None:
         """Ask the reducer which text tokens behind an image shall score it; embeds (batch, length, dim)."""
         if not self.reducer.asks_text or call.visual is None:
             return
-        for span in call.spans:
-            text = ~call.visual[span.row]
-            text[: span.columns[-1] + 1] = False
-            columns = text.nonzero()[:, 0]
-            rows = embeds[span.row]
-            if len(columns):
-                span.raters = columns[self.reducer.raters(rows[span.columns], rows[columns])]
+        with timed():
+            for span in call.spans:
+                text = ~call.visual[span.row]
+                text[: span.columns[-1] + 1] = False
+                columns = text.nonzero()[:, 0]
+                rows = embeds[span.row]
+                if len(columns):
+                    span.raters = columns[self.reducer.raters(rows[span.columns], rows[columns])]
 
     def look_ahead(self, call: Call, layer: int, hidden: Tensor, rotary: Any, timed: Any) -> None:
         """Score now, with the weights of `layer`, what the next layer will cut."""

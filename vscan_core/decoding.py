@@ -52,7 +52,7 @@ class Decoding:
         def before_llm(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
             if (state := current()) is None or kwargs.get("inputs_embeds") is None:
                 return None
-            return args, self._enter(state, kwargs)
+            return args, self._enter(state, kwargs, timed)
 
         def before_layer(layer: int) -> Callable[..., Any]:
             def hook(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
@@ -76,7 +76,7 @@ class Decoding:
             handles.append(layer.register_forward_pre_hook(before_layer(i), with_kwargs=True))
         return handles
 
-    def _enter(self, state: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _enter(self, state: Any, kwargs: dict[str, Any], timed: Any) -> dict[str, Any]:
         """Remove marked rows and open the books of this call."""
         embeds = kwargs["inputs_embeds"]
         call = self._open_call(state, kwargs)
@@ -91,7 +91,7 @@ class Decoding:
             if call.valid is not None:  # padding may carry marks, and 0 * inf would poison the values
                 embeds = embeds.masked_fill(~call.valid[..., None], 0)
         if self.cutting is not None:
-            self.cutting.find_raters(call, embeds)
+            self.cutting.find_raters(call, embeds, timed)
         stage = call.stages.list[0]
         stage.extend(embeds.shape[1], call.logical, call.valid, len(embeds), embeds.device)
         position = self._positions(call, stage)

@@ -30,19 +30,12 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Needs:
-    """The signals a reducer asks for; only these are recorded.
+    """The signals a reducer asks for; only these are recorded."""
 
-    cls_attention: vision layers (0-based) whose CLS row is wanted (received attention where there is no CLS).
-    projected: whether the choice needs the features after the projector; dropped tokens are then merged there, and
-    otherwise before it.
-    keys: whether the keys of the feature layer are wanted.
-    joint: whether patches and question are wanted in the joint space of an image-text encoder such as CLIP.
-    """
-
-    cls_attention: tuple[int, ...] = ()
-    projected: bool = False
-    keys: bool = False
-    joint: bool = False
+    cls_attention: tuple[int, ...] = ()  # vision layers (0-based): CLS row, or received attention where there is no CLS
+    projected: bool = False  # features after the projector; dropped tokens are then merged there, otherwise before it
+    keys: bool = False  # of the feature layer
+    joint: bool = False  # patches and question in the joint space of an image-text encoder such as CLIP
 
     def __or__(self, other: Needs) -> Needs:
         layers = tuple(sorted({*self.cls_attention, *other.cls_attention}))
@@ -129,7 +122,8 @@ class Selection:
     def apply(self, features: Tensor) -> Tensor:
         """(tokens, dim) -> (kept, dim): gather the kept rows and average in what they absorb, or follow `mix`."""
         if self.mix is not None:
-            return (self.mix @ geometry.precise(features)).to(features.dtype)
+            rows = geometry.precise(features)
+            return (self.mix.to(rows.dtype) @ rows).to(features.dtype)
         if self.merged_into is None:
             return features[self.kept]
         return geometry.merge(features, self.kept, self.merged_into)
