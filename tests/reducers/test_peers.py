@@ -84,6 +84,7 @@ def test_examples_of_docstrings() -> None:
     assert lattice(4, 4, 4).tolist() == [5, 7, 13, 15]
     assert geometry.outliers(torch.tensor([0.0, 1, 2, 3, 9])).tolist() == [False] * 4 + [True]
     assert FastV(retention=1 / 3).schedule(576, ANATOMY) == {2: 166}
+    assert FastV().position_mode(ANATOMY) == "original"
     assert PyramidDrop(retention=0.46875).schedule(576, ANATOMY) == {8: 288, 16: 144, 24: 72}
     assert SparseVLM(retention=1 / 3).schedule(576, ANATOMY) == {3: 318, 7: 176, 16: 97}
     assert SparseVLM(keep=(300, 200, 110)).schedule(576, ANATOMY) == {3: 309, 7: 204, 16: 113}
