@@ -90,7 +90,7 @@ class Family(ABC):
         """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
 
         hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
-        position; valid (batch, tokens) masks padding. One query row: softmax over all tokens, in float32 at least, then the head mean.
+        position; valid (batch, tokens) masks padding. One query row; softmax over all tokens, then head mean.
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden)
