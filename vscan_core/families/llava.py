@@ -58,7 +58,9 @@ class Llava(Family):
             queries[get_ident()] = out[:, :1]
 
         def score(module: nn.Module, args: Any, out: Tensor) -> None:
-            record(layer, cls_row(queries.pop(get_ident()), out, attn.num_heads))
+            query = queries.pop(get_ident(), None)
+            if query is not None:  # None: another thread's call that was under way when the hooks came
+                record(layer, cls_row(query, out, attn.num_heads))
 
         return [attn.q_proj.register_forward_hook(keep_query), attn.k_proj.register_forward_hook(score)]
 
