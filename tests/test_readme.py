@@ -20,11 +20,12 @@ def methods() -> str:
 
 def models() -> str:
     """One row per model."""
-    rows = [
-        f"| `{card.name}` | {card.description} | {card.memory_gb:g} GB{', GPU' if card.needs_gpu else ''} | {card.licence} |"
+    cells = (
+        (f"`{card.name}`", card.description, f"{card.memory_gb:g} GB", "yes" if card.needs_gpu else "no", card.licence)
         for card in MODELS.values()
-    ]
-    return "\n".join(["| name | what it is | weights in memory | licence |", "|---|---|---|---|", *rows])
+    )
+    head = ["| name | what it is | weights in memory | needs a GPU | licence |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in cells)])
 
 
 def filled(text: str) -> str:
