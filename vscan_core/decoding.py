@@ -194,7 +194,7 @@ class Decoding:
 
     def _budget(self, span: Span, layer: int) -> int | None:
         assert self.reducer is not None
-        keep = self.reducer.schedule(span.image.tokens, self.anatomy).get(layer)
+        keep = self.reducer.schedule(span.image.budget[0], self.anatomy, span.image.tiles).get(layer)
         return keep if keep is not None and keep < len(span.kept) else None
 
     def _choose(self, call: Call, layer: int, hidden: Tensor, rotary: Any, budgets: list[int | None]) -> Tensor:

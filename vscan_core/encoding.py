@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from vscan_core.families.base import Family
+from vscan_core.layout import Layout
 from vscan_core.reducers.base import Reducer
-from vscan_core.selection import Anatomy, Cut, ImageTrace, Needs, Selection, Signals, View
+from vscan_core.selection import Anatomy, ImageTrace, Needs, Selection, Signals, View
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Encoded:
     """What the latest run of the vision side gave, for all its images."""
 
     images: list[ImageTrace] = field(default_factory=list)
-    selections: list[Selection | None] = field(default_factory=list)  # None: this image was not cut
+    tiles: list[Selection | None] = field(default_factory=list)  # one per row of the projector; None: not cut
     marked: bool = False  # whether any row carries a mark
 
 
@@ -53,7 +54,7 @@ class Encoding:
         def before(module: nn.Module, args: Any) -> Any:
             if (state := current()) is None:
                 return None
-            state.features, state.encoded = args[0], self._see(args[0], state.pixels)
+            state.features, state.encoded = args[0], Encoded(tiles=[None] * len(args[0]))
             if not self.cuts or self.reducer.merges:
                 return None  # the projector sees every token
             with timed():
@@ -64,13 +65,14 @@ class Encoding:
         def after(module: nn.Module, args: Any, out: Tensor) -> Any:
             if (state := current()) is None:
                 return None
-            if not self.cuts:
-                return None
-            if not self.reducer.merges:
-                return self._scatter_and_mark(state, out)
-            with timed():
-                self._select(state, projected=out)
-                return self._merge_and_mark(state, out)
+            marked = self._mark(state, out, timed) if self.cuts else None
+            if not self.family.packs:
+                self._publish(state, self._one_tile_each(state))
+            return marked
+
+        def packed(layouts: list[Layout]) -> None:
+            if (state := current()) is not None:
+                self._publish(state, layouts)
 
         def record(layer: int, scores: Tensor) -> None:
             if (state := current()) is not None:
@@ -83,42 +85,57 @@ class Encoding:
         ]
         for layer in self.needs.cls_attention:
             handles += self.family.tap(self.model, layer, record)
-        return handles
-
-    def _see(self, features: Tensor, pixels: Tensor) -> Encoded:
-        tokens = features.shape[1]
-        boxes = self.family.boxes(tokens, *pixels.shape[-2:])
-        views = getattr(pixels, "views", None) or [View()] * len(features)
-        grid = self.family.grid(tokens)
-        images = [ImageTrace(tokens=tokens, grid=grid, boxes=boxes, view=view) for view in views]
-        return Encoded(images=images, selections=[None] * len(images))
+        return handles + self.family.watch_packing(self.model, packed)
 
     def signals(self, state: Any, i: int, projected: Tensor | None) -> Signals:
-        """What was recorded of image i."""
+        """What was recorded of tile i."""
         return Signals(
             features=state.features[i],
             projected=None if projected is None else projected[i],
             cls_attention={layer: rows[i] for layer, rows in state.rows.items()},
-            grid=state.encoded.images[i].grid,
+            grid=self.family.grid(state.features.shape[1]),
         )
 
+    def _mark(self, state: Any, out: Tensor, timed: Callable[[], Any]) -> Tensor | None:
+        if not self.reducer.merges:
+            return self._scatter_and_mark(state, out)
+        with timed():
+            self._select(state, projected=out)
+            return self._merge_and_mark(state, out)
+
     def _select(self, state: Any, projected: Tensor | None) -> None:
-        for i, image in enumerate(state.encoded.images):
-            keep = self.reducer.schedule(image.tokens, self.anatomy).get(0)
-            if keep is None:
-                continue
-            chosen = self.reducer.select(self.signals(state, i, projected), keep)
-            nobody = torch.full((image.tokens,), -1, device=chosen.kept.device)
-            merged = nobody if chosen.merged_into is None else chosen.merged_into
-            image.cuts = [Cut(0, chosen.kept, dict(chosen.labels), merged, dict(chosen.scores))]
-            state.encoded.selections[i] = chosen
+        keep = self.reducer.schedule(state.features.shape[1], self.anatomy).get(0)
+        if keep is not None:
+            tiles = range(len(state.features))
+            state.encoded.tiles = [self.reducer.select(self.signals(state, i, projected), keep) for i in tiles]
             state.encoded.marked = True
+
+    def _one_tile_each(self, state: Any) -> list[Layout]:
+        """The layout where every tile is an image of its own."""
+        tokens, pixels = state.features.shape[1], state.pixels
+        views = getattr(pixels, "views", None) or [View()] * len(state.features)
+        boxes = self.family.boxes(tokens, *pixels.shape[-2:])
+        return [Layout(tiles=1, origin=None, boxes=boxes, view=view) for view in views]
+
+    def _publish(self, state: Any, layouts: list[Layout]) -> None:
+        """Tell the trace which images there are and what cut 0 did to them."""
+        encoded, per_tile, start = state.encoded, state.features.shape[1], 0
+        encoded.images = []
+        for layout in layouts:
+            image = layout.trace(per_tile)
+            if layout.origin is None and layout.tiles == 1:
+                image.grid = self.family.grid(per_tile)
+            chosen = [one for one in encoded.tiles[start : start + layout.tiles] if one is not None]
+            if chosen:
+                image.cuts = [layout.cut(chosen, per_tile)]
+            encoded.images.append(image)
+            start += layout.tiles
 
     def _merge_and_mark(self, state: Any, projected: Tensor) -> Tensor | None:
         if not state.encoded.marked:
             return None  # untouched, bit for bit
         out = projected.clone()
-        for i, chosen in enumerate(state.encoded.selections):
+        for i, chosen in enumerate(state.encoded.tiles):
             if chosen is not None:
                 mixed = chosen.apply(projected[i])
                 out[i] = -torch.inf
@@ -149,5 +166,5 @@ def look(model: nn.Module, family: Family, needs: Needs, pixels: Tensor) -> list
 
 
 def _kept(state: Any, i: int) -> Tensor:
-    chosen, image = state.encoded.selections[i], state.encoded.images[i]
-    return torch.arange(image.tokens, device=state.features.device) if chosen is None else chosen.kept
+    chosen = state.encoded.tiles[i]
+    return torch.arange(state.features.shape[1], device=state.features.device) if chosen is None else chosen.kept

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
+from vscan_core.layout import Layout
 from vscan_core.selection import Anatomy, View
 
 Record = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
@@ -22,6 +23,7 @@ class Family(ABC):
 
     model_type: str  # config.model_type it serves
     title: str
+    packs: bool = False  # whether the model joins several tiles, and newlines, into the tokens of one image
 
     def base(self, model: nn.Module) -> Any:
         """The model without its language-model head; it joins pixels and text."""
@@ -59,6 +61,10 @@ class Family(ABC):
     @abstractmethod
     def image_token_id(self, model: nn.Module) -> int:
         """The placeholder that stands for visual tokens in input_ids."""
+
+    def watch_packing(self, model: nn.Module, record: Callable[[list[Layout]], None]) -> list[Any]:
+        """For families that pack: report the layout of every image after each encode. Things with `.remove()`."""
+        return []
 
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
         """(batch, length) bool: which prompt positions hold visual tokens."""
