@@ -12,17 +12,41 @@ from vscan_core.selection import Cut, ImageTrace, Selection, View
 
 
 @dataclass(frozen=True)
+class Tiles:
+    """What one run of the vision side sees: its tiles, and how their tokens lie in the projector's rows."""
+
+    grids: list[tuple[int, int]]  # (rows, cols) of visual tokens, per tile
+    layouts: list[Layout] | None  # the images; None: the model packs the tiles and tells later
+    order: Tensor | None = None  # (rows,) token of each projector row; None: rows come as (tiles, tokens, dim)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Visual tokens per tile."""
+        return [rows * cols for rows, cols in self.grids]
+
+    def split(self, rows: Tensor) -> list[Tensor]:
+        """Projector rows -> (tokens, dim) per tile, row-major."""
+        if self.order is None:
+            return list(rows)
+        return list(rows[self.order.argsort()].split(self.sizes))
+
+    def join(self, tiles: Sequence[Tensor]) -> Tensor:
+        """The inverse of `split`."""
+        return torch.stack(list(tiles)) if self.order is None else torch.cat(list(tiles))[self.order]
+
+
+@dataclass(frozen=True)
 class Layout:
     """The visual tokens of one image: where each came from and which pixels it covers."""
 
     tiles: int
-    origin: Tensor | None  # (tokens,) tile * tokens per tile + token in the tile, -1 = newline; None: one tile as it is
+    origin: Tensor | None  # (tokens,) tile * tokens per tile + token in the tile, -1 = newline; None: tile after tile
     boxes: Tensor  # (tokens, 4) x0, y0, x1, y1 in pixels that `view` places; NaN for newlines
     view: View = field(default_factory=View)
 
     def trace(self, per_tile: int) -> ImageTrace:
         """An image that nothing has happened to yet."""
-        tokens = per_tile if self.origin is None else len(self.origin)
+        tokens = per_tile * self.tiles if self.origin is None else len(self.origin)
         return ImageTrace(tokens, tiles=self.tiles, tokens_per_tile=per_tile, boxes=self.boxes, view=self.view)
 
     def cut(self, chosen: Sequence[Selection], per_tile: int) -> Cut:

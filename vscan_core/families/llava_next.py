@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from transformers.models.llava_next.modeling_llava_next import get_anyres_image_
 from vscan_core.families.llava import Llava
 from vscan_core.families.watch import Watch
 from vscan_core.geometry import patch_boxes
-from vscan_core.layout import Layout
+from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import View
 
 
@@ -21,7 +22,10 @@ class LlavaNext(Llava):
 
     model_type = "llava_next"
     title = "LLaVA-NeXT"
-    packs = True
+
+    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """The tiles of all pictures; which belong together is told when they are packed."""
+        return replace(super().see(model, args, kwargs), layouts=None)
 
     def watch_packing(self, model: nn.Module, record: Callable[[list[Layout]], None]) -> list[Any]:
         """Send numbered rows through the model's own packing beside the features: no second packing code."""
