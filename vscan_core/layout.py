@@ -28,7 +28,7 @@ class Tiles:
         """Projector rows -> (tokens, dim) per tile, row-major."""
         if self.order is None:
             return list(rows)
-        return list(rows[self.order.argsort()].split(self.sizes))
+        return list(torch.split(rows[self.order.argsort()], self.sizes))
 
     def join(self, tiles: Sequence[Tensor]) -> Tensor:
         """The inverse of `split`."""

@@ -69,10 +69,10 @@ class LVLM:
     def boxes(self, image: Image.Image) -> Tensor:
         """(tokens, 4) x0, y0, x1, y1 of every visual token in the picture, in its own pixels."""
         batch = self._placed(self.processor.image_processor(_rgb(image), return_tensors="pt"), image)
-        (layout,) = self.family.see(self.model, (batch["pixel_values"],), batch).layouts or [None]
-        if layout is None:
+        layouts = self.family.see(self.model, (batch["pixel_values"],), batch).layouts
+        if layouts is None:
             raise InputError(f"{self.family.title} tells where its tokens are only when it runs; use a trace's boxes")
-        return layout.view.place(layout.boxes)
+        return layouts[0].view.place(layouts[0].boxes)
 
     def is_foreign(self, features: Tensor | None) -> bool:
         """Whether vision features (tokens, dim) come from a picture unlike those the model was trained on."""

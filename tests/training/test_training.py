@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
 from training import running, stage_language
 from training.answering import exact, forward, targets
 from training.catalog import CLASSES, COLOUR_NAMES, SIGN_WORDS
@@ -55,8 +54,6 @@ def test_packed_questions_score_as_if_asked_alone() -> None:
 
 @torch.no_grad()
 def test_the_tower_on_patches_equals_the_tower_on_pixels() -> None:
-
-
 
     model = build_model().eval()
     pixels = np.random.default_rng(0).integers(0, 256, (336, 336, 3), dtype=np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 from threading import get_ident
 from typing import Any
 
@@ -103,10 +104,10 @@ def _received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> 
     query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map.
     """
     parts = []
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         keys = key[start:end].permute(1, 2, 0)  # (heads, head_dim, patches)
         total = torch.zeros(end - start, device=key.device)
-        for rows in query[start:end].transpose(0, 1).split(QUERIES, dim=1):
+        for rows in torch.split(query[start:end].transpose(0, 1), QUERIES, dim=1):
             total = total + (geometry.precise(rows @ keys) * scaling).softmax(-1).sum((0, 1))
         parts.append(total / (end - start))
     return torch.cat(parts)

@@ -33,7 +33,8 @@ class Reducer(ABC):
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
         """{layer: visual tokens that enter from there on} for an image of `tiles` tiles of `tokens` visual tokens.
 
-        Layer 0 is the entrance of the LLM, and its count is per tile; later counts are per image. A cut that keeps everything is left out, so {} means no reduction.
+        Layer 0 is the entrance of the LLM, and its count is per tile; later counts are per image. A cut that
+        keeps everything is left out, so {} means no reduction.
         """
 
     def cut_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
