@@ -8,8 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from vscan_core import geometry
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family, Record, cls_row
+from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import Anatomy, View
 
 
@@ -26,6 +28,16 @@ class Llava(Family):
     def projector(self, model: nn.Module) -> Any:
         """(images, tokens, dim) -> (images, tokens, dim_llm)."""
         return self.base(model).multi_modal_projector
+
+    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """Every picture is one square tile."""
+        pixels = args[0] if args else kwargs["pixel_values"]
+        height, width = pixels.shape[-2:]
+        patch = self.vision_tower(model).config.patch_size
+        grid = (height // patch, width // patch)
+        views = getattr(pixels, "views", None) or [View()] * len(pixels)
+        boxes = geometry.patch_boxes(*grid, height, width)
+        return Tiles([grid] * len(pixels), [Layout(1, None, boxes, view) for view in views])
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """VScan's released code scans attentions[5] of CLIP's 24 layers locally; other depths take the same share."""
