@@ -131,12 +131,12 @@ class ImageTrace:
     """What happened to one image."""
 
     tokens: int  # visual tokens before any cut, as the LLM would see them
-    tiles: int = 1  # pieces in which the vision encoder saw the image
-    tokens_per_tile: int = 0  # what budgets are counted in; 0: all of `tokens`
     grid: tuple[int, int] | None = None
     boxes: Tensor | None = None  # (tokens, 4) x0, y0, x1, y1 in seen pixels
     view: View = field(default_factory=View)
     cuts: list[Cut] = field(default_factory=list)
+    tiles: int = 1  # pieces in which the vision encoder saw the image
+    tokens_per_tile: int = 0  # what budgets are counted in; 0: all of `tokens`
 
     @property
     def budget(self) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
 from training import running, stage_language
 from training.answering import exact, forward, targets
 from training.catalog import CLASSES, COLOUR_NAMES, SIGN_WORDS

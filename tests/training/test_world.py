@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from training.artwork import SPRITES
 from training.catalog import CELLS, NUMBERS, plural, with_article
 from training.drawing import draw, patch_owner
