@@ -95,9 +95,13 @@ class Session:
         self._seen: Recent[Seen] = Recent(8)
 
     def model(self, name: str) -> Any:
-        """The loaded model; the first visitor who asks for it waits until it is there."""
+        """The loaded model; the first visitor who asks for it waits until it is there.
+
+        Kept are the default model and the latest other one: several large models do not fit one device.
+        """
         with self._loading:
             if name not in self._models:
+                self._models = {kept: one for kept, one in self._models.items() if kept == self.default_model}
                 self._models[name] = self.engine.load(name)
             return self._models[name]
 

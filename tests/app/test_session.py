@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -155,3 +158,15 @@ def test_snapshots_drop_text_between_pauses_but_never_the_end(picture: str) -> N
 def test_snapshots_say_when_they_wait() -> None:
     assert "Waiting" in list(snapshots([None]))[-1].status
     assert not Snapshot().ended
+
+
+def test_only_the_default_and_the_latest_other_model_stay_loaded() -> None:
+    class Many(FakeEngine):
+        def load(self, name: str) -> Any:
+            return SimpleNamespace(name=name)
+
+    session = Session(Many())
+    mini = session.model("mini")
+    first = weakref.ref(session.model("first"))
+    session.model("second")
+    assert session.model("mini") is mini and first() is None
