@@ -6,7 +6,6 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,7 +162,7 @@ def test_snapshots_say_when_they_wait() -> None:
 def test_only_the_default_and_the_latest_other_model_stay_loaded() -> None:
     class Many(FakeEngine):
         def load(self, name: str) -> Any:
-            return SimpleNamespace(name=name)
+            return Image.new("1", (1, 1))  # any object that a weak reference can follow
 
     session = Session(Many())
     mini = session.model("mini")
