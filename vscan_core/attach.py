@@ -21,6 +21,7 @@ from vscan_core.books import Call
 from vscan_core.decoding import Decoding
 from vscan_core.encoding import Encoded, Encoding
 from vscan_core.families import family_of
+from vscan_core.layout import Tiles
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Trace
 
@@ -34,9 +35,9 @@ _guard = threading.Lock()
 class State:
     """What one thread's calls hand from hook to hook."""
 
-    pixels: Tensor | None = None
-    features: Tensor | None = None
-    rows: dict[int, Tensor] = field(default_factory=dict)  # vision layer -> scores
+    seen: Tiles | None = None
+    features: list[Tensor] | None = None  # per tile, before the projector; None where tokens are several rows there
+    rows: dict[int, Any] = field(default_factory=dict)  # vision layer -> scores per tile
     keys: Tensor | None = None
     encoded: Encoded = field(default_factory=Encoded)
     visual: Tensor | None = None

@@ -82,15 +82,15 @@ class Call:
             return
         self.visual = visual
         self.copies = max(1, round(sum(per_row) / sum(image.tokens for image in encoded.images)))
-        images = list(zip(encoded.images, encoded.selections, strict=True))
+        images = list(encoded.images)
         for row in range(0, len(per_row), self.copies):
             columns = visual[row].to(torch.int8).argsort(descending=True, stable=True)[: per_row[row]]
             start = 0
             while start < per_row[row] and images:
-                image, chosen = images.pop(0)
+                image = images.pop(0)
                 mine = columns[start : start + image.tokens]
-                kept = torch.arange(image.tokens, device=mine.device) if chosen is None else chosen.kept
+                image.cuts = [cut for cut in image.cuts if cut.layer == 0]  # later ones are of an earlier prefill
+                kept = image.kept.to(mine.device)
                 for copy in range(self.copies):
                     self.spans.append(Span(row + copy, image, copy == 0, mine[kept], kept))
                 start += image.tokens
-                image.cuts = image.cuts[:1] if chosen is not None else []

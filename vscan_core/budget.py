@@ -121,10 +121,11 @@ def average(schedule: Mapping[int, int], tokens: int, layers: int) -> float:
     return sum(per_layer) / layers
 
 
-def without_idle_cuts(cuts: Mapping[int, int], tokens: int) -> dict[int, int]:
-    """The cuts that drop something: {0: 96, 8: 96, 16: 32} of 96 tokens -> {16: 32}."""
-    kept, now = {}, tokens
+def without_idle_cuts(cuts: Mapping[int, int], tokens: int, tiles: int = 1) -> dict[int, int]:
+    """The cuts that drop something; the count of layer 0 is per tile. {0: 96, 8: 96, 16: 32} of 96 -> {16: 32}."""
+    kept, now = {}, tokens * tiles
     for layer, keep in sorted(cuts.items()):
-        if keep < now:
-            kept[layer] = now = keep
+        left = keep if layer else keep * tiles
+        if left < now:
+            kept[layer], now = keep, left
     return kept

@@ -29,7 +29,7 @@ MODELS: dict[str, ModelCard] = {
         ModelCard(
             name="mini",
             title="VScan-Mini (embedded)",
-            description="11M-parameter LLaVA, trained by this project on drawn scenes; answers on any computer",
+            description="An 11M-parameter LLaVA, trained by this project on drawn scenes; answers on any computer",
             source=str(ASSETS / "mini"),
             memory_gb=0.05,
             licence="Apache-2.0",
@@ -55,7 +55,7 @@ MODELS: dict[str, ModelCard] = {
         ModelCard(
             name="dummy:llava-1.5-7b",
             title="LLaVA-1.5 7B, random weights",
-            description="the real architecture for speed and memory only; its text means nothing",
+            description="The real architecture, for speed and memory only; its text means nothing",
             source="",
             memory_gb=14.1,
             licence="none",
@@ -64,7 +64,7 @@ MODELS: dict[str, ModelCard] = {
         ModelCard(
             name="dummy:llava-small",
             title="LLaVA, 114M random weights",
-            description="a mid-size architecture for speed on a CPU; its text means nothing",
+            description="A mid-size architecture, for speed on a CPU; its text means nothing",
             source="",
             memory_gb=0.6,
             licence="none",

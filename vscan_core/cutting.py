@@ -58,7 +58,7 @@ class Cutting:
             return take(hidden, index), tuple(take(part, index) for part in rotary)
 
     def _budget(self, span: Span, layer: int) -> int | None:
-        keep = self.reducer.schedule(span.image.tokens, self.anatomy).get(layer)
+        keep = self.reducer.schedule(span.image.budget[0], self.anatomy, span.image.tiles).get(layer)
         return keep if keep is not None and keep < len(span.kept) else None
 
     def _score(self, call: Call, layer: int, hidden: Tensor, rotary: Any) -> list[Tensor]:

@@ -16,6 +16,7 @@ from transformers.masking_utils import create_causal_mask
 
 from vscan_core.books import Call
 from vscan_core.cutting import Cutting
+from vscan_core.errors import InputError
 from vscan_core.families.base import Family
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Trace
@@ -112,12 +113,14 @@ class Decoding:
         position = kwargs.get("position_ids")
         if position is None:
             position = torch.arange(past, past + length, device=embeds.device)[None]
+        if position.dim() == 3:  # several axes (M-RoPE): (axes, batch, length) -> (batch, length, axes)
+            position = position.permute(1, 2, 0)
         zeros = torch.zeros(batch, 1, dtype=torch.long, device=embeds.device)
         call = Call(
             cache=cache,
             stages=stages,
             logical=length,
-            position=position.expand(batch, -1),
+            position=position.expand(batch, *position.shape[1:]),
             removed=zeros.expand(batch, length),
             removed_in_all=0,
             valid=self._padding(kwargs.get("attention_mask"), length),
@@ -146,6 +149,10 @@ class Decoding:
 
     def _positions(self, call: Call, stage: Stage) -> Tensor:
         """(batch, length) position ids of this stage; renumbered ones also lag behind what earlier calls removed."""
+        if call.position.dim() == 3:
+            if self.renumber:
+                raise InputError('this model has positions of several axes (M-RoPE); use positions="original"')
+            return call.position.permute(2, 0, 1)
         if not self.renumber:
             return call.position
         position = call.position - call.removed - stage.shift

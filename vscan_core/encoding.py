@@ -6,7 +6,7 @@ to the entrance of the LLM, where `decoding` removes the row: no placeholder ari
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from threading import get_ident
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from vscan_core.families.base import Family
+from vscan_core.layout import Layout
 from vscan_core.reducers.base import Reducer
-from vscan_core.selection import Anatomy, Cut, ImageTrace, Needs, Selection, Signals, View
+from vscan_core.selection import Anatomy, ImageTrace, Needs, Selection, Signals
 
 
 @dataclass
@@ -26,7 +27,7 @@ class Encoded:
     """What the latest run of the vision side gave, for all its images."""
 
     images: list[ImageTrace] = field(default_factory=list)
-    selections: list[Selection | None] = field(default_factory=list)  # None: this image was not cut
+    tiles: list[Selection | None] = field(default_factory=list)  # None: this tile was not cut
     marked: bool = False  # whether any row carries a mark
 
 
@@ -48,37 +49,40 @@ class Encoding:
 
         def look(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := current()) is not None:
-                state.pixels = args[0] if args else kwargs["pixel_values"]
+                state.seen = self.family.see(self.model, args, kwargs)
                 state.rows, state.keys = {}, None
 
         def before(module: nn.Module, args: Any) -> Any:
             if (state := current()) is None:
                 return None
-            state.features, state.encoded = args[0], self._see(args[0], state.pixels)
-            if not self.cuts or self.needs.projected:
+            state.features = list(args[0]) if state.seen.order is None else None
+            state.encoded = Encoded(tiles=[None] * len(state.seen.grids))
+            if not self.cuts or not self._gathers(state):
                 return None  # the projector sees every token
             with timed():
                 self._select(state, projected=None)
-            chosen = state.encoded.selections
-            return (torch.cat([rows if c is None else c.apply(rows) for rows, c in zip(args[0], chosen, strict=True)]),)
+            pairs = zip(state.features, state.encoded.tiles, strict=True)
+            return (torch.cat([rows if chosen is None else chosen.apply(rows) for rows, chosen in pairs]),)
 
         def after(module: nn.Module, args: Any, out: Tensor) -> Any:
             if (state := current()) is None:
                 return None
-            if not self.cuts:
-                return None
-            if not self.needs.projected:
-                return self._scatter_and_mark(state, out)
-            with timed():
-                self._select(state, projected=out)
-                return self._merge_and_mark(state, out)
+            marked = self._mark(state, out, timed) if self.cuts else None
+            if state.seen.layouts is not None:
+                self._publish(state, state.seen.layouts)
+            return marked
 
-        handles = [
+        def packed(layouts: list[Layout]) -> None:
+            if (state := current()) is not None:
+                self._publish(state, layouts)
+
+        handles = self._taps(current)  # first: they may refuse
+        handles += [
             tower.register_forward_pre_hook(look, with_kwargs=True),
             projector.register_forward_pre_hook(before),
             projector.register_forward_hook(after),
         ]
-        return handles + self._taps(current)
+        return handles + self.family.watch_packing(self.model, packed)
 
     def _taps(self, current: Callable[[], Any]) -> list[Any]:
         """Hooks that record the signals of inner vision layers."""
@@ -86,7 +90,7 @@ class Encoding:
 
         def record(layer: int, scores: Tensor) -> None:
             if (state := current()) is not None:
-                state.rows[layer] = scores
+                state.rows[layer] = scores if state.seen.order is None else state.seen.split(scores)
 
         def record_keys(layer: int, keys: Tensor) -> None:
             if (state := current()) is not None:
@@ -98,49 +102,66 @@ class Encoding:
             handles += self.family.tap_keys(self.model, self.anatomy.feature_layer, record_keys)
         return handles
 
-    def _see(self, features: Tensor, pixels: Tensor) -> Encoded:
-        tokens = features.shape[1]
-        boxes = self.family.boxes(tokens, *pixels.shape[-2:])
-        views = getattr(pixels, "views", None) or [View()] * len(features)
-        grid = self.family.grid(tokens)
-        images = [ImageTrace(tokens=tokens, grid=grid, boxes=boxes, view=view) for view in views]
-        return Encoded(images=images, selections=[None] * len(images))
-
-    def signals(self, state: Any, i: int, projected: Tensor | None) -> Signals:
-        """What was recorded of image i."""
+    def signals(self, state: Any, i: int, projected: list[Tensor] | None) -> Signals:
+        """What was recorded of tile i."""
+        rows = {layer: table[i] for layer, table in state.rows.items()}
         return Signals(
-            features=state.features[i],
+            features=None if state.features is None else state.features[i],
             projected=None if projected is None else projected[i],
-            cls_attention={layer: rows[i] for layer, rows in state.rows.items()},
+            cls_attention=rows if self.anatomy.has_cls else {},
+            received={} if self.anatomy.has_cls else rows,
             keys=None if state.keys is None else state.keys[i],
-            grid=state.encoded.images[i].grid,
+            grid=state.seen.grids[i],
         )
 
-    def _select(self, state: Any, projected: Tensor | None) -> None:
-        for i, image in enumerate(state.encoded.images):
-            keep = self.reducer.schedule(image.tokens, self.anatomy).get(0)
-            if keep is None:
-                continue
-            chosen = self.reducer.select(self.signals(state, i, projected), keep)
-            nobody = torch.full((image.tokens,), -1, device=chosen.kept.device)
-            merged = nobody if chosen.merged_into is None else chosen.merged_into
-            image.cuts = [Cut(0, chosen.kept, dict(chosen.labels), merged, dict(chosen.scores))]
-            state.encoded.selections[i] = chosen
-            state.encoded.marked = True
+    def _gathers(self, state: Any) -> bool:
+        """Whether dropped tokens need not be projected at all."""
+        return state.seen.order is None and not self.needs.projected
 
-    def _merge_and_mark(self, state: Any, projected: Tensor) -> Tensor | None:
+    def _mark(self, state: Any, out: Tensor, timed: Callable[[], Any]) -> Tensor | None:
+        if self._gathers(state):
+            return self._scatter_and_mark(state, out)
+        with timed():
+            projected = state.seen.split(out)
+            self._select(state, projected)
+            return self._merge_and_mark(state, projected)
+
+    def _select(self, state: Any, projected: list[Tensor] | None) -> None:
+        chosen: list[Selection | None] = []
+        for i, tokens in enumerate(state.seen.sizes):
+            keep = self.reducer.schedule(tokens, self.anatomy).get(0)
+            chosen.append(None if keep is None else self.reducer.select(self.signals(state, i, projected), keep))
+        state.encoded.tiles = chosen
+        state.encoded.marked = any(one is not None for one in chosen)
+
+    def _publish(self, state: Any, layouts: list[Layout]) -> None:
+        """Tell the trace which images there are and what cut 0 did to them."""
+        encoded, start = state.encoded, 0
+        encoded.images = []
+        for layout in layouts:
+            image = layout.trace(state.seen.sizes[start])
+            image.grid = state.seen.grids[start] if layout.tiles == 1 and layout.origin is None else None
+            chosen = [one for one in encoded.tiles[start : start + layout.tiles] if one is not None]
+            if chosen:
+                image.cuts = [layout.cut(chosen, state.seen.sizes[start])]
+            encoded.images.append(image)
+            start += layout.tiles
+
+    def _merge_and_mark(self, state: Any, projected: list[Tensor]) -> Tensor | None:
         if not state.encoded.marked:
             return None  # untouched, bit for bit
-        out = projected.clone()
-        for i, chosen in enumerate(state.encoded.selections):
+        tiles = []
+        for rows, chosen in zip(projected, state.encoded.tiles, strict=True):
             if chosen is not None:
-                mixed = chosen.apply(projected[i])
-                out[i] = -torch.inf
-                out[i, chosen.kept] = mixed
-        return out
+                mixed = chosen.apply(rows)
+                rows = torch.full_like(rows, -torch.inf)
+                rows[chosen.kept] = mixed
+            tiles.append(rows)
+        marked: Tensor = state.seen.join(tiles)
+        return marked
 
     def _scatter_and_mark(self, state: Any, projected: Tensor) -> Tensor:
-        shape = (*state.features.shape[:2], projected.shape[-1])
+        shape = (len(state.features), state.seen.sizes[0], projected.shape[-1])
         out, start = projected.new_full(shape, -torch.inf), 0
         for i in range(len(out)):
             index = _kept(state, i)
@@ -149,19 +170,22 @@ class Encoding:
         return out
 
 
-def look(model: nn.Module, family: Family, needs: Needs, pixels: Tensor) -> list[Signals]:
-    """Run only the vision side on (images, channels, height, width) pixels; one Signals per image."""
+def look(model: nn.Module, family: Family, needs: Needs, batch: Mapping[str, Any]) -> list[Signals]:
+    """Run only the vision side on what the processor made of pictures; one Signals per tile."""
     state, mine = SimpleNamespace(), get_ident()
     encoding = Encoding(model, family, None, family.anatomy(model), needs)
     handles = encoding.hooks(lambda: state if get_ident() == mine else None, nullcontext)
+    projected: list[Tensor] = []
+    projector = family.projector(model)
+    handles.append(projector.register_forward_hook(lambda module, args, out: projected.extend(state.seen.split(out))))
     try:
-        projected = family.encode(model, pixels)
+        family.encode(model, batch)
     finally:
         for handle in handles:
             handle.remove()
-    return [encoding.signals(state, i, projected) for i in range(len(pixels))]
+    return [encoding.signals(state, i, projected) for i in range(len(projected))]
 
 
 def _kept(state: Any, i: int) -> Tensor:
-    chosen, image = state.encoded.selections[i], state.encoded.images[i]
-    return torch.arange(image.tokens, device=state.features.device) if chosen is None else chosen.kept
+    chosen = state.encoded.tiles[i]
+    return torch.arange(state.seen.sizes[i], device=state.features[i].device) if chosen is None else chosen.kept

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
 import torch
 from PIL import Image
 
 from vscan_core.attach import Session, open_session
-from vscan_core.errors import InputError, OutOfMemory
+from vscan_core.errors import InputError
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.lvlm import LVLM
-from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, prefill_tflops
+from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, memory_guard, prefill_tflops
 from vscan_core.reducers import Reducer
 
 FOREIGN = (
@@ -47,7 +46,7 @@ def compare(
         raise InputError(f"max_new_tokens must be at least 1, but is {max_new_tokens}")
     inputs = lvlm.inputs(image, question)
     for place, reducer in enumerate(reducers):
-        with _memory_guard(lvlm), closing(_Run(lvlm, inputs, reducer, place, max_new_tokens).events()) as events:
+        with memory_guard(lvlm.device), closing(_Run(lvlm, inputs, reducer, place, max_new_tokens).events()) as events:
             yield from events
 
 
@@ -148,22 +147,3 @@ class _Run:
 def _stop_ids(model: Any) -> set[int]:
     end = model.generation_config.eos_token_id
     return set(end) if isinstance(end, list) else {end}
-
-
-@contextmanager
-def _memory_guard(lvlm: LVLM) -> Iterator[None]:
-    """Turn an allocation failure into one sentence, after giving memory back."""
-    exhausted = False
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
-            raise
-        exhausted = True
-    if exhausted:  # outside the except block: the error's frames no longer hold the run's tensors
-        gc.collect()
-        if lvlm.device.type == "cuda":
-            torch.cuda.empty_cache()
-        raise OutOfMemory(
-            "Memory ran out, and what was used has been freed: try a lower retention, a smaller picture or model."
-        )

@@ -12,6 +12,7 @@ from vscan_core.catalog import MODELS, unavailable
 from vscan_core.errors import InputError
 from vscan_core.families import FAMILIES, family_of
 from vscan_core.lvlm import LVLM
+from vscan_core.measure import memory_guard
 
 SIZES = {  # (vision width, depth, heads), (text width, depth, heads, MLP width)
     "llava-1.5-7b": ((1024, 24, 16), (4096, 32, 32, 11008)),
@@ -35,11 +36,12 @@ def load_model(
         raise InputError(reason)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     kind = dtype or (torch.bfloat16 if where.type == "cuda" else torch.float32)
-    if name.startswith("dummy:"):
-        model, processor = _dummy(name.removeprefix("dummy:"), where, kind, attn_implementation)
-    else:
-        source = MODELS[name].source if name in MODELS else name
-        model, processor = _pretrained(name, source, where, kind, attn_implementation)
+    with memory_guard(where):
+        if name.startswith("dummy:"):
+            model, processor = _dummy(name.removeprefix("dummy:"), where, kind, attn_implementation)
+        else:
+            source = MODELS[name].source if name in MODELS else name
+            model, processor = _pretrained(name, source, where, kind, attn_implementation)
     return LVLM(model=model.eval(), processor=processor, family=family_of(model), name=name)
 
 

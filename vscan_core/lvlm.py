@@ -64,14 +64,15 @@ class LVLM:
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
         batch = self._placed(self.processor.image_processor(_rgb(image), return_tensors="pt"), image)
         with torch.inference_mode():
-            return look(self.model, self.family, wanted, batch["pixel_values"])[0]
+            return look(self.model, self.family, wanted, batch)[0]
 
     def boxes(self, image: Image.Image) -> Tensor:
         """(tokens, 4) x0, y0, x1, y1 of every visual token in the picture, in its own pixels."""
-        seen = self.processor.image_processor(_rgb(image), return_tensors="pt")["pixel_values"]
-        view = self.family.view(self.processor, *image.size)
-        rows, cols = (side // self.model.config.vision_config.patch_size for side in seen.shape[-2:])
-        return view.place(self.family.boxes(rows * cols, *seen.shape[-2:]))
+        batch = self._placed(self.processor.image_processor(_rgb(image), return_tensors="pt"), image)
+        layouts = self.family.see(self.model, (batch["pixel_values"],), batch).layouts
+        if layouts is None:
+            raise InputError(f"{self.family.title} tells where its tokens are only when it runs; use a trace's boxes")
+        return layouts[0].view.place(layouts[0].boxes)
 
     def is_foreign(self, features: Tensor | None) -> bool:
         """Whether vision features (tokens, dim) come from a picture unlike those the model was trained on."""

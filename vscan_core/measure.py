@@ -8,6 +8,7 @@ FLOPs: multiply and add count as two. Decoder layer with n tokens, width D, key 
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from vscan_core.errors import OutOfMemory
 
 Mark = Any  # a torch.cuda.Event or seconds
 
@@ -89,3 +92,22 @@ class PeakMemory:
 def _reset_process_peak() -> None:
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the high-water mark of resident memory
+
+
+@contextmanager
+def memory_guard(device: torch.device) -> Iterator[None]:
+    """Turn an allocation failure inside into OutOfMemory, one sentence, after giving memory back."""
+    exhausted = False
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+            raise
+        exhausted = True
+    if exhausted:  # outside the except block: the error's frames no longer hold tensors
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        raise OutOfMemory(
+            "Memory ran out, and what was used has been freed: try a lower retention, a smaller picture or model."
+        )

@@ -39,8 +39,8 @@ class Fate(IntEnum):
 
 
 FILL: dict[Fate, Colour] = {
-    Fate.GLOBAL: (255, 140, 0, 34),
-    Fate.LOCAL: (30, 136, 255, 34),
+    Fate.GLOBAL: (255, 236, 205, 60),
+    Fate.LOCAL: (222, 238, 255, 105),
     Fate.KEPT: (255, 255, 255, 0),
     Fate.MERGED: (84, 108, 94, 158),
     Fate.DROPPED: (28, 30, 36, 178),
@@ -48,7 +48,7 @@ FILL: dict[Fate, Colour] = {
 }
 INK: dict[Fate, Colour] = {
     Fate.GLOBAL: (255, 140, 0, 255),
-    Fate.LOCAL: (30, 136, 255, 255),
+    Fate.LOCAL: (0, 92, 214, 255),
     Fate.KEPT: (255, 255, 255, 150),
     Fate.MERGED: (214, 236, 222, 120),
     Fate.DROPPED: (28, 30, 36, 0),
@@ -103,11 +103,11 @@ def _at_the_entrance(cut: Cut, stays: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return codes
 
 
-def of_selection(selection: Selection, tokens: int) -> ImageTrace:
+def of_selection(selection: Selection, tokens: int, grid: tuple[int, int] | None = None) -> ImageTrace:
     """A mere selection at cut 0 as the trace of a run that has not happened, so that the same code draws it."""
     merged = selection.merged_into if selection.merged_into is not None else selection.kept.new_full((tokens,), -1)
     cut = Cut(0, selection.kept, dict(selection.labels), merged, dict(selection.scores))
-    return ImageTrace(tokens=tokens, cuts=[cut])
+    return ImageTrace(tokens, grid, cuts=[cut])
 
 
 def canvas(picture: Image.Image) -> Image.Image:
@@ -159,7 +159,7 @@ def _mark(pencil: ImageDraw.ImageDraw, box: Box, value: float) -> None:
     fate = Fate(int(value))
     x0, y0, x1, y1 = box
     side = min(x1 - x0, y1 - y0)
-    line = max(round(side / 12), 1)
+    line = max(round(side / 11), 1)
     pencil.rectangle(box, fill=FILL[fate])
     if fate is Fate.GLOBAL:
         pencil.rectangle(_inset(box, 1), outline=INK[fate], width=line)

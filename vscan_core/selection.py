@@ -157,11 +157,18 @@ class Cut:
 class ImageTrace:
     """What happened to one image."""
 
-    tokens: int  # visual tokens before any cut
+    tokens: int  # visual tokens before any cut, as the LLM would see them
     grid: tuple[int, int] | None = None
     boxes: Tensor | None = None  # (tokens, 4) x0, y0, x1, y1 in seen pixels
     view: View = field(default_factory=View)
     cuts: list[Cut] = field(default_factory=list)
+    tiles: int = 1  # pieces in which the vision encoder saw the image
+    tokens_per_tile: int = 0  # what budgets are counted in; 0: all of `tokens`
+
+    @property
+    def budget(self) -> tuple[int, int]:
+        """(visual tokens per tile, tiles): what a schedule is asked for. Newline and padding tokens do not count."""
+        return self.tokens_per_tile or self.tokens, self.tiles
 
     @property
     def kept(self) -> Tensor:

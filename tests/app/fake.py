@@ -131,6 +131,8 @@ def fake_trace(lvlm: FakeLVLM, image: Image.Image, reducer: Any) -> Trace:
 def fake_answer(text: str, trace: Trace, method: str, hint: str | None = None) -> Answer:
     """An answer whose numbers follow from the counts in its trace."""
     mean = sum(trace.visual_tokens_per_layer) / LAYERS
-    timings = Timings(21.5, 0.0 if method == "baseline" else 1.3, mean / 4, 30 + mean / 4, 6.25, 80 + mean / 4)
+    vision, reduce, prefill = 21.5, 0.0 if method == "baseline" else 1.3, mean / 4
+    first = vision + reduce + prefill
+    timings = Timings(vision, reduce, prefill, first, 6.25, first + 50)
     cost = Cost(mean, mean * 1e-4, int(mean * 6144), 512_000_000 + int(mean) * 1000)
     return Answer(text, trace, timings, cost, (1, 2, 3), method, True, hint)

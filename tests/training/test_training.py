@@ -56,8 +56,6 @@ def test_packed_questions_score_as_if_asked_alone() -> None:
 @torch.no_grad()
 def test_the_tower_on_patches_equals_the_tower_on_pixels() -> None:
 
-
-
     model = build_model().eval()
     pixels = np.random.default_rng(0).integers(0, 256, (336, 336, 3), dtype=np.uint8)
     values = build_processor().image_processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]

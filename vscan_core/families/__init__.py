@@ -5,8 +5,10 @@ from typing import Any
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
 from vscan_core.families.llava import Llava
+from vscan_core.families.llava_next import LlavaNext
+from vscan_core.families.qwen2_5_vl import Qwen25VL
 
-FAMILIES: dict[str, Family] = {cls.model_type: cls() for cls in (Llava,)}
+FAMILIES: dict[str, Family] = {cls.model_type: cls() for cls in (Llava, LlavaNext, Qwen25VL)}
 
 
 def family_of(model: Any) -> Family:

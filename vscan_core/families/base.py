@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
+from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import Anatomy, Needs, View
 
 Record = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
@@ -23,6 +24,7 @@ class Family(ABC):
 
     model_type: str  # config.model_type it serves
     title: str
+    gives_keys = False  # whether `tap_keys` is there
 
     def base(self, model: nn.Module) -> Any:
         """The model without its language-model head; it joins pixels and text."""
@@ -45,9 +47,13 @@ class Family(ABC):
     def projector(self, model: nn.Module) -> nn.Module:
         """The module that maps vision features to the LLM's width, token by token."""
 
-    def encode(self, model: Any, pixels: Tensor) -> Tensor:
-        """Pixels (images, channels, height, width) through tower and projector: (images, tokens, dim_llm)."""
-        return torch.stack(list(model.get_image_features(pixel_values=pixels, return_dict=True).pooler_output))
+    def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
+        """Run the vision side on what the processor's image half made."""
+        return model.get_image_features(**batch, return_dict=True)
+
+    @abstractmethod
+    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """The tiles of a call of the vision tower, from its arguments."""
 
     @abstractmethod
     def anatomy(self, model: nn.Module) -> Anatomy:
@@ -55,23 +61,32 @@ class Family(ABC):
 
     @abstractmethod
     def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
-        """Hook vision layer `layer` so that each encode records the CLS row (images, heads, tokens)."""
+        """Hook vision layer `layer` so that each encode records its scores.
+
+        With CLS: its row, (tiles, heads, tokens). Without: attention received, one number per projector row.
+        """
 
     def tap_keys(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
-        """Hook vision layer `layer` so that each encode records its head-mean keys (images, tokens, head_dim)."""
-        raise InputError(f"{self.title} does not give the vision keys that this method needs; choose another method.")
+        """Hook vision layer `layer` so that each encode records its head-mean keys (tiles, tokens, head_dim)."""
+        raise NotImplementedError
 
     def check(self, needs: Needs) -> None:
         """Raise InputError if this kind of model cannot give what is needed."""
+        if needs.keys and not self.gives_keys:
+            raise InputError(f"{self.title} does not give the vision keys that this method needs; choose another one.")
         if needs.joint:
             raise InputError(
                 f"{self.title} comes without the text half of CLIP, which this method needs to compare the question "
-                "with the picture; choose another method."
+                "with the picture; choose another one."
             )
 
     @abstractmethod
     def image_token_id(self, model: nn.Module) -> int:
         """The placeholder that stands for visual tokens in input_ids."""
+
+    def watch_packing(self, model: nn.Module, record: Callable[[list[Layout]], None]) -> list[Any]:
+        """For families that pack: report the layout of every image after each encode. Things with `.remove()`."""
+        return []
 
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
         """(batch, length) bool: which prompt positions hold visual tokens."""
@@ -83,15 +98,6 @@ class Family(ABC):
         embedding = self.language_model(model).get_input_embeddings().weight[token]
         mask: Tensor = (inputs_embeds == embedding.to(inputs_embeds)).all(-1)
         return mask
-
-    def grid(self, tokens: int) -> tuple[int, int]:
-        """(rows, cols) of the visual tokens of one image."""
-        side = round(tokens**0.5)
-        return side, side
-
-    def boxes(self, tokens: int, height: int, width: int) -> Tensor:
-        """(tokens, 4) x0, y0, x1, y1 in the pixels that the vision tower saw."""
-        return geometry.patch_boxes(*self.grid(tokens), height, width)
 
     @abstractmethod
     def view(self, processor: Any, width: int, height: int) -> View:

@@ -8,8 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from vscan_core import geometry
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family, Record, cls_row, mean_keys
+from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import Anatomy, View
 
 
@@ -18,6 +20,7 @@ class Llava(Family):
 
     model_type = "llava"
     title = "LLaVA-1.5"
+    gives_keys = True
 
     def vision_tower(self, model: nn.Module) -> Any:
         """The CLIP vision model."""
@@ -26,6 +29,16 @@ class Llava(Family):
     def projector(self, model: nn.Module) -> Any:
         """(images, tokens, dim) -> (images, tokens, dim_llm)."""
         return self.base(model).multi_modal_projector
+
+    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """Every picture is one square tile."""
+        pixels = args[0] if args else kwargs["pixel_values"]
+        height, width = pixels.shape[-2:]
+        patch = self.vision_tower(model).config.patch_size
+        grid = (height // patch, width // patch)
+        views = getattr(pixels, "views", None) or [View()] * len(pixels)
+        boxes = geometry.patch_boxes(*grid, height, width)
+        return Tiles([grid] * len(pixels), [Layout(1, None, boxes, view) for view in views])
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """VScan's released code scans attentions[5] of CLIP's 24 layers locally; other depths take the same share."""
@@ -55,7 +68,9 @@ class Llava(Family):
             queries[get_ident()] = out[:, :1]
 
         def score(module: nn.Module, args: Any, out: Tensor) -> None:
-            record(layer, cls_row(queries.pop(get_ident()), out, attn.num_heads))
+            query = queries.pop(get_ident(), None)
+            if query is not None:  # None: another thread's call that was under way when the hooks came
+                record(layer, cls_row(query, out, attn.num_heads))
 
         return [attn.q_proj.register_forward_hook(keep_query), attn.k_proj.register_forward_hook(score)]
 

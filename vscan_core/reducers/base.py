@@ -12,7 +12,7 @@ from vscan_core.budget import check_retention, one_cut
 from vscan_core.errors import InputError
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
-MANY_TOKENS = 1 << 20  # more than any image has: no budget is idle there
+MANY = 1 << 20  # more tokens, and more tiles, than any image has: no budget is idle there
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,7 @@ class Reducer(ABC):
     Fields are settings; change one with `dataclasses.replace`. State of a run never lives here.
     """
 
-    asks_text: ClassVar[bool] = (
-        False  # `raters` name text tokens that score later cuts; else the last prompt token does
-    )
+    asks_text: ClassVar[bool] = False  # whether `raters` name what scores later cuts; else the last prompt token does
 
     retention: float = 1 / 9  # average over decoder layers of the share of visual tokens that enter the layer
     _: KW_ONLY
@@ -37,15 +35,16 @@ class Reducer(ABC):
             raise InputError(f'positions must be "original" or "renumbered", but is {self.positions!r}')
 
     @abstractmethod
-    def schedule(self, tokens: int, anatomy: Anatomy) -> dict[int, int]:
-        """{layer: visual tokens that enter from there on} for an image of `tokens` visual tokens.
+    def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
+        """{layer: visual tokens that enter from there on} for an image of `tiles` tiles of `tokens` visual tokens.
 
-        Layer 0 is the entrance of the LLM. A cut that keeps everything is left out, so {} means no reduction.
+        Layer 0 is the entrance of the LLM, and its count is per tile; later counts are per image. A cut that
+        keeps everything is left out, so {} means no reduction.
         """
 
     def cut_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
         """Every layer at which some image may be cut, ascending; 0 = the entrance of the LLM."""
-        return tuple(sorted(self.schedule(MANY_TOKENS, anatomy)))
+        return tuple(sorted(self.schedule(MANY, anatomy, MANY)))
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """The signals of cut 0."""
@@ -89,7 +88,7 @@ class Reducer(ABC):
 class AtEntrance(Reducer):
     """A method with a single cut, at the entrance of the LLM."""
 
-    def schedule(self, tokens: int, anatomy: Anatomy) -> dict[int, int]:
-        """`retention` of the tokens, to the nearest whole one."""
+    def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
+        """`retention` of the tokens of every tile, to the nearest whole one."""
         keep = one_cut(self.retention, tokens, anatomy.text_layers)
         return {0: keep} if keep < tokens else {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from vscan_core.budget import check_keep, check_layer, one_cut, whole
+from vscan_core.budget import check_keep, check_layer, one_cut, whole, without_idle_cuts
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Selection, Signals
 
@@ -31,14 +31,14 @@ class FastV(Reducer):
         if self.keep is not None:
             check_keep(self.keep, "keep")
 
-    def schedule(self, tokens: int, anatomy: Anatomy) -> dict[int, int]:
+    def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
         """One cut, at `layer`."""
         check_layer(self.layer, anatomy.text_layers, "layer")
         if self.keep is None:
-            keep = one_cut(self.retention, tokens, anatomy.text_layers, self.layer)
+            keep = one_cut(self.retention, tokens * tiles, anatomy.text_layers, self.layer)
         else:
-            keep = whole(self.keep, tokens)
-        return {self.layer: keep} if keep < tokens else {}
+            keep = whole(self.keep, tokens * tiles)
+        return without_idle_cuts({self.layer: keep}, tokens, tiles)
 
     def score_layer(self, cut: int) -> int:
         """The last layer that sees everything."""

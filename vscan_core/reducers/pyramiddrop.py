@@ -32,18 +32,18 @@ class PyramidDrop(Reducer):
         for share in self.shares or ():
             check_keep(share, "each of shares")
 
-    def schedule(self, tokens: int, anatomy: Anatomy) -> dict[int, int]:
+    def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
         """One cut per stage."""
         depth = anatomy.text_layers
         quarters = sorted({max(1, depth * part // 4) for part in (1, 2, 3)})
         layers = check_layers(quarters if self.layers is None else self.layers, depth)
         if self.shares is None:
-            cuts = pyramid(self.retention, tokens, depth, layers)
+            cuts = pyramid(self.retention, tokens * tiles, depth, layers)
         elif len(self.shares) == len(layers):
-            cuts = {layer: whole(share, tokens) for layer, share in zip(layers, self.shares, strict=True)}
+            cuts = {layer: whole(share, tokens * tiles) for layer, share in zip(layers, self.shares, strict=True)}
         else:
             raise InputError(f"there are {len(layers)} layers but {len(self.shares)} shares; give one for each layer")
-        return without_idle_cuts(cuts, tokens)
+        return without_idle_cuts(cuts, tokens, tiles)
 
     def select(self, signals: Signals, keep: int) -> Selection:
         """There is no cut 0; the choice of the later ones, from text scores."""

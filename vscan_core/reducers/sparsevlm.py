@@ -50,20 +50,20 @@ class SparseVLM(Reducer):
         for count in self.keep or ():
             check_keep(count, "each of keep")
 
-    def schedule(self, tokens: int, anatomy: Anatomy) -> dict[int, int]:
+    def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
         """One cut per stage; counts include recycled tokens."""
         depth = anatomy.text_layers
         scaled = sorted({max(1, round(layer * depth / PUBLISHED_DEPTH)) for layer in PUBLISHED_LAYERS})
         layers = check_layers(scaled if self.layers is None else self.layers, depth)
         if self.keep is None:
-            return without_idle_cuts(pyramid(self.retention, tokens, depth, layers), tokens)
+            return without_idle_cuts(pyramid(self.retention, tokens * tiles, depth, layers), tokens, tiles)
         if len(self.keep) != len(layers):
             raise InputError(f"there are {len(layers)} layers but {len(self.keep)} counts; give one for each layer")
-        cuts, left = {}, tokens
+        cuts, left = {}, tokens * tiles
         for layer, count in zip(layers, self.keep, strict=True):
             if count < left:
                 cuts[layer] = left = count + (clusters(left - count) if self.recycle else 0)
-        return without_idle_cuts(cuts, tokens)
+        return without_idle_cuts(cuts, tokens, tiles)
 
     def score_layer(self, cut: int) -> int:
         """The last layer that sees what is cut."""

@@ -8,7 +8,8 @@ is split anew. Nothing is merged.
 But:
 - a pass drops at most as many tokens as its half holds, and the even half takes the odd one out, so that every
   budget works (the released loop fails on odd rests and on small budgets; elsewhere the tokens are the same);
-- the projector sees only the kept tokens; where there is no CLS token, scores are received attention.
+- the projector sees only the kept tokens; where there is no CLS token, scores are received attention, and
+  where several patches make one token, features are those after the projector.
 """
 
 from __future__ import annotations
@@ -44,11 +45,12 @@ class VisPruner(AtEntrance):
 
     def select(self, signals: Signals, keep: int) -> Selection:
         """First the important ones, then the diverse ones among the rest."""
-        assert signals.features is not None
+        features = signals.projected if signals.features is None else signals.features
+        assert features is not None
         scores = signals.salience
         ranked = geometry.top(scores, signals.tokens)
         important = int(keep * self.important_share)
-        first, rest = ranked[:important], distinct(signals.features, ranked[important:], keep - important)
+        first, rest = ranked[:important], distinct(features, ranked[important:], keep - important)
         kept = torch.cat([first, rest]).sort().values
         labels = {"global": first.sort().values, "diverse": rest.sort().values}
         return Selection(kept=kept, labels=labels, scores={"global": scores})

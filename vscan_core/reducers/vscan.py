@@ -60,24 +60,25 @@ class VScan(Reducer):
         if self.window is not None and self.window < 1:
             raise InputError(f"window must be at least 1 token, but is {self.window}")
 
-    def schedule(self, tokens: int, anatomy: Anatomy) -> dict[int, int]:
+    def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
         """The two cuts (or those set by hand) as whole tokens."""
         layers = anatomy.text_layers
         later = layers // 2 if self.prune_layer is None else self.prune_layer
         first, second = tokens, tokens
         if self.encoder_keep is None or self.llm_keep is None:
             check_layer(later, layers, "prune_layer")
-            first, second = two_stage(self.retention, tokens, layers, later)
+            first, _ = two_stage(self.retention, tokens, layers, later)
+            _, second = two_stage(self.retention, tokens * tiles, layers, later)
         if self.encoder_keep is not None:
             first = whole(self.encoder_keep, tokens)
         cuts: dict[int, int] = {0: first}
         if self.llm_keep is None:
-            cuts[later] = min(second, first)
-        left = first
+            cuts[later] = min(second, first * tiles)
+        left = first * tiles
         for layer, keep in sorted((self.llm_keep or {}).items()):
             check_layer(layer, layers, "llm_keep")
             cuts[layer] = left = whole(keep, left)
-        return without_idle_cuts(cuts, tokens)
+        return without_idle_cuts(cuts, tokens, tiles)
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """CLS attention of the two scanned layers; projected features if dropped tokens are merged."""

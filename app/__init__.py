@@ -1,0 +1,1 @@
+"""The web demo: a skin over vscan_core. Start it with `python -m app`."""

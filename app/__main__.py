@@ -1,0 +1,58 @@
+"""`python -m app [--host H] [--port P] [--model mini]`: start the demo."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from typing import Any
+
+
+def launch_options(host: str, port: int) -> dict[str, Any]:
+    """Arguments of `Blocks.launch`."""
+    from app import examples, server, theme
+
+    return {
+        "server_name": host,
+        "server_port": port,
+        "theme": theme.theme(),
+        "css_paths": [theme.CSS],
+        "head": theme.HEAD,
+        "max_file_size": server.MAX_FILE,
+        "allowed_paths": [str(examples.FOLDER)],
+        "app_kwargs": server.app_kwargs(),
+        "show_error": False,
+        "footer_links": ["api", "settings"],
+        "run_history": False,
+        "enable_monitoring": False,
+        "state_session_capacity": 200,
+        "ssr_mode": False,
+        "strict_cors": True,
+    }
+
+
+def main() -> None:
+    """Load the model, then open the port."""
+    parser = argparse.ArgumentParser(prog="python -m app", description="The VScan demo in your browser.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this computer only)")
+    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--model", default="mini", help="model that is chosen first; see `python -m vscan_core models`")
+    arguments = parser.parse_args()
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+
+    from app.engine import CoreEngine
+    from app.main import build_app
+    from app.session import Session
+    from vscan_core.errors import InputError
+
+    session = Session(CoreEngine(), arguments.model)
+    try:
+        session.model(arguments.model)
+    except InputError as error:
+        parser.error(str(error))
+    build_app(session).launch(**launch_options(arguments.host, arguments.port))
+
+
+if __name__ == "__main__":
+    main()

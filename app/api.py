@@ -1,0 +1,114 @@
+"""The named endpoints for programs, `/compare` and `/overlay`: plain values in, plain values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from app import token_view
+from app.errors import answering, streaming
+from app.picture_input import picture_input
+from app.running import Snapshot, hint, snapshots
+from app.session import MAX_NEW_TOKENS, Session
+from vscan_core.events import Answer
+from vscan_core.overlay import Fate, fates
+
+
+class Endpoints:
+    """What the two endpoints do."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    @streaming
+    def compare(
+        self, image: str, question: str, retention: float, model: str, method: str, max_new_tokens: float
+    ) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Answer a question about a picture twice, with all visual tokens and with few; streams both answers.
+
+        Args:
+            image: The picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF; at most 10 MB and 40 megapixels).
+            question: The question, in plain words.
+            retention: Share of visual tokens to keep, averaged over the language model's layers; above 0, at most 1.
+            model: Name of a model on offer, such as "mini".
+            method: Name of the reduction method, such as "vscan".
+            max_new_tokens: Length limit of each answer in tokens, 1 to 64.
+
+        Returns:
+            The baseline's answer so far; the reduced run's answer so far; numbers of every run that has ended.
+        """
+        limit = max(1, min(int(max_new_tokens or MAX_NEW_TOKENS), MAX_NEW_TOKENS))
+        with closing(self.session.compare(model, image, question or "", retention, method, limit)) as events:
+            for now in snapshots(events):
+                yield *now.texts, numbers(now)
+
+    @answering
+    def overlay(self, image: str, retention: float, model: str, method: str) -> tuple[Image.Image, dict[str, Any]]:
+        """Draw which visual tokens of a picture the first cut keeps, without running the language model.
+
+        Args:
+            image: The picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF; at most 10 MB and 40 megapixels).
+            retention: Share of visual tokens to keep, averaged over the language model's layers; above 0, at most 1.
+            model: Name of a model on offer, such as "mini".
+            method: Name of the reduction method, such as "vscan".
+
+        Returns:
+            The picture with its tokens marked; the counts.
+        """
+        preview = self.session.preview(model, image, retention, method)
+        view = token_view.of_preview(image, preview, retention)
+        found = fates(view.trace)
+        counts = {fate.name.lower(): found.count(fate) for fate in Fate if fate is not Fate.PRUNED}
+        drawn = token_view.drawn(self.session, view, token_view.TOKENS, None, None)
+        return drawn.picture, {
+            "tokens": view.trace.tokens,
+            "schedule": {str(layer): number for layer, number in preview.schedule.items()},
+            "first_cut": counts,
+        }
+
+
+def endpoints(session: Session) -> None:
+    """Put both on widgets that the page does not show; their labels document the parameters."""
+    does = Endpoints(session)
+    with gr.Column(visible=False):
+        inputs = [
+            picture_input(label="Picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF)"),
+            gr.Textbox(label="Question about the picture"),
+            gr.Number(1 / 9, label="Share of visual tokens to keep: above 0, at most 1"),
+            gr.Textbox(session.default_model, label="Name of the model"),
+            gr.Textbox("vscan", label="Name of the reduction method"),
+            gr.Number(MAX_NEW_TOKENS, label=f"Length limit of each answer in tokens, 1 to {MAX_NEW_TOKENS}"),
+        ]
+        texts = [gr.Textbox(label="Answer with all visual tokens"), gr.Textbox(label="Answer with fewer visual tokens")]
+        counts = gr.JSON(label="Numbers")
+        picture = gr.Image(label="Picture with its tokens marked", format="jpeg")
+        trigger = gr.Button()
+    trigger.click(does.compare, inputs, [*texts, counts], api_name="compare", concurrency_id="run", concurrency_limit=1)
+    trigger.click(
+        does.overlay,
+        [inputs[0], *inputs[2:5]],
+        [picture, counts],
+        api_name="overlay",
+        concurrency_id="preview",
+        concurrency_limit=2,
+    )
+
+
+def numbers(now: Snapshot) -> dict[str, Any]:
+    """Numbers of the runs that have ended, with units in the names."""
+    runs = {answer.method: _numbers(answer) for answer in now.answers if answer}
+    return {**runs, "hint": hint(now), "same_answer": now.ended and now.texts[0].split() == now.texts[1].split()}
+
+
+def _numbers(answer: Answer) -> dict[str, Any]:
+    return {
+        "text": answer.text,
+        "finished": answer.finished,
+        "visual_tokens_per_layer": answer.trace.visual_tokens_per_layer,
+        **vars(answer.timings),
+        **vars(answer.cost),
+    }

@@ -1,0 +1,36 @@
+"""What every chart shares: transparent ground, quiet grid, room for labels. Text colour comes from the page's CSS."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+GRID = "rgba(128, 134, 148, 0.25)"
+BASELINE, REDUCED = "#8a93a3", "#e67e00"
+STAGES = {"vision": "#0072b2", "reduce": "#e69f00", "prefill": "#009e73", "decode": "#b8bfca"}
+
+
+def styled(figure: go.Figure, height: int) -> go.Figure:
+    """Give a figure the house look."""
+    figure.update_layout(
+        template="none",
+        height=height,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 10, "r": 16, "t": 10, "b": 44},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": "#7b818c"},
+        legend={
+            "orientation": "h",
+            "yanchor": "bottom",
+            "y": 1.02,
+            "x": -0.16,
+            "entrywidth": 58,
+            "font": {"size": 12},
+            "traceorder": "normal",
+        },
+        hoverlabel={"font": {"size": 13}},
+        dragmode=False,
+    )
+    axis = {"gridcolor": GRID, "zeroline": False, "automargin": True, "fixedrange": True}
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
+    return figure

@@ -1,0 +1,50 @@
+"""Where the time went: one bar per run, one colour per stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from app.charts.style import STAGES, styled
+from vscan_core.events import Answer
+
+NAMES = {
+    "vision": "Looking",
+    "reduce": "Choosing",
+    "prefill": "Reading",
+    "decode": "Writing",
+}
+
+
+def time_chart(answers: Sequence[tuple[str, Answer]]) -> go.Figure:
+    """Stacked bars of (label, answer) pairs, the first on top; milliseconds, as measured in these runs."""
+    labels = [label for label, _ in answers]
+    figure = go.Figure()
+    for stage, name in NAMES.items():
+        values = [stages(answer)[stage] for _, answer in answers]
+        figure.add_bar(
+            y=labels,
+            x=values,
+            name=name,
+            orientation="h",
+            marker={"color": STAGES[stage]},
+            width=0.55,
+            hovertemplate=f"{name}: %{{x:.1f}} ms<extra>%{{y}}</extra>",
+        )
+    figure.update_layout(barmode="stack")
+    styled(figure, 250)
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_xaxes(title={"text": "milliseconds"}, rangemode="tozero")
+    return figure
+
+
+def stages(answer: Answer) -> dict[str, float]:
+    """The four stages in milliseconds; decode is everything after the first token."""
+    timings = answer.timings
+    return {
+        "vision": timings.vision_ms,
+        "reduce": timings.reduce_ms,
+        "prefill": timings.prefill_ms,
+        "decode": max(timings.total_ms - timings.ttft_ms, 0.0),
+    }

@@ -1,0 +1,86 @@
+"""What the demo asks of the core library, in one small interface, so that tests can put a fake behind the page."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from PIL import Image
+
+from vscan_core.errors import InputError
+
+if TYPE_CHECKING:
+    from vscan_core.events import Event
+
+
+class Card(Protocol):
+    """What the page shows about a model."""
+
+    name: str
+    title: str
+    description: str
+    needs_gpu: bool
+
+
+class Engine(Protocol):
+    """Models, methods and runs."""
+
+    def models(self) -> Mapping[str, Card]:
+        """Models on offer by name."""
+
+    def unavailable(self, name: str) -> str | None:
+        """Why a model cannot run here, in one sentence; None if it can."""
+
+    def load(self, name: str) -> Any:
+        """The loaded model (an LVLM)."""
+
+    def reducer(self, method: str, retention: float) -> Any:
+        """A reducer of REDUCERS at this retention."""
+
+    def compare(
+        self, lvlm: Any, image: Image.Image, question: str, reducers: Sequence[Any], max_new_tokens: int
+    ) -> Generator[Event, None, None]:
+        """Events of the runs, one after the other; nothing is computed between two `next`."""
+
+
+class CoreEngine:
+    """The real thing: vscan_core."""
+
+    def models(self) -> Mapping[str, Card]:
+        """See Engine."""
+        from vscan_core import catalog
+
+        cards: Mapping[str, Card] = catalog.MODELS
+        return cards
+
+    def unavailable(self, name: str) -> str | None:
+        """See Engine."""
+        from vscan_core import catalog
+
+        return catalog.unavailable(name)
+
+    def load(self, name: str) -> Any:
+        """See Engine; only models of the catalog: a visitor must not make the server fetch whatever he names."""
+        import vscan_core as vc
+
+        if name not in self.models():
+            raise InputError("There is no such model in this demo.")
+        if reason := self.unavailable(name):
+            raise InputError(reason)
+        return vc.load_model(name)
+
+    def reducer(self, method: str, retention: float) -> Any:
+        """See Engine."""
+        import vscan_core as vc
+
+        if method not in vc.REDUCERS:
+            raise InputError(f"There is no such method; choose one of: {', '.join(vc.REDUCERS)}.")
+        return vc.REDUCERS[method](retention)
+
+    def compare(
+        self, lvlm: Any, image: Image.Image, question: str, reducers: Sequence[Any], max_new_tokens: int
+    ) -> Generator[Event, None, None]:
+        """See Engine."""
+        import vscan_core as vc
+
+        return vc.compare(lvlm, image, question, reducers, max_new_tokens=max_new_tokens)

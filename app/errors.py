@@ -1,0 +1,61 @@
+"""What a visitor is told when something fails: the sentence of an InputError, and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+import gradio as gr
+
+from vscan_core.errors import InputError
+
+HARMLESS = str.maketrans({"<": "(", ">": ")", "&": "+"})
+log = logging.getLogger("app")
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def explained(error: Exception) -> str:
+    """One sentence for the visitor; the details of what is not his fault go to the log under a code."""
+    if isinstance(error, InputError):
+        return str(error).translate(HARMLESS)  # messages are rendered as HTML, and may quote what he wrote
+    code = secrets.token_hex(3)
+    log.error("failure %s", code, exc_info=error)
+    return f"Something went wrong on the server (code {code}). Please try again."
+
+
+@contextmanager
+def friendly() -> Iterator[None]:
+    """Turn every failure inside into Gradio's own error with such a sentence."""
+    try:
+        yield
+    except gr.Error:
+        raise
+    except Exception as error:
+        raise gr.Error(explained(error), title="Please check", print_exception=False) from None
+
+
+def answering(handler: Callable[P, T]) -> Callable[P, T]:
+    """A handler whose failures are friendly."""
+
+    @functools.wraps(handler)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        with friendly():
+            return handler(*args, **kwargs)
+
+    return wrapped
+
+
+def streaming(handler: Callable[P, Iterator[T]]) -> Callable[P, Iterator[T]]:
+    """The same for a generator handler; closing it closes the handler."""
+
+    @functools.wraps(handler)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        with friendly():
+            yield from handler(*args, **kwargs)
+
+    return wrapped

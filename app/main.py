@@ -1,0 +1,29 @@
+"""The whole page."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from app.api import endpoints
+from app.examples import Example, load_examples
+from app.session import Session
+from app.tabs.compare import ComparePage
+
+TITLE = "VScan: fewer visual tokens, faster answers"
+WELCOME = """
+# VScan
+A vision-language model reads every picture as hundreds of **visual tokens**. VScan keeps a few of them.
+Ask a question once, and see both answers, what was kept, and what it saved.
+"""
+HOUR = 3600
+
+
+def build_app(session: Session, examples: list[Example] | None = None) -> gr.Blocks:
+    """Build the page on a session; `examples` None means those of assets/examples."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 2 * HOUR), fill_width=True) as demo:
+        gr.Markdown(WELCOME, elem_id="welcome")
+        page = ComparePage(session, load_examples() if examples is None else examples)
+        endpoints(session)
+        demo.load(**page.loaded)
+    demo.queue(default_concurrency_limit=1, max_size=20)
+    return demo

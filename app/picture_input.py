@@ -1,0 +1,23 @@
+"""The picture input: Gradio's, without its own decoding, which fails with no useful words on a damaged file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+
+def picture_input(**settings: Any) -> gr.Image:
+    """A gr.Image that hands on the path of the uploaded file, whatever is in it; vscan_core.images decides."""
+    image = gr.Image(type="filepath", image_mode=None, **settings)
+    image.preprocess = _path  # type: ignore[method-assign]
+    return image
+
+
+def _path(payload: Any) -> str | None:
+    """The path; Gradio has already checked that it lies in its upload folder."""
+    if payload is None:
+        return None
+    if payload.path is None:
+        raise gr.Error("Please send the picture as an uploaded file.", title="Please check", print_exception=False)
+    return str(payload.path)

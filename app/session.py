@@ -1,0 +1,173 @@
+"""Loaded models, whose turn it is, and small caches. Shared by all visitors; knows no widget.
+
+Nothing of a visitor is kept here except, for a while, decoded pictures and their vision signals, keyed by a hash of
+the file's bytes: the same picture asked about again, or a moved slider, then costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from PIL import Image
+from torch import Tensor
+
+from app.devices import Device
+from app.engine import Engine
+from vscan_core import overlay
+from vscan_core.errors import InputError
+from vscan_core.events import Event
+from vscan_core.images import open_image
+from vscan_core.selection import ImageTrace, Signals
+
+MAX_NEW_TOKENS = 64
+NO_PICTURE = "Please choose a picture first."
+
+T = TypeVar("T")
+
+
+class Recent(Generic[T]):
+    """The `bound` most recently used values, by key."""
+
+    def __init__(self, bound: int) -> None:
+        self._values: OrderedDict[Any, T] = OrderedDict()
+        self._bound = bound
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, make: Callable[[], T]) -> T:
+        """The value of `key`, made now if it is not there. Two visitors may make the same value at once."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = make()
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._bound:
+                self._values.popitem(last=False)
+        return value
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An opened picture and its copy at drawing size."""
+
+    digest: str
+    image: Image.Image
+    canvas: Image.Image
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the vision side of a model says about a picture."""
+
+    signals: Signals
+    boxes: Tensor  # (tokens, 4) in pixels of the picture
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The first cut of a reducer on a picture, without the language model."""
+
+    trace: ImageTrace
+    boxes: Tensor
+    schedule: dict[int, int]
+
+
+class Session:
+    """Everything that the page's handlers call."""
+
+    def __init__(self, engine: Engine, default_model: str = "mini") -> None:
+        self.engine = engine
+        self.default_model = default_model
+        self._models: dict[str, Any] = {}
+        self._devices: dict[str, Device] = {}
+        self._loading = threading.Lock()
+        self._pictures: Recent[Picture] = Recent(8)
+        self._seen: Recent[Seen] = Recent(8)
+
+    def model(self, name: str) -> Any:
+        """The loaded model; the first visitor who asks for it waits until it is there.
+
+        Kept are the default model and the latest other one: several large models do not fit one device.
+        """
+        with self._loading:
+            if name not in self._models:
+                self._models = {kept: one for kept, one in self._models.items() if kept == self.default_model}
+                self._models[name] = self.engine.load(name)
+            return self._models[name]
+
+    def device(self, name: str) -> Device:
+        """The device on which a model lives."""
+        place = str(self.model(name).model.device)
+        with self._loading:
+            return self._devices.setdefault(place, Device(place))
+
+    def picture(self, path: str | None) -> Picture:
+        """Open a picture file, or find it opened."""
+        if not path:
+            raise InputError(NO_PICTURE)
+        digest = digest_of(path)
+        return self._pictures.get(digest, lambda: _opened(path, digest))
+
+    def schedule(self, model: str, retention: float, tokens: int, method: str = "vscan") -> dict[int, int]:
+        """{layer: visual tokens from there on} that a retention stands for."""
+        schedule: dict[int, int] = self.engine.reducer(method, retention).schedule(tokens, self.model(model).anatomy)
+        return schedule
+
+    def preview(self, model: str, path: str | None, retention: float, method: str = "vscan") -> Preview:
+        """The first cut, from cached signals; the vision encoder runs only for a new picture."""
+        picture = self.picture(path)
+        reducer = self.engine.reducer(method, retention)
+        lvlm = self.model(model)
+        needs = reducer.needs(lvlm.anatomy)
+
+        def look() -> Seen:
+            def work() -> Seen:
+                return Seen(lvlm.signals(picture.image, needs), lvlm.boxes(picture.image).cpu())
+
+            return self.device(model).call(work, patience_s=20)
+
+        seen = self._seen.get((model, picture.digest, needs), look)
+        tokens = seen.signals.tokens
+        schedule = reducer.schedule(tokens, lvlm.anatomy)
+        selection = reducer.select(seen.signals, schedule.get(0, tokens))
+        return Preview(overlay.of_selection(selection, tokens, seen.signals.grid), seen.boxes, schedule)
+
+    def compare(
+        self,
+        model: str,
+        path: str | None,
+        question: str,
+        retention: float,
+        method: str = "vscan",
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> Generator[Event | None, None, None]:
+        """Baseline and reduced run, step by step; None while it waits for the device. Close it to stop."""
+        reducer = self.engine.reducer(method, retention)
+        picture = self.picture(path)
+        lvlm = self.model(model)
+        return self.device(model).steps(
+            lambda: self.engine.compare(lvlm, picture.image, question, [None, reducer], max_new_tokens)
+        )
+
+
+def digest_of(path: str) -> str:
+    """A hash of a picture file's bytes: the same picture has the same, whoever sent it."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        raise InputError("This picture is no longer on the server; please choose it again.") from None
+
+
+def _opened(path: str, digest: str) -> Picture:
+    image = open_image(path)
+    return Picture(digest, image, overlay.canvas(image))

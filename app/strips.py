@@ -1,0 +1,124 @@
+"""Small pieces of HTML made of fixed words and numbers only.
+
+The page's HTML component runs what it is given, so nothing that a visitor or a model wrote may ever come in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app import words
+from vscan_core.events import Answer
+from vscan_core.overlay import Fate, Fates
+
+ROWS = (
+    ("Visual tokens", ""),
+    ("Looking", "vision encoder"),
+    ("Choosing tokens", ""),
+    ("Reading", "prefill"),
+    ("First word after", ""),
+    ("Each further word", "decode"),
+    ("Whole answer", ""),
+    ("Memory used", "KV cache"),
+    ("Computation", "prefill"),
+    ("Peak memory", "in total"),
+)
+
+
+def strip(answer: Answer | None) -> str:
+    """The numbers of one run as a table; dashes while there is none, so that nothing jumps when it ends."""
+    values = [words.NOTHING] * len(ROWS) if answer is None else _values(answer)
+    rows = (
+        f'<tr><th scope="row">{name}<small>{term}</small></th><td>{value}</td></tr>'
+        for (name, term), value in zip(ROWS, values, strict=True)
+    )
+    return f'<table class="strip"><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _values(answer: Answer) -> list[str]:
+    timings, cost = answer.timings, answer.cost
+    return [
+        token_steps(answer),
+        words.milliseconds(timings.vision_ms),
+        words.milliseconds(timings.reduce_ms),
+        words.milliseconds(timings.prefill_ms),
+        words.milliseconds(timings.ttft_ms),
+        words.milliseconds(timings.decode_ms_per_token),
+        words.milliseconds(timings.total_ms),
+        words.size(cost.kv_bytes),
+        words.operations(cost.tflops),
+        words.size(cost.peak_bytes),
+    ]
+
+
+def token_steps(answer: Answer) -> str:
+    """Distinct counts in the order of the layers, as recorded: "96 → 32"."""
+    counts = answer.trace.visual_tokens_per_layer
+    changes = [now for before, now in zip([None, *counts], counts, strict=False) if now != before]
+    return " → ".join(f"{number:,}" for number in changes) or words.NOTHING
+
+
+def verdict(baseline: Answer | None, reduced: Answer | None, readable: bool = True) -> str:
+    """The comparison in large type; empty frames until both runs have ended. Noise is not compared."""
+    if baseline is None or reduced is None:
+        meanings = ("faster reading", "smaller KV cache", "fewer FLOPs")
+        figures = [_figure(words.NOTHING, meaning) for meaning in meanings]
+        return _panel(figures, '<p class="same">Press <b>Run</b> to compare.</p>')
+    figures = [
+        _times(baseline.timings.prefill_ms, reduced.timings.prefill_ms, "faster reading", "slower reading"),
+        _times(baseline.cost.kv_bytes, reduced.cost.kv_bytes, "smaller KV cache", "larger KV cache"),
+        _times(baseline.cost.tflops, reduced.cost.tflops, "fewer FLOPs", "more FLOPs"),
+    ]
+    if not readable:
+        note = ""
+    elif " ".join(baseline.text.split()) == " ".join(reduced.text.split()):
+        note = '<p class="same yes"><span aria-hidden="true">=</span> Same answer</p>'
+    else:
+        note = '<p class="same no"><span aria-hidden="true">≠</span> Different answer</p>'
+    first = words.ratio(baseline.timings.ttft_ms, reduced.timings.ttft_ms)
+    note += f'<p class="fine">First word {first} {words.TIMES} sooner, with looking and choosing included.</p>'
+    return _panel(figures, note + '<p class="fine">Single run, not a benchmark.</p>')
+
+
+def _times(before: float, after: float, better: str, worse: str) -> str:
+    if before > 0 and after > 1.05 * before:
+        return _figure(f"{words.ratio(after, before)} {words.TIMES}", worse)
+    return _figure(f"{words.ratio(before, after)} {words.TIMES}", better)
+
+
+def _figure(number: str, meaning: str) -> str:
+    return f'<div class="figure"><b>{number}</b><span>{meaning}</span></div>'
+
+
+def _panel(figures: Iterable[str], note: str) -> str:
+    return f'<div class="verdict"><div class="figures">{"".join(figures)}</div>{note}</div>'
+
+
+def legend(fates: Fates, tokens: int, unseen: bool = False) -> str:
+    """Every fate that occurs: its sign as drawn, its meaning, its count; and whether parts were never looked at."""
+    meanings = {
+        Fate.GLOBAL: ("global", "Kept: stands out in the picture as a whole"),
+        Fate.LOCAL: ("local", "Kept: stands out in its own neighbourhood"),
+        Fate.KEPT: ("kept", "Kept"),
+        Fate.MERGED: ("merged", "Merged into the most similar kept token"),
+        Fate.DROPPED: ("dropped", "Dropped before the language model"),
+    }
+    rows = [_row(sign, text, fates.count(fate)) for fate, (sign, text) in meanings.items() if fates.count(fate)]
+    for layer, number in fates.pruned_at.items():
+        rows.append(_row("pruned", f"Dropped at layer {layer}: the question does not need it", number))
+    if unseen:
+        rows.append(_row("unseen", "Outside of what the model looks at", None))
+    total = f'<p class="total"><b>{fates.kept:,}</b> of {tokens:,} visual tokens are still there.</p>'
+    return f'<ul class="legend">{"".join(rows)}</ul>{total}'
+
+
+def _row(sign: str, text: str, number: int | None) -> str:
+    count = "" if number is None else f"<b>{number:,}</b>"
+    return f'<li><i class="sign {sign}" aria-hidden="true"></i><span>{text}</span>{count}</li>'
+
+
+def scale(shaded: bool) -> str:
+    """The legend of a heat map; some tokens may have had no score because they were gone."""
+    bar = '<div class="scale"><span>little attention</span><i aria-hidden="true"></i><span>much attention</span></div>'
+    note = '<p class="total">Shaded parts have no score: those tokens were no longer there.</p>'
+    return bar + note if shaded else bar

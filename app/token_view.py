@@ -1,0 +1,164 @@
+"""The token view without its widgets: what is drawn for which switch, with its legend and its sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from app import strips, words
+from app.session import Preview, Session
+from vscan_core import overlay
+from vscan_core.selection import Cut, ImageTrace, Trace
+
+TOKENS, HEAT, PICTURE = "Tokens", "Heat map", "Picture"
+FATES = {
+    overlay.Fate.GLOBAL: "kept, it stands out in the whole picture",
+    overlay.Fate.LOCAL: "kept, it stands out in its neighbourhood",
+    overlay.Fate.KEPT: "kept",
+    overlay.Fate.MERGED: "merged into",
+    overlay.Fate.DROPPED: "dropped before the language model",
+    overlay.Fate.PRUNED: "dropped inside the language model",
+}
+SCORES = {"global": "Whole picture", "local": "Neighbourhood", "text": "Question"}
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """What one visitor's token view shows: a few kilobytes, on the CPU."""
+
+    path: str
+    trace: ImageTrace
+    boxes: Tensor
+    retention: float
+    ran: bool  # False: a preview of the first cut
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One state of the view."""
+
+    picture: Image.Image
+    legend: str  # HTML of numbers and fixed words
+    note: str
+    alt: str
+    scores: list[tuple[str, str]]  # heat maps there are: (label, name)
+    score: str | None
+    cuts: list[tuple[str, int]]  # (label, number of cuts applied)
+    cut: int
+
+
+def of_preview(path: str, preview: Preview, retention: float) -> TokenView:
+    """The view of a first cut that has not been run."""
+    return TokenView(path, _on_cpu(preview.trace), preview.boxes.cpu(), retention, False)
+
+
+def of_run(path: str, trace: Trace, retention: float) -> TokenView:
+    """The view of a run; one picture per question, so image 0."""
+    return TokenView(path, _on_cpu(trace.images[0]), trace.boxes(0).cpu(), retention, True)
+
+
+def _on_cpu(image: ImageTrace) -> ImageTrace:
+    """A copy without tensors of the model's device."""
+    cuts = [
+        Cut(
+            cut.layer,
+            cut.kept.cpu(),
+            {name: kept.cpu() for name, kept in cut.labels.items()},
+            cut.merged_into.cpu(),
+            {name: score.float().cpu() for name, score in cut.scores.items()},
+        )
+        for cut in image.cuts
+    ]
+    return ImageTrace(image.tokens, image.grid, None, image.view, cuts)
+
+
+def drawn(session: Session, view: TokenView, mode: str, score: str | None, cut: int | None) -> Drawn:
+    """Draw one state; a switch that is not there (any more) falls back to the nearest one that is."""
+    source = session.picture(view.path)
+    scores = _scores(view.trace)
+    names = [(label, name) for name, label in SCORES.items() if name in scores]
+    chosen = score if score in scores else next((name for _, name in names), None)
+    cuts = _cuts(view.trace)
+    applied = cut if cut in [number for _, number in cuts] else cuts[-1][1]
+    fates = overlay.fates(view.trace, applied)
+    picture, legend = source.canvas, strips.legend(fates, view.trace.tokens, _unseen(view, source.image.size))
+    if mode == HEAT and chosen:
+        picture = overlay.heat(source.canvas, view.boxes, scores[chosen], source.image.size)
+        legend = strips.scale(not bool(torch.isfinite(scores[chosen]).all()))
+    elif mode != PICTURE:
+        picture = overlay.draw(source.canvas, view.boxes, fates, source.image.size)
+    alt = f"The picture with {fates.kept} of {words.tokens(view.trace.tokens)} marked as kept"
+    return Drawn(picture, legend, _note(view), alt, names, chosen, cuts, applied)
+
+
+def _scores(image: ImageTrace) -> dict[str, Tensor]:
+    """Every score of every cut by name; tokens that were gone are NaN."""
+    found: dict[str, Tensor] = {}
+    for cut in image.cuts:
+        for name, score in cut.scores.items():
+            if len(score) == image.tokens and bool(torch.isfinite(score).any()):
+                found.setdefault(name, score)
+    return found
+
+
+def _cuts(image: ImageTrace) -> list[tuple[str, int]]:
+    """The moments that can be looked at: after each cut, or the untouched picture if there is none."""
+    if not image.cuts:
+        return [("Into the language model", 0)]
+    moments = []
+    for number, cut in enumerate(image.cuts, start=1):
+        moments.append(("Into the language model" if cut.layer == 0 else f"From layer {cut.layer} on", number))
+    return moments
+
+
+def _unseen(view: TokenView, size: tuple[int, int]) -> bool:
+    """Whether more than 2 % of the picture's width or height lies outside of all tokens."""
+    boxes = view.boxes[torch.isfinite(view.boxes).all(1)]
+    if len(boxes) == 0:
+        return True
+    (left, top), (right, bottom) = boxes[:, :2].amin(0).tolist(), boxes[:, 2:].amax(0).tolist()
+    return max(left, size[0] - right) > 0.02 * size[0] or max(top, size[1] - bottom) > 0.02 * size[1]
+
+
+def _note(view: TokenView) -> str:
+    share = words.percent(view.retention)
+    if view.ran:
+        return f"Recorded while VScan answered with {share} of the tokens."
+    return (
+        f"Preview of the first cut at {share}. Press **Run** to see what the question keeps inside the language model."
+    )
+
+
+def at(session: Session, view: TokenView, cut: int | None, x: float, y: float) -> str:
+    """The token under a point of the drawing (in its pixels), in words: fate, what absorbed it, ranks."""
+    source = session.picture(view.path)
+    scale = source.image.width / source.canvas.width
+    px, py = x * scale, y * scale
+    left, top, right, bottom = view.boxes.unbind(1)
+    hits = ((left <= px) & (px < right) & (top <= py) & (py < bottom)).nonzero().flatten().tolist()
+    if not hits:
+        return "The model did not see this part of the picture."
+    token = hits[-1]
+    fate = overlay.Fate(int(overlay.fates(view.trace, cut).codes[token]))
+    text = f"{_place(view.trace, token)}: {FATES[fate]}"
+    target = next((int(c.merged_into[token]) for c in view.trace.cuts if c.layer == 0), -1)
+    if fate is overlay.Fate.MERGED and target >= 0:
+        text += f" {_place(view.trace, target, inside=True)}"
+    ranks = []
+    for name, score in _scores(view.trace).items():
+        known = torch.isfinite(score)
+        if known[token]:
+            rank = int((score[known] > score[token]).sum()) + 1
+            ranks.append(f"{SCORES.get(name, name).lower()} rank {rank} of {int(known.sum())}")
+    return f"{text}. Attention: {'; '.join(ranks)}." if ranks else f"{text}."
+
+
+def _place(image: ImageTrace, token: int, inside: bool = False) -> str:
+    """Row and column, counted from 1 at the top left."""
+    if not image.grid or token >= image.grid[0] * image.grid[1]:
+        return f"token {token}" if inside else f"Token {token}"
+    row, column = divmod(token, image.grid[1])
+    return f"{'row' if inside else 'Row'} {row + 1}, column {column + 1}"

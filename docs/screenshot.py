@@ -1,0 +1,67 @@
+"""Take the README's picture of the demo: `python docs/screenshot.py [--example 3] [--theme light]`.
+
+Starts the demo on the embedded model, asks one example's question in a real browser, and writes docs/screenshot.png.
+Needs Chromium: the system's, or the one that the environment variable CHROMIUM names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from app.__main__ import launch_options  # noqa: E402
+from app.engine import CoreEngine  # noqa: E402
+from app.main import build_app  # noqa: E402
+from app.session import Session  # noqa: E402
+
+PORT = 7899
+ENDED = "() => document.querySelector('#status').innerText.includes('took')"
+
+
+def ask(page: Page, example: int) -> None:
+    """Choose an example and run it twice: the second run shows times of a warm machine."""
+    page.wait_for_selector("#overlay img", state="attached")
+    page.locator("#examples button.thumbnail-item").nth(example).click()
+    page.wait_for_timeout(2000)
+    for _ in range(2):
+        page.click("#run")
+        page.wait_for_timeout(500)
+        page.wait_for_function(ENDED)
+        page.wait_for_timeout(1500)
+    page.mouse.move(700, 5)
+    page.wait_for_timeout(500)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--example", type=int, default=3, help="place in the example gallery, from 0")
+    parser.add_argument("--theme", choices=("light", "dark"), default="light")
+    arguments = parser.parse_args()
+    demo = build_app(Session(CoreEngine()))
+    demo.launch(**launch_options("127.0.0.1", PORT), prevent_thread_lock=True, quiet=True)
+    with sync_playwright() as playwright:
+        chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--headless=new"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1225})
+        page.goto(f"http://127.0.0.1:{PORT}/?__theme={arguments.theme}")
+        ask(page, arguments.example)
+        print(page.input_value("#answer-baseline textarea"), "|", page.input_value("#answer-vscan textarea"))
+        shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        browser.close()
+    demo.close(verbose=False)
+    small = shot.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    small.save(ROOT / "docs" / "screenshot.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

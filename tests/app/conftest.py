@@ -1,0 +1,93 @@
+"""Real servers in this process, on free ports, and a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from app.__main__ import launch_options
+from app.engine import CoreEngine, Engine
+from app.examples import Example, load_examples
+from app.main import build_app
+from app.session import Session
+from tests.app.fake import FakeEngine
+from vscan_core.catalog import ASSETS
+
+MINI = ASSETS / "mini"
+BROWSER_FLAGS = ["--no-sandbox", "--headless=new", "--disable-gpu", "--disable-dev-shm-usage"]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running demo; its session can be looked into."""
+
+    url: str
+    session: Session
+
+
+@contextmanager
+def serving(engine: Engine, examples: list[Example]) -> Iterator[Server]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    session = Session(engine)
+    demo = build_app(session, examples)
+    demo.launch(**launch_options("127.0.0.1", port), prevent_thread_lock=True, quiet=True)
+    try:
+        yield Server(f"http://127.0.0.1:{port}/", session)
+    finally:
+        demo.close(verbose=False)
+
+
+@pytest.fixture(scope="session")
+def picture_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A drawn picture: a red disc and a blue square on light ground."""
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (480, 360), (235, 235, 225))
+    pencil = ImageDraw.Draw(image)
+    pencil.ellipse((60, 60, 200, 200), fill=(210, 40, 40))
+    pencil.rectangle((300, 180, 420, 300), fill=(40, 70, 200))
+    path = tmp_path_factory.mktemp("picture") / "drawing.png"
+    image.save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def mini_server(picture_file: str) -> Iterator[Server]:
+    """The demo as a visitor meets it, on the embedded model."""
+    if not (MINI / "config.json").is_file():
+        pytest.skip("the embedded model is not in assets/mini")
+    with serving(CoreEngine(), load_examples() or [Example(picture_file, "What is there?")]) as server:
+        yield server
+
+
+@pytest.fixture
+def slow_server(picture_file: str) -> Iterator[Server]:
+    """The demo on a fake engine that writes for a minute unless it is stopped."""
+    engine = FakeEngine(pause_s=0.05, answer_words=("word",) * 600)
+    with serving(engine, [Example(picture_file, "What is there?")]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """The system's Chromium, or the one that $CHROMIUM names."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not found or not Path(found).exists():
+        message = "no Chromium found: install it, or name it in the environment variable CHROMIUM"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=BROWSER_FLAGS)
+        yield chromium
+        chromium.close()

@@ -1,0 +1,113 @@
+"""The named endpoints, through the official client against a real server with the embedded model."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+from tests.app.conftest import Server
+
+
+@pytest.fixture(scope="module")
+def client(mini_server: Server) -> Client:
+    return Client(mini_server.url, verbose=False)
+
+
+def ask(client: Client, image: str, **other: Any) -> Any:
+    return client.predict(handle_file(image), api_name="/compare", **{"question": "What is there?"} | other)
+
+
+def test_only_the_two_endpoints_are_public_and_documented(client: Client) -> None:
+    endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(endpoints) == {"/compare", "/overlay"}
+    compare = endpoints["/compare"]
+    names = [parameter["parameter_name"] for parameter in compare["parameters"]]
+    assert names == ["image", "question", "retention", "model", "method", "max_new_tokens"]
+    assert all(parameter["label"] and parameter["python_type"]["type"] for parameter in compare["parameters"])
+    assert "twice" in compare["description"]
+
+
+def test_compare_answers_twice_with_numbers_of_this_run(client: Client, picture_file: str) -> None:
+    baseline, reduced, numbers = ask(client, picture_file, max_new_tokens=8)
+    assert isinstance(baseline, str) and isinstance(reduced, str)
+    runs = numbers["baseline"], numbers["vscan"]
+    assert set(runs[0]["visual_tokens_per_layer"]) == {576}
+    layers = len(runs[1]["visual_tokens_per_layer"])
+    assert sum(runs[1]["visual_tokens_per_layer"]) / layers == pytest.approx(64, abs=1)
+    for name in ("prefill_ms", "kv_bytes", "tflops"):
+        assert 0 < runs[1][name] < runs[0][name] or name == "prefill_ms"
+    assert runs[0]["reduce_ms"] == 0 < runs[1]["reduce_ms"]
+
+
+def test_compare_streams(client: Client, picture_file: str) -> None:
+    job = client.submit(handle_file(picture_file), "Describe the picture.", 0.2, api_name="/compare")
+    job.result(timeout=60)
+    assert len(job.outputs()) >= 4
+
+
+def test_overlay_counts_add_up(client: Client, picture_file: str) -> None:
+    path, counts = client.predict(handle_file(picture_file), 0.2, api_name="/overlay")
+    assert sum(counts["first_cut"].values()) == counts["tokens"] == 576
+    assert counts["first_cut"]["global"] + counts["first_cut"]["local"] == counts["schedule"]["0"] == 173
+    with Image.open(path) as image:
+        assert max(image.size) == 1008
+
+
+def test_a_second_look_at_a_picture_is_quick(mini_server: Server, picture_file: str) -> None:
+    """Preview and drawing, as the slider asks for them: well under 200 ms on the server."""
+    from app import token_view
+
+    session = mini_server.session
+    times = []
+    for retention in (0.1, 0.15, 0.2, 0.25):
+        start = time.perf_counter()
+        view = token_view.of_preview(picture_file, session.preview("mini", picture_file, retention), retention)
+        token_view.drawn(session, view, token_view.TOKENS, None, None)
+        times.append(time.perf_counter() - start)
+    assert min(times[1:]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        ({"retention": 0}, "retention must be above 0"),
+        ({"retention": 1.5}, "retention must be above 0"),
+        ({"question": ""}, "question is empty"),
+        ({"question": "x" * 5000}, "characters"),
+        ({"question": "a <image> b"}, "control token"),
+        ({"model": "../../etc/passwd"}, "no such model"),
+        ({"method": "magic"}, "no such method"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(
+    client: Client, picture_file: str, other: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(Exception, match=sentence) as caught:
+        ask(client, picture_file, **other)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_bad_pictures_are_refused(client: Client, tmp_path: Any, picture_file: str) -> None:
+    (tmp_path / "a.png").write_bytes(b"this is text")
+    with pytest.raises(Exception, match="not a picture"):
+        ask(client, str(tmp_path / "a.png"))
+    Image.new("RGB", (1, 5000)).save(tmp_path / "thin.png")
+    with pytest.raises(Exception, match="1 x 5000"):
+        ask(client, str(tmp_path / "thin.png"))
+    assert ask(client, picture_file, max_new_tokens=1)
+
+
+def test_files_of_the_server_and_of_other_servers_stay_closed(mini_server: Server) -> None:
+    for path, status in (("file=/etc/passwd", 403), ("file=http://example.org/a.png", 403)):
+        assert httpx.get(f"{mini_server.url}gradio_api/{path}").status_code == status
+    data = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    answer = httpx.post(f"{mini_server.url}gradio_api/call/overlay", json={"data": [data, 0.2, "mini", "vscan"]})
+    event = answer.json()["event_id"]
+    assert "root:" not in httpx.get(f"{mini_server.url}gradio_api/call/overlay/{event}", timeout=20).text
+    assert httpx.get(f"{mini_server.url}healthz").json() == {"status": "ok"}
+    assert httpx.get(f"{mini_server.url}monitoring/summary").status_code in (403, 404)

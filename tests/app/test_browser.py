@@ -1,0 +1,149 @@
+"""The page in a real browser: what a visitor does and sees."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.app.conftest import Server
+
+OVERLAY = "#overlay img"
+CHANGED = "old => { const i = document.querySelector('#overlay img'); return i && i.getAttribute('src') !== old }"
+PATIENCE = 20_000  # milliseconds; a busy computer loads the page slowly
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A fresh visitor; every error on the page fails the test."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if "Content Security" in line.text else None)
+    yield page
+    context.close()
+    assert not errors
+
+
+def open_page(page: Any, server: Server, query: str = "") -> None:
+    page.goto(server.url + query)
+    page.wait_for_selector(OVERLAY, state="attached")
+
+
+def upload(page: Any, path: str) -> None:
+    page.click("#picture button[aria-label='Remove Image']")
+    page.set_input_files("#picture input[type=file]", path)
+
+
+def source(page: Any) -> str:
+    return str(page.get_attribute(OVERLAY, "src"))
+
+
+def test_a_visitor_uploads_asks_and_moves_the_slider(page: Any, mini_server: Server, picture_file: str) -> None:
+    open_page(page, mini_server)
+    assert "96 of 576" in page.inner_text("#budget")
+
+    before = source(page)
+    upload(page, picture_file)
+    page.wait_for_function(CHANGED, arg=before)
+
+    before = source(page)
+    page.locator("#retention input[type=range]").press("PageUp")
+    page.wait_for_function(CHANGED, arg=before)
+    assert "96 of 576" not in page.inner_text("#budget") and page.input_value("#answer-vscan textarea") == ""
+
+    page.fill("#question textarea", "What is there?")
+    before = source(page)
+    page.click("#run")
+    page.wait_for_selector("#time-chart .js-plotly-plot .bars path", state="attached")
+    page.wait_for_selector("#token-chart .js-plotly-plot .scatterlayer path", state="attached")
+    page.wait_for_function(CHANGED, arg=before)
+    for name in ("baseline", "vscan"):
+        assert page.input_value(f"#answer-{name} textarea").strip()
+        assert "ms" in page.inner_text(f"#strip-{name}")
+    assert "smaller KV cache" in page.inner_text("#verdict") and "answer" in page.inner_text("#verdict").lower()
+    assert "Dropped at layer" in page.inner_text("#legend")
+
+    looks = {source(page)}
+    for label in ("Heat map", "Picture"):
+        before = source(page)
+        page.locator("#mode").get_by_label(label).check()
+        page.wait_for_function(CHANGED, arg=before)
+        looks.add(source(page))
+    assert len(looks) == 3
+
+
+def test_stop_really_stops(page: Any, slow_server: Server) -> None:
+    engine: Any = slow_server.session.engine
+    device = slow_server.session.device("mini")
+    open_page(page, slow_server)
+    page.click("#run")
+    page.wait_for_function("() => document.querySelector('#answer-baseline textarea').value.length > 20")
+    assert engine.alive == 1 and device.busy
+    page.click("#stop")
+    pressed = time.monotonic()
+    while device.busy and time.monotonic() - pressed < 10:
+        time.sleep(0.01)
+    assert time.monotonic() - pressed < 1 and engine.alive == 0
+    steps = engine.steps
+    page.wait_for_function("() => document.querySelector('#status').innerText.includes('Stopped')")
+    page.wait_for_selector("#run:not([disabled])")
+    assert engine.steps == steps
+
+    engine.answer_words, engine.pause_s = ("again",), 0.0  # the page lives on
+    page.click("#run")
+    page.wait_for_function("() => document.querySelector('#answer-vscan textarea').value.includes('again')")
+
+
+def test_leaving_the_page_stops_too(browser: Any, slow_server: Server) -> None:
+    engine: Any = slow_server.session.engine
+    context = browser.new_context()
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    open_page(page, slow_server)
+    page.click("#run")
+    page.wait_for_function("() => document.querySelector('#answer-baseline textarea').value.length > 5")
+    context.close()
+    left = time.monotonic()
+    while slow_server.session.device("mini").busy and time.monotonic() - left < 15:
+        time.sleep(0.05)
+    assert engine.alive == 0 and time.monotonic() - left < 10
+
+
+def test_a_bad_file_is_told_on_the_page(page: Any, mini_server: Server, tmp_path: Path) -> None:
+    bad = tmp_path / "broken.png"
+    bad.write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
+    open_page(page, mini_server)
+    upload(page, str(bad))
+    page.wait_for_function("() => document.querySelector('#status').innerText.includes('damaged')")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_needs_no_sideways_scrolling(browser: Any, mini_server: Server, theme: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    open_page(page, mini_server, f"?__theme={theme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
+
+
+def test_it_can_be_used_by_keyboard_and_read_aloud(page: Any, slow_server: Server) -> None:
+    engine: Any = slow_server.session.engine
+    engine.answer_words, engine.pause_s = ("typed",), 0.0
+    open_page(page, slow_server)
+    page.locator("#question textarea").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => document.querySelector('#answer-vscan textarea').value.includes('typed')")
+    assert "visual tokens marked as kept" in str(page.get_attribute(OVERLAY, "alt"))
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll('button, input, textarea')].filter(e => e.offsetParent !== null
+        && !(e.innerText || e.ariaLabel || e.title || e.placeholder || e.labels?.length || e.querySelector('img[alt]'))
+        ).map(e => e.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []

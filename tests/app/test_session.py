@@ -1,0 +1,171 @@
+"""Turns, Stop, caches: the session with a fake engine behind it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from app.devices import Device
+from app.running import Snapshot, snapshots
+from app.session import Recent, Session
+from tests.app.fake import FakeEngine
+from vscan_core.errors import InputError
+from vscan_core.events import Done, Prefilled
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "picture.png"
+    Image.radial_gradient("L").convert("RGB").save(path)
+    return str(path)
+
+
+def test_both_runs_one_after_the_other(picture: str) -> None:
+    events = list(Session(FakeEngine()).compare("mini", picture, "What?", 1 / 9))
+    assert [event.run for event in events if isinstance(event, Done)] == [0, 1]
+    assert [event.method for event in events if isinstance(event, Prefilled)] == ["baseline", "vscan"]
+
+
+def test_closing_stops_the_computation_and_gives_the_turn_back(picture: str) -> None:
+    engine = FakeEngine(pause_s=0.01, answer_words=("w",) * 500)
+    session = Session(engine)
+    run = session.compare("mini", picture, "What?", 0.2)
+    for _ in range(4):
+        next(run)
+    assert session.device("mini").busy and engine.alive == 1
+    start = time.monotonic()
+    run.close()
+    assert time.monotonic() - start < 0.5
+    steps = engine.steps
+    time.sleep(0.05)
+    assert engine.steps == steps and engine.alive == 0 and not session.device("mini").busy
+
+
+def test_an_error_gives_the_turn_back(picture: str) -> None:
+    session = Session(FakeEngine(fails_with=RuntimeError("secret")))
+    with pytest.raises(RuntimeError):
+        list(session.compare("mini", picture, "What?", 0.2))
+    assert not session.device("mini").busy
+
+
+def test_a_run_that_is_never_started_holds_nothing(picture: str) -> None:
+    session = Session(FakeEngine())
+    session.compare("mini", picture, "What?", 0.2)
+    assert not session.device("mini").busy
+
+
+def test_the_second_visitor_waits_and_may_give_up(picture: str) -> None:
+    session = Session(FakeEngine(pause_s=0.05))
+    first = session.compare("mini", picture, "What?", 0.2)
+    next(first)
+    second = session.compare("mini", picture, "What?", 0.2)
+    assert next(second) is None
+    second.close()
+    assert session.device("mini").busy
+    first.close()
+    assert not session.device("mini").busy
+
+
+def test_every_step_of_a_run_happens_in_the_same_thread() -> None:
+    seen = set()
+
+    def work():
+        for step in range(6):
+            seen.add(threading.get_ident())
+            yield step
+
+    steps, results = Device("test").steps(work), []
+    for _ in range(6):  # as the web server does it: each step from another thread
+        thread = threading.Thread(target=lambda: results.append(next(steps)))
+        thread.start()
+        thread.join()
+    steps.close()
+    assert results == list(range(6)) and len(seen) == 1 and threading.get_ident() not in seen
+
+
+def test_short_work_is_refused_when_the_device_stays_busy() -> None:
+    device = Device("test")
+    run = device.steps(lambda: (number for number in range(3)))
+    next(run)
+    with pytest.raises(InputError, match="busy"):
+        device.call(lambda: 1, patience_s=0.05)
+    run.close()
+    assert device.call(lambda: 1, patience_s=0.05) == 1
+
+
+def test_a_moved_slider_looks_only_once_and_never_runs_the_model(picture: str) -> None:
+    engine = FakeEngine()
+    session = Session(engine)
+    kept = [len(session.preview("mini", picture, share).trace.kept) for share in (0.1, 0.2, 0.3, 0.1)]
+    assert engine.lvlm.looks == 1 and engine.steps == 0
+    assert kept[0] == kept[3] < kept[1] < kept[2]
+
+
+def test_the_cache_knows_pictures_by_their_content(tmp_path: Path, picture: str) -> None:
+    engine = FakeEngine()
+    session = Session(engine)
+    copy = tmp_path / "copy.png"
+    copy.write_bytes(Path(picture).read_bytes())
+    session.preview("mini", picture, 0.1)
+    session.preview("mini", str(copy), 0.1)
+    assert engine.lvlm.looks == 1
+
+
+def test_caches_do_not_grow(tmp_path: Path) -> None:
+    session = Session(FakeEngine())
+    for shade in range(20):
+        path = tmp_path / f"{shade}.png"
+        Image.new("RGB", (32, 32), (shade, 0, 0)).save(path)
+        session.preview("mini", str(path), 0.1)
+    assert len(session._pictures) == len(session._seen) == 8
+
+
+def test_recent_forgets_the_least_recently_used() -> None:
+    recent: Recent[int] = Recent(2)
+    for key in (1, 2, 1, 3):
+        recent.get(key, lambda key=key: key)
+    assert [recent.get(key, lambda: -1) for key in (1, 3, 2)] == [1, 3, -1]
+
+
+def test_a_model_that_cannot_run_here_says_why(picture: str) -> None:
+    with pytest.raises(InputError, match="needs a GPU"):
+        Session(FakeEngine()).preview("big", picture, 0.1)
+
+
+def test_no_picture_and_a_picture_that_is_gone() -> None:
+    session = Session(FakeEngine())
+    with pytest.raises(InputError, match="choose a picture"):
+        session.preview("mini", None, 0.1)
+    with pytest.raises(InputError, match="no longer on the server"):
+        session.preview("mini", "/nowhere/picture.png", 0.1)
+
+
+def test_snapshots_drop_text_between_pauses_but_never_the_end(picture: str) -> None:
+    events = list(Session(FakeEngine(answer_words=("w",) * 30)).compare("mini", picture, "End?", 0.2))
+    shown = list(snapshots(events, pause_s=10))
+    assert len(shown) == 5  # start, prefilled and done twice each
+    assert shown[-1].ended and shown[-1].texts[0].endswith("End?") and shown[-1].trace is not None
+    assert not any(now.ended for now in shown[:-1])
+
+
+def test_snapshots_say_when_they_wait() -> None:
+    assert "Waiting" in list(snapshots([None]))[-1].status
+    assert not Snapshot().ended
+
+
+def test_only_the_default_and_the_latest_other_model_stay_loaded() -> None:
+    class Many(FakeEngine):
+        def load(self, name: str) -> Any:
+            return Image.new("1", (1, 1))  # any object that a weak reference can follow
+
+    session = Session(Many())
+    mini = session.model("mini")
+    first = weakref.ref(session.model("first"))
+    session.model("second")
+    assert session.model("mini") is mini and first() is None

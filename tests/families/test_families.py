@@ -1,0 +1,138 @@
+"""What must hold for every family: identity, equality with hiding, the model left as found."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import vscan_core as vc
+from tests.families import tiny
+from tests.reference import hidden
+
+STEPS = 4
+FAMILIES = {"llava_next": (tiny.llava_next, tiny.next_inputs), "qwen2_5_vl": (tiny.qwen, tiny.qwen_inputs)}
+BATCHES = {
+    "llava_next": [[[(84, 168)]], [[(50, 168)]], [[(168, 168)], [], [(84, 168), (50, 168)]]],
+    "qwen2_5_vl": [[[(12, 16)]], [[(10, 14), (8, 8)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
+}
+CASES = [(name, rows) for name, batches in BATCHES.items() for rows in batches]
+CUTS = [{"encoder_keep": 0.3, "llm_keep": {3: 0.4}}, {"encoder_keep": 0.5, "llm_keep": {}}, {"llm_keep": {2: 9}}]
+
+
+@pytest.fixture(scope="module", params=["sdpa", "eager"])
+def models(request):
+    return {name: make(request.param) for name, (make, _) in FAMILIES.items()}
+
+
+def method(cuts, **settings) -> vc.VScan:
+    return vc.VScan(**{"encoder_keep": 1.0, **cuts}, merge=False, **settings)
+
+
+def generate(model, inputs, reducer):
+    with vc.reduced(model, reducer) as trace:
+        out = model.generate(
+            **inputs, max_new_tokens=STEPS, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+    return out, trace
+
+
+@pytest.mark.parametrize(("name", "rows"), CASES, ids=str)
+@pytest.mark.parametrize("cuts", CUTS, ids=str)
+@torch.no_grad()
+def test_dropping_equals_hiding(models, name, rows, cuts) -> None:
+    model, inputs = models[name], FAMILIES[name][1](rows)
+    out, trace = generate(model, inputs, method(cuts))
+    images, start = list(trace.images), 0
+    for i, row in enumerate(rows):
+        mine = images[start : start + len(row)]
+        new = out.sequences[i, -STEPS:]
+        ids = torch.cat([inputs["input_ids"][i][inputs["attention_mask"][i].bool()], new[:-1]])
+        embeds, columns, positions = whole_prompt(name, model, ids, slice_of(name, inputs, rows, i))
+        mode = "original" if name.startswith("qwen") else "renumbered"
+        place = (lambda alive: alive.long().cumsum(0)[None] - 1) if mode == "renumbered" else (lambda _, p=positions: p)
+        expected = hidden.logits(model, embeds, columns, mine, place)
+        got = torch.stack([step[i] for step in out.logits])
+        torch.testing.assert_close(got, expected[-STEPS:], atol=1e-5, rtol=0)
+        start += len(row)
+    assert start == len(images) and any(image.cuts for image in images)
+
+
+def slice_of(name, inputs, rows, i):
+    """The pixels of row i alone."""
+    before, count = sum(len(row) for row in rows[:i]), len(rows[i])
+    if not count:
+        return {}
+    if name == "llava_next":
+        keys = ("pixel_values", "image_sizes")
+        return {key: inputs[key][before : before + count] for key in keys}
+    grids = inputs["image_grid_thw"]
+    patches = grids.prod(-1).tolist()
+    first = sum(patches[:before])
+    pixels = inputs["pixel_values"][first : first + sum(patches[before : before + count])]
+    return {"pixel_values": pixels, "image_grid_thw": grids[before : before + count]}
+
+
+def whole_prompt(name, model, ids, pixels):
+    """Embeddings with the full image features in place, the columns of every image, and full M-RoPE ids."""
+    embeds = model.model.language_model.embed_tokens(ids)
+    columns, positions = [], None
+    places = (ids == tiny.IMAGE).nonzero()[:, 0]
+    if pixels:
+        features = list(model.get_image_features(**pixels, return_dict=True).pooler_output)
+        counts = [len(rows) for rows in features]
+        columns = list(places[: sum(counts)].split(counts))  # the model may write the placeholder itself
+        for place, rows in zip(columns, features, strict=True):
+            embeds[place] = rows
+    if name == "qwen2_5_vl":
+        kinds = torch.zeros_like(ids[None], dtype=torch.int)
+        kinds[0, torch.cat(columns) if columns else []] = 1
+        grid = pixels.get("image_grid_thw")
+        positions, _ = model.model.get_rope_index(ids[None], mm_token_type_ids=kinds, image_grid_thw=grid)
+    return embeds, columns, positions
+
+
+@pytest.mark.parametrize(("name", "rows"), CASES, ids=str)
+@torch.no_grad()
+def test_keeping_everything_is_bitwise_the_untouched_model_which_is_left_as_found(models, name, rows) -> None:
+    model, inputs = models[name], FAMILIES[name][1](rows)
+    before = model(**inputs).logits
+    attributes = set(vars(model.model))
+    for identity in (None, vc.VScan(retention=1)):
+        with vc.reduced(model, identity) as trace:
+            assert torch.equal(model(**inputs).logits, before)
+        assert trace.visual_tokens_per_layer == [int((inputs["input_ids"] == tiny.IMAGE).sum())] * 6
+    with pytest.raises(KeyError), vc.reduced(model, method(CUTS[0])):
+        model(**inputs)
+        raise KeyError
+    assert set(vars(model.model)) == attributes
+    assert torch.equal(model(**inputs).logits, before)
+
+
+@torch.no_grad()
+def test_retention_on_tiles_follows_the_published_budgets() -> None:
+    anatomy = vc.Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
+    assert vc.VScan(retention=1 / 9).schedule(576, anatomy, 5) == {0: 96, 16: 160}
+    assert vc.VScan(retention=2 / 9).schedule(576, anatomy, 5) == {0: 192, 16: 320}
+
+
+@torch.no_grad()
+def test_two_sessions_may_watch_one_packing_and_leave_in_any_order() -> None:
+    from vscan_core.families.watch import Watch
+
+    class Thing:
+        def method(self, value: int) -> int:
+            return value + 1
+
+    thing, heard = Thing(), []
+    first = Watch(thing, "method", lambda original, value: heard.append(("first", value)))
+    second = Watch(thing, "method", lambda original, value: heard.append(("second", original(value))))
+    assert thing.method(1) == 2 and heard == [("first", 1), ("second", 2)]
+    first.remove()
+    assert thing.method(5) == 6 and heard[2:] == [("second", 6)]
+    second.remove()
+    assert not vars(thing) and thing.method(1) == 2
+
+
+def test_renumbering_is_refused_where_positions_have_several_axes(models) -> None:
+    with pytest.raises(vc.InputError, match="M-RoPE"):
+        generate(models["qwen2_5_vl"], tiny.qwen_inputs([[(12, 16)]]), method(CUTS[0], positions="renumbered"))

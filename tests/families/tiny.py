@@ -1,0 +1,131 @@
+"""Tiny random models of every family beside LLaVA-1.5, and prompts for them. Stock classes, no network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+)
+
+IMAGE = 99
+PATCHES = 6  # per side of a LLaVA-NeXT tile
+
+
+def roughened(model):
+    """Weights large enough that attention is far from uniform; logits of order one."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2:
+                strong = name.endswith(("q_proj.weight", "k_proj.weight", "qkv.weight"))
+                weight.normal_(0, 0.4 if strong else 0.1)
+        model.lm_head.weight.mul_(0.3)
+    model.generation_config.eos_token_id = None
+    model.generation_config.pad_token_id = 0
+    return model.eval()
+
+
+def llava_next(attn: str) -> LlavaNextForConditionalGeneration:
+    """Tiles of 6 x 6 tokens."""
+    config = LlavaNextConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=5,
+            num_attention_heads=4,
+            image_size=84,
+            patch_size=14,
+        ),
+        text_config=LlamaConfig(
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            vocab_size=100,
+        ),
+        image_token_index=IMAGE,
+        image_grid_pinpoints=[[84, 168], [168, 84], [168, 168]],
+    )
+    torch.manual_seed(0)
+    return roughened(LlavaNextForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+def qwen(attn: str) -> Qwen2_5_VLForConditionalGeneration:
+    """Two blocks with windows, two without."""
+    config = Qwen2_5_VLConfig(
+        vision_config={
+            "depth": 4,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 4,
+            "fullatt_block_indexes": [1, 3],
+            "out_hidden_size": 32,
+            "window_size": 112,
+        },
+        text_config={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "vocab_size": 110,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
+        },
+        image_token_id=IMAGE,
+        video_token_id=100,
+        vision_start_token_id=101,
+        vision_end_token_id=102,
+    )
+    torch.manual_seed(0)
+    return roughened(Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+def padded(rows: list[list[int]]) -> dict[str, Any]:
+    """Left-padded ids and mask."""
+    longest = max(map(len, rows))
+    return {
+        "input_ids": torch.tensor([[0] * (longest - len(row)) + row for row in rows]),
+        "attention_mask": torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows]),
+    }
+
+
+def next_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:
+    """LLaVA-NeXT prompts; an image is its (height, width), which decides on tiles and unpadding."""
+    make = torch.Generator().manual_seed(0)
+    lengths = {(84, 168): 36 + 6 * 13, (168, 168): 36 + 12 * 13, (50, 168): 36 + 4 * 13, (84, 84): 36 + 12 * 13}
+    ids, sizes = [], [size for row in rows for size in row]
+    for number, row in enumerate(rows):
+        words = [1]
+        for size in row:
+            words += torch.randint(2, 90, (2,), generator=make).tolist() + [IMAGE] * lengths[size]
+        ids.append(words + torch.randint(2, 90, (3 + number,), generator=make).tolist())
+    inputs = padded(ids)
+    if sizes:
+        inputs["pixel_values"] = torch.randn(len(sizes), 5, 3, 84, 84, generator=make)
+        inputs["image_sizes"] = torch.tensor(sizes)
+    return inputs
+
+
+def qwen_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:
+    """Qwen prompts; an image is its (rows, columns) of patches."""
+    make = torch.Generator().manual_seed(0)
+    ids, sizes = [], [size for row in rows for size in row]
+    for number, row in enumerate(rows):
+        words = torch.randint(2, 90, (2,), generator=make).tolist()
+        for height, width in row:
+            words += [101] + [IMAGE] * (height * width // 4) + [102]
+        ids.append(words + torch.randint(2, 90, (3 + number,), generator=make).tolist())
+    inputs = padded(ids)
+    inputs["mm_token_type_ids"] = (inputs["input_ids"] == IMAGE).int()
+    if sizes:
+        patches = sum(height * width for height, width in sizes)
+        inputs["pixel_values"] = torch.randn(patches, 1176, generator=make)
+        inputs["image_grid_thw"] = torch.tensor([[1, height, width] for height, width in sizes])
+    return inputs

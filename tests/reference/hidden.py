@@ -1,0 +1,38 @@
+"""Hide, layer by layer, what a trace says was dropped; for any family, over the full length, with no cache.
+
+Which tokens are dropped is taken from the trace (other tests hold that against the papers); what is checked here is
+that dropping them inside a running model equals hiding them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def logits(
+    model,
+    embeds: Tensor,  # (length, dim) prompt with its full image features, then generated tokens
+    columns: Sequence[Tensor],  # per image, where its visual tokens are in the sequence
+    images: Sequence,  # ImageTrace of each
+    positions: Callable[[Tensor], Tensor],  # alive (length,) -> position ids of the rotary embedding
+) -> Tensor:
+    """(length, vocab) logits of one prompt without padding."""
+    llm = model.model.language_model
+    hidden, length = embeds[None], len(embeds)
+    alive = torch.ones(length, dtype=torch.bool)
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    for number, layer in enumerate(llm.layers):
+        for place, image in zip(columns, images, strict=True):
+            for cut in image.cuts:
+                if cut.layer == number:
+                    alive[place] = False
+                    alive[place[cut.kept]] = True
+        visible = (causal & alive[None, :]) | torch.eye(length, dtype=torch.bool)
+        mask = torch.zeros(length, length).masked_fill(~visible, torch.finfo(torch.float32).min)
+        rotary = llm.rotary_emb(hidden, positions(alive))
+        hidden = layer(hidden, attention_mask=mask[None, None], position_embeddings=rotary)
+        hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+    return model.lm_head(llm.norm(hidden))[0]

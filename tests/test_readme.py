@@ -1,0 +1,57 @@
+"""The README's tables are those of the code: `python -m tests.test_readme` writes them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from vscan_core.catalog import MODELS
+from vscan_core.cli import summary
+from vscan_core.reducers import REDUCERS
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def methods() -> str:
+    """One row per method."""
+    rows = [f"| `{name}` | {summary(cls)} |" for name, cls in REDUCERS.items()]
+    return "\n".join(["| name | what it does |", "|---|---|", *rows])
+
+
+def models() -> str:
+    """One row per model."""
+    cells = (
+        (f"`{card.name}`", card.description, f"{card.memory_gb:g} GB", "yes" if card.needs_gpu else "no", card.licence)
+        for card in MODELS.values()
+    )
+    head = ["| name | what it is | weights in memory | needs a GPU | licence |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in cells)])
+
+
+def filled(text: str) -> str:
+    """The README with its tables made anew."""
+    for name, table in (("methods", methods()), ("models", models())):
+        block = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
+        text = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, block=block: block, text, flags=re.DOTALL)
+    return text
+
+
+def test_tables_are_those_of_the_code() -> None:
+    text = README.read_text()
+    assert filled(text) == text
+    assert all(f"| `{name}` |" in text for name in [*REDUCERS, *MODELS])
+
+
+def test_every_linked_file_exists() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README.read_text()):
+        assert (README.parent / target).exists(), target
+
+
+def test_the_two_commands_are_targets_of_the_makefile() -> None:
+    makefile = (README.parent / "Makefile").read_text()
+    for command in re.findall(r"^make (\w+)$", README.read_text(), flags=re.MULTILINE):
+        assert re.search(f"^{command}:", makefile, flags=re.MULTILINE)
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text()))

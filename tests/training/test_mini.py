@@ -1,0 +1,67 @@
+"""The shipped model: loads as stock LLaVA, answers its examples, notices foreign pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from training.calibrate import features
+from training.evaluate import load, reply
+from training.strangers import MADE
+from training.words import build_tokenizer
+from vscan_core.domain import Domain, is_foreign, strangeness
+
+MODEL = Path("assets/mini")
+EXAMPLES = Path("assets/examples")
+LISTED = json.loads((EXAMPLES / "examples.json").read_text()) if EXAMPLES.exists() else []
+pytestmark = pytest.mark.skipif(not (MODEL / "config.json").exists(), reason="no shipped model in this checkout")
+
+
+@pytest.fixture(scope="module")
+def mini():
+    """Model and processor, loaded once."""
+    return load(MODEL)
+
+
+def pictures() -> list[Image.Image]:
+    """The example pictures, in the order of examples.json."""
+    return [Image.open(EXAMPLES / item["image"]).convert("RGB") for item in LISTED]
+
+
+def test_answers_its_own_examples_and_twice_the_same(mini) -> None:
+    questions = [item["question"] for item in LISTED]
+    given = reply(*mini, pictures(), questions)
+    right = [answer == item["answer"] for answer, item in zip(given, LISTED, strict=True)]
+    assert sum(right) >= len(LISTED) - 1, list(zip(questions, given, right, strict=True))
+    assert reply(*mini, pictures()[:2], questions[:2]) == given[:2]
+
+
+def test_its_tokenizer_is_the_one_the_code_builds(mini) -> None:
+    assert mini[1].tokenizer.get_vocab() == build_tokenizer().get_vocab()
+
+
+def test_shards_stay_small_and_half_precision() -> None:
+    shards = list(MODEL.glob("*.safetensors"))
+    assert shards and all(path.stat().st_size < 10_000_000 for path in shards)
+    assert json.loads((MODEL / "config.json").read_text())["dtype"] == "float16"
+
+
+def test_knows_its_world_from_noise_and_screenshots(mini) -> None:
+    domain = Domain.load(MODEL)
+    assert domain is not None and Domain.load("assets") is None
+    assert not any(is_foreign(features(*mini, picture), domain) for picture in pictures()[:4])
+    for kind in ("noise", "screenshot"):
+        stranger = MADE[kind](np.random.default_rng(3))
+        assert is_foreign(features(*mini, stranger), domain), kind
+
+
+def test_strangeness_by_hand() -> None:
+    domain = Domain(torch.zeros(1, 4), torch.ones(4), torch.full((4,), 2.0), limit=0.9)
+    assert strangeness(torch.tensor([[1.0, 1, 1, 1], [3, 3, 3, 3]]), domain) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="expected"):
+        strangeness(torch.zeros(3, 5), domain)

@@ -1,0 +1,74 @@
+"""LLaVA-NeXT (1.6): the picture and its grid of tiles, each as in LLaVA-1.5, packed without padding, with newlines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
+
+from vscan_core.families.llava import Llava
+from vscan_core.families.watch import Watch
+from vscan_core.geometry import patch_boxes
+from vscan_core.layout import Layout, Tiles
+from vscan_core.selection import View
+
+
+class LlavaNext(Llava):
+    """`LlavaNextForConditionalGeneration`. Cut 0 works on every tile by itself, later cuts on the whole picture."""
+
+    model_type = "llava_next"
+    title = "LLaVA-NeXT"
+
+    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """The tiles of all pictures; which belong together is told when they are packed."""
+        return replace(super().see(model, args, kwargs), layouts=None)
+
+    def watch_packing(self, model: nn.Module, record: Callable[[list[Layout]], None]) -> list[Any]:
+        """Send numbered rows through the model's own packing beside the features: no second packing code."""
+
+        def packing(pack: Any, image_features: Sequence[Tensor], image_sizes: Any, *args: Any, **kwargs: Any) -> None:
+            numbered = [_numbers(tiles) for tiles in image_features]
+            options = {**kwargs, "image_newline": torch.full((1,), -1.0, dtype=torch.float64)}
+            origins, _ = pack(numbered, image_sizes, *args, **options)
+            sizes = [tuple(int(side) for side in size) for size in image_sizes]
+            tiles = [len(features) for features in image_features]
+            record([self._layout(model, *one) for one in zip(tiles, origins, sizes, strict=True)])
+
+        return [Watch(self.base(model), "pack_image_features", packing)]
+
+    def _layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> Layout:
+        config: Any = model.config
+        height, width = size
+        origin = numbers[:, 0].long()
+        side = config.vision_config.image_size // config.vision_config.patch_size
+        rows, cols = (1, 1)
+        if tiles > 1:
+            rows, cols = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, config.vision_config.image_size)
+        whole = patch_boxes(side, side, height, width)  # tile 0: the picture, squeezed into a square
+        grid = _grid_boxes(side, rows, cols, height, width)
+        boxes = torch.cat([whole, grid])[origin.clamp(min=0)] if tiles > 1 else whole[origin.clamp(min=0)]
+        boxes[origin < 0] = torch.nan
+        return Layout(tiles=tiles, origin=origin, boxes=boxes, view=View(size=(width, height)))
+
+
+def _numbers(tiles: Tensor) -> Tensor:
+    """(tiles, tokens, dim) -> (tiles, tokens, 1): each row's own number."""
+    count, tokens = tiles.shape[:2]
+    return torch.arange(count * tokens, dtype=torch.float64).view(count, tokens, 1)
+
+
+def _grid_boxes(side: int, rows: int, cols: int, height: int, width: int) -> Tensor:
+    """(rows * cols * side * side, 4): boxes of the grid's tokens, tile by tile, in the original's pixels.
+
+    The picture was scaled to fit the grid and centred on it; the padding is outside the picture.
+    """
+    down, across = rows * side, cols * side  # tokens
+    scale = max(height / down, width / across)  # original pixels per token
+    top, left = (down * scale - height) / 2, (across * scale - width) / 2
+    boxes = patch_boxes(down, across, down, across) * scale - torch.tensor([left, top, left, top])
+    tiled = boxes.view(rows, side, cols, side, 4).permute(0, 2, 1, 3, 4)
+    return tiled.reshape(-1, 4)

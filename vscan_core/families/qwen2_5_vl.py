@@ -1,0 +1,119 @@
+"""Qwen2.5-VL: no CLS token, any resolution, vision tokens in window order, M-RoPE. Scores are attention received."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from threading import get_ident
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+from transformers.vision_utils import get_vision_window_index
+
+from vscan_core import geometry
+from vscan_core.families.base import Family, Record
+from vscan_core.layout import Layout, Tiles
+from vscan_core.selection import Anatomy, View
+
+QUERIES = 1024  # rows of attention that exist at a time
+
+
+class Qwen25VL(Family):
+    """`Qwen2_5_VLForConditionalGeneration`. An image is one tile, of a video every temporal slice is one."""
+
+    model_type = "qwen2_5_vl"
+    title = "Qwen2.5-VL"
+
+    def vision_tower(self, model: nn.Module) -> Any:
+        """The window-attention vision transformer."""
+        return self.base(model).visual
+
+    def projector(self, model: nn.Module) -> Any:
+        """The merger: 2 x 2 patches become one visual token; rows are in window order."""
+        return self.base(model).visual.merger
+
+    def anatomy(self, model: nn.Module) -> Anatomy:
+        """Published: first full-attention block for the local scan, the last block for the global one, no RoPE."""
+        config: Any = model.config
+        return Anatomy(
+            vision_layers=config.vision_config.depth,
+            feature_layer=config.vision_config.depth - 1,
+            text_layers=config.text_config.num_hidden_layers,
+            shallow_layer=config.vision_config.fullatt_block_indexes[0],
+            has_cls=False,
+            positions="original",
+            rope_in_scores=False,
+        )
+
+    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """One tile per temporal slice of every image or video."""
+        tower = self.vision_tower(model)
+        pixels, grid_thw = args[0], kwargs.get("grid_thw", kwargs.get("image_grid_thw"))
+        side = tower.spatial_merge_size
+        order, _ = get_vision_window_index(
+            grid_thw, spatial_merge_size=side, window_size=tower.window_size, patch_size=tower.patch_size
+        )
+        shapes = [(int(t), int(h) // side, int(w) // side) for t, h, w in grid_thw.tolist()]
+        views = getattr(pixels, "views", None) or [View()] * len(shapes)
+        edge = side * tower.patch_size
+        layouts = []
+        for (times, rows, cols), view in zip(shapes, views, strict=True):
+            boxes = geometry.patch_boxes(rows, cols, rows * edge, cols * edge).repeat(times, 1)
+            layouts.append(Layout(times, None, boxes, _stretched(view, cols * edge, rows * edge)))
+        return Tiles([(rows, cols) for times, rows, cols in shapes for _ in range(times)], layouts, order)
+
+    def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+        """Blockwise column means of the block's attention, summed over heads and averaged over a token's patches."""
+        tower = self.vision_tower(model)
+        attn = tower.blocks[layer].attn
+        rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb_vision"]
+        calls: dict[int, Any] = {}  # by thread: several may run one model
+
+        def keep_call(module: nn.Module, args: Any, kwargs: Any = None) -> None:
+            calls[get_ident()] = kwargs
+
+        def score(module: nn.Module, args: Any, out: Tensor) -> None:
+            call = calls.pop(get_ident(), None)
+            if call is not None:  # None: another thread's call that was under way when the hooks came
+                query, key, _ = out.view(len(out), 3, attn.num_heads, -1).unbind(1)
+                query, key = rotate(query, key, *call["position_embeddings"])
+                received = _received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
+                record(layer, received.view(-1, tower.spatial_merge_unit).mean(1))
+
+        return [
+            attn.register_forward_pre_hook(keep_call, with_kwargs=True),
+            attn.qkv.register_forward_hook(score),
+        ]
+
+    def image_token_id(self, model: nn.Module) -> int:
+        """`<|image_pad|>`."""
+        config: Any = model.config
+        token: int = config.image_token_id
+        return token
+
+    def view(self, processor: Any, width: int, height: int) -> View:
+        """The picture is stretched to whole patches; how far shows only in the grid of each call."""
+        return View(size=(width, height))
+
+
+def _received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> Tensor:
+    """(patches,): attention that each patch receives, summed over heads, averaged over the queries of its image.
+
+    query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map.
+    """
+    parts = []
+    for start, end in pairwise(bounds):
+        keys = key[start:end].permute(1, 2, 0)  # (heads, head_dim, patches)
+        total = torch.zeros(end - start, device=key.device)
+        for rows in torch.split(query[start:end].transpose(0, 1), QUERIES, dim=1):
+            total = total + (geometry.precise(rows @ keys) * scaling).softmax(-1).sum((0, 1))
+        parts.append(total / (end - start))
+    return torch.cat(parts)
+
+
+def _stretched(view: View, width: int, height: int) -> View:
+    if view.size is None:
+        return view
+    return View(scale=(view.size[0] / width, view.size[1] / height), size=view.size)

@@ -1,0 +1,43 @@
+"""Watch a method of one instance, for what torch's hooks do not reach. The instance is left as found."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+Listener = Callable[..., None]  # called with the original method first, then with the call's arguments
+
+_guard = threading.Lock()
+
+
+class _Watched:
+    """Stands in for the method: tells every listener, then does what the method does."""
+
+    def __init__(self, original: Callable[..., Any]) -> None:
+        self.original = original
+        self.listeners: list[Listener] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for listener in tuple(self.listeners):
+            listener(self.original, *args, **kwargs)
+        return self.original(*args, **kwargs)
+
+
+class Watch:
+    """One listener on one method; several may watch the same, and leave in any order."""
+
+    def __init__(self, owner: Any, name: str, listener: Listener) -> None:
+        self.owner, self.name, self.listener = owner, name, listener
+        with _guard:
+            if not isinstance(vars(owner).get(name), _Watched):
+                setattr(owner, name, _Watched(getattr(owner, name)))
+            vars(owner)[name].listeners.append(listener)
+
+    def remove(self) -> None:
+        """Stop listening; the last one puts the method back."""
+        with _guard:
+            watched = vars(self.owner)[self.name]
+            watched.listeners.remove(self.listener)
+            if not watched.listeners:
+                delattr(self.owner, self.name)

@@ -1,0 +1,93 @@
+"""How the tiles that the vision encoder saw of one image become its visual tokens in the LLM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vscan_core.selection import Cut, ImageTrace, Selection, View
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """What one run of the vision side sees: its tiles, and how their tokens lie in the projector's rows."""
+
+    grids: list[tuple[int, int]]  # (rows, cols) of visual tokens, per tile
+    layouts: list[Layout] | None  # the images; None: the model packs the tiles and tells later
+    order: Tensor | None = None  # (rows,) token of each projector row; None: rows come as (tiles, tokens, dim)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Visual tokens per tile."""
+        return [rows * cols for rows, cols in self.grids]
+
+    def split(self, rows: Tensor) -> list[Tensor]:
+        """Projector rows -> (tokens, dim) per tile, row-major."""
+        if self.order is None:
+            return list(rows)
+        return list(torch.split(rows[self.order.argsort()], self.sizes))
+
+    def join(self, tiles: Sequence[Tensor]) -> Tensor:
+        """The inverse of `split`."""
+        return torch.stack(list(tiles)) if self.order is None else torch.cat(list(tiles))[self.order]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The visual tokens of one image: where each came from and which pixels it covers."""
+
+    tiles: int
+    origin: Tensor | None  # (tokens,) tile * tokens per tile + token in the tile, -1 = newline; None: tile after tile
+    boxes: Tensor  # (tokens, 4) x0, y0, x1, y1 in pixels that `view` places; NaN for newlines
+    view: View = field(default_factory=View)
+
+    def trace(self, per_tile: int) -> ImageTrace:
+        """An image that nothing has happened to yet."""
+        tokens = per_tile * self.tiles if self.origin is None else len(self.origin)
+        return ImageTrace(tokens, tiles=self.tiles, tokens_per_tile=per_tile, boxes=self.boxes, view=self.view)
+
+    def cut(self, chosen: Sequence[Selection], per_tile: int) -> Cut:
+        """Cut 0 in the image's own token indices, from the selections of its tiles.
+
+        Newlines always stay. A kept token that the model's packing leaves out (padding) is in no index here.
+        """
+        device = chosen[0].kept.device
+        shift = [per_tile * tile for tile in range(len(chosen))]
+        kept = torch.cat([one.kept + by for one, by in zip(chosen, shift, strict=True)])
+        merged = torch.full((per_tile * len(chosen),), -1, device=device)
+        for one, by in zip(chosen, shift, strict=True):
+            if one.merged_into is not None:
+                target = one.merged_into
+                merged[by : by + per_tile] = torch.where(target >= 0, target + by, target)
+        labels = {
+            name: torch.cat([one.labels[name] + by for one, by in zip(chosen, shift, strict=True)])
+            for name in chosen[0].labels
+        }
+        scores = {name: torch.cat([one.scores[name] for one in chosen]) for name in chosen[0].scores}
+        if self.origin is None:
+            return Cut(0, kept, labels, merged, scores)
+        return self._packed(kept, labels, merged, scores)
+
+    def _packed(self, kept: Tensor, labels: dict[str, Tensor], merged: Tensor, scores: dict[str, Tensor]) -> Cut:
+        assert self.origin is not None
+        origin = self.origin.to(kept.device)
+        newline = origin < 0
+        source = origin.clamp(min=0)  # newlines read row 0 and are overruled
+        stays = torch.zeros_like(merged, dtype=torch.bool).index_fill_(0, kept, True)[source] | newline
+        place = torch.full_like(merged, -1)
+        place[origin[~newline]] = torch.arange(len(origin), device=kept.device)[~newline]
+        target = merged[source].masked_fill(newline, -1)
+        return Cut(
+            layer=0,
+            kept=stays.nonzero()[:, 0],
+            labels={name: _present(place[index]) for name, index in labels.items()},
+            merged_into=torch.where(target >= 0, place[target.clamp(min=0)], -1),
+            scores={name: rows[source].masked_fill(newline, torch.nan) for name, rows in scores.items()},
+        )
+
+
+def _present(index: Tensor) -> Tensor:
+    return index[index >= 0].sort().values
