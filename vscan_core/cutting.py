@@ -25,7 +25,10 @@ class Cutting:
         self.ahead = {reducer.score_layer(cut): cut for cut in later if reducer.score_layer(cut) < cut}
 
     def find_raters(self, call: Call, embeds: Tensor, timed: Any) -> None:
-        """Ask the reducer which text tokens behind an image shall score it; embeds (batch, length, dim)."""
+        """Ask the reducer which text tokens behind an image shall score it; embeds (batch, length, dim).
+
+        Their number is only known on the device, so this waits for it: once per image and prompt.
+        """
         if not self.reducer.asks_text or call.visual is None:
             return
         with timed():
