@@ -7,7 +7,7 @@ from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Tok
 from vscan_core.inference import answer, compare
 from vscan_core.loading import load_model
 from vscan_core.lvlm import LVLM
-from vscan_core.reducers import REDUCERS, Reducer, VScan
+from vscan_core.reducers import REDUCERS, Reducer, Then, VScan
 from vscan_core.selection import Anatomy, Cut, ImageTrace, Needs, Selection, Signals, Trace
 
 __version__ = "0.1.0"
@@ -29,6 +29,7 @@ __all__ = [
     "Reducer",
     "Selection",
     "Signals",
+    "Then",
     "Timings",
     "Token",
     "Trace",

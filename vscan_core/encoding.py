@@ -129,7 +129,7 @@ class Encoding:
     def _select(self, state: Any, projected: list[Tensor] | None) -> None:
         chosen: list[Selection | None] = []
         for i, tokens in enumerate(state.seen.sizes):
-            keep = self.reducer.schedule(tokens, self.anatomy).get(0)
+            keep = self.reducer.at_entrance(tokens, self.anatomy)
             chosen.append(None if keep is None else self.reducer.select(self.signals(state, i, projected), keep))
         state.encoded.tiles = chosen
         state.encoded.marked = any(one is not None for one in chosen)

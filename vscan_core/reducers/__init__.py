@@ -10,6 +10,7 @@ from vscan_core.reducers.prumerge import PruMerge
 from vscan_core.reducers.pyramiddrop import PyramidDrop
 from vscan_core.reducers.random import Random
 from vscan_core.reducers.sparsevlm import SparseVLM
+from vscan_core.reducers.then import Then
 from vscan_core.reducers.trim import Trim
 from vscan_core.reducers.visionzip import VisionZip
 from vscan_core.reducers.vispruner import VisPruner
@@ -46,6 +47,7 @@ __all__ = [
     "Random",
     "Reducer",
     "SparseVLM",
+    "Then",
     "Trim",
     "VScan",
     "VisPruner",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vscan_core.budget import check_retention, one_cut
+from vscan_core.budget import average, check_retention, one_cut
 from vscan_core.errors import InputError
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
+
+if TYPE_CHECKING:
+    from vscan_core.reducers.then import Then
 
 MANY = 1 << 20  # more tokens, and more tiles, than any image has: no budget is idle there
 
@@ -21,8 +24,6 @@ class Reducer(ABC):
 
     Fields are settings; change one with `dataclasses.replace`. State of a run never lives here.
     """
-
-    asks_text: ClassVar[bool] = False  # whether `raters` name what scores later cuts; else the last prompt token does
 
     retention: float = 1 / 9  # average over decoder layers of the share of visual tokens that enter the layer
     _: KW_ONLY
@@ -46,6 +47,22 @@ class Reducer(ABC):
         """Every layer at which some image may be cut, ascending; 0 = the entrance of the LLM."""
         return tuple(sorted(self.schedule(MANY, anatomy, MANY)))
 
+    def at_entrance(self, tokens: int, anatomy: Anatomy) -> int | None:
+        """How many of the `tokens` of one image or tile enter the LLM; None = all of them."""
+        return self.schedule(tokens, anatomy).get(0)
+
+    def spends(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> float:
+        """The retention that an image of `tiles` tiles of `tokens` tokens really gets, whole tokens counted."""
+        cuts = self.schedule(tokens, anatomy, tiles)
+        per_image = {layer: keep if layer else keep * tiles for layer, keep in cuts.items()}
+        return average(per_image, tokens * tiles, anatomy.text_layers) / (tokens * tiles)
+
+    def then(self, second: Reducer) -> Then:
+        """This one at the entrance of the LLM, `second` inside it on what is left; retentions multiply."""
+        from vscan_core.reducers.then import Then
+
+        return Then(self, second)
+
     def needs(self, anatomy: Anatomy) -> Needs:
         """The signals of cut 0."""
         return Needs()
@@ -67,6 +84,11 @@ class Reducer(ABC):
         """Whether scores of later cuts apply the rotary embedding."""
         return anatomy.rope_in_scores if self.rope_in_scores is None else self.rope_in_scores
 
+    @property
+    def asks_text(self) -> bool:
+        """Whether `raters` name what scores later cuts; else the last prompt token does."""
+        return False
+
     def raters(self, visual: Tensor, text: Tensor) -> Tensor:
         """(text,) bool: the text tokens whose mean attention scores later cuts; asked for only if `asks_text`.
 
@@ -75,8 +97,13 @@ class Reducer(ABC):
         raise NotImplementedError
 
     @property
+    def needs_in_llm(self) -> frozenset[str]:
+        """The signals of later cuts, by their names in Signals; only these are taken."""
+        return frozenset({"text", "hidden"} if self.recycles else {"text"})
+
+    @property
     def recycles(self) -> bool:
-        """Whether later cuts merge dropped tokens into kept ones; they then see the hidden states."""
+        """Whether later cuts merge dropped tokens into kept ones."""
         return False
 
     def score_layer(self, cut: int) -> int:

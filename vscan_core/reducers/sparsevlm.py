@@ -19,7 +19,6 @@ But:
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,8 +35,6 @@ PUBLISHED_LAYERS, PUBLISHED_DEPTH = (3, 7, 16), 32  # the first layers that see 
 @dataclass(frozen=True)
 class SparseVLM(Reducer):
     """SparseVLM(retention=1/3) on 576 tokens and 32 layers: 576 into layers 0-2, then 318, 176 and 97."""
-
-    asks_text: ClassVar[bool] = True
 
     _: KW_ONLY
     rope_in_scores: bool | None = True
@@ -73,6 +70,11 @@ class SparseVLM(Reducer):
     def recycles(self) -> bool:
         """Unless told otherwise."""
         return self.recycle
+
+    @property
+    def asks_text(self) -> bool:
+        """The words that fit the picture."""
+        return True
 
     def raters(self, visual: Tensor, text: Tensor) -> Tensor:
         """Words above average by the share that they get of every visual token's softmax over the words."""
