@@ -7,14 +7,15 @@ import torch
 
 import vscan_core as vc
 from tests.conftest import prompt, tiny_llava
-from tests.reference import peers_slow, vscan_slow
+from tests.reference import inllm_slow, peers_slow, vscan_slow
 from tests.reference.masked import step_logits
 from tests.test_reduced import STEPS, generate, rows_of
-from vscan_core.reducers import FastV, PyramidDrop, SparseVLM
+from vscan_core.reducers import FastV, GreedyPrune, PyramidDrop, SparseVLM
 from vscan_core.reducers.grid import lattice
 
 OUTPUT_LAYER = 3  # of the tiny model's five vision layers: the second to last
 REFUSED = {"trim", "cdpruner"}
+LATER = {"vscan", "fastv", "pyramiddrop", "sparsevlm", "greedyprune"}
 BATCHES = [[1], [0, 2, 1]]
 
 
@@ -58,7 +59,7 @@ def check(model, inputs, method, settings, entrance_of=None) -> None:
 
 
 @pytest.mark.parametrize("images", BATCHES, ids=str)
-@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED - {"vscan", "fastv", "pyramiddrop", "sparsevlm"}))
+@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED - LATER))
 @torch.no_grad()
 def test_cut_at_the_entrance_equals_masked_recompute(llava, name, images) -> None:
     def entrance_of(pixels):
@@ -106,6 +107,26 @@ def test_sparsevlm_equals_masked_recompute(llava, layers, images) -> None:
     later = method.schedule(36, vc.Anatomy(5, 3, 6, 1))
     assert len(later) == len(layers)
     check(llava, prompt(images), method, {"later": later, "ahead": True, "sparse": True})
+
+
+def greedyprune(given, keep):
+    return inllm_slow.greedyprune(given["hidden"], given["question"], keep, 0.3)
+
+
+@pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)
+@pytest.mark.parametrize(
+    ("method", "inside"),
+    [
+        (GreedyPrune(keep=9, threshold=0.3), greedyprune),
+        (GreedyPrune(layer=4, keep=9, threshold=0.3, positions="original"), greedyprune),
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_methods_without_attention_rows_equal_masked_recompute(llava, method, inside, images) -> None:
+    renumber = method.position_mode(vc.Anatomy(5, 3, 6, 1)) == "renumbered"
+    settings = {"later": {method.layer: 9}, "renumber": renumber, "inside": inside}
+    check(llava, prompt(images), method, settings)
 
 
 BEAMS = {

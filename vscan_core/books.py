@@ -54,6 +54,8 @@ class Call:
     spans: list[Span]
     override: dict[str, Any] | None = None  # arguments of the layers after a cut
     scores: dict[int, list[Tensor]] = field(default_factory=dict)  # {later cut: per span (length,)}, taken ahead
+    entered: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, into its score layer
+    attended: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, behind attention
     copies: int = 1  # rows per prompt: beam search repeats every row
     traced: bool = False
 

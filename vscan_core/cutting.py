@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,8 +22,23 @@ class Cutting:
         self, reducer: Reducer, family: Family, anatomy: Anatomy, layers: nn.ModuleList, later: list[int]
     ) -> None:
         self.reducer, self.family, self.anatomy, self.layers, self.later = reducer, family, anatomy, layers, later
+        self.wants = reducer.needs_in_llm
         # {layer: the later cut that it scores ahead of time}
         self.ahead = {reducer.score_layer(cut): cut for cut in later if reducer.score_layer(cut) < cut}
+
+    def watch_attention(self, current: Callable[[], Any]) -> list[Any]:
+        """Hooks that record what layers before a cut make of the sequence by attention, if the reducer asks for it."""
+
+        def record(cut: int) -> Callable[..., None]:
+            def hook(module: nn.Module, args: Any, out: Tensor) -> None:
+                if (state := current()) is not None and state.call is not None and state.call.spans:
+                    state.call.attended[cut] = out
+
+            return hook
+
+        ahead = self.ahead.items() if "attended" in self.wants else ()
+        norm = self.family.norm_after_attention
+        return [norm(self.layers[layer]).register_forward_hook(record(cut)) for layer, cut in ahead]
 
     def find_raters(self, call: Call, embeds: Tensor, timed: Any) -> None:
         """Ask the reducer which text tokens behind an image shall score it; embeds (batch, length, dim).
@@ -44,8 +60,11 @@ class Cutting:
         """Score now, with the weights of `layer`, what the next layer will cut."""
         cut = self.ahead.get(layer)
         if cut is not None and any(self._budget(span, cut) is not None for span in call.spans):
-            with timed():
-                call.scores[cut] = self._score(call, layer, hidden, rotary)
+            if "entered" in self.wants:
+                call.entered[cut] = hidden
+            if "text" in self.wants:
+                with timed():
+                    call.scores[cut] = self._score(call, layer, hidden, rotary)
 
     def cut(self, call: Call, layer: int, hidden: Tensor, rotary: Any, timed: Any) -> tuple[Tensor, Any]:
         """Score, choose and gather; returns what is left of hidden states and of (cos, sin)."""
@@ -53,10 +72,13 @@ class Cutting:
         if not any(budget is not None for budget in budgets):
             return hidden, rotary
         with timed():
-            scores = call.scores.pop(layer) if layer in call.scores else self._score(call, layer, hidden, rotary)
+            if "text" in self.wants and layer not in call.scores:
+                call.scores[layer] = self._score(call, layer, hidden, rotary)
             if self.reducer.recycles:
                 hidden = hidden.clone()
-            keep = self._choose(call, layer, hidden, scores, budgets)
+            keep = self._choose(call, layer, hidden, rotary, budgets)
+            for taken in (call.scores, call.entered, call.attended):
+                taken.pop(layer, None)
             index = call.keep(keep)
             return take(hidden, index), tuple(take(part, index) for part in rotary)
 
@@ -81,16 +103,14 @@ class Cutting:
         cos_sin = None if rope is None else (mine(rope[0]), mine(rope[1]))
         return self.family.text_scores(block, mine(hidden), cos_sin, valid, span.raters)[0]
 
-    def _choose(
-        self, call: Call, layer: int, hidden: Tensor, scores: list[Tensor], budgets: list[int | None]
-    ) -> Tensor:
+    def _choose(self, call: Call, layer: int, hidden: Tensor, rotary: Any, budgets: list[int | None]) -> Tensor:
         """(batch, length) bool: everything but the visual tokens that lose; what they lend is written into `hidden`."""
         keep = torch.ones_like(hidden[..., 0], dtype=torch.bool) if call.valid is None else call.valid.clone()
-        for span, row, budget in zip(call.spans, scores, budgets, strict=True):
+        for number, (span, budget) in enumerate(zip(call.spans, budgets, strict=True)):
             if budget is None:
                 continue
             states = hidden[span.row, span.columns] if self.reducer.recycles else None
-            chosen = self.reducer.select_in_llm(Signals(text=row[span.columns], hidden=states), budget)
+            chosen = self.reducer.select_in_llm(self._signals(call, number, layer, hidden, rotary), budget)
             keep[span.row, span.columns] = False
             if span.recorded:
                 span.image.cuts.append(span.record(layer, chosen))
@@ -99,3 +119,26 @@ class Cutting:
             if states is not None:
                 hidden[span.row, span.columns] = chosen.apply(states)
         return keep
+
+    def _signals(self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Any) -> Signals:
+        """What the reducer asks for of the visual tokens of span `number`, as they enter `layer`."""
+        span = call.spans[number]
+        at, rows = (span.row, span.columns), hidden[span.row, span.columns]
+        signals: dict[str, Any] = {"hidden": rows, "question": hidden[span.row, -1]}
+        if "text" in self.wants:
+            signals["text"] = call.scores[layer][number][span.columns]
+        for name, table in (("entered", call.entered), ("attended", call.attended)):
+            signals[name] = table[layer][at] if name in self.wants else None
+        if "queries" in self.wants:
+            parts = (part[span.row if len(part) > 1 else 0, span.columns][None] for part in rotary)
+            rope = tuple(parts) if self.reducer.uses_rope(self.anatomy) else None
+            names = ("queries", "lookups", "turned")
+            signals |= zip(names, self.family.projections(self.layers[layer], rows, rope), strict=True)
+        if "places" in self.wants and span.image.boxes is not None:
+            signals["places"] = centres(span.image.boxes).to(rows)[span.kept]
+        return Signals(**{name: value for name, value in signals.items() if name in self.wants})
+
+
+def centres(boxes: Tensor) -> Tensor:
+    """(tokens, 4) boxes -> (tokens, 2) their centres, where the picture's longer side is 1."""
+    return (boxes[:, :2] + boxes[:, 2:]) / 2 / boxes[:, 2:].nan_to_num().max()

@@ -75,7 +75,7 @@ class Decoding:
         ]
         for i, layer in enumerate(self.layers):
             handles.append(layer.register_forward_pre_hook(before_layer(i), with_kwargs=True))
-        return handles
+        return handles + ([] if self.cutting is None else self.cutting.watch_attention(current))
 
     def _enter(self, state: Any, kwargs: dict[str, Any], timed: Any) -> dict[str, Any]:
         """Remove marked rows and open the books of this call."""

@@ -47,6 +47,26 @@ def merge(features: Tensor, kept: Tensor, merged_into: Tensor, weight: float = 1
     return mixed.to(features.dtype)
 
 
+def spread(first: Tensor, clash: Tensor, spare: Tensor, keep: int) -> Tensor:
+    """Take the best by `first`, again and again, that clashes with none taken; once there is none, the best by `spare`.
+
+    first, spare (tokens,), clash (tokens, tokens) bool -> (keep,) indices as they are taken; ties to the lowest index.
+    One row of `clash` per pick, and nothing waits for the device.
+    First .9 .8 .7 .1, where 0 and 1 clash; spare = first; keep 3 -> [0, 2, 3]; keep 4 -> [0, 2, 3, 1].
+    """
+    tokens = len(first)
+    places = torch.arange(tokens, 0, -1, device=first.device)
+    best, rest = (torch.empty_like(places).scatter_(0, top(scores, tokens), places) for scores in (first, spare))
+    best, free = best + tokens, torch.ones_like(places, dtype=torch.bool)
+    picks = []
+    for _ in range(min(keep, tokens)):
+        pick = torch.where(free, best, rest).argmax(keepdim=True)
+        free = (free & ~clash.index_select(0, pick)[0]).index_fill(0, pick, False)
+        rest = rest.index_fill(0, pick, 0)
+        picks.append(pick)
+    return torch.cat(picks)
+
+
 def outliers(scores: Tensor) -> Tensor:
     """(...) bool: values above the third quartile by more than 1.5 interquartile ranges (Tukey's rule).
 

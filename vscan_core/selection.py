@@ -59,6 +59,13 @@ class Signals:
     joint_text: Tensor | None = None  # (segments, dim_joint) the question there, in one or more pieces
     text: Tensor | None = None  # (tokens,)
     hidden: Tensor | None = None  # (tokens, dim_llm) what enters the layer of a later cut
+    question: Tensor | None = None  # (dim_llm,) the last prompt token there
+    queries: Tensor | None = None  # (tokens, heads, head_dim) of the layer of a later cut, before rotation
+    lookups: Tensor | None = None  # (tokens, kv_heads, head_dim) its keys, before rotation
+    turned: Tensor | None = None  # (tokens, kv_heads, head_dim) its keys, rotated where scores are
+    entered: Tensor | None = None  # (tokens, dim_llm) what entered the layer that scores a later cut
+    attended: Tensor | None = None  # (tokens, dim_llm) normalised sum of that and the layer's attention
+    places: Tensor | None = None  # (tokens, 2) centres x, y in the picture, whose longer side is 1; NaN for newlines
     grid: tuple[int, int] | None = None  # (rows, cols) of the tokens in the picture
 
     @property

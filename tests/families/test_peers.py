@@ -13,6 +13,7 @@ from vscan_core.reducers import (
     DivPrune,
     FasterVLM,
     FastV,
+    GreedyPrune,
     Grid,
     PruMerge,
     PyramidDrop,
@@ -27,6 +28,7 @@ METHODS = [
     *(kind(retention=0.3) for kind in (DivPrune, FasterVLM, Grid, Random, VisPruner)),
     FastV(retention=0.6),
     FastV(layer=1, keep=9),
+    GreedyPrune(retention=0.6, threshold=0.3),
     PyramidDrop(retention=0.6),
     SparseVLM(retention=0.6, recycle=False),
 ]

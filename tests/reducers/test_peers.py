@@ -9,13 +9,14 @@ import torch
 
 import vscan_core as vc
 from tests.reducers.test_examination import ANATOMY, signals
-from tests.reference import peers_slow, sparsevlm_slow
+from tests.reference import inllm_slow, peers_slow, sparsevlm_slow
 from vscan_core import geometry
 from vscan_core.reducers import (
     CDPruner,
     DivPrune,
     FasterVLM,
     FastV,
+    GreedyPrune,
     Grid,
     PruMerge,
     PyramidDrop,
@@ -64,6 +65,14 @@ def test_methods_that_mix(side, keep) -> None:
         torch.testing.assert_close(chosen.apply(rows), expected[1], atol=1e-5, rtol=0)
 
 
+@each_budget
+def test_methods_that_read_no_attention_row(side, keep) -> None:
+    given = signals(side, seed=keep)
+    for threshold in (-0.1, 0.1, 0.9):
+        expected, _ = inllm_slow.greedyprune(given.hidden, given.question, keep, threshold)
+        assert GreedyPrune(threshold=threshold).select_in_llm(given, keep).kept.tolist() == expected
+
+
 def test_sparsevlm_finds_its_raters_like_the_reference() -> None:
     given = signals(5)
     for words in (1, 2, 9):
@@ -83,7 +92,12 @@ def test_examples_of_docstrings() -> None:
     assert farthest(torch.stack([angle.cos(), angle.sin()], dim=1), 3).tolist() == [3, 0, 2]
     assert lattice(4, 4, 4).tolist() == [5, 7, 13, 15]
     assert geometry.outliers(torch.tensor([0.0, 1, 2, 3, 9])).tolist() == [False] * 4 + [True]
+    clash = torch.eye(4, dtype=torch.bool)
+    clash[0, 1] = clash[1, 0] = True
+    first = torch.tensor([0.9, 0.8, 0.7, 0.1])
+    assert [geometry.spread(first, clash, first, keep).tolist() for keep in (3, 4)] == [[0, 2, 3], [0, 2, 3, 1]]
     assert FastV(retention=1 / 3).schedule(576, ANATOMY) == {2: 166}
+    assert GreedyPrune().schedule(576, ANATOMY) == {2: 30}
     assert FastV().position_mode(ANATOMY) == "original"
     assert PyramidDrop(retention=0.46875).schedule(576, ANATOMY) == {8: 288, 16: 144, 24: 72}
     assert SparseVLM(retention=1 / 3).schedule(576, ANATOMY) == {3: 318, 7: 176, 16: 97}
@@ -109,6 +123,7 @@ def test_out_of_reach_names_the_least(method) -> None:
         lambda: FastV(layer=0).schedule(576, ANATOMY),
         lambda: FastV(layer=32).schedule(576, ANATOMY),
         lambda: FastV(keep=0),
+        lambda: GreedyPrune(threshold=1.5),
         lambda: PyramidDrop(layers=(8, 40), retention=0.5).schedule(576, ANATOMY),
         lambda: PyramidDrop(layers=(8, 16), shares=(0.5,)).schedule(576, ANATOMY),
         lambda: PyramidDrop(shares=(0.5, 0.25, 1.5)),

@@ -33,6 +33,7 @@ def step_logits(
     entrance: Callable[[int], tuple[list[int], Tensor]] | None = None,  # image -> kept tokens and their rows
     ahead: bool = False,  # a later cut is scored by the layer before it
     sparse: bool = False,  # by the text raters behind the image, and dropped tokens are recycled
+    inside: Callable | None = None,  # (what is there of an image, keep) -> kept ones of it, and their rows or None
 ) -> tuple[Tensor, list[list[list[int]]]]:
     """(steps, vocab) logits of each generated token, and per image the kept tokens after each cut."""
     ids = torch.cat([prompt, generated[:-1]])
@@ -66,15 +67,18 @@ def step_logits(
     if sparse:
         raters = [_raters(embeds, mine[alive[mine]], ids, len(prompt)) for mine in columns]
     settings = {"renumber": renumber, "rope": rope, "ahead": ahead, "raters": raters, "sparse": sparse}
+    settings["inside"] = inside
     logits = _decode(model, embeds[None], alive, columns, history, len(prompt), later or {}, **settings)
     return logits[len(prompt) - 1 :], history
 
 
-def _decode(model, hidden, alive, columns, history, prompt_length, later, renumber, rope, ahead, raters, sparse):
+def _decode(
+    model, hidden, alive, columns, history, prompt_length, later, renumber, rope, ahead, raters, sparse, inside
+):
     llm = model.model.language_model
     length = hidden.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
-    before = hidden
+    before = attended = hidden
     for number, layer in enumerate(llm.layers):
         if number in later:
             source = (llm.layers[number - 1], before) if ahead else (layer, hidden)
@@ -86,6 +90,15 @@ def _decode(model, hidden, alive, columns, history, prompt_length, later, renumb
                     kept, states = sparsevlm_slow.shrink(hidden[0, mine[left]], mean[mine[left]], later[number])
                     best = [left[i] for i in kept]
                     hidden = hidden.index_copy(1, mine[best], states[None])
+                if inside is not None and len(best) < len(left):
+                    there = mine[left]
+                    given = {"hidden": hidden[0, there], "question": hidden[0, prompt_length - 1], "left": left}
+                    given |= {"entered": before[0, there], "attended": attended[0, there]}
+                    given |= _projected(layer, hidden, there, llm, _positions(alive, renumber))
+                    kept, states = inside(given, later[number])
+                    best = [left[i] for i in kept]
+                    if states is not None:
+                        hidden = hidden.index_copy(1, mine[best], states[None])
                 if len(best) < len(left):
                     cuts.append(sorted(best))
                     alive[mine] = False
@@ -95,6 +108,11 @@ def _decode(model, hidden, alive, columns, history, prompt_length, later, renumb
         mask = torch.zeros(length, length).masked_fill(~visible, torch.finfo(torch.float32).min)
         rotary = llm.rotary_emb(hidden, _positions(alive, renumber)[None])
         before = hidden
+        if inside is not None:
+            call = {"attention_mask": mask[None, None], "position_embeddings": rotary}
+            attended = layer.post_attention_layernorm(
+                hidden + layer.self_attn(layer.input_layernorm(hidden), **call)[0]
+            )
         hidden = layer(hidden, attention_mask=mask[None, None], position_embeddings=rotary)
     return model.lm_head(llm.norm(hidden))[0]
 
@@ -125,6 +143,14 @@ def _row(layer, hidden, alive, at, llm, renumber, rope) -> Tensor:
         row = key[:, head // group] @ query[-1, head] / math.sqrt(size)
         rows.append(row.masked_fill(~alive[:prompt_length], -torch.inf).softmax(0))
     return torch.cat([torch.stack(rows).mean(0), torch.zeros(hidden.shape[1] - prompt_length)])
+
+
+def _projected(layer, hidden, there, llm, positions) -> dict[str, Tensor]:
+    """Queries, keys and rotated keys (tokens, heads, head_dim) of the tokens in the columns `there`."""
+    attn, normed = layer.self_attn, layer.input_layernorm(hidden[0, there])
+    query, key = (proj(normed).view(len(there), -1, attn.head_dim) for proj in (attn.q_proj, attn.k_proj))
+    cos, sin = llm.rotary_emb(hidden, positions[None])
+    return {"queries": query, "lookups": key, "turned": _rotate(key, cos[0, there], sin[0, there])}
 
 
 def _rotate(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

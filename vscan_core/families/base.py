@@ -39,6 +39,10 @@ class Family(ABC):
         layers: nn.ModuleList = self.language_model(model).layers
         return layers
 
+    def norm_after_attention(self, layer: Any) -> Any:
+        """The module of a decoder layer that normalises the sum of its input and its attention."""
+        return layer.post_attention_layernorm
+
     @abstractmethod
     def vision_tower(self, model: nn.Module) -> nn.Module:
         """The module that turns pixels into vision features."""
@@ -138,6 +142,21 @@ class Family(ABC):
         if valid is not None:
             weights = weights.masked_fill(~valid[:, None, None, :], -torch.inf)
         return weights.softmax(-1).mean((1, 2))
+
+    def projections(
+        self, layer: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and rotated keys (tokens, heads, head_dim) of rows that enter decoder layer `layer`.
+
+        hidden (tokens, dim); rotary is their (cos, sin), (1, tokens, head_dim) each; None leaves keys unrotated.
+        """
+        attn = layer.self_attn
+        normed = layer.input_layernorm(hidden[None])
+        query, key = _heads(attn, "q", normed), _heads(attn, "k", normed)
+        turned = key
+        if rotary is not None:
+            turned, _ = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"](key, key, *rotary)
+        return query[0].transpose(0, 1), key[0].transpose(0, 1), turned[0].transpose(0, 1)
 
 
 def _heads(attn: Any, name: str, normed: Tensor) -> Tensor:

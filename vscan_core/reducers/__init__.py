@@ -5,6 +5,7 @@ from vscan_core.reducers.cdpruner import CDPruner
 from vscan_core.reducers.divprune import DivPrune
 from vscan_core.reducers.fastervlm import FasterVLM
 from vscan_core.reducers.fastv import FastV
+from vscan_core.reducers.greedyprune import GreedyPrune
 from vscan_core.reducers.grid import Grid
 from vscan_core.reducers.prumerge import PruMerge
 from vscan_core.reducers.pyramiddrop import PyramidDrop
@@ -30,6 +31,7 @@ REDUCERS: dict[str, type[Reducer]] = {
         FastV,
         PyramidDrop,
         SparseVLM,
+        GreedyPrune,
         Random,
         Grid,
     )
@@ -41,6 +43,7 @@ __all__ = [
     "DivPrune",
     "FastV",
     "FasterVLM",
+    "GreedyPrune",
     "Grid",
     "PruMerge",
     "PyramidDrop",

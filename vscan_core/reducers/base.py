@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vscan_core.budget import average, check_retention, one_cut
+from vscan_core.budget import average, check_keep, check_layer, check_retention, one_cut, whole, without_idle_cuts
 from vscan_core.errors import InputError
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
@@ -119,3 +119,30 @@ class AtEntrance(Reducer):
         """`retention` of the tokens of every tile, to the nearest whole one."""
         keep = one_cut(self.retention, tokens, anatomy.text_layers)
         return {0: keep} if keep < tokens else {}
+
+
+@dataclass(frozen=True)
+class InsideOnce(Reducer):
+    """A method with a single cut, inside the LLM: everything enters the layers before `layer`."""
+
+    _: KW_ONLY
+    layer: int = 2  # first layer that sees fewer tokens
+    keep: int | float | None = None  # int = tokens, float = share of them; None = by retention
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep is not None:
+            check_keep(self.keep, "keep")
+
+    def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
+        """One cut, at `layer`."""
+        check_layer(self.layer, anatomy.text_layers, "layer")
+        if self.keep is None:
+            keep = one_cut(self.retention, tokens * tiles, anatomy.text_layers, self.layer)
+        else:
+            keep = whole(self.keep, tokens * tiles)
+        return without_idle_cuts({self.layer: keep}, tokens, tiles)
+
+    def select(self, signals: Signals, keep: int) -> Selection:
+        """There is no cut 0; the choice of the later one."""
+        return self.select_in_llm(signals, keep)

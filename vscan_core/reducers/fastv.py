@@ -11,39 +11,17 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from vscan_core.budget import check_keep, check_layer, one_cut, whole, without_idle_cuts
-from vscan_core.reducers.base import Reducer
-from vscan_core.selection import Anatomy, Selection, Signals
+from vscan_core.reducers.base import InsideOnce
 
 
 @dataclass(frozen=True)
-class FastV(Reducer):
+class FastV(InsideOnce):
     """FastV(retention=1/9) on 576 tokens and 32 layers: 576 into layers 0 and 1, 30 into the others."""
 
     _: KW_ONLY
     positions: str | None = "original"
     rope_in_scores: bool | None = True
-    layer: int = 2  # the paper's K: first layer that sees fewer tokens
-    keep: int | float | None = None  # int = tokens, float = share of them; None = by retention
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.keep is not None:
-            check_keep(self.keep, "keep")
-
-    def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
-        """One cut, at `layer`."""
-        check_layer(self.layer, anatomy.text_layers, "layer")
-        if self.keep is None:
-            keep = one_cut(self.retention, tokens * tiles, anatomy.text_layers, self.layer)
-        else:
-            keep = whole(self.keep, tokens * tiles)
-        return without_idle_cuts({self.layer: keep}, tokens, tiles)
 
     def score_layer(self, cut: int) -> int:
         """The last layer that sees everything."""
         return cut - 1
-
-    def select(self, signals: Signals, keep: int) -> Selection:
-        """There is no cut 0; the choice of the later one, from text scores."""
-        return self.select_in_llm(signals, keep)
