@@ -10,12 +10,12 @@ from tests.conftest import prompt, tiny_llava
 from tests.reference import inllm_slow, peers_slow, vscan_slow
 from tests.reference.masked import step_logits
 from tests.test_reduced import STEPS, generate, rows_of
-from vscan_core.reducers import FastV, GreedyPrune, PyramidDrop, SparseVLM
+from vscan_core.reducers import PACT, FastV, GreedyPrune, PyramidDrop, SparseVLM, TopV
 from vscan_core.reducers.grid import lattice
 
 OUTPUT_LAYER = 3  # of the tiny model's five vision layers: the second to last
 REFUSED = {"trim", "cdpruner"}
-LATER = {"vscan", "fastv", "pyramiddrop", "sparsevlm", "greedyprune"}
+LATER = {"vscan", "fastv", "pyramiddrop", "sparsevlm", "greedyprune", "topv", "pact"}
 BATCHES = [[1], [0, 2, 1]]
 
 
@@ -113,12 +113,30 @@ def greedyprune(given, keep):
     return inllm_slow.greedyprune(given["hidden"], given["question"], keep, 0.3)
 
 
+def topv(given, keep):
+    places = [((at % 6 + 0.5) / 6, (at // 6 + 0.5) / 6) for at in given["left"]]
+    return inllm_slow.topv(given["entered"], given["attended"], places, keep)
+
+
+def pact(given, keep):
+    projected = (given[name] for name in ("queries", "lookups", "turned", "hidden"))
+    return inllm_slow.pact(*projected, keep, 0.55, 0.21)
+
+
+def unrotated_pact(given, keep):
+    return pact({**given, "turned": given["lookups"]}, keep)
+
+
 @pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)
 @pytest.mark.parametrize(
     ("method", "inside"),
     [
         (GreedyPrune(keep=9, threshold=0.3), greedyprune),
         (GreedyPrune(layer=4, keep=9, threshold=0.3, positions="original"), greedyprune),
+        (TopV(keep=9), topv),
+        (TopV(layer=5, keep=9, positions="original"), topv),
+        (PACT(layer=4, keep=9), pact),
+        (PACT(layer=1, keep=9, positions="renumbered", rope_in_scores=False), unrotated_pact),
     ],
     ids=str,
 )

@@ -93,7 +93,8 @@ class Signals:
     @property
     def _any(self) -> Tensor:
         """Some tensor whose first axis is the tokens."""
-        for tensor in (self.projected, self.features, self.text, self.hidden, self.keys, self.joint_patches):
+        for name in ("projected", "features", "text", "hidden", "keys", "joint_patches", "entered"):
+            tensor: Tensor | None = getattr(self, name)
             if tensor is not None:
                 return tensor
         for table in (self.cls_attention, self.received):

@@ -10,6 +10,7 @@ from tests.families import tiny
 from tests.families.test_families import BATCHES, FAMILIES, STEPS, generate, models, slice_of, whole_prompt
 from tests.reference import hidden
 from vscan_core.reducers import (
+    PACT,
     DivPrune,
     FasterVLM,
     FastV,
@@ -19,6 +20,7 @@ from vscan_core.reducers import (
     PyramidDrop,
     Random,
     SparseVLM,
+    TopV,
     VisionZip,
     VisPruner,
 )
@@ -29,6 +31,8 @@ METHODS = [
     FastV(retention=0.6),
     FastV(layer=1, keep=9),
     GreedyPrune(retention=0.6, threshold=0.3),
+    TopV(retention=0.6),
+    PACT(retention=0.6, recycle=False),
     PyramidDrop(retention=0.6),
     SparseVLM(retention=0.6, recycle=False),
 ]
@@ -82,7 +86,9 @@ def test_spends_the_asked_average(models, method) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [VisionZip(retention=0.3), PruMerge(retention=0.3), SparseVLM(retention=0.6)], ids=str
+    "method",
+    [VisionZip(retention=0.3), PruMerge(retention=0.3), SparseVLM(retention=0.6), PACT(retention=0.8)],
+    ids=str,
 )
 @torch.no_grad()
 def test_merging_methods_work_on_tiles(models, method) -> None:

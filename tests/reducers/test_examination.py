@@ -42,13 +42,14 @@ def signals(tokens_per_side: int = 24, seed: int = 0, dtype: torch.dtype = torch
     return vc.Signals(cls_attention=rows, text=text, grid=(tokens_per_side, tokens_per_side), **other)
 
 
-FORGETS = {"sparsevlm"}  # merges the best of the dropped tokens only
+FORGETS = {"sparsevlm", "pact"}  # merge some of the dropped tokens only
 
 # Where nothing stands out, most methods keep the first tokens; these do not, on 6 x 6 tokens and a budget of 5.
 FLAT = {
     "vispruner": [0, 1, 19, 20, 35],  # of equally similar tokens the first go, pass by pass
     "prumerge": [3, 10, 17, 25, 32],  # evenly spread
     "trim": [0, 1, 2, 3, 35],  # the mean of all others stands last
+    "topv": None,  # the middle of the picture stands out
     "random": None,  # nothing is ever compared
     "grid": [7, 10, 25, 27, 29],
 }

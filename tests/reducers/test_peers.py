@@ -12,6 +12,7 @@ from tests.reducers.test_examination import ANATOMY, signals
 from tests.reference import inllm_slow, peers_slow, sparsevlm_slow
 from vscan_core import geometry
 from vscan_core.reducers import (
+    PACT,
     CDPruner,
     DivPrune,
     FasterVLM,
@@ -22,6 +23,7 @@ from vscan_core.reducers import (
     PyramidDrop,
     Random,
     SparseVLM,
+    TopV,
     Trim,
     VisionZip,
     VisPruner,
@@ -29,6 +31,7 @@ from vscan_core.reducers import (
 from vscan_core.reducers.divprune import farthest
 from vscan_core.reducers.grid import lattice
 from vscan_core.reducers.sparsevlm import cluster, recycled
+from vscan_core.reducers.topv import contribution, transport_cost
 
 BUDGETS = [(side, keep) for side in (5, 8) for keep in (1, 2, 7, 16, side * side - 1)]
 each_budget = pytest.mark.parametrize(("side", "keep"), BUDGETS)
@@ -71,6 +74,42 @@ def test_methods_that_read_no_attention_row(side, keep) -> None:
     for threshold in (-0.1, 0.1, 0.9):
         expected, _ = inllm_slow.greedyprune(given.hidden, given.question, keep, threshold)
         assert GreedyPrune(threshold=threshold).select_in_llm(given, keep).kept.tolist() == expected
+    places = [((at % side + 0.5) / side, (at // side + 0.5) / side) for at in range(side * side)]
+    expected, _ = inllm_slow.topv(given.entered, given.attended, places, keep)
+    assert TopV().select_in_llm(given, keep).kept.tolist() == expected
+    for share, cutoff in ((0.55, 0.21), (0.3, 0.9), (1.0, 1.1)):
+        parts = (given.queries, given.lookups, given.turned, given.hidden)
+        expected, rows = inllm_slow.pact(*parts, keep, share, cutoff)
+        chosen = PACT(share=share, cutoff=cutoff).select_in_llm(given, keep)
+        assert chosen.kept.tolist() == expected
+        torch.testing.assert_close(chosen.apply(given.hidden), rows, atol=1e-5, rtol=0)
+
+
+def test_topv_does_not_rank_by_a_prescribed_share() -> None:
+    value = contribution(transport_cost(signals(8).entered, signals(8).attended, None))
+    torch.testing.assert_close(value.mean(), torch.tensor(1.0))
+    assert value.std() > 0.05
+    flat = vc.Signals(entered=torch.ones(36, 4), attended=torch.ones(36, 4))
+    assert TopV().select_in_llm(flat, 5).kept.tolist() == [0, 1, 2, 3, 20]  # the last one comes back
+
+
+def test_topv_takes_newlines_for_tokens_without_a_place() -> None:
+    given = signals(6)
+    places = torch.rand(36, 2, generator=torch.Generator().manual_seed(0))
+    places[[5, 11]] = torch.nan
+    chosen = TopV().select_in_llm(dataclasses.replace(given, places=places), 12)
+    assert len(chosen.kept) == 12 and chosen.scores["transport"].isfinite().all()
+
+
+def test_pact_merges_within_the_bound_only() -> None:
+    given = signals(8)
+    for cutoff in (0.0, 0.5, 2.0):
+        chosen = PACT(cutoff=cutoff).select_in_llm(given, 9)
+        merged = (chosen.merged_into >= 0).nonzero()[:, 0]
+        unit = torch.nn.functional.normalize(given.turned.flatten(1), dim=-1)
+        assert ((1 - (unit[merged] * unit[chosen.merged_into[merged]]).sum(-1)) <= 1.5 * cutoff + 1e-6).all()
+        assert bool(len(merged)) == (cutoff > 0)
+    assert PACT(recycle=False).select_in_llm(given, 9).merged_into is None
 
 
 def test_sparsevlm_finds_its_raters_like_the_reference() -> None:
@@ -97,7 +136,8 @@ def test_examples_of_docstrings() -> None:
     first = torch.tensor([0.9, 0.8, 0.7, 0.1])
     assert [geometry.spread(first, clash, first, keep).tolist() for keep in (3, 4)] == [[0, 2, 3], [0, 2, 3, 1]]
     assert FastV(retention=1 / 3).schedule(576, ANATOMY) == {2: 166}
-    assert GreedyPrune().schedule(576, ANATOMY) == {2: 30}
+    assert GreedyPrune().schedule(576, ANATOMY) == TopV().schedule(576, ANATOMY) == {2: 30}
+    assert PACT(retention=1 / 3).schedule(576, ANATOMY) == {4: 137}
     assert FastV().position_mode(ANATOMY) == "original"
     assert PyramidDrop(retention=0.46875).schedule(576, ANATOMY) == {8: 288, 16: 144, 24: 72}
     assert SparseVLM(retention=1 / 3).schedule(576, ANATOMY) == {3: 318, 7: 176, 16: 97}
@@ -124,6 +164,9 @@ def test_out_of_reach_names_the_least(method) -> None:
         lambda: FastV(layer=32).schedule(576, ANATOMY),
         lambda: FastV(keep=0),
         lambda: GreedyPrune(threshold=1.5),
+        lambda: TopV(recovered_share=1.5),
+        lambda: PACT(share=0.0),
+        lambda: PACT(cutoff=-0.1),
         lambda: PyramidDrop(layers=(8, 40), retention=0.5).schedule(576, ANATOMY),
         lambda: PyramidDrop(layers=(8, 16), shares=(0.5,)).schedule(576, ANATOMY),
         lambda: PyramidDrop(shares=(0.5, 0.25, 1.5)),

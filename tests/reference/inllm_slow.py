@@ -26,7 +26,7 @@ def greedyprune(hidden: Tensor, question: Tensor, keep: int, threshold: float = 
 
 
 def topv(entered: Tensor, attended: Tensor, places: list[tuple[float, float]], keep: int) -> tuple[list[int], None]:
-    """Three rounds of scaling rows and columns of exp(-cost / .1), columns last; rows that still weigh most stay."""
+    """Every target gets 1 in all, from sources in proportion to exp(-cost / .1); sources that give most stay."""
     tokens = range(len(entered))
     centre = [(min(p[axis] for p in places) + max(p[axis] for p in places)) / 2 for axis in (0, 1)]
     feature = [[(one.double() - other.double()).norm().item() for other in attended] for one in entered]
@@ -37,10 +37,8 @@ def topv(entered: Tensor, attended: Tensor, places: list[tuple[float, float]], k
         [math.exp(-(feature[i][j] / most[0] + apart[i][j] / most[1] + 0.01 * off[i] / most[2]) / 0.1) for j in tokens]
         for i in tokens
     ]
-    for _ in range(3):
-        plan = [[value / sum(row) for value in row] for row in plan]
-        column = [sum(row[j] for row in plan) for j in tokens]
-        plan = [[row[j] / column[j] for j in tokens] for row in plan]
+    column = [sum(row[j] for row in plan) for j in tokens]
+    plan = [[row[j] / column[j] for j in tokens] for row in plan]
     ranked = best_first(torch.tensor([sum(row) for row in plan], dtype=torch.float64), list(tokens))
     back = int(keep * 0.25)
     best, dropped = ranked[: keep - back], sorted(ranked[keep - back :])

@@ -7,11 +7,13 @@ from vscan_core.reducers.fastervlm import FasterVLM
 from vscan_core.reducers.fastv import FastV
 from vscan_core.reducers.greedyprune import GreedyPrune
 from vscan_core.reducers.grid import Grid
+from vscan_core.reducers.pact import PACT
 from vscan_core.reducers.prumerge import PruMerge
 from vscan_core.reducers.pyramiddrop import PyramidDrop
 from vscan_core.reducers.random import Random
 from vscan_core.reducers.sparsevlm import SparseVLM
 from vscan_core.reducers.then import Then
+from vscan_core.reducers.topv import TopV
 from vscan_core.reducers.trim import Trim
 from vscan_core.reducers.visionzip import VisionZip
 from vscan_core.reducers.vispruner import VisPruner
@@ -31,6 +33,8 @@ REDUCERS: dict[str, type[Reducer]] = {
         FastV,
         PyramidDrop,
         SparseVLM,
+        PACT,
+        TopV,
         GreedyPrune,
         Random,
         Grid,
@@ -38,6 +42,7 @@ REDUCERS: dict[str, type[Reducer]] = {
 }
 
 __all__ = [
+    "PACT",
     "REDUCERS",
     "CDPruner",
     "DivPrune",
@@ -51,6 +56,7 @@ __all__ = [
     "Reducer",
     "SparseVLM",
     "Then",
+    "TopV",
     "Trim",
     "VScan",
     "VisPruner",

@@ -126,7 +126,7 @@ class InsideOnce(Reducer):
     """A method with a single cut, inside the LLM: everything enters the layers before `layer`."""
 
     _: KW_ONLY
-    layer: int = 2  # first layer that sees fewer tokens
+    layer: int | None = 2  # first layer that sees fewer tokens; None = the published one
     keep: int | float | None = None  # int = tokens, float = share of them; None = by retention
 
     def __post_init__(self) -> None:
@@ -136,12 +136,17 @@ class InsideOnce(Reducer):
 
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
         """One cut, at `layer`."""
-        check_layer(self.layer, anatomy.text_layers, "layer")
+        layer = self.published_layer(anatomy) if self.layer is None else self.layer
+        check_layer(layer, anatomy.text_layers, "layer")
         if self.keep is None:
-            keep = one_cut(self.retention, tokens * tiles, anatomy.text_layers, self.layer)
+            keep = one_cut(self.retention, tokens * tiles, anatomy.text_layers, layer)
         else:
             keep = whole(self.keep, tokens * tiles)
-        return without_idle_cuts({self.layer: keep}, tokens, tiles)
+        return without_idle_cuts({layer: keep}, tokens, tiles)
+
+    def published_layer(self, anatomy: Anatomy) -> int:
+        """Where the cut is if `layer` is None."""
+        return 2
 
     def select(self, signals: Signals, keep: int) -> Selection:
         """There is no cut 0; the choice of the later one."""

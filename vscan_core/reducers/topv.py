@@ -1,0 +1,90 @@
+"""TopV: inside the LLM, keep the tokens from which optimal transport makes most of what a layer turns them into.
+
+Source: TopV, arXiv 2503.18278. Sources are the visual tokens that enter the layer before the cut, targets are the
+same tokens behind its attention and norm. Moving source i to target j costs their distance, 1 - exp(-gap^2 / 2 s^2)
+of their gap in the picture, and how far i is from the middle, each divided by its largest value; the entropic plan
+says how much each source contributes. Some of the others come back, evenly spaced. No attention is read.
+
+But: weights, widths and the measure of contribution are not published, so the simplest reading is taken:
+- weights 1, 1 and .01; s is .4 of the picture's longer side; the plan is exp(-cost / .1) between equal shares;
+- only the targets' shares are prescribed, which one division fulfils: rounds of Sinkhorn that prescribe the sources'
+  shares as well would make all contributions, the sums over targets, the same;
+- a quarter of the budget comes back; position ids follow the family; newlines cost nothing in space.
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+
+from vscan_core import geometry
+from vscan_core.errors import InputError
+from vscan_core.reducers.base import InsideOnce
+from vscan_core.selection import Selection, Signals
+
+OFF_CENTRE, WIDTH, SMOOTH = 0.01, 0.4, 0.1
+
+
+@dataclass(frozen=True)
+class TopV(InsideOnce):
+    """TopV(retention=1/9) on 576 tokens and 32 layers: 576 into layers 0 and 1, 30 into the others."""
+
+    _: KW_ONLY
+    recovered_share: float = 0.25  # of the budget: evenly spaced among the tokens that do not contribute most
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.recovered_share <= 1:
+            raise InputError(f"recovered_share must lie between 0 and 1, but is {self.recovered_share}")
+
+    @property
+    def needs_in_llm(self) -> frozenset[str]:
+        """What the layer before the cut starts from and what its attention makes of it."""
+        return frozenset({"entered", "attended", "places"})
+
+    def score_layer(self, cut: int) -> int:
+        """The last layer that sees everything."""
+        return cut - 1
+
+    def select_in_llm(self, signals: Signals, keep: int) -> Selection:
+        """The tokens that contribute most, and some of the others."""
+        assert signals.entered is not None and signals.attended is not None
+        places = signals.places
+        if places is None and signals.grid is not None:
+            boxes = geometry.patch_boxes(*signals.grid, *signals.grid)
+            places = (boxes[:, :2] + boxes[:, 2:]) / 2 / max(signals.grid)
+        value = contribution(transport_cost(signals.entered, signals.attended, places))
+        ranked = geometry.top(value, len(value))
+        back = int(keep * self.recovered_share)
+        best, dropped = ranked[: keep - back].sort().values, ranked[keep - back :].sort().values
+        step = (2 * torch.arange(back, device=ranked.device) + 1) * len(dropped) // max(1, 2 * back)
+        recovered = dropped[step]
+        kept = torch.cat([best, recovered]).sort().values
+        return Selection(kept=kept, labels={"important": best, "recovered": recovered}, scores={"transport": value})
+
+
+def transport_cost(entered: Tensor, attended: Tensor, places: Tensor | None) -> Tensor:
+    """entered, attended (tokens, dim), places (tokens, 2) or None -> (tokens, tokens): source i to target j."""
+    exact = "donot_use_mm_for_euclid_dist"
+    cost = _of_most(torch.cdist(geometry.precise(entered), geometry.precise(attended), compute_mode=exact))
+    if places is None:
+        return cost
+    at = places.to(cost)
+    lost = at.isnan().any(-1)
+    low = at.masked_fill(lost[:, None], torch.inf).amin(0)
+    high = at.masked_fill(lost[:, None], -torch.inf).amax(0)
+    off = (at - (low + high) / 2).norm(dim=-1).masked_fill(lost, 0)
+    gap = torch.cdist(at, at, compute_mode=exact)
+    apart = (1 - (-gap.square() / (2 * WIDTH**2)).exp()).masked_fill(lost[:, None] | lost[None, :], 0)
+    return cost + _of_most(apart) + OFF_CENTRE * _of_most(off)[:, None]
+
+
+def contribution(cost: Tensor) -> Tensor:
+    """(tokens, tokens) -> (tokens,) what each source sends in a plan that gives every target 1; the mean is 1."""
+    return (-cost / SMOOTH).softmax(0).sum(1)
+
+
+def _of_most(values: Tensor) -> Tensor:
+    return values / values.amax().clamp(min=torch.finfo(values.dtype).tiny)
