@@ -149,6 +149,8 @@ def test_methods_without_attention_rows_equal_masked_recompute(llava, method, in
 
 BEAMS = {
     "fastv": (FastV(keep=9, positions="renumbered"), {"later": {2: 9}, "ahead": True}),
+    "pact": (PACT(layer=2, keep=9), {"later": {2: 9}, "renumber": False, "inside": pact}),
+    "topv": (TopV(keep=9), {"later": {2: 9}, "inside": topv}),
     "sparsevlm": (SparseVLM(layers=(2,), keep=(9,)), {"later": {2: 10}, "ahead": True, "sparse": True}),
 }
 
@@ -168,6 +170,17 @@ def test_beam_search_scores_every_sequence_right(sdpa_llava, name) -> None:
             logits, _ = step_logits(sdpa_llava, row, pixels, new, **settings)
             score = logits.log_softmax(-1).gather(1, new[:, None]).sum()
             torch.testing.assert_close(out.sequences_scores[beam], score, atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_layers_that_were_watched_are_left_as_found(sdpa_llava) -> None:
+    inputs, norms = prompt([1]), [layer.post_attention_layernorm for layer in sdpa_llava.model.language_model.layers]
+    before = sdpa_llava(**inputs).logits
+    with vc.reduced(sdpa_llava, TopV(keep=9)):
+        assert [len(norm._forward_hooks) for norm in norms] == [0, 1, 0, 0, 0, 0]
+    assert not any(norm._forward_hooks for norm in norms)
+    with vc.reduced(sdpa_llava, TopV(retention=1)):
+        assert torch.equal(sdpa_llava(**inputs).logits, before)
 
 
 def test_sparsevlm_tells_what_merged_into_what(sdpa_llava) -> None:

@@ -135,7 +135,7 @@ class Cutting:
             names = ("queries", "lookups", "turned")
             signals |= zip(names, self.family.projections(self.layers[layer], rows, rope), strict=True)
         if "places" in self.wants and span.image.boxes is not None:
-            signals["places"] = centres(span.image.boxes).to(rows)[span.kept]
+            signals["places"] = centres(span.image.boxes).to(rows.device)[span.kept]
         return Signals(**{name: value for name, value in signals.items() if name in self.wants})
 
 

@@ -67,8 +67,7 @@ class TopV(InsideOnce):
 
 def transport_cost(entered: Tensor, attended: Tensor, places: Tensor | None) -> Tensor:
     """entered, attended (tokens, dim), places (tokens, 2) or None -> (tokens, tokens): source i to target j."""
-    exact = "donot_use_mm_for_euclid_dist"
-    cost = _of_most(torch.cdist(geometry.precise(entered), geometry.precise(attended), compute_mode=exact))
+    cost = _of_most(torch.cdist(geometry.precise(entered), geometry.precise(attended)))
     if places is None:
         return cost
     at = places.to(cost)
@@ -76,7 +75,7 @@ def transport_cost(entered: Tensor, attended: Tensor, places: Tensor | None) -> 
     low = at.masked_fill(lost[:, None], torch.inf).amin(0)
     high = at.masked_fill(lost[:, None], -torch.inf).amax(0)
     off = (at - (low + high) / 2).norm(dim=-1).masked_fill(lost, 0)
-    gap = torch.cdist(at, at, compute_mode=exact)
+    gap = torch.cdist(at, at, compute_mode="donot_use_mm_for_euclid_dist")
     apart = (1 - (-gap.square() / (2 * WIDTH**2)).exp()).masked_fill(lost[:, None] | lost[None, :], 0)
     return cost + _of_most(apart) + OFF_CENTRE * _of_most(off)[:, None]
 
