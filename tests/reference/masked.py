@@ -91,14 +91,17 @@ def _decode(
                     best = [left[i] for i in kept]
                     hidden = hidden.index_copy(1, mine[best], states[None])
                 if inside is not None and len(best) < len(left):
-                    there = mine[left]
-                    given = {"hidden": hidden[0, there], "question": hidden[0, prompt_length - 1], "left": left}
-                    given |= {"entered": before[0, there], "attended": attended[0, there]}
-                    given |= _projected(layer, hidden, there, llm, _positions(alive, renumber))
-                    kept, states = inside(given, later[number])
-                    best = [left[i] for i in kept]
-                    if states is not None:
-                        hidden = hidden.index_copy(1, mine[best], states[None])
+                    place = _positions(alive, renumber)
+                    best, hidden = _choose(
+                        inside,
+                        layer,
+                        llm,
+                        (before, attended, hidden),
+                        mine,
+                        left,
+                        place,
+                        (prompt_length, later[number]),
+                    )
                 if len(best) < len(left):
                     cuts.append(sorted(best))
                     alive[mine] = False
@@ -143,6 +146,16 @@ def _row(layer, hidden, alive, at, llm, renumber, rope) -> Tensor:
         row = key[:, head // group] @ query[-1, head] / math.sqrt(size)
         rows.append(row.masked_fill(~alive[:prompt_length], -torch.inf).softmax(0))
     return torch.cat([torch.stack(rows).mean(0), torch.zeros(hidden.shape[1] - prompt_length)])
+
+
+def _choose(inside, layer, llm, states, mine, left, place, sizes) -> tuple[list[int], Tensor]:
+    """The tokens of an image that `inside` keeps, and the hidden states with what it makes of them."""
+    (before, attended, hidden), (prompt_length, keep), there = states, sizes, mine[left]
+    given = {"hidden": hidden[0, there], "question": hidden[0, prompt_length - 1], "left": left}
+    given |= {"entered": before[0, there], "attended": attended[0, there]}
+    kept, rows = inside(given | _projected(layer, hidden, there, llm, place), keep)
+    best = [left[i] for i in kept]
+    return best, hidden if rows is None else hidden.index_copy(1, mine[best], rows[None])
 
 
 def _projected(layer, hidden, there, llm, positions) -> dict[str, Tensor]:
