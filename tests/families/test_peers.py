@@ -11,6 +11,7 @@ from tests.families.test_families import BATCHES, FAMILIES, STEPS, generate, mod
 from tests.reference import hidden
 from vscan_core.reducers import (
     DivPrune,
+    Downsample,
     FasterVLM,
     FastV,
     Grid,
@@ -80,7 +81,9 @@ def test_spends_the_asked_average(models, method) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", [VisionZip(retention=0.3), PruMerge(retention=0.3), SparseVLM(retention=0.6)], ids=str
+    "method",
+    [VisionZip(retention=0.3), PruMerge(retention=0.3), SparseVLM(retention=0.6), Downsample(retention=0.3)],
+    ids=str,
 )
 @torch.no_grad()
 def test_merging_methods_work_on_tiles(models, method) -> None:
@@ -98,3 +101,14 @@ def test_what_the_family_lacks_is_refused_in_one_sentence(models, method) -> Non
         pass
     after = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
     assert before == after
+
+
+@torch.no_grad()
+def test_downsample_averages_the_picture_where_rows_come_in_another_order(models) -> None:
+    model, inputs = models["qwen2_5_vl"], FAMILIES["qwen2_5_vl"][1]([[(12, 16)]])
+    with vc.reduced(model, Downsample(retention=0.25)) as trace:
+        assert model(**inputs).logits.isfinite().all()
+    assert (
+        trace.images[0].cuts[0].kept.tolist()
+        == Grid().select(vc.Signals(torch.ones(48, 1), grid=(6, 8)), 12).kept.tolist()
+    )

@@ -44,6 +44,7 @@ FLAT = {
     "trim": [0, 1, 2, 3, 35],  # the mean of all others stands last
     "random": None,  # nothing is ever compared
     "grid": [7, 10, 25, 27, 29],
+    "downsample": [7, 10, 25, 27, 29],
 }
 
 

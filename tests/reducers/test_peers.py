@@ -14,6 +14,7 @@ from vscan_core import geometry
 from vscan_core.reducers import (
     CDPruner,
     DivPrune,
+    Downsample,
     FasterVLM,
     FastV,
     Grid,
@@ -26,6 +27,7 @@ from vscan_core.reducers import (
     VisPruner,
 )
 from vscan_core.reducers.divprune import farthest
+from vscan_core.reducers.downsample import areas
 from vscan_core.reducers.grid import lattice
 from vscan_core.reducers.sparsevlm import cluster, recycled
 
@@ -55,6 +57,7 @@ def test_methods_that_mix(side, keep) -> None:
     for method, expected in (
         (VisionZip(), peers_slow.visionzip(features, keys, scores, keep)),
         (PruMerge(), peers_slow.prumerge(features, keys, scores, keep)),
+        (Downsample(), peers_slow.downsample(side, side, features, keep)),
         (SparseVLM(), sparsevlm_slow.shrink(given.hidden, given.text, keep)),
         (Trim(), peers_slow.trim(features, given.joint_patches, given.joint_text[:1], keep)),
     ):
@@ -151,6 +154,22 @@ def test_grid_is_even(rows, cols) -> None:
         used = per_line[per_line > 0]
         assert used.max() - used.min() <= 1
     assert Grid().select(vc.Signals(features=torch.zeros(9, 2)), 3).kept.tolist() == [1, 4, 7]
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(24, 24), (10, 14), (1, 9), (48, 3)])
+def test_downsample_is_area_interpolation_and_every_token_counts_alike(rows, cols) -> None:
+    picture = torch.randn(1, 4, rows, cols, generator=torch.Generator().manual_seed(0))
+    given = vc.Signals(projected=picture[0].flatten(1).T, grid=(rows, cols))
+    for keep in range(1, rows * cols + 1):
+        mix = areas(rows, cols, keep)
+        torch.testing.assert_close(mix.sum(1), torch.ones(keep))
+        counts = torch.bincount(lattice(rows, cols, keep) // cols)
+        if len(counts[counts > 0].unique()) == 1:
+            torch.testing.assert_close(mix.sum(0), torch.full((rows * cols,), keep / (rows * cols)))
+    half = (rows // 2 or 1, cols // 2 or 1)
+    if rows * half[1] == cols * half[0] and not rows % 2:
+        small = torch.nn.functional.interpolate(picture, size=half, mode="area")[0].flatten(1).T
+        torch.testing.assert_close(Downsample().select(given, half[0] * half[1]).apply(given.projected), small)
 
 
 def test_released_visionzip_and_prumerge_add_up() -> None:

@@ -3,6 +3,7 @@
 from vscan_core.reducers.base import Reducer
 from vscan_core.reducers.cdpruner import CDPruner
 from vscan_core.reducers.divprune import DivPrune
+from vscan_core.reducers.downsample import Downsample
 from vscan_core.reducers.fastervlm import FasterVLM
 from vscan_core.reducers.fastv import FastV
 from vscan_core.reducers.grid import Grid
@@ -31,6 +32,7 @@ REDUCERS: dict[str, type[Reducer]] = {
         SparseVLM,
         Random,
         Grid,
+        Downsample,
     )
 }
 
@@ -38,6 +40,7 @@ __all__ = [
     "REDUCERS",
     "CDPruner",
     "DivPrune",
+    "Downsample",
     "FastV",
     "FasterVLM",
     "Grid",
