@@ -7,7 +7,7 @@ import torch
 
 import vscan_core as vc
 from tests.conftest import prompt, tiny_llava
-from tests.reference import peers_slow, vscan_slow
+from tests.reference import peers_slow, tome_slow, vscan_slow
 from tests.reference.masked import step_logits
 from tests.test_reduced import STEPS, generate, rows_of
 from vscan_core.reducers import FastV, PyramidDrop, SparseVLM
@@ -67,6 +67,9 @@ def test_cut_at_the_entrance_equals_masked_recompute(llava, name, images) -> Non
         def entrance(image):
             if name == "downsample":  # averages behind the projector
                 return peers_slow.downsample(6, 6, signals[1][image], 11)
+            if name == "tome":
+                kept, rows = tome_slow.tower(llava, pixels[image], 11)
+                return kept, llava.model.multi_modal_projector(rows)
             kept, rows = slow_choice(name, 11, *(part[image] for part in signals))
             return kept, llava.model.multi_modal_projector(rows)
 
@@ -108,6 +111,48 @@ def test_sparsevlm_equals_masked_recompute(llava, layers, images) -> None:
     later = method.schedule(36, vc.Anatomy(5, 3, 6, 1))
     assert len(later) == len(layers)
     check(llava, prompt(images), method, {"later": later, "ahead": True, "sparse": True})
+
+
+@torch.no_grad()
+def test_tome_shortens_the_encoder_and_weighs_what_it_merged(sdpa_llava) -> None:
+    pixels = prompt([2])["pixel_values"]
+    plain = [tome_slow.tower(sdpa_llava, one, 11, weigh=False)[1] for one in pixels]
+    weighed = [tome_slow.tower(sdpa_llava, one, 11)[1] for one in pixels]
+    assert all((one - other).abs().max() > 1e-3 for one, other in zip(plain, weighed, strict=True))
+    lengths = []
+    blocks = sdpa_llava.model.vision_tower.encoder.layers
+    handles = [block.mlp.fc1.register_forward_hook(lambda *call: lengths.append(call[2].shape[1])) for block in blocks]
+    with vc.reduced(sdpa_llava, vc.REDUCERS["tome"](retention=0.3)) as trace:
+        sdpa_llava(**prompt([2]))
+    for handle in handles:
+        handle.remove()
+    assert lengths == [1 + 29, 1 + 23, 1 + 17, 1 + 11, 1 + 11]
+    for image in trace.images:
+        (cut,) = image.cuts
+        assert torch.isin(cut.merged_into[cut.merged_into >= 0], cut.kept).all() and (cut.merged_into >= 0).sum() == 25
+
+
+@torch.no_grad()
+def test_tome_on_a_model_that_never_ran_before_and_in_half_precision() -> None:
+    fresh, inputs, method = tiny_llava(), prompt([1, 2]), vc.REDUCERS["tome"](retention=0.3)
+    first, again = (generate(fresh, inputs, method)[0].logits for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    half = {**inputs, "pixel_values": inputs["pixel_values"].bfloat16()}
+    out, trace = generate(tiny_llava().bfloat16(), half, method)
+    assert all(step.isfinite().all() for step in out.logits)
+    assert all(len(image.kept) == 11 for image in trace.images)
+
+
+def test_tome_refuses_towers_that_it_cannot_shorten() -> None:
+    model = tiny_llava()
+    model.config.vision_feature_layer = [-3, -2]
+    with pytest.raises(vc.InputError, match="several layers"), vc.reduced(model, vc.REDUCERS["tome"]()):
+        pass
+    model.config.vision_feature_layer = -2
+    model.model.vision_tower.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(vc.InputError, match="not flash"), vc.reduced(model, vc.REDUCERS["tome"]()):
+        pass
+    assert not any(module._forward_pre_hooks for module in model.modules())
 
 
 BEAMS = {

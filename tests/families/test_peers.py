@@ -19,6 +19,7 @@ from vscan_core.reducers import (
     PyramidDrop,
     Random,
     SparseVLM,
+    ToMe,
     VisionZip,
     VisPruner,
 )
@@ -31,6 +32,7 @@ METHODS = [
     PyramidDrop(retention=0.6),
     SparseVLM(retention=0.6, recycle=False),
 ]
+LACKING = ("visionzip", "prumerge", "tome", "trim", "cdpruner")  # need more than Qwen's vision side gives
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
@@ -82,7 +84,7 @@ def test_spends_the_asked_average(models, method) -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [VisionZip(retention=0.3), PruMerge(retention=0.3), SparseVLM(retention=0.6), Downsample(retention=0.3)],
+    [*(kind(retention=0.3) for kind in (VisionZip, PruMerge, Downsample, ToMe)), SparseVLM(retention=0.6)],
     ids=str,
 )
 @torch.no_grad()
@@ -93,7 +95,7 @@ def test_merging_methods_work_on_tiles(models, method) -> None:
     assert all(image.cuts for image in trace.images)
 
 
-@pytest.mark.parametrize("method", [VisionZip(), PruMerge(), vc.REDUCERS["trim"](), vc.REDUCERS["cdpruner"]()], ids=str)
+@pytest.mark.parametrize("method", [vc.REDUCERS[name]() for name in LACKING], ids=str)
 def test_what_the_family_lacks_is_refused_in_one_sentence(models, method) -> None:
     model = models["qwen2_5_vl"]
     before = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]

@@ -9,7 +9,7 @@ import torch
 
 import vscan_core as vc
 from tests.reducers.test_examination import ANATOMY, signals
-from tests.reference import peers_slow, sparsevlm_slow
+from tests.reference import peers_slow, sparsevlm_slow, tome_slow
 from vscan_core import geometry
 from vscan_core.reducers import (
     CDPruner,
@@ -22,6 +22,7 @@ from vscan_core.reducers import (
     PyramidDrop,
     Random,
     SparseVLM,
+    ToMe,
     Trim,
     VisionZip,
     VisPruner,
@@ -73,6 +74,33 @@ def test_sparsevlm_finds_its_raters_like_the_reference() -> None:
         text = signals(4, seed=words).projected[:words]
         raters = SparseVLM().raters(given.projected / 4, text / 4).nonzero()[:, 0]
         assert raters.tolist() == sparsevlm_slow.raters(given.projected / 4, text / 4)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize(("side", "keep"), [(5, 7), (5, 24), (8, 16), (8, 40)])
+def test_tome_on_tensors(side, keep, flat) -> None:
+    given = signals(side, seed=keep)
+    given = dataclasses.replace(given, keys=torch.ones_like(given.keys)) if flat else given
+    chosen, groups = ToMe().select(given, keep), tome_slow.on_tensors(given.keys, keep, 23)
+    assert chosen.kept.tolist() == [group[0] for group in groups]
+    for first, *others in groups:
+        assert all(chosen.merged_into[other] == first for other in others)
+    expected = torch.stack([given.features[group].mean(0) for group in groups])
+    torch.testing.assert_close(chosen.apply(given.features), expected, atol=1e-5, rtol=0)
+
+
+def test_tome_meets_every_budget_by_halving_at_most() -> None:
+    assert ToMe().drops(576, 64, 23) == [23] * 6 + [22] * 17
+    assert ToMe().drops(576, 384, 23) == [9] * 8 + [8] * 15
+    for tokens, blocks in ((36, 6), (576, 23), (100, 7)):
+        for keep in range(1, tokens + 1):
+            left = tokens
+            for drop in ToMe().drops(tokens, keep, blocks):
+                assert 0 <= drop <= left // 2
+                left -= drop
+            assert left == keep
+    with pytest.raises(vc.InputError, match=r"out of reach .* the least is 0\.125$"):
+        ToMe(retention=0.1).schedule(576, dataclasses.replace(ANATOMY, feature_layer=2))
 
 
 def test_vispruner_breaks_ties_like_the_reference() -> None:

@@ -11,6 +11,7 @@ from vscan_core.reducers.prumerge import PruMerge
 from vscan_core.reducers.pyramiddrop import PyramidDrop
 from vscan_core.reducers.random import Random
 from vscan_core.reducers.sparsevlm import SparseVLM
+from vscan_core.reducers.tome import ToMe
 from vscan_core.reducers.trim import Trim
 from vscan_core.reducers.visionzip import VisionZip
 from vscan_core.reducers.vispruner import VisPruner
@@ -25,6 +26,7 @@ REDUCERS: dict[str, type[Reducer]] = {
         VisionZip,
         DivPrune,
         PruMerge,
+        ToMe,
         Trim,
         CDPruner,
         FastV,
@@ -49,6 +51,7 @@ __all__ = [
     "Random",
     "Reducer",
     "SparseVLM",
+    "ToMe",
     "Trim",
     "VScan",
     "VisPruner",
