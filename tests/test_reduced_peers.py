@@ -34,6 +34,8 @@ def slow_choice(name: str, keep: int, features, projected, scores, keys):
     """(kept tokens, their vision features) of one image."""
     if name in ("visionzip", "prumerge"):
         return getattr(peers_slow, name)(features, keys, scores, keep)
+    if name == "tokentransforming":
+        return peers_slow.tokentransforming(features, scores, keep)
     draw = torch.Generator().manual_seed(0)
     kept = {
         "fastervlm": lambda: peers_slow.fastervlm(scores, keep),

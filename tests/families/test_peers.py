@@ -19,6 +19,7 @@ from vscan_core.reducers import (
     PyramidDrop,
     Random,
     SparseVLM,
+    TokenTransforming,
     ToMe,
     VisionZip,
     VisPruner,
@@ -84,7 +85,10 @@ def test_spends_the_asked_average(models, method) -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [*(kind(retention=0.3) for kind in (VisionZip, PruMerge, Downsample, ToMe)), SparseVLM(retention=0.6)],
+    [
+        *(kind(retention=0.3) for kind in (VisionZip, PruMerge, Downsample, ToMe, TokenTransforming)),
+        SparseVLM(retention=0.6),
+    ],
     ids=str,
 )
 @torch.no_grad()
@@ -103,6 +107,14 @@ def test_what_the_family_lacks_is_refused_in_one_sentence(models, method) -> Non
         pass
     after = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
     assert before == after
+
+
+@torch.no_grad()
+def test_tokentransforming_works_where_features_come_behind_the_merger(models) -> None:
+    model, inputs = models["qwen2_5_vl"], FAMILIES["qwen2_5_vl"][1]([[(12, 16)]])
+    with vc.reduced(model, TokenTransforming(retention=0.25)) as trace:
+        assert model(**inputs).logits.isfinite().all()
+    assert len(trace.images[0].kept) == 12
 
 
 @torch.no_grad()

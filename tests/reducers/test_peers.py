@@ -22,6 +22,7 @@ from vscan_core.reducers import (
     PyramidDrop,
     Random,
     SparseVLM,
+    TokenTransforming,
     ToMe,
     Trim,
     VisionZip,
@@ -58,6 +59,8 @@ def test_methods_that_mix(side, keep) -> None:
     for method, expected in (
         (VisionZip(), peers_slow.visionzip(features, keys, scores, keep)),
         (PruMerge(), peers_slow.prumerge(features, keys, scores, keep)),
+        (TokenTransforming(), peers_slow.tokentransforming(features, scores, keep)),
+        (TokenTransforming(temperature=2.0), peers_slow.tokentransforming(features, scores, keep, 2.0)),
         (Downsample(), peers_slow.downsample(side, side, features, keep)),
         (SparseVLM(), sparsevlm_slow.shrink(given.hidden, given.text, keep)),
         (Trim(), peers_slow.trim(features, given.joint_patches, given.joint_text[:1], keep)),
@@ -149,6 +152,7 @@ def test_out_of_reach_names_the_least(method) -> None:
         lambda: SparseVLM(keep=(300, 200)).schedule(576, ANATOMY),
         lambda: VisPruner(important_share=1.5),
         lambda: VisionZip(contextual=-1),
+        lambda: TokenTransforming(temperature=0),
         lambda: PruMerge(neighbours=-1),
         lambda: DivPrune(retention=0.001).schedule(576, ANATOMY),
     ],
@@ -198,6 +202,15 @@ def test_downsample_is_area_interpolation_and_every_token_counts_alike(rows, col
     if rows * half[1] == cols * half[0] and not rows % 2:
         small = torch.nn.functional.interpolate(picture, size=half, mode="area")[0].flatten(1).T
         torch.testing.assert_close(Downsample().select(given, half[0] * half[1]).apply(given.projected), small)
+
+
+def test_tokentransforming_becomes_merging_when_cold() -> None:
+    given = signals(6)
+    cold = TokenTransforming(temperature=1e-4).select(given, 12)
+    merged_into = geometry.nearest_kept(given.features, cold.kept)
+    expected = geometry.merge(given.features, cold.kept, merged_into)
+    torch.testing.assert_close(cold.apply(given.features), expected, atol=1e-5, rtol=0)
+    assert torch.equal(cold.merged_into, merged_into)
 
 
 def test_released_visionzip_and_prumerge_add_up() -> None:

@@ -134,3 +134,19 @@ def downsample(rows: int, cols: int, features: Tensor, keep: int) -> tuple[list[
             pieces.append(total / (rows * cols))
             kept.append(int((line + 0.5) / lines * rows) * cols + int((place + 0.5) / count * cols))
     return kept, torch.stack(pieces).to(features.dtype)
+
+
+def tokentransforming(
+    features: Tensor, scores: Tensor, keep: int, temperature: float = 0.1
+) -> tuple[list[int], Tensor]:
+    """Token after token hands its shares to the anchors."""
+    anchors = fastervlm(scores, keep)
+    weight = dict.fromkeys(anchors, 0.0)
+    total = {anchor: torch.zeros(features.shape[1], dtype=torch.float64) for anchor in anchors}
+    for token, row in enumerate(features.double()):
+        force = {anchor: math.exp(cosine(features, anchor, token) / temperature) for anchor in anchors}
+        for anchor in anchors:
+            share = force[anchor] / sum(force.values())
+            weight[anchor] += share
+            total[anchor] += share * row
+    return anchors, torch.stack([total[anchor] / weight[anchor] for anchor in anchors]).to(features.dtype)

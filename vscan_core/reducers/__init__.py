@@ -11,6 +11,7 @@ from vscan_core.reducers.prumerge import PruMerge
 from vscan_core.reducers.pyramiddrop import PyramidDrop
 from vscan_core.reducers.random import Random
 from vscan_core.reducers.sparsevlm import SparseVLM
+from vscan_core.reducers.tokentransforming import TokenTransforming
 from vscan_core.reducers.tome import ToMe
 from vscan_core.reducers.trim import Trim
 from vscan_core.reducers.visionzip import VisionZip
@@ -27,6 +28,7 @@ REDUCERS: dict[str, type[Reducer]] = {
         DivPrune,
         PruMerge,
         ToMe,
+        TokenTransforming,
         Trim,
         CDPruner,
         FastV,
@@ -52,6 +54,7 @@ __all__ = [
     "Reducer",
     "SparseVLM",
     "ToMe",
+    "TokenTransforming",
     "Trim",
     "VScan",
     "VisPruner",
