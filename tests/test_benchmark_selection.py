@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import torch
 
+import vscan_core as vc
 from benchmarks import selection
 
+ROOT = Path(__file__).parent.parent / "benchmarks"
 SMALL = {"vision": 64, "projected": 48, "joint": 24, "heads": 4}
 
 
@@ -46,3 +50,24 @@ def test_dense_figures_are_those_of_the_7b_decoder() -> None:
     weights = selection.dense_bytes(0)
     assert weights == 2 * 32 * (4 * 4096**2 + 3 * 4096 * 11008)  # half precision, 12.95 GB
     assert selection.dense_bytes(2880) > 2 * weights
+
+
+def filled(text: str) -> str:
+    """The README with the table of the record: `python -m tests.test_benchmark_selection` writes it."""
+    record = json.loads((ROOT / "results" / "selection-cpu.json").read_text())
+    load = f"load {record['load_before']} before the start"
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    about = f"`{record['command']}`, {record['date']}, {record['hardware']} ({load}), {versions}:"
+    block = f"<!-- selection -->\n{about}\n\n{selection.table(record['rows'])}\n<!-- /selection -->"
+    return re.sub("<!-- selection -->.*<!-- /selection -->", lambda _: block, text, flags=re.DOTALL)
+
+
+def test_the_readme_shows_the_record_and_the_record_every_method() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert filled(text) == text
+    for name in filter(selection.cuts_at_the_entrance, vc.REDUCERS):
+        assert text.count(f"| `{name}` |") == 2, f"{name}: run benchmarks.selection again"
+
+
+if __name__ == "__main__":
+    (ROOT / "README.md").write_text(filled((ROOT / "README.md").read_text()))
