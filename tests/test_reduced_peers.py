@@ -145,6 +145,16 @@ def test_tome_on_a_model_that_never_ran_before_and_in_half_precision() -> None:
     assert all(len(image.kept) == 11 for image in trace.images)
 
 
+@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED))
+@torch.no_grad()
+def test_a_budget_that_rounds_to_everything_changes_nothing(sdpa_llava, name) -> None:
+    inputs = prompt([1, 2])
+    with vc.reduced(sdpa_llava, vc.REDUCERS[name](retention=0.999)) as trace:
+        logits = sdpa_llava(**inputs).logits
+    assert torch.equal(logits, sdpa_llava(**inputs).logits)
+    assert set(trace.visual_tokens_per_layer) == {3 * 36}
+
+
 def test_tome_refuses_towers_that_it_cannot_shorten() -> None:
     model = tiny_llava()
     model.config.vision_feature_layer = [-3, -2]

@@ -130,6 +130,8 @@ class Encoding:
         return state.seen.order is None and not self.needs.projected
 
     def _mark(self, state: Any, out: Tensor, timed: Callable[[], Any]) -> Tensor | None:
+        if self.merging is not None and state.merging is None:
+            return None  # nothing has merged
         if self._gathers(state):
             return self._scatter_and_mark(state, out)
         with timed():
