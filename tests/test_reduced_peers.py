@@ -7,7 +7,7 @@ import torch
 
 import vscan_core as vc
 from tests.conftest import prompt, tiny_llava
-from tests.reference import inllm_slow, peers_slow, vscan_slow
+from tests.reference import inllm_slow, peers_slow, tome_slow, vscan_slow
 from tests.reference.masked import step_logits
 from tests.test_reduced import STEPS, generate, rows_of
 from vscan_core.reducers import PACT, FastV, GreedyPrune, PyramidDrop, SparseVLM, TopV
@@ -35,6 +35,8 @@ def slow_choice(name: str, keep: int, features, projected, scores, keys):
     """(kept tokens, their vision features) of one image."""
     if name in ("visionzip", "prumerge"):
         return getattr(peers_slow, name)(features, keys, scores, keep)
+    if name == "tokentransforming":
+        return peers_slow.tokentransforming(features, scores, keep)
     draw = torch.Generator().manual_seed(0)
     kept = {
         "fastervlm": lambda: peers_slow.fastervlm(scores, keep),
@@ -66,6 +68,11 @@ def test_cut_at_the_entrance_equals_masked_recompute(llava, name, images) -> Non
         signals = look(llava, pixels)
 
         def entrance(image):
+            if name == "downsample":  # averages behind the projector
+                return peers_slow.downsample(6, 6, signals[1][image], 11)
+            if name == "tome":
+                kept, rows = tome_slow.tower(llava, pixels[image], 11)
+                return kept, llava.model.multi_modal_projector(rows)
             kept, rows = slow_choice(name, 11, *(part[image] for part in signals))
             return kept, llava.model.multi_modal_projector(rows)
 
@@ -145,6 +152,58 @@ def test_methods_without_attention_rows_equal_masked_recompute(llava, method, in
     renumber = method.position_mode(vc.Anatomy(5, 3, 6, 1)) == "renumbered"
     settings = {"later": {method.layer: 9}, "renumber": renumber, "inside": inside}
     check(llava, prompt(images), method, settings)
+
+
+@torch.no_grad()
+def test_tome_shortens_the_encoder_and_weighs_what_it_merged(sdpa_llava) -> None:
+    pixels = prompt([2])["pixel_values"]
+    plain = [tome_slow.tower(sdpa_llava, one, 11, weigh=False)[1] for one in pixels]
+    weighed = [tome_slow.tower(sdpa_llava, one, 11)[1] for one in pixels]
+    assert all((one - other).abs().max() > 1e-3 for one, other in zip(plain, weighed, strict=True))
+    lengths = []
+    blocks = sdpa_llava.model.vision_tower.encoder.layers
+    handles = [block.mlp.fc1.register_forward_hook(lambda *call: lengths.append(call[2].shape[1])) for block in blocks]
+    with vc.reduced(sdpa_llava, vc.REDUCERS["tome"](retention=0.3)) as trace:
+        sdpa_llava(**prompt([2]))
+    for handle in handles:
+        handle.remove()
+    assert lengths == [1 + 29, 1 + 23, 1 + 17, 1 + 11, 1 + 11]
+    for image in trace.images:
+        (cut,) = image.cuts
+        assert torch.isin(cut.merged_into[cut.merged_into >= 0], cut.kept).all() and (cut.merged_into >= 0).sum() == 25
+
+
+@torch.no_grad()
+def test_tome_on_a_model_that_never_ran_before_and_in_half_precision() -> None:
+    fresh, inputs, method = tiny_llava(), prompt([1, 2]), vc.REDUCERS["tome"](retention=0.3)
+    first, again = (generate(fresh, inputs, method)[0].logits for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    half = {**inputs, "pixel_values": inputs["pixel_values"].bfloat16()}
+    out, trace = generate(tiny_llava().bfloat16(), half, method)
+    assert all(step.isfinite().all() for step in out.logits)
+    assert all(len(image.kept) == 11 for image in trace.images)
+
+
+@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED))
+@torch.no_grad()
+def test_a_budget_that_rounds_to_everything_changes_nothing(sdpa_llava, name) -> None:
+    inputs = prompt([1, 2])
+    with vc.reduced(sdpa_llava, vc.REDUCERS[name](retention=0.999)) as trace:
+        logits = sdpa_llava(**inputs).logits
+    assert torch.equal(logits, sdpa_llava(**inputs).logits)
+    assert set(trace.visual_tokens_per_layer) == {3 * 36}
+
+
+def test_tome_refuses_towers_that_it_cannot_shorten() -> None:
+    model = tiny_llava()
+    model.config.vision_feature_layer = [-3, -2]
+    with pytest.raises(vc.InputError, match="several layers"), vc.reduced(model, vc.REDUCERS["tome"]()):
+        pass
+    model.config.vision_feature_layer = -2
+    model.model.vision_tower.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(vc.InputError, match="not flash"), vc.reduced(model, vc.REDUCERS["tome"]()):
+        pass
+    assert not any(module._forward_pre_hooks for module in model.modules())
 
 
 BEAMS = {

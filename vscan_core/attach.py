@@ -39,6 +39,7 @@ class State:
     features: list[Tensor] | None = None  # per tile, before the projector; None where tokens are several rows there
     rows: dict[int, Any] = field(default_factory=dict)  # vision layer -> scores per tile
     keys: Tensor | None = None
+    merging: Any = None  # tokens merging inside the encoder, if they do
     encoded: Encoded = field(default_factory=Encoded)
     visual: Tensor | None = None
     call: Call | None = None

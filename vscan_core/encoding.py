@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vscan_core.families.base import Family
 from vscan_core.layout import Layout
+from vscan_core.merging import Merging, finish
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, ImageTrace, Needs, Selection, Signals
 
@@ -42,6 +43,7 @@ class Encoding:
         self.cuts = reducer is not None and 0 in reducer.cut_layers(anatomy)
         self.needs = reducer.needs(anatomy) if reducer is not None and self.cuts else needs or Needs()
         family.check(self.needs)
+        self.merging = Merging(model, family, reducer, anatomy) if self.needs.blocks else None
 
     def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
@@ -51,13 +53,20 @@ class Encoding:
             if (state := current()) is not None:
                 state.seen = self.family.see(self.model, args, kwargs)
                 state.rows, state.keys = {}, None
+                if self.merging is not None:
+                    self.merging.start(state, next(module.parameters()).device)
 
         def before(module: nn.Module, args: Any) -> Any:
             if (state := current()) is None:
                 return None
             state.features = list(args[0]) if state.seen.order is None else None
             state.encoded = Encoded(tiles=[None] * len(state.seen.grids))
-            if not self.cuts or not self._gathers(state):
+            if self.merging is not None and state.merging is not None:
+                with timed():
+                    state.encoded.tiles, merged = finish(state.merging, args[0])
+                state.encoded.marked = True
+                return (torch.cat(merged),)
+            if self.merging is not None or not self.cuts or not self._gathers(state):
                 return None  # the projector sees every token
             with timed():
                 self._select(state, projected=None)
@@ -82,6 +91,8 @@ class Encoding:
             projector.register_forward_pre_hook(before),
             projector.register_forward_hook(after),
         ]
+        if self.merging is not None:
+            handles += self.merging.hooks(current)
         return handles + self.family.watch_packing(self.model, packed)
 
     def _taps(self, current: Callable[[], Any]) -> list[Any]:
@@ -119,6 +130,8 @@ class Encoding:
         return state.seen.order is None and not self.needs.projected
 
     def _mark(self, state: Any, out: Tensor, timed: Callable[[], Any]) -> Tensor | None:
+        if self.merging is not None and state.merging is None:
+            return None  # nothing has merged
         if self._gathers(state):
             return self._scatter_and_mark(state, out)
         with timed():

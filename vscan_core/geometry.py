@@ -67,6 +67,18 @@ def spread(first: Tensor, clash: Tensor, spare: Tensor, keep: int) -> Tensor:
     return torch.cat(picks)
 
 
+def pool(rows: Tensor, size: Tensor, place: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Average rows (images, tokens, dim), weighted by size (images, tokens), to `count` at their new places.
+
+    Rows 1, 3, 5 of sizes 1, 1, 2 with places 0, 1, 1 -> 1, (3 + 2 * 5) / 3, of sizes 1, 3.
+    """
+    wide = precise(rows)
+    total = size.new_zeros(len(rows), count).scatter_add_(1, place, size)
+    index = place[..., None].expand_as(wide)
+    mixed = wide.new_zeros(len(rows), count, wide.shape[-1]).scatter_add_(1, index, wide * size[..., None])
+    return (mixed / total[..., None]).to(rows.dtype), total
+
+
 def outliers(scores: Tensor) -> Tensor:
     """(...) bool: values above the third quartile by more than 1.5 interquartile ranges (Tukey's rule).
 

@@ -36,10 +36,12 @@ class Needs:
     projected: bool = False  # features after the projector; dropped tokens are then merged there, otherwise before it
     keys: bool = False  # of the feature layer
     joint: bool = False  # patches and question in the joint space of an image-text encoder such as CLIP
+    blocks: bool = False  # the encoder's blocks, to merge tokens inside them
 
     def __or__(self, other: Needs) -> Needs:
         layers = tuple(sorted({*self.cls_attention, *other.cls_attention}))
-        return Needs(layers, self.projected or other.projected, self.keys or other.keys, self.joint or other.joint)
+        names = ("projected", "keys", "joint", "blocks")
+        return Needs(layers, *(getattr(self, name) or getattr(other, name) for name in names))
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,17 @@ class Selection:
         """
         kept = geometry.top(scores, keep).sort().values
         return cls(kept=kept, labels={name: kept}, scores={name: scores})
+
+    @classmethod
+    def groups(cls, group: Tensor, count: int) -> Selection:
+        """Average each of `count` groups into its first token; group (tokens,) says which one each token is in.
+
+        Groups 1 0 1 0 -> kept [0, 1], merged_into [-1, -1, 0, 1].
+        """
+        index = torch.arange(len(group), device=group.device)
+        first = index.new_full((count,), len(group)).scatter_reduce_(0, group, index, "amin")
+        kept = first.sort().values
+        return cls(kept=kept, labels={"merged": kept}, merged_into=first[group].index_fill(0, kept, -1))
 
     def apply(self, features: Tensor) -> Tensor:
         """(tokens, dim) -> (kept, dim): gather the kept rows and average in what they absorb, or follow `mix`."""

@@ -12,6 +12,7 @@ from tests.reference import hidden
 from vscan_core.reducers import (
     PACT,
     DivPrune,
+    Downsample,
     FasterVLM,
     FastV,
     GreedyPrune,
@@ -20,6 +21,8 @@ from vscan_core.reducers import (
     PyramidDrop,
     Random,
     SparseVLM,
+    TokenTransforming,
+    ToMe,
     TopV,
     VisionZip,
     VisPruner,
@@ -36,6 +39,7 @@ METHODS = [
     PyramidDrop(retention=0.6),
     SparseVLM(retention=0.6, recycle=False),
 ]
+LACKING = ("visionzip", "prumerge", "tome", "trim", "cdpruner")  # need more than Qwen's vision side gives
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
@@ -87,7 +91,11 @@ def test_spends_the_asked_average(models, method) -> None:
 
 @pytest.mark.parametrize(
     "method",
-    [VisionZip(retention=0.3), PruMerge(retention=0.3), SparseVLM(retention=0.6), PACT(retention=0.8)],
+    [
+        *(kind(retention=0.3) for kind in (VisionZip, PruMerge, Downsample, ToMe, TokenTransforming)),
+        SparseVLM(retention=0.6),
+        PACT(retention=0.8),
+    ],
     ids=str,
 )
 @torch.no_grad()
@@ -98,7 +106,7 @@ def test_merging_methods_work_on_tiles(models, method) -> None:
     assert all(image.cuts for image in trace.images)
 
 
-@pytest.mark.parametrize("method", [VisionZip(), PruMerge(), vc.REDUCERS["trim"](), vc.REDUCERS["cdpruner"]()], ids=str)
+@pytest.mark.parametrize("method", [vc.REDUCERS[name]() for name in LACKING], ids=str)
 def test_what_the_family_lacks_is_refused_in_one_sentence(models, method) -> None:
     model = models["qwen2_5_vl"]
     before = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
@@ -106,3 +114,22 @@ def test_what_the_family_lacks_is_refused_in_one_sentence(models, method) -> Non
         pass
     after = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
     assert before == after
+
+
+@torch.no_grad()
+def test_tokentransforming_works_where_features_come_behind_the_merger(models) -> None:
+    model, inputs = models["qwen2_5_vl"], FAMILIES["qwen2_5_vl"][1]([[(12, 16)]])
+    with vc.reduced(model, TokenTransforming(retention=0.25)) as trace:
+        assert model(**inputs).logits.isfinite().all()
+    assert len(trace.images[0].kept) == 12
+
+
+@torch.no_grad()
+def test_downsample_averages_the_picture_where_rows_come_in_another_order(models) -> None:
+    model, inputs = models["qwen2_5_vl"], FAMILIES["qwen2_5_vl"][1]([[(12, 16)]])
+    with vc.reduced(model, Downsample(retention=0.25)) as trace:
+        assert model(**inputs).logits.isfinite().all()
+    assert (
+        trace.images[0].cuts[0].kept.tolist()
+        == Grid().select(vc.Signals(torch.ones(48, 1), grid=(6, 8)), 12).kept.tolist()
+    )

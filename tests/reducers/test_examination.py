@@ -48,10 +48,12 @@ FORGETS = {"sparsevlm", "pact"}  # merge some of the dropped tokens only
 FLAT = {
     "vispruner": [0, 1, 19, 20, 35],  # of equally similar tokens the first go, pass by pass
     "prumerge": [3, 10, 17, 25, 32],  # evenly spread
+    "tome": [0, 3, 4, 5, 10],  # of equally similar pairs the first merge, step by step, in changing places
     "trim": [0, 1, 2, 3, 35],  # the mean of all others stands last
     "topv": None,  # the middle of the picture stands out
     "random": None,  # nothing is ever compared
     "grid": [7, 10, 25, 27, 29],
+    "downsample": [7, 10, 25, 27, 29],
 }
 
 

@@ -9,12 +9,13 @@ import torch
 
 import vscan_core as vc
 from tests.reducers.test_examination import ANATOMY, signals
-from tests.reference import inllm_slow, peers_slow, sparsevlm_slow
+from tests.reference import inllm_slow, peers_slow, sparsevlm_slow, tome_slow
 from vscan_core import geometry
 from vscan_core.reducers import (
     PACT,
     CDPruner,
     DivPrune,
+    Downsample,
     FasterVLM,
     FastV,
     GreedyPrune,
@@ -23,12 +24,15 @@ from vscan_core.reducers import (
     PyramidDrop,
     Random,
     SparseVLM,
+    TokenTransforming,
+    ToMe,
     TopV,
     Trim,
     VisionZip,
     VisPruner,
 )
 from vscan_core.reducers.divprune import farthest
+from vscan_core.reducers.downsample import areas
 from vscan_core.reducers.grid import lattice
 from vscan_core.reducers.sparsevlm import cluster, recycled
 from vscan_core.reducers.topv import contribution, transport_cost
@@ -59,6 +63,9 @@ def test_methods_that_mix(side, keep) -> None:
     for method, expected in (
         (VisionZip(), peers_slow.visionzip(features, keys, scores, keep)),
         (PruMerge(), peers_slow.prumerge(features, keys, scores, keep)),
+        (TokenTransforming(), peers_slow.tokentransforming(features, scores, keep)),
+        (TokenTransforming(temperature=2.0), peers_slow.tokentransforming(features, scores, keep, 2.0)),
+        (Downsample(), peers_slow.downsample(side, side, features, keep)),
         (SparseVLM(), sparsevlm_slow.shrink(given.hidden, given.text, keep)),
         (Trim(), peers_slow.trim(features, given.joint_patches, given.joint_text[:1], keep)),
     ):
@@ -120,6 +127,33 @@ def test_sparsevlm_finds_its_raters_like_the_reference() -> None:
         assert raters.tolist() == sparsevlm_slow.raters(given.projected / 4, text / 4)
 
 
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize(("side", "keep"), [(5, 7), (5, 24), (8, 16), (8, 40)])
+def test_tome_on_tensors(side, keep, flat) -> None:
+    given = signals(side, seed=keep)
+    given = dataclasses.replace(given, keys=torch.ones_like(given.keys)) if flat else given
+    chosen, groups = ToMe().select(given, keep), tome_slow.on_tensors(given.keys, keep, 23)
+    assert chosen.kept.tolist() == [group[0] for group in groups]
+    for first, *others in groups:
+        assert all(chosen.merged_into[other] == first for other in others)
+    expected = torch.stack([given.features[group].mean(0) for group in groups])
+    torch.testing.assert_close(chosen.apply(given.features), expected, atol=1e-5, rtol=0)
+
+
+def test_tome_meets_every_budget_by_halving_at_most() -> None:
+    assert ToMe().drops(576, 64, 23) == [23] * 6 + [22] * 17
+    assert ToMe().drops(576, 384, 23) == [9] * 8 + [8] * 15
+    for tokens, blocks in ((36, 6), (576, 23), (100, 7)):
+        for keep in range(1, tokens + 1):
+            left = tokens
+            for drop in ToMe().drops(tokens, keep, blocks):
+                assert 0 <= drop <= left // 2
+                left -= drop
+            assert left == keep
+    with pytest.raises(vc.InputError, match=r"out of reach .* the least is 0\.125$"):
+        ToMe(retention=0.1).schedule(576, dataclasses.replace(ANATOMY, feature_layer=2))
+
+
 def test_vispruner_breaks_ties_like_the_reference() -> None:
     flat = vc.Signals(features=torch.ones(36, 4), cls_attention={22: torch.ones(2, 36) / 36})
     expected = peers_slow.vispruner(flat.features, flat.cls_attention[22][0], 5)
@@ -176,6 +210,7 @@ def test_out_of_reach_names_the_least(method) -> None:
         lambda: SparseVLM(keep=(300, 200)).schedule(576, ANATOMY),
         lambda: VisPruner(important_share=1.5),
         lambda: VisionZip(contextual=-1),
+        lambda: TokenTransforming(temperature=0),
         lambda: PruMerge(neighbours=-1),
         lambda: DivPrune(retention=0.001).schedule(576, ANATOMY),
     ],
@@ -209,6 +244,31 @@ def test_grid_is_even(rows, cols) -> None:
         used = per_line[per_line > 0]
         assert used.max() - used.min() <= 1
     assert Grid().select(vc.Signals(features=torch.zeros(9, 2)), 3).kept.tolist() == [1, 4, 7]
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(24, 24), (10, 14), (1, 9), (48, 3)])
+def test_downsample_is_area_interpolation_and_every_token_counts_alike(rows, cols) -> None:
+    picture = torch.randn(1, 4, rows, cols, generator=torch.Generator().manual_seed(0))
+    given = vc.Signals(projected=picture[0].flatten(1).T, grid=(rows, cols))
+    for keep in range(1, rows * cols + 1):
+        mix = areas(rows, cols, keep)
+        torch.testing.assert_close(mix.sum(1), torch.ones(keep))
+        counts = torch.bincount(lattice(rows, cols, keep) // cols)
+        if len(counts[counts > 0].unique()) == 1:
+            torch.testing.assert_close(mix.sum(0), torch.full((rows * cols,), keep / (rows * cols)))
+    half = (rows // 2 or 1, cols // 2 or 1)
+    if rows * half[1] == cols * half[0] and not rows % 2:
+        small = torch.nn.functional.interpolate(picture, size=half, mode="area")[0].flatten(1).T
+        torch.testing.assert_close(Downsample().select(given, half[0] * half[1]).apply(given.projected), small)
+
+
+def test_tokentransforming_becomes_merging_when_cold() -> None:
+    given = signals(6)
+    cold = TokenTransforming(temperature=1e-4).select(given, 12)
+    merged_into = geometry.nearest_kept(given.features, cold.kept)
+    expected = geometry.merge(given.features, cold.kept, merged_into)
+    torch.testing.assert_close(cold.apply(given.features), expected, atol=1e-5, rtol=0)
+    assert torch.equal(cold.merged_into, merged_into)
 
 
 def test_released_visionzip_and_prumerge_add_up() -> None:

@@ -116,3 +116,37 @@ def cdpruner(projected: Tensor, patches: Tensor, text: Tensor, keep: int) -> lis
         size = [kernel[[*picked, token]][:, [*picked, token]].det().item() for token in others]
         picked.append(others[size.index(max(size))])
     return sorted(picked)
+
+
+def downsample(rows: int, cols: int, features: Tensor, keep: int) -> tuple[list[int], Tensor]:
+    """Area by area, in whole steps of a fine ruler on which every border lies."""
+    lines = min(max(round((keep * rows / cols) ** 0.5), math.ceil(keep / cols)), rows, keep)
+    kept, pieces, done = [], [], 0
+    for line in range(lines):
+        count = (line + 1) * keep // lines - done
+        done += count
+        for place in range(count):
+            high, wide = rows * lines, cols * count  # a token is `lines` high and `count` wide on the ruler
+            total = torch.zeros(features.shape[1], dtype=torch.float64)
+            for y in range(line * high // lines, (line + 1) * high // lines):
+                for x in range(place * wide // count, (place + 1) * wide // count):
+                    total += features[y // lines * cols + x // count]
+            pieces.append(total / (rows * cols))
+            kept.append(int((line + 0.5) / lines * rows) * cols + int((place + 0.5) / count * cols))
+    return kept, torch.stack(pieces).to(features.dtype)
+
+
+def tokentransforming(
+    features: Tensor, scores: Tensor, keep: int, temperature: float = 0.1
+) -> tuple[list[int], Tensor]:
+    """Token after token hands its shares to the anchors."""
+    anchors = fastervlm(scores, keep)
+    weight = dict.fromkeys(anchors, 0.0)
+    total = {anchor: torch.zeros(features.shape[1], dtype=torch.float64) for anchor in anchors}
+    for token, row in enumerate(features.double()):
+        force = {anchor: math.exp(cosine(features, anchor, token) / temperature) for anchor in anchors}
+        for anchor in anchors:
+            share = force[anchor] / sum(force.values())
+            weight[anchor] += share
+            total[anchor] += share * row
+    return anchors, torch.stack([total[anchor] / weight[anchor] for anchor in anchors]).to(features.dtype)

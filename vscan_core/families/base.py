@@ -74,6 +74,10 @@ class Family(ABC):
         """Hook vision layer `layer` so that each encode records its head-mean keys (tiles, tokens, head_dim)."""
         raise NotImplementedError
 
+    def encoder_blocks(self, model: nn.Module) -> nn.ModuleList:
+        """The vision encoder's blocks, if tokens can merge in them: pre-norm, named like CLIP's, CLS first."""
+        raise InputError(f"{self.title} cannot merge tokens inside its vision encoder; choose another one.")
+
     def check(self, needs: Needs) -> None:
         """Raise InputError if this kind of model cannot give what is needed."""
         if needs.keys and not self.gives_keys:
@@ -167,9 +171,9 @@ def _heads(attn: Any, name: str, normed: Tensor) -> Tensor:
     return heads
 
 
-def mean_keys(key: Tensor, heads: int) -> Tensor:
-    """Head-mean keys of the patches, (images, tokens, head_dim); key (images, 1 + tokens, dim) with CLS first."""
-    return key[:, 1:].view(len(key), key.shape[1] - 1, heads, -1).mean(2)
+def mean_keys(key: Tensor, heads: int, first: int = 1) -> Tensor:
+    """Head-mean keys of the patches, (images, tokens, head_dim); key (images, 1 + tokens, dim), CLS first (0: too)."""
+    return key[:, first:].view(len(key), key.shape[1] - first, heads, -1).mean(2)
 
 
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:

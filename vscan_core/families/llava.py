@@ -83,12 +83,27 @@ class Llava(Family):
 
         return [attn.k_proj.register_forward_hook(keep)]
 
+    def encoder_blocks(self, model: nn.Module) -> nn.ModuleList:
+        """CLIP's; sizes go into the attention as a mask, and one layer's output is what the LLM sees."""
+        config: Any = model.config
+        if isinstance(config.vision_feature_layer, list | tuple) and len(config.vision_feature_layer) > 1:
+            raise InputError(
+                "tokens cannot merge inside an encoder of which several layers are used; choose another method."
+            )
+        if "flash" in str(self.vision_tower(model).config._attn_implementation):
+            raise InputError("merging inside the vision encoder needs sdpa or eager attention there, not flash.")
+        blocks: nn.ModuleList = self._layers(model)
+        return blocks
+
     def _attention(self, model: nn.Module, layer: int) -> Any:
+        return self._layers(model)[layer].self_attn
+
+    def _layers(self, model: nn.Module) -> Any:
         tower = self.vision_tower(model)
         encoder = getattr(tower, "vision_model", tower)
         if not hasattr(encoder.embeddings, "class_embedding"):
             raise InputError("this LLaVA has a vision tower without a CLS token, which is not supported")
-        return encoder.encoder.layers[layer].self_attn
+        return encoder.encoder.layers
 
     def image_token_id(self, model: nn.Module) -> int:
         """`<image>`."""

@@ -3,6 +3,7 @@
 from vscan_core.reducers.base import Reducer
 from vscan_core.reducers.cdpruner import CDPruner
 from vscan_core.reducers.divprune import DivPrune
+from vscan_core.reducers.downsample import Downsample
 from vscan_core.reducers.fastervlm import FasterVLM
 from vscan_core.reducers.fastv import FastV
 from vscan_core.reducers.greedyprune import GreedyPrune
@@ -13,6 +14,8 @@ from vscan_core.reducers.pyramiddrop import PyramidDrop
 from vscan_core.reducers.random import Random
 from vscan_core.reducers.sparsevlm import SparseVLM
 from vscan_core.reducers.then import Then
+from vscan_core.reducers.tokentransforming import TokenTransforming
+from vscan_core.reducers.tome import ToMe
 from vscan_core.reducers.topv import TopV
 from vscan_core.reducers.trim import Trim
 from vscan_core.reducers.visionzip import VisionZip
@@ -28,6 +31,8 @@ REDUCERS: dict[str, type[Reducer]] = {
         VisionZip,
         DivPrune,
         PruMerge,
+        ToMe,
+        TokenTransforming,
         Trim,
         CDPruner,
         FastV,
@@ -38,6 +43,7 @@ REDUCERS: dict[str, type[Reducer]] = {
         GreedyPrune,
         Random,
         Grid,
+        Downsample,
     )
 }
 
@@ -46,6 +52,7 @@ __all__ = [
     "REDUCERS",
     "CDPruner",
     "DivPrune",
+    "Downsample",
     "FastV",
     "FasterVLM",
     "GreedyPrune",
@@ -56,6 +63,8 @@ __all__ = [
     "Reducer",
     "SparseVLM",
     "Then",
+    "ToMe",
+    "TokenTransforming",
     "TopV",
     "Trim",
     "VScan",

@@ -71,6 +71,17 @@ class Reducer(ABC):
     def select(self, signals: Signals, keep: int) -> Selection:
         """Cut 0: choose `keep` of the visual tokens of one image (or tile)."""
 
+    def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
+        """Tokens that merge away in each block of the vision encoder; asked for only if `needs` names the blocks."""
+        raise NotImplementedError
+
+    def partners(self, keys: Tensor, drop: int, first_stays: bool) -> Tensor:
+        """keys (images, tokens, dim) -> (images, tokens): where each token goes among the `tokens - drop` left.
+
+        first_stays: the first one is CLS, which never merges and stays first. Asked for only where `drops` is.
+        """
+        raise NotImplementedError
+
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
         """A later cut: choose `keep` of the visual tokens that are still there; by default the text's favourites."""
         assert signals.text is not None

@@ -30,14 +30,19 @@ def lattice(rows: int, cols: int, keep: int) -> Tensor:
     As many rows as make the spacing square; the tokens are shared out among them as evenly as whole numbers allow.
     A 4 x 4 grid, keep 4 -> [5, 7, 13, 15].
     """
+    line, place, counts = strips(rows, cols, keep)
+    # the middle of each equal strip, and of each of `counts` equal pieces of a strip
+    row, col = _middle(line, torch.tensor(len(counts)), rows), _middle(place, counts[line], cols)
+    return row * cols + col
+
+
+def strips(rows: int, cols: int, keep: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(keep,) strip of each kept token, (keep,) its place in the strip, (strips,) tokens of each strip."""
     lines = min(max(round((keep * rows / cols) ** 0.5), -(-keep // cols)), rows, keep)
     ends = torch.arange(1, lines + 1) * keep // lines
     counts = ends.diff(prepend=torch.zeros(1, dtype=torch.long))
     line = torch.arange(lines).repeat_interleave(counts)
-    place = torch.arange(keep) - (ends - counts)[line]  # of the token in its line
-    # the middle of each of `lines` equal strips, and of each of `counts` equal pieces of a strip
-    row, col = _middle(line, torch.tensor(lines), rows), _middle(place, counts[line], cols)
-    return row * cols + col
+    return line, torch.arange(keep) - (ends - counts)[line], counts
 
 
 def _middle(part: Tensor, parts: Tensor, length: int) -> Tensor:

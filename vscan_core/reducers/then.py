@@ -55,6 +55,14 @@ class Then(Reducer):
         """The first one's choice."""
         return self.first.select(signals, keep)
 
+    def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
+        """The first one's."""
+        return self.first.drops(tokens, keep, blocks)
+
+    def partners(self, keys: Tensor, drop: int, first_stays: bool) -> Tensor:
+        """The first one's."""
+        return self.first.partners(keys, drop, first_stays)
+
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
         """The second one's choice."""
         return self.second.select_in_llm(signals, keep)

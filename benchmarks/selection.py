@@ -1,0 +1,210 @@
+"""What choosing costs: time, memory, FLOPs and bytes of every method that cuts at the entrance of the LLM.
+
+python -m benchmarks.selection [--repeats 9] [--threads 1] [--out benchmarks/results/NAME.json]
+
+Random signals in half precision, as a half precision LLaVA-1.5-7B hands them over; measured is `select` and then
+`apply`, without the vision tower's own work on the signals. The yardstick is that model's dense prefill of the same
+number of tokens: FLOPs by the formula of `vscan_core.measure`, bytes by the one of `dense_bytes`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+import weakref
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+import vscan_core as vc
+from vscan_core.measure import prefill_tflops
+
+ANATOMY = vc.Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
+DECODER = SimpleNamespace(hidden_size=4096, num_attention_heads=32, intermediate_size=11008)  # of LLaVA-1.5-7B
+GRIDS = {576: (24, 24), 2880: (48, 60)}
+LOOKUPS = {"index_select", "index", "gather", "embedding"}  # read of their first operand only what they give
+
+
+class Tally(TorchDispatchMode):
+    """Bytes that torch's operators read and write, and the peak of what they hold at once beyond the inputs.
+
+    Every operator is taken to read its operands from memory and write its result there. Scratch memory inside one
+    operator (a sort's, say) is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved = self.held = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if function.is_view:
+            return out
+        name = function.overloadpacket.__name__
+        read = tree_leaves((args[1:] if name in LOOKUPS else args, kwargs))
+        written = [one for one in tree_leaves(out) if isinstance(one, torch.Tensor)]
+        self.moved += sum(_bytes(one) for one in read if isinstance(one, torch.Tensor))
+        self.moved += sum(_bytes(one) * (2 if name in LOOKUPS else 1) for one in written)
+        mine = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
+        for tensor in written:
+            self._hold(tensor.untyped_storage(), mine)
+        self.peak = max(self.peak, self.held)
+        return out
+
+    def _hold(self, storage: torch.UntypedStorage, inputs: set[int]) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in inputs or key in self._known:
+            return
+        self._known.add(key)
+        self.held += size
+        weakref.finalize(storage, self._release, key, size)
+
+    def _release(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.held -= size
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def random_signals(tokens: int, grid: tuple[int, int], needs: vc.Needs, dims: dict[str, int]) -> vc.Signals:
+    """What `needs` asks for, and the features; numbers without meaning."""
+    make = torch.Generator().manual_seed(0)
+
+    def draw(count: int, dim: int) -> torch.Tensor:
+        return torch.randn(count, dim, generator=make).half()
+
+    rows = {layer: draw(dims["heads"], tokens).float().softmax(-1).half() for layer in needs.cls_attention}
+    return vc.Signals(
+        features=draw(tokens, dims["vision"]),
+        projected=draw(tokens, dims["projected"]) if needs.projected else None,
+        cls_attention=rows,
+        keys=draw(tokens, dims["vision"] // dims["heads"]) if needs.keys or needs.blocks else None,
+        joint_patches=draw(tokens, dims["joint"]) if needs.joint else None,
+        joint_text=draw(1, dims["joint"]) if needs.joint else None,
+        grid=grid,
+    )
+
+
+def dense_bytes(tokens: int, config: Any = DECODER, layers: int = 32) -> int:
+    """Bytes of a dense half precision prefill, counted like the methods': operands in, result out, per operator.
+
+    Weights once; per token, input and output of the seven matrix products and of the attention. Norms, activations
+    and the attention map are left out, so the true figure is higher.
+    """
+    width, inner = config.hidden_size, config.intermediate_size
+    weights = 4 * width * width + 3 * width * inner
+    per_token = 4 * 2 * width + 3 * (width + inner) + 4 * width
+    return 2 * layers * (weights + tokens * per_token)
+
+
+def measured(name: str, tokens: int, grid: tuple[int, int], repeats: int, dims: dict[str, int]) -> dict[str, Any]:
+    """One method at one size."""
+    reducer = vc.REDUCERS[name]()
+    keep, needs = reducer.schedule(tokens, ANATOMY)[0], reducer.needs(ANATOMY)
+    signals = random_signals(tokens, grid, needs, dims)
+    rows = signals.projected if needs.projected else signals.features
+    assert rows is not None
+
+    def choose() -> None:
+        reducer.select(signals, keep).apply(rows)
+
+    choose(), choose()  # warm-up
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        choose()
+        times.append(1000 * (time.perf_counter() - start))
+    with FlopCounterMode(display=False) as flops:
+        choose()
+    with Tally() as tally:
+        choose()
+    dense_flops = prefill_tflops([tokens] * 32, DECODER) * 1e12
+    return {
+        "method": name,
+        "tokens": tokens,
+        "keep": keep,
+        "ms": {"median": _round(statistics.median(times)), "min": _round(min(times)), "max": _round(max(times))},
+        "peak_extra_mib": _round(tally.peak / 2**20),
+        "gflops": _round(flops.get_total_flops() / 1e9),
+        "mbytes": _round(tally.moved / 1e6),
+        "share_of_dense_flops": _round(flops.get_total_flops() / dense_flops),
+        "share_of_dense_bytes": _round(tally.moved / dense_bytes(tokens)),
+    }
+
+
+def _round(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def cuts_at_the_entrance(name: str) -> bool:
+    """Whether a method has a cut 0 at its published retention."""
+    try:
+        return 0 in vc.REDUCERS[name]().schedule(576, ANATOMY)
+    except vc.InputError:  # a first cut so late that this retention is out of reach
+        return False
+
+
+@torch.no_grad()
+def measure_all(
+    grids: dict[int, tuple[int, int]], repeats: int = 9, dims: dict[str, int] | None = None
+) -> list[dict[str, Any]]:
+    """Every method that has a cut 0, at every size."""
+    dims = dims or {"vision": 1024, "projected": 4096, "joint": 768, "heads": 16}
+    names = [name for name in vc.REDUCERS if cuts_at_the_entrance(name)]
+    return [measured(name, tokens, grid, repeats, dims) for tokens, grid in grids.items() for name in names]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows as Markdown."""
+    head = "| method | tokens | kept | ms: median (min to max) | peak extra MiB | of dense FLOPs | of dense bytes |"
+    lines = [head, "|---|--:|--:|--:|--:|--:|--:|"]
+    for row in rows:
+        ms = "{median:g} ({min:g} to {max:g})".format(**row["ms"])
+        shares = " | ".join(f"{100 * row[f'share_of_dense_{of}']:.2g} %" for of in ("flops", "bytes"))
+        cells = f"`{row['method']}` | {row['tokens']} | {row['keep']} | {ms} | {row['peak_extra_mib']:g} | {shares}"
+        lines.append(f"| {cells} |")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print, and write the record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    load = os.getloadavg()[0]
+    rows = measure_all(GRIDS, options.repeats)
+    record = {
+        "command": f"python -m benchmarks.selection --repeats {options.repeats} --threads {options.threads}",
+        "date": date.today().isoformat(),
+        "hardware": f"CPU {platform.machine()}, {os.cpu_count()} cores, {options.threads} threads in use",
+        "load_before": round(load, 1),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "dense": {
+            tokens: {"gflops": prefill_tflops([tokens] * 32, DECODER) * 1e3, "mbytes": dense_bytes(tokens) / 1e6}
+            for tokens in GRIDS
+        },
+        "rows": rows,
+    }
+    print(table(rows))
+    if options.out:
+        options.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Downsample: average the tokens over equal pieces of the picture, as if it had been smaller.
+
+Source: none; the baseline of a smaller picture, on the level of tokens: area interpolation of the projected features.
+The picture is cut into equal horizontal strips, and each strip into equal pieces, one per token of the budget; a token
+on a border counts in each piece with the share of its area that lies there.
+
+But: a budget that is no product of rows and columns is shared out among the strips as evenly as whole numbers allow,
+so neighbouring strips may differ by one piece; where it is one, this is plain area interpolation to that grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vscan_core.reducers.base import AtEntrance
+from vscan_core.reducers.grid import lattice, strips
+from vscan_core.selection import Anatomy, Needs, Selection, Signals
+
+
+@dataclass(frozen=True)
+class Downsample(AtEntrance):
+    """Each piece stands at the token in its middle, the one that `Grid` would keep."""
+
+    def needs(self, anatomy: Anatomy) -> Needs:
+        """Projected features: they are what is averaged."""
+        return Needs(projected=True)
+
+    def select(self, signals: Signals, keep: int) -> Selection:
+        """Signals without a grid are one long row."""
+        grid = signals.grid or (1, signals.tokens)
+        kept, mix = lattice(*grid, keep).to(signals.device), areas(*grid, keep).to(signals.device)
+        merged_into = kept[mix.argmax(0)].index_fill(0, kept, -1)  # the piece that takes most of a token
+        return Selection(kept=kept, labels={"grid": kept}, merged_into=merged_into, mix=mix)
+
+
+def areas(rows: int, cols: int, keep: int) -> Tensor:
+    """(keep, rows * cols) the share of each token in each piece; rows sum to one.
+
+    A 1 x 3 grid, keep 2 -> [[2/3, 1/3, 0], [0, 1/3, 2/3]].
+    """
+    line, place, counts = strips(rows, cols, keep)
+    down = _overlap(line, torch.full_like(line, len(counts)), rows)
+    across = _overlap(place, counts[line], cols)
+    return (down[:, :, None] * across[:, None, :]).flatten(1)
+
+
+def _overlap(part: Tensor, parts: Tensor, length: int) -> Tensor:
+    """(pieces, length) how much of each token lies in piece `part` of `parts` equal ones; rows sum to one."""
+    start, end = part * length, (part + 1) * length  # in units of 1 / parts of a token
+    first = torch.arange(length) * parts[:, None]
+    shared = torch.minimum(end[:, None], first + parts[:, None]) - torch.maximum(start[:, None], first)
+    return shared.clamp(min=0) / length

@@ -1,0 +1,87 @@
+"""ToMe: merge similar tokens block by block inside the vision encoder, which gets faster too.
+
+Source: Token Merging, arXiv 2210.09461, section 3 (bipartite soft matching, proportional attention). In every block,
+between attention and MLP, tokens at even places look for the token at an odd place whose key (head mean) has the most
+similar direction; those with the best match are averaged into it, weighted by how many patches each stands for. CLS
+never merges. Attention adds the logarithm of that number to its logits.
+
+But:
+- the paper merges a fixed number per block of a classifier; here the numbers are as equal as whole ones allow, larger
+  ones first, so that the budget is met at the layer whose output the LLM sees; a block at most halves the tokens;
+- afterwards the tokens stand in the order of their first patch, which is also where they are said to be;
+- `select`, on tensors without a model, matches the same keys again and again instead of each block's own;
+- only on towers whose blocks can be shortened from outside (CLIP, without flash attention); others are refused.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vscan_core import geometry
+from vscan_core.errors import InputError
+from vscan_core.reducers.base import AtEntrance
+from vscan_core.selection import Anatomy, Needs, Selection, Signals
+
+BLOCKS = 23  # of CLIP-L, up to the output that LLaVA sees
+
+
+@dataclass(frozen=True)
+class ToMe(AtEntrance):
+    """Looks at keys alone: no CLS attention, no text."""
+
+    def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
+        """As any cut at the entrance, if so few tokens can be reached by halving."""
+        cuts = super().schedule(tokens, anatomy, tiles)
+        least = math.ceil(tokens / 2 ** (anatomy.feature_layer + 1))
+        if cuts and cuts[0] < least:
+            share = math.ceil(least / tokens * 1e4) / 1e4
+            raise InputError(
+                f"retention {self.retention:.4g} of {tokens} visual tokens is out of reach of a method that at most "
+                f"halves them in each of {anatomy.feature_layer + 1} vision blocks; the least is {share:.4g}"
+            )
+        return cuts
+
+    def needs(self, anatomy: Anatomy) -> Needs:
+        """The blocks of the vision encoder."""
+        return Needs(blocks=True)
+
+    def select(self, signals: Signals, keep: int) -> Selection:
+        """What the blocks would do if all of them had the same keys."""
+        assert signals.keys is not None
+        keys = geometry.precise(signals.keys)[None]
+        size = keys.new_ones(1, signals.tokens)
+        group = torch.arange(signals.tokens, device=keys.device)
+        for drop in filter(None, self.drops(signals.tokens, keep, BLOCKS)):
+            place = self.partners(keys, drop, first_stays=False)
+            keys, size, group = *geometry.pool(keys, size, place, keys.shape[1] - drop), place[0][group]
+        return Selection.groups(group, keep)
+
+    def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
+        """Tokens that merge away in each block. 576 to 64 in 23 blocks: 6 times 23, then 17 times 22."""
+        steps = []
+        for left in range(blocks - 1, -1, -1):
+            even = -(-(tokens - keep) // (left + 1))
+            steps.append(max(even, tokens - keep * 2**left))  # the rest can halve at most
+            tokens -= steps[-1]
+        return steps
+
+    def partners(self, keys: Tensor, drop: int, first_stays: bool) -> Tensor:
+        """keys (images, tokens, dim) -> (images, tokens): where each token goes among the `tokens - drop` left.
+
+        First come the even ones that did not merge, then the odd ones.
+        """
+        unit = torch.nn.functional.normalize(geometry.precise(keys), dim=-1)
+        best, partner = (unit[:, 0::2] @ unit[:, 1::2].transpose(1, 2)).max(-1)
+        if first_stays:
+            best[:, 0] = -torch.inf
+        ranked = geometry.top(best, best.shape[1])
+        stays = ranked[:, drop:].sort().values
+        place = torch.empty_like(keys[..., 0], dtype=torch.long)
+        even = partner + stays.shape[1]
+        place[:, 0::2] = even.scatter(1, stays, torch.arange(stays.shape[1], device=keys.device).expand_as(stays))
+        place[:, 1::2] = torch.arange(place[:, 1::2].shape[1], device=keys.device) + stays.shape[1]
+        return place
