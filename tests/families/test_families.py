@@ -10,10 +10,15 @@ from tests.families import tiny
 from tests.reference import hidden
 
 STEPS = 4
-FAMILIES = {"llava_next": (tiny.llava_next, tiny.next_inputs), "qwen2_5_vl": (tiny.qwen, tiny.qwen_inputs)}
+FAMILIES = {
+    "llava_next": (tiny.llava_next, tiny.next_inputs),
+    "qwen2_5_vl": (tiny.qwen, tiny.qwen_inputs),
+    "qwen3_vl": (tiny.qwen3, tiny.qwen_inputs),
+}
 BATCHES = {
     "llava_next": [[[(84, 168)]], [[(50, 168)]], [[(168, 168)], [], [(84, 168), (50, 168)]]],
     "qwen2_5_vl": [[[(12, 16)]], [[(10, 14), (8, 8)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
+    "qwen3_vl": [[[(12, 16)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
 }
 CASES = [(name, rows) for name, batches in BATCHES.items() for rows in batches]
 CUTS = [{"encoder_keep": 0.3, "llm_keep": {3: 0.4}}, {"encoder_keep": 0.5, "llm_keep": {}}, {"llm_keep": {2: 9}}]
@@ -47,10 +52,10 @@ def test_dropping_equals_hiding(models, name, rows, cuts) -> None:
         mine = images[start : start + len(row)]
         new = out.sequences[i, -STEPS:]
         ids = torch.cat([inputs["input_ids"][i][inputs["attention_mask"][i].bool()], new[:-1]])
-        embeds, columns, positions = whole_prompt(name, model, ids, slice_of(name, inputs, rows, i))
+        embeds, columns, positions, added = whole_prompt(name, model, ids, slice_of(name, inputs, rows, i))
         mode = "original" if name.startswith("qwen") else "renumbered"
         place = (lambda alive: alive.long().cumsum(0)[None] - 1) if mode == "renumbered" else (lambda _, p=positions: p)
-        expected = hidden.logits(model, embeds, columns, mine, place)
+        expected = hidden.logits(model, embeds, columns, mine, place, added=added)
         got = torch.stack([step[i] for step in out.logits])
         torch.testing.assert_close(got, expected[-STEPS:], atol=1e-5, rtol=0)
         start += len(row)
@@ -73,22 +78,25 @@ def slice_of(name, inputs, rows, i):
 
 
 def whole_prompt(name, model, ids, pixels):
-    """Embeddings with the full image features in place, the columns of every image, and full M-RoPE ids."""
+    """Embeddings with the full image features in place, the columns of every image, full M-RoPE ids, deepstack features."""
     embeds = model.model.language_model.embed_tokens(ids)
-    columns, positions = [], None
+    columns, positions, added = [], None, []
     places = (ids == tiny.IMAGE).nonzero()[:, 0]
     if pixels:
-        features = list(model.get_image_features(**pixels, return_dict=True).pooler_output)
+        seen = model.get_image_features(**pixels, return_dict=True)
+        features = list(seen.pooler_output)
         counts = [len(rows) for rows in features]
         columns = list(places[: sum(counts)].split(counts))  # the model may write the placeholder itself
         for place, rows in zip(columns, features, strict=True):
             embeds[place] = rows
-    if name == "qwen2_5_vl":
+        for rows in getattr(seen, "deepstack_features", None) or []:
+            added.append(torch.zeros_like(embeds).index_copy_(0, torch.cat(columns), torch.cat(rows)))
+    if name.startswith("qwen"):
         kinds = torch.zeros_like(ids[None], dtype=torch.int)
         kinds[0, torch.cat(columns) if columns else []] = 1
         grid = pixels.get("image_grid_thw")
         positions, _ = model.model.get_rope_index(ids[None], mm_token_type_ids=kinds, image_grid_thw=grid)
-    return embeds, columns, positions
+    return embeds, columns, positions, added
 
 
 @pytest.mark.parametrize(("name", "rows"), CASES, ids=str)
@@ -136,3 +144,8 @@ def test_two_sessions_may_watch_one_packing_and_leave_in_any_order() -> None:
 def test_renumbering_is_refused_where_positions_have_several_axes(models) -> None:
     with pytest.raises(vc.InputError, match="M-RoPE"):
         generate(models["qwen2_5_vl"], tiny.qwen_inputs([[(12, 16)]]), method(CUTS[0], positions="renumbered"))
+
+
+def test_a_later_cut_before_the_last_deepstack_layer_is_refused(models) -> None:
+    with pytest.raises(vc.InputError, match="at layer 2 or deeper, not at layer 1"):
+        generate(models["qwen3_vl"], tiny.qwen_inputs([[(12, 16)]]), method({"llm_keep": {1: 9}}))

@@ -12,9 +12,11 @@ from transformers import (
     LlavaNextForConditionalGeneration,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
 )
 
-IMAGE = 99
+IMAGE, VIDEO = 99, 100
 PATCHES = 6  # per side of a LLaVA-NeXT tile
 
 
@@ -79,12 +81,44 @@ def qwen(attn: str) -> Qwen2_5_VLForConditionalGeneration:
             "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
         },
         image_token_id=IMAGE,
-        video_token_id=100,
+        video_token_id=VIDEO,
         vision_start_token_id=101,
         vision_end_token_id=102,
     )
     torch.manual_seed(0)
     return roughened(Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+def qwen3(attn: str) -> Qwen3VLForConditionalGeneration:
+    """Features of two earlier vision blocks are added in the LLM."""
+    config = Qwen3VLConfig(
+        vision_config={
+            "depth": 4,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 4,
+            "patch_size": 14,
+            "out_hidden_size": 32,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 2],
+        },
+        text_config={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "vocab_size": 110,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
+        },
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+        vision_start_token_id=101,
+        vision_end_token_id=102,
+    )
+    torch.manual_seed(0)
+    return roughened(Qwen3VLForConditionalGeneration._from_config(config, attn_implementation=attn))
 
 
 def padded(rows: list[list[int]]) -> dict[str, Any]:

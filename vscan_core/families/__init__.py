@@ -7,8 +7,9 @@ from vscan_core.families.base import Family
 from vscan_core.families.llava import Llava
 from vscan_core.families.llava_next import LlavaNext
 from vscan_core.families.qwen2_5_vl import Qwen25VL
+from vscan_core.families.qwen3_vl import Qwen3VL
 
-FAMILIES: dict[str, Family] = {cls.model_type: cls() for cls in (Llava, LlavaNext, Qwen25VL)}
+FAMILIES: dict[str, Family] = {cls.model_type: cls() for cls in (Llava, LlavaNext, Qwen25VL, Qwen3VL)}
 
 
 def family_of(model: Any) -> Family:

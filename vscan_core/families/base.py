@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
+from vscan_core.errors import InputError
 from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import Anatomy, View
 
@@ -72,16 +73,30 @@ class Family(ABC):
         """For families that pack: report the layout of every image after each encode. Things with `.remove()`."""
         return []
 
+    def follow(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
+        """What cut 0 changes in the decoder stack's arguments beyond those that every model has.
+
+        keep (batch, length) says which columns stay; index (batch, shorter) where each one left came from.
+        """
+        return {}
+
+    def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
+        """Every placeholder that stands for visual tokens: of images, and of videos where there are any."""
+        return (self.image_token_id(model),)
+
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
         """(batch, length) bool: which prompt positions hold visual tokens."""
-        token = self.image_token_id(model)
+        tokens = self.visual_token_ids(model)
         if input_ids is not None:
-            return input_ids == token
-        if inputs_embeds is None:
+            masks = [input_ids == token for token in tokens]
+        elif inputs_embeds is not None:
+            table = self.language_model(model).get_input_embeddings().weight
+            masks = [(inputs_embeds == table[token].to(inputs_embeds)).all(-1) for token in tokens]
+        else:
             return None
-        embedding = self.language_model(model).get_input_embeddings().weight[token]
-        mask: Tensor = (inputs_embeds == embedding.to(inputs_embeds)).all(-1)
-        return mask
+        if len(masks) > 1 and masks[0].shape[-1] > 1 and all(bool(mask.any()) for mask in masks):
+            raise InputError("images and videos in one call are not supported; ask about them in separate calls")
+        return torch.stack(masks).any(0)
 
     @abstractmethod
     def view(self, processor: Any, width: int, height: int) -> View:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from itertools import pairwise
 from threading import get_ident
 from typing import Any
@@ -52,9 +53,6 @@ class Qwen25VL(Family):
         tower = self.vision_tower(model)
         pixels, grid_thw = args[0], kwargs.get("grid_thw", kwargs.get("image_grid_thw"))
         side = tower.spatial_merge_size
-        order, _ = get_vision_window_index(
-            grid_thw, spatial_merge_size=side, window_size=tower.window_size, patch_size=tower.patch_size
-        )
         shapes = [(int(t), int(h) // side, int(w) // side) for t, h, w in grid_thw.tolist()]
         views = getattr(pixels, "views", None) or [View()] * len(shapes)
         edge = side * tower.patch_size
@@ -62,7 +60,20 @@ class Qwen25VL(Family):
         for (times, rows, cols), view in zip(shapes, views, strict=True):
             boxes = geometry.patch_boxes(rows, cols, rows * edge, cols * edge).repeat(times, 1)
             layouts.append(Layout(times, None, boxes, _stretched(view, cols * edge, rows * edge)))
-        return Tiles([(rows, cols) for times, rows, cols in shapes for _ in range(times)], layouts, order)
+        return Tiles(
+            [(rows, cols) for times, rows, cols in shapes for _ in range(times)], layouts, self.order(tower, grid_thw)
+        )
+
+    def order(self, tower: Any, grid_thw: Tensor) -> Tensor:
+        """(rows,) token of each row of the merger."""
+        order: Tensor
+        order, _ = get_vision_window_index(
+            grid_thw,
+            spatial_merge_size=tower.spatial_merge_size,
+            window_size=tower.window_size,
+            patch_size=tower.patch_size,
+        )
+        return order
 
     def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
         """Blockwise column means of the block's attention, summed over heads and averaged over a token's patches."""
@@ -92,6 +103,16 @@ class Qwen25VL(Family):
         config: Any = model.config
         token: int = config.image_token_id
         return token
+
+    def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
+        """`<|image_pad|>` and `<|video_pad|>`."""
+        config: Any = model.config
+        return self.image_token_id(model), config.video_token_id
+
+    def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
+        """Pictures and videos go through the same tower."""
+        run = model.get_video_features if "pixel_values_videos" in batch else model.get_image_features
+        return run(**batch, return_dict=True)
 
     def view(self, processor: Any, width: int, height: int) -> View:
         """The picture is stretched to whole patches; how far shows only in the grid of each call."""
