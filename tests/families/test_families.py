@@ -78,7 +78,7 @@ def slice_of(name, inputs, rows, i):
 
 
 def whole_prompt(name, model, ids, pixels):
-    """Embeddings with the full image features in place, the columns of every image, full M-RoPE ids, deepstack features."""
+    """Embeddings with the full image features in place, the columns of every image, M-RoPE ids, deepstack features."""
     embeds = model.model.language_model.embed_tokens(ids)
     columns, positions, added = [], None, []
     places = (ids == tiny.IMAGE).nonzero()[:, 0]
@@ -90,7 +90,8 @@ def whole_prompt(name, model, ids, pixels):
         for place, rows in zip(columns, features, strict=True):
             embeds[place] = rows
         for rows in getattr(seen, "deepstack_features", None) or []:
-            added.append(torch.zeros_like(embeds).index_copy_(0, torch.cat(columns), torch.cat(rows)))
+            rows = rows if torch.is_tensor(rows) else torch.cat(rows)  # one tensor up to transformers 5.17
+            added.append(torch.zeros_like(embeds).index_copy_(0, torch.cat(columns), rows))
     if name.startswith("qwen"):
         kinds = torch.zeros_like(ids[None], dtype=torch.int)
         kinds[0, torch.cat(columns) if columns else []] = 1
