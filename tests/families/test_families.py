@@ -8,17 +8,24 @@ import torch
 import vscan_core as vc
 from tests.families import tiny
 from tests.reference import hidden
+from vscan_core.families import family_of
 
 STEPS = 4
 FAMILIES = {
     "llava_next": (tiny.llava_next, tiny.next_inputs),
     "qwen2_5_vl": (tiny.qwen, tiny.qwen_inputs),
     "qwen3_vl": (tiny.qwen3, tiny.qwen_inputs),
+    "internvl": (tiny.internvl, tiny.tile_inputs),
+    "idefics3": (tiny.idefics3, tiny.row_inputs),
+    "smolvlm": (tiny.smolvlm, tiny.row_inputs),
 }
 BATCHES = {
     "llava_next": [[[(84, 168)]], [[(50, 168)]], [[(168, 168)], [], [(84, 168), (50, 168)]]],
     "qwen2_5_vl": [[[(12, 16)]], [[(10, 14), (8, 8)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
     "qwen3_vl": [[[(12, 16)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
+    "internvl": [[[1]], [[1], [], [2, 3]]],
+    "idefics3": [[[1, 2, 3]], [[1], [], [2, 3]]],
+    "smolvlm": [[[1]], [[1], [], [2, 3]]],
 }
 CASES = [(name, rows) for name, batches in BATCHES.items() for rows in batches]
 CUTS = [{"encoder_keep": 0.3, "llm_keep": {3: 0.4}}, {"encoder_keep": 0.5, "llm_keep": {}}, {"llm_keep": {2: 9}}]
@@ -52,10 +59,12 @@ def test_dropping_equals_hiding(models, name, rows, cuts) -> None:
         mine = images[start : start + len(row)]
         new = out.sequences[i, -STEPS:]
         ids = torch.cat([inputs["input_ids"][i][inputs["attention_mask"][i].bool()], new[:-1]])
-        embeds, columns, positions, added = whole_prompt(name, model, ids, slice_of(name, inputs, rows, i))
+        embeds, columns, positions, added = whole_prompt(
+            name, model, ids, slice_of(name, inputs, rows, i), [image.tokens for image in mine]
+        )
         mode = "original" if name.startswith("qwen") else "renumbered"
         place = (lambda alive: alive.long().cumsum(0)[None] - 1) if mode == "renumbered" else (lambda _, p=positions: p)
-        expected = hidden.logits(model, embeds, columns, mine, place, added=added)
+        expected = hidden.logits(model, embeds, columns, mine, place, family_of(model).language_model(model), added)
         got = torch.stack([step[i] for step in out.logits])
         torch.testing.assert_close(got, expected[-STEPS:], atol=1e-5, rtol=0)
         start += len(row)
@@ -67,8 +76,10 @@ def slice_of(name, inputs, rows, i):
     before, count = sum(len(row) for row in rows[:i]), len(rows[i])
     if not count:
         return {}
-    if name == "llava_next":
-        keys = ("pixel_values", "image_sizes")
+    if name in ("idefics3", "smolvlm"):
+        return {"pixel_values": inputs["pixel_values"][i : i + 1, :count]}
+    if not name.startswith("qwen"):
+        keys = {"pixel_values", "image_sizes"} & set(inputs)
         return {key: inputs[key][before : before + count] for key in keys}
     grids = inputs["image_grid_thw"]
     patches = grids.prod(-1).tolist()
@@ -77,18 +88,15 @@ def slice_of(name, inputs, rows, i):
     return {"pixel_values": pixels, "image_grid_thw": grids[before : before + count]}
 
 
-def whole_prompt(name, model, ids, pixels):
+def whole_prompt(name, model, ids, pixels, counts):
     """Embeddings with the full image features in place, the columns of every image, M-RoPE ids, deepstack features."""
-    embeds = model.model.language_model.embed_tokens(ids)
+    embeds = model.get_input_embeddings()(ids)
     columns, positions, added = [], None, []
     places = (ids == tiny.IMAGE).nonzero()[:, 0]
     if pixels:
         seen = model.get_image_features(**pixels, return_dict=True)
-        features = list(seen.pooler_output)
-        counts = [len(rows) for rows in features]
         columns = list(places[: sum(counts)].split(counts))  # the model may write the placeholder itself
-        for place, rows in zip(columns, features, strict=True):
-            embeds[place] = rows
+        embeds[torch.cat(columns)] = torch.cat([rows.flatten(0, -2) for rows in seen.pooler_output])
         for rows in getattr(seen, "deepstack_features", None) or []:
             rows = rows if torch.is_tensor(rows) else torch.cat(rows)  # one tensor up to transformers 5.17
             added.append(torch.zeros_like(embeds).index_copy_(0, torch.cat(columns), rows))

@@ -7,6 +7,10 @@ from typing import Any
 import torch
 from transformers import (
     CLIPVisionConfig,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
     LlamaConfig,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
@@ -14,6 +18,8 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
 )
 
 IMAGE, VIDEO = 99, 100
@@ -121,6 +127,57 @@ def qwen3(attn: str) -> Qwen3VLForConditionalGeneration:
     return roughened(Qwen3VLForConditionalGeneration._from_config(config, attn_implementation=attn))
 
 
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 110,
+    "pad_token_id": 0,
+}
+SHUFFLED = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "image_size": 84,
+    "patch_size": 7,
+}
+
+
+def internvl(attn: str) -> InternVLForConditionalGeneration:
+    """Tiles of 12 x 12 patches, so 6 x 6 tokens; query and key norms as in the larger models."""
+    config = InternVLConfig(
+        vision_config={**SHUFFLED, "use_qk_norm": True},
+        text_config={"model_type": "qwen2", **TEXT},
+        image_token_id=IMAGE,
+    )
+    torch.manual_seed(0)
+    model = roughened(InternVLForConditionalGeneration._from_config(config, attn_implementation=attn))
+    with torch.no_grad():
+        model.model.vision_tower.embeddings.cls_token.normal_()
+    return model
+
+
+def idefics3(attn: str) -> Idefics3ForConditionalGeneration:
+    """Tiles of 12 x 12 patches, so 6 x 6 tokens."""
+    torch.manual_seed(0)
+    config = Idefics3Config(
+        vision_config=SHUFFLED, text_config={"model_type": "llama", **TEXT}, image_token_id=IMAGE, scale_factor=2
+    )
+    return roughened(Idefics3ForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+def smolvlm(attn: str) -> SmolVLMForConditionalGeneration:
+    """As Idefics3."""
+    torch.manual_seed(0)
+    config = SmolVLMConfig(
+        vision_config=SHUFFLED, text_config={"model_type": "llama", **TEXT}, image_token_id=IMAGE, scale_factor=2
+    )
+    return roughened(SmolVLMForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
 def padded(rows: list[list[int]]) -> dict[str, Any]:
     """Left-padded ids and mask."""
     longest = max(map(len, rows))
@@ -163,3 +220,26 @@ def qwen_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:
         inputs["pixel_values"] = torch.randn(patches, 1176, generator=make)
         inputs["image_grid_thw"] = torch.tensor([[1, height, width] for height, width in sizes])
     return inputs
+
+
+def tile_inputs(rows: list[list[int]]) -> dict[str, Any]:
+    """InternVL prompts; an image is a tile of 36 tokens, given by its seed."""
+    make = torch.Generator().manual_seed(0)
+    ids = []
+    for number, row in enumerate(rows):
+        words = [1]
+        for _ in row:
+            words += torch.randint(2, 90, (2,), generator=make).tolist() + [IMAGE] * 36
+        ids.append(words + torch.randint(2, 90, (3 + number,), generator=make).tolist())
+    pixels = [torch.randn(3, 84, 84, generator=torch.Generator().manual_seed(seed)) for row in rows for seed in row]
+    return {**padded(ids), "pixel_values": torch.stack(pixels)}
+
+
+def row_inputs(rows: list[list[int]]) -> dict[str, Any]:
+    """The same for Idefics3 and SmolVLM: tiles row by row, with empty tiles where a row has fewer."""
+    inputs, seeds = tile_inputs(rows), iter(range(sum(map(len, rows))))
+    pixels = torch.zeros(len(rows), max(map(len, rows)), 3, 84, 84)
+    for number, row in enumerate(rows):
+        for place in range(len(row)):
+            pixels[number, place] = inputs["pixel_values"][next(seeds)]
+    return {**inputs, "pixel_values": pixels}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from itertools import pairwise
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from vscan_core.errors import InputError
 from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import Anatomy, View
 
+QUERIES = 1024  # rows of attention that exist at a time
 Record = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
 
 
@@ -137,6 +140,24 @@ def _heads(attn: Any, name: str, normed: Tensor) -> Tensor:
     return heads
 
 
+def tap_cls(query: nn.Module, key: nn.Module, heads: int, keep: Callable[[Tensor], None]) -> list[RemovableHandle]:
+    """Give `keep` the CLS row of every call, from the modules that queries (first) and keys leave last.
+
+    Only the CLS query is held until the keys come; no second pass, no attention map.
+    """
+    queries: dict[int, Tensor] = {}  # by thread: several may run one model
+
+    def keep_query(module: nn.Module, args: Any, out: Tensor) -> None:
+        queries[get_ident()] = out[:, :1]
+
+    def score(module: nn.Module, args: Any, out: Tensor) -> None:
+        first = queries.pop(get_ident(), None)
+        if first is not None:  # None: another thread's call that was under way when the hooks came
+            keep(cls_row(first, out, heads))
+
+    return [query.register_forward_hook(keep_query), key.register_forward_hook(score)]
+
+
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
     """Attention that CLS (row 0) pays to the patches: (images, heads, tokens), not renormalised without CLS.
 
@@ -147,3 +168,18 @@ def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
     weights = geometry.precise(query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
     row: Tensor = weights.softmax(-1)[:, :, 0, 1:]
     return row
+
+
+def received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> Tensor:
+    """(patches,): attention that each patch receives, summed over heads, averaged over the queries of its image.
+
+    query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map.
+    """
+    parts = []
+    for start, end in pairwise(bounds):
+        keys = key[start:end].permute(1, 2, 0)  # (heads, head_dim, patches)
+        total = torch.zeros(end - start, device=key.device)
+        for rows in torch.split(query[start:end].transpose(0, 1), QUERIES, dim=1):
+            total = total + (geometry.precise(rows @ keys) * scaling).softmax(-1).sum((0, 1))
+        parts.append(total / (end - start))
+    return torch.cat(parts)

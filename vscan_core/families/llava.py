@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
-from vscan_core.families.base import Family, Record, cls_row
+from vscan_core.families.base import Family, Record, tap_cls
 from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import Anatomy, View
 
@@ -59,22 +58,12 @@ class Llava(Family):
         )
 
     def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
-        """Keep the CLS query and all keys of the layer's own projections; no second pass, no attention map."""
+        """The CLS query and all keys, from the layer's own projections."""
         tower = self.vision_tower(model)
         attn = getattr(tower, "vision_model", tower).encoder.layers[layer].self_attn
         if not hasattr(getattr(tower, "vision_model", tower).embeddings, "class_embedding"):
             raise InputError("this LLaVA has a vision tower without a CLS token, which is not supported")
-        queries: dict[int, Tensor] = {}  # by thread: several may run one model
-
-        def keep_query(module: nn.Module, args: Any, out: Tensor) -> None:
-            queries[get_ident()] = out[:, :1]
-
-        def score(module: nn.Module, args: Any, out: Tensor) -> None:
-            query = queries.pop(get_ident(), None)
-            if query is not None:  # None: another thread's call that was under way when the hooks came
-                record(layer, cls_row(query, out, attn.num_heads))
-
-        return [attn.q_proj.register_forward_hook(keep_query), attn.k_proj.register_forward_hook(score)]
+        return tap_cls(attn.q_proj, attn.k_proj, attn.num_heads, lambda row: record(layer, row))
 
     def image_token_id(self, model: nn.Module) -> int:
         """`<image>`."""

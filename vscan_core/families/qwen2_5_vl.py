@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from itertools import pairwise
 from threading import get_ident
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.vision_utils import get_vision_window_index
 
 from vscan_core import geometry
-from vscan_core.families.base import Family, Record
+from vscan_core.families.base import Family, Record, received
 from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import Anatomy, View
-
-QUERIES = 1024  # rows of attention that exist at a time
 
 
 class Qwen25VL(Family):
@@ -90,8 +86,8 @@ class Qwen25VL(Family):
             if call is not None:  # None: another thread's call that was under way when the hooks came
                 query, key, _ = out.view(len(out), 3, attn.num_heads, -1).unbind(1)
                 query, key = rotate(query, key, *call["position_embeddings"])
-                received = _received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
-                record(layer, received.view(-1, tower.spatial_merge_unit).mean(1))
+                paid = received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
+                record(layer, paid.view(-1, tower.spatial_merge_unit).mean(1))
 
         return [
             attn.register_forward_pre_hook(keep_call, with_kwargs=True),
@@ -117,21 +113,6 @@ class Qwen25VL(Family):
     def view(self, processor: Any, width: int, height: int) -> View:
         """The picture is stretched to whole patches; how far shows only in the grid of each call."""
         return View(size=(width, height))
-
-
-def _received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> Tensor:
-    """(patches,): attention that each patch receives, summed over heads, averaged over the queries of its image.
-
-    query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map.
-    """
-    parts = []
-    for start, end in pairwise(bounds):
-        keys = key[start:end].permute(1, 2, 0)  # (heads, head_dim, patches)
-        total = torch.zeros(end - start, device=key.device)
-        for rows in torch.split(query[start:end].transpose(0, 1), QUERIES, dim=1):
-            total = total + (geometry.precise(rows @ keys) * scaling).softmax(-1).sum((0, 1))
-        parts.append(total / (end - start))
-    return torch.cat(parts)
 
 
 def _stretched(view: View, width: int, height: int) -> View:
