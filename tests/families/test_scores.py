@@ -1,0 +1,55 @@
+"""Scores against attention maps that the models return themselves (eager), token by token in picture order."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import vscan_core as vc
+from tests.families import tiny
+
+MAKE = {
+    "internvl": (tiny.internvl, tiny.tile_inputs),
+    "idefics3": (tiny.idefics3, tiny.row_inputs),
+    "smolvlm": (tiny.smolvlm, tiny.row_inputs),
+}
+
+
+def blocks(patches: torch.Tensor) -> torch.Tensor:
+    """(12 * 12,) -> (6 * 6,): mean of every 2 x 2 block of the picture."""
+    return patches.view(6, 2, 6, 2).mean((1, 3)).flatten()
+
+
+def tower_of(model):
+    return model.model.vision_tower if hasattr(model.model, "vision_tower") else model.model.vision_model
+
+
+@pytest.mark.parametrize("name", MAKE)
+@torch.no_grad()
+def test_scores_are_the_attention_of_the_four_patches_of_each_token(name) -> None:
+    make, prompts = MAKE[name]
+    model, inputs = make("eager"), prompts([[1, 2]])
+    maps = tower_of(model)(inputs["pixel_values"].flatten(0, -4), output_attentions=True).attentions
+    with vc.reduced(model, vc.VScan(encoder_keep=9, llm_keep={}, local_layer=1)) as trace:
+        model(**inputs)
+    for tile, image in enumerate(trace.images):
+        for label, layer in (("local", 1), ("global", 3)):
+            attention = maps[layer][tile]  # (heads, patches (and CLS), the same)
+            received = attention[:, 0, 1:].mean(0) if name == "internvl" else attention.sum(0).mean(0)
+            torch.testing.assert_close(image.cuts[0].scores[label], blocks(received))
+        assert torch.equal(image.boxes[7], torch.tensor([14.0, 14.0, 28.0, 28.0]))
+
+
+@torch.no_grad()
+def test_padded_patches_neither_pay_nor_receive() -> None:
+    model, inputs = tiny.smolvlm("eager"), tiny.row_inputs([[1]])
+    mask = torch.ones(1, 1, 84, 84, dtype=torch.long)
+    mask[..., 42:, :] = 0
+    patches = mask[0, :, ::7, ::7].bool()
+    real = patches.flatten()
+    maps = tower_of(model)(inputs["pixel_values"][0], patch_attention_mask=patches, output_attentions=True).attentions
+    with vc.reduced(model, vc.VScan(encoder_keep=9, llm_keep={})) as trace:
+        model(**inputs, pixel_attention_mask=mask)
+    expected = maps[3][0].sum(0)[real].mean(0)
+    torch.testing.assert_close(trace.images[0].cuts[0].scores["global"], blocks(expected))
+    assert trace.images[0].kept.max() < 18
