@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -11,10 +13,13 @@ from tests.reference import hidden
 from vscan_core.families import family_of
 
 STEPS = 4
+GRID_AND_PIXELS = (("image_grid_thw", "pixel_values"), ("video_grid_thw", "pixel_values_videos"))  # of Qwen; video
 FAMILIES = {
     "llava_next": (tiny.llava_next, tiny.next_inputs),
     "qwen2_5_vl": (tiny.qwen, tiny.qwen_inputs),
     "qwen3_vl": (tiny.qwen3, tiny.qwen_inputs),
+    "qwen2_5_vl video": (tiny.qwen, tiny.video_inputs),
+    "qwen3_vl video": (tiny.qwen3, partial(tiny.video_inputs, apart=True)),
     "internvl": (tiny.internvl, tiny.tile_inputs),
     "idefics3": (tiny.idefics3, tiny.row_inputs),
     "smolvlm": (tiny.smolvlm, tiny.row_inputs),
@@ -23,6 +28,8 @@ BATCHES = {
     "llava_next": [[[(84, 168)]], [[(50, 168)]], [[(168, 168)], [], [(84, 168), (50, 168)]]],
     "qwen2_5_vl": [[[(12, 16)]], [[(10, 14), (8, 8)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
     "qwen3_vl": [[[(12, 16)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
+    "qwen2_5_vl video": [[[(3, 12, 8)]], [[(2, 10, 14)], [], [(2, 8, 8), (1, 8, 10)]]],
+    "qwen3_vl video": [[[(3, 12, 8)]], [[(2, 10, 14)], [], [(2, 8, 8), (1, 8, 10)]]],
     "internvl": [[[1]], [[1], [], [2, 3]]],
     "idefics3": [[[1, 2, 3]], [[1], [], [2, 3]]],
     "smolvlm": [[[1]], [[1], [], [2, 3]]],
@@ -81,20 +88,26 @@ def slice_of(name, inputs, rows, i):
     if not name.startswith("qwen"):
         keys = {"pixel_values", "image_sizes"} & set(inputs)
         return {key: inputs[key][before : before + count] for key in keys}
-    grids = inputs["image_grid_thw"]
+    grid_name, pixel_name = GRID_AND_PIXELS["video" in name]
+    grids = inputs[grid_name]
     patches = grids.prod(-1).tolist()
     first = sum(patches[:before])
-    pixels = inputs["pixel_values"][first : first + sum(patches[before : before + count])]
-    return {"pixel_values": pixels, "image_grid_thw": grids[before : before + count]}
+    pixels = inputs[pixel_name][first : first + sum(patches[before : before + count])]
+    return {pixel_name: pixels, grid_name: grids[before : before + count]}
+
+
+def token_of(name) -> int:
+    return tiny.VIDEO if "video" in name else tiny.IMAGE
 
 
 def whole_prompt(name, model, ids, pixels, counts):
     """Embeddings with the full image features in place, the columns of every image, M-RoPE ids, deepstack features."""
     embeds = model.get_input_embeddings()(ids)
     columns, positions, added = [], None, []
-    places = (ids == tiny.IMAGE).nonzero()[:, 0]
+    places = (ids == token_of(name)).nonzero()[:, 0]
     if pixels:
-        seen = model.get_image_features(**pixels, return_dict=True)
+        encode = model.get_video_features if "video" in name else model.get_image_features
+        seen = encode(**pixels, return_dict=True)
         columns = list(places[: sum(counts)].split(counts))  # the model may write the placeholder itself
         embeds[torch.cat(columns)] = torch.cat([rows.flatten(0, -2) for rows in seen.pooler_output])
         for rows in getattr(seen, "deepstack_features", None) or []:
@@ -102,9 +115,9 @@ def whole_prompt(name, model, ids, pixels, counts):
             added.append(torch.zeros_like(embeds).index_copy_(0, torch.cat(columns), rows))
     if name.startswith("qwen"):
         kinds = torch.zeros_like(ids[None], dtype=torch.int)
-        kinds[0, torch.cat(columns) if columns else []] = 1
-        grid = pixels.get("image_grid_thw")
-        positions, _ = model.model.get_rope_index(ids[None], mm_token_type_ids=kinds, image_grid_thw=grid)
+        kinds[0, torch.cat(columns) if columns else []] = 1 + ("video" in name)
+        grid = {key: value for key, value in pixels.items() if "grid" in key}
+        positions, _ = model.model.get_rope_index(ids[None], mm_token_type_ids=kinds, **grid)
     return embeds, columns, positions, added
 
 
@@ -117,7 +130,7 @@ def test_keeping_everything_is_bitwise_the_untouched_model_which_is_left_as_foun
     for identity in (None, vc.VScan(retention=1)):
         with vc.reduced(model, identity) as trace:
             assert torch.equal(model(**inputs).logits, before)
-        assert trace.visual_tokens_per_layer == [int((inputs["input_ids"] == tiny.IMAGE).sum())] * 6
+        assert trace.visual_tokens_per_layer == [int((inputs["input_ids"] == token_of(name)).sum())] * 6
     with pytest.raises(KeyError), vc.reduced(model, method(CUTS[0])):
         model(**inputs)
         raise KeyError
@@ -158,3 +171,19 @@ def test_renumbering_is_refused_where_positions_have_several_axes(models) -> Non
 def test_a_later_cut_before_the_last_deepstack_layer_is_refused(models) -> None:
     with pytest.raises(vc.InputError, match="at layer 2 or deeper, not at layer 1"):
         generate(models["qwen3_vl"], tiny.qwen_inputs([[(12, 16)]]), method({"llm_keep": {1: 9}}))
+
+
+def test_images_and_videos_in_one_call_are_refused(models) -> None:
+    image, video = tiny.qwen_inputs([[(8, 8)]]), tiny.video_inputs([[(2, 8, 8)]])
+    text = ("input_ids", "attention_mask", "mm_token_type_ids")
+    both = {**image, **video, **{name: torch.cat([image[name], video[name]], dim=1) for name in text}}
+    with pytest.raises(vc.InputError, match="separate calls"):
+        generate(models["qwen2_5_vl"], both, method(CUTS[0]))
+
+
+@torch.no_grad()
+def test_every_temporal_slice_of_a_video_is_a_tile(models) -> None:
+    _, trace = generate(models["qwen2_5_vl"], tiny.video_inputs([[(3, 12, 8)]]), method({"encoder_keep": 5}))
+    video = trace.images[0]
+    assert (video.tokens, video.tiles, video.tokens_per_tile) == (72, 3, 24)
+    assert (video.cuts[0].kept // 24).bincount().tolist() == [5, 5, 5]

@@ -243,3 +243,22 @@ def row_inputs(rows: list[list[int]]) -> dict[str, Any]:
         for place in range(len(row)):
             pixels[number, place] = inputs["pixel_values"][next(seeds)]
     return {**inputs, "pixel_values": pixels}
+
+
+def video_inputs(rows: list[list[tuple[int, int, int]]], apart: bool = False) -> dict[str, Any]:
+    """Qwen prompts; a video is its (slices, rows, columns) of patches. apart: text between slices (Qwen3-VL)."""
+    make = torch.Generator().manual_seed(0)
+    ids, sizes = [], [size for row in rows for size in row]
+    for number, row in enumerate(rows):
+        words = torch.randint(2, 90, (2,), generator=make).tolist()
+        for times, height, width in row:
+            runs, each = (times, 1) if apart else (1, times)
+            for _ in range(runs):
+                words += [5, 101] + [VIDEO] * (each * height * width // 4) + [102]
+        ids.append(words + torch.randint(2, 90, (3 + number,), generator=make).tolist())
+    inputs = padded(ids)
+    inputs["mm_token_type_ids"] = (inputs["input_ids"] == VIDEO).int() * 2
+    patches = sum(times * height * width for times, height, width in sizes)
+    inputs["pixel_values_videos"] = torch.randn(patches, 1176, generator=make)
+    inputs["video_grid_thw"] = torch.tensor(sizes)
+    return inputs
