@@ -23,6 +23,8 @@ FAMILIES = {
     "internvl": (tiny.internvl, tiny.tile_inputs),
     "idefics3": (tiny.idefics3, tiny.row_inputs),
     "smolvlm": (tiny.smolvlm, tiny.row_inputs),
+    "video_llava": (tiny.video_llava, tiny.picture_inputs),
+    "video_llava video": (tiny.video_llava, tiny.frame_inputs),
 }
 BATCHES = {
     "llava_next": [[[(84, 168)]], [[(50, 168)]], [[(168, 168)], [], [(84, 168), (50, 168)]]],
@@ -33,6 +35,8 @@ BATCHES = {
     "internvl": [[[1]], [[1], [], [2, 3]]],
     "idefics3": [[[1, 2, 3]], [[1], [], [2, 3]]],
     "smolvlm": [[[1]], [[1], [], [2, 3]]],
+    "video_llava": [[[1]], [[1], [], [2, 3]]],
+    "video_llava video": [[[1, 2, 3]], [[1, 2, 3], [], [4, 5, 6, 7, 8, 9]]],
 }
 CASES = [(name, rows) for name, batches in BATCHES.items() for rows in batches]
 CUTS = [{"encoder_keep": 0.3, "llm_keep": {3: 0.4}}, {"encoder_keep": 0.5, "llm_keep": {}}, {"llm_keep": {2: 9}}]
@@ -85,10 +89,13 @@ def slice_of(name, inputs, rows, i):
         return {}
     if name in ("idefics3", "smolvlm"):
         return {"pixel_values": inputs["pixel_values"][i : i + 1, :count]}
+    if name == "video_llava video":
+        videos = inputs["pixel_values_videos"]
+        return {"pixel_values_videos": videos[before // tiny.FRAMES : (before + count) // tiny.FRAMES]}
     if not name.startswith("qwen"):
-        keys = {"pixel_values", "image_sizes"} & set(inputs)
+        keys = {"pixel_values", "pixel_values_images", "image_sizes"} & set(inputs)
         return {key: inputs[key][before : before + count] for key in keys}
-    grid_name, pixel_name = GRID_AND_PIXELS["video" in name]
+    grid_name, pixel_name = GRID_AND_PIXELS[name.endswith(" video")]
     grids = inputs[grid_name]
     patches = grids.prod(-1).tolist()
     first = sum(patches[:before])
@@ -97,7 +104,7 @@ def slice_of(name, inputs, rows, i):
 
 
 def token_of(name) -> int:
-    return tiny.VIDEO if "video" in name else tiny.IMAGE
+    return tiny.VIDEO if name.endswith(" video") else tiny.IMAGE
 
 
 def whole_prompt(name, model, ids, pixels, counts):
@@ -106,8 +113,7 @@ def whole_prompt(name, model, ids, pixels, counts):
     columns, positions, added = [], None, []
     places = (ids == token_of(name)).nonzero()[:, 0]
     if pixels:
-        encode = model.get_video_features if "video" in name else model.get_image_features
-        seen = encode(**pixels, return_dict=True)
+        seen = family_of(model).encode(model, pixels)
         columns = list(places[: sum(counts)].split(counts))  # the model may write the placeholder itself
         embeds[torch.cat(columns)] = torch.cat([rows.flatten(0, -2) for rows in seen.pooler_output])
         for rows in getattr(seen, "deepstack_features", None) or []:
@@ -115,7 +121,7 @@ def whole_prompt(name, model, ids, pixels, counts):
             added.append(torch.zeros_like(embeds).index_copy_(0, torch.cat(columns), rows))
     if name.startswith("qwen"):
         kinds = torch.zeros_like(ids[None], dtype=torch.int)
-        kinds[0, torch.cat(columns) if columns else []] = 1 + ("video" in name)
+        kinds[0, torch.cat(columns) if columns else []] = 1 + (name.endswith(" video"))
         grid = {key: value for key, value in pixels.items() if "grid" in key}
         positions, _ = model.model.get_rope_index(ids[None], mm_token_type_ids=kinds, **grid)
     return embeds, columns, positions, added

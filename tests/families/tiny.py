@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
+    VideoLlavaConfig,
+    VideoLlavaForConditionalGeneration,
 )
 
 IMAGE, VIDEO = 99, 100
@@ -136,7 +139,7 @@ TEXT = {
     "vocab_size": 110,
     "pad_token_id": 0,
 }
-SHUFFLED = {
+TOWER = {
     "hidden_size": 32,
     "intermediate_size": 48,
     "num_hidden_layers": 4,
@@ -149,7 +152,7 @@ SHUFFLED = {
 def internvl(attn: str) -> InternVLForConditionalGeneration:
     """Tiles of 12 x 12 patches, so 6 x 6 tokens; query and key norms as in the larger models."""
     config = InternVLConfig(
-        vision_config={**SHUFFLED, "use_qk_norm": True},
+        vision_config={**TOWER, "use_qk_norm": True},
         text_config={"model_type": "qwen2", **TEXT},
         image_token_id=IMAGE,
     )
@@ -164,7 +167,7 @@ def idefics3(attn: str) -> Idefics3ForConditionalGeneration:
     """Tiles of 12 x 12 patches, so 6 x 6 tokens."""
     torch.manual_seed(0)
     config = Idefics3Config(
-        vision_config=SHUFFLED, text_config={"model_type": "llama", **TEXT}, image_token_id=IMAGE, scale_factor=2
+        vision_config=TOWER, text_config={"model_type": "llama", **TEXT}, image_token_id=IMAGE, scale_factor=2
     )
     return roughened(Idefics3ForConditionalGeneration._from_config(config, attn_implementation=attn))
 
@@ -173,9 +176,21 @@ def smolvlm(attn: str) -> SmolVLMForConditionalGeneration:
     """As Idefics3."""
     torch.manual_seed(0)
     config = SmolVLMConfig(
-        vision_config=SHUFFLED, text_config={"model_type": "llama", **TEXT}, image_token_id=IMAGE, scale_factor=2
+        vision_config=TOWER, text_config={"model_type": "llama", **TEXT}, image_token_id=IMAGE, scale_factor=2
     )
     return roughened(SmolVLMForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+def video_llava(attn: str) -> VideoLlavaForConditionalGeneration:
+    """Pictures of 6 x 6 tokens; frames bring their CLS token along."""
+    config = VideoLlavaConfig(
+        vision_config={"model_type": "clip_vision_model", **TOWER, "patch_size": 14},
+        text_config={"model_type": "llama", **TEXT},
+        image_token_index=IMAGE,
+        video_token_index=VIDEO,
+    )
+    torch.manual_seed(0)
+    return roughened(VideoLlavaForConditionalGeneration._from_config(config, attn_implementation=attn))
 
 
 def padded(rows: list[list[int]]) -> dict[str, Any]:
@@ -262,3 +277,24 @@ def video_inputs(rows: list[list[tuple[int, int, int]]], apart: bool = False) ->
     inputs["pixel_values_videos"] = torch.randn(patches, 1176, generator=make)
     inputs["video_grid_thw"] = torch.tensor(sizes)
     return inputs
+
+
+def picture_inputs(rows: list[list[int]]) -> dict[str, Any]:
+    """The same for Video-LLaVA, which names its pixels differently up to transformers 5.17."""
+    inputs = tile_inputs(rows)
+    if "pixel_values" not in signature(VideoLlavaForConditionalGeneration.forward).parameters:
+        inputs["pixel_values_images"] = inputs.pop("pixel_values")
+    return inputs
+
+
+FRAMES = 3
+
+
+def frame_inputs(rows: list[list[int]]) -> dict[str, Any]:
+    """Video-LLaVA prompts; a row holds the seeds of its frames, FRAMES per video, 37 tokens each."""
+    inputs = tile_inputs(rows)
+    pixels, ids = inputs.pop("pixel_values"), []
+    for number, row in enumerate(rows):
+        videos = len(row) // FRAMES
+        ids.append([1] + ([7, 8] + [VIDEO] * 37 * FRAMES) * videos + [9 + number, 10, 11][: 2 + number])
+    return {**padded(ids), "pixel_values_videos": pixels.view(-1, FRAMES, *pixels.shape[1:])}

@@ -10,9 +10,10 @@ from vscan_core.families.llava import Llava
 from vscan_core.families.llava_next import LlavaNext
 from vscan_core.families.qwen2_5_vl import Qwen25VL
 from vscan_core.families.qwen3_vl import Qwen3VL
+from vscan_core.families.video_llava import VideoLlava
 
 FAMILIES: dict[str, Family] = {
-    cls.model_type: cls() for cls in (Llava, LlavaNext, Qwen25VL, Qwen3VL, InternVL, Idefics3, SmolVLM)
+    cls.model_type: cls() for cls in (Llava, LlavaNext, Qwen25VL, Qwen3VL, InternVL, Idefics3, SmolVLM, VideoLlava)
 }
 
 

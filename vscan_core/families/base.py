@@ -45,6 +45,10 @@ class Family(ABC):
     def vision_tower(self, model: nn.Module) -> nn.Module:
         """The module that turns pixels into vision features."""
 
+    def vision_towers(self, model: nn.Module) -> list[nn.Module]:
+        """All of them, where pictures and videos have their own."""
+        return [self.vision_tower(model)]
+
     @abstractmethod
     def projector(self, model: nn.Module) -> nn.Module:
         """The module that maps vision features to the LLM's width, token by token."""
@@ -56,6 +60,10 @@ class Family(ABC):
     @abstractmethod
     def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
         """The tiles of a call of the vision tower, from its arguments."""
+
+    def see_in(self, tower: nn.Module, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """As `see`, for families whose towers differ in what they pass on."""
+        return self.see(model, args, kwargs)
 
     @abstractmethod
     def anatomy(self, model: nn.Module) -> Anatomy:

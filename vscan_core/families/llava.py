@@ -59,11 +59,7 @@ class Llava(Family):
 
     def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
         """The CLS query and all keys, from the layer's own projections."""
-        tower = self.vision_tower(model)
-        attn = getattr(tower, "vision_model", tower).encoder.layers[layer].self_attn
-        if not hasattr(getattr(tower, "vision_model", tower).embeddings, "class_embedding"):
-            raise InputError("this LLaVA has a vision tower without a CLS token, which is not supported")
-        return tap_cls(attn.q_proj, attn.k_proj, attn.num_heads, lambda row: record(layer, row))
+        return [handle for tower in self.vision_towers(model) for handle in _tap(tower, layer, record)]
 
     def image_token_id(self, model: nn.Module) -> int:
         """`<image>`."""
@@ -87,3 +83,11 @@ class Llava(Family):
         if prepare.do_center_crop:
             offset = ((scaled[0] - crop["width"]) // 2 * scale[0], (scaled[1] - crop["height"]) // 2 * scale[1])
         return View(scale=scale, offset=offset, size=(width, height))
+
+
+def _tap(tower: Any, layer: int, record: Record) -> list[RemovableHandle]:
+    inner = getattr(tower, "vision_model", tower)
+    if not hasattr(inner.embeddings, "class_embedding"):
+        raise InputError("this LLaVA has a vision tower without a CLS token, which is not supported")
+    attn = inner.encoder.layers[layer].self_attn
+    return tap_cls(attn.q_proj, attn.k_proj, attn.num_heads, lambda row: record(layer, row))
