@@ -16,6 +16,7 @@ STEPS = 4
 GRID_AND_PIXELS = (("image_grid_thw", "pixel_values"), ("video_grid_thw", "pixel_values_videos"))  # of Qwen; video
 FAMILIES = {
     "llava_next": (tiny.llava_next, tiny.next_inputs),
+    "llava_onevision": (tiny.onevision, tiny.onevision_inputs),
     "qwen2_5_vl": (tiny.qwen, tiny.qwen_inputs),
     "qwen3_vl": (tiny.qwen3, tiny.qwen_inputs),
     "qwen2_5_vl video": (tiny.qwen, tiny.video_inputs),
@@ -28,6 +29,7 @@ FAMILIES = {
 }
 BATCHES = {
     "llava_next": [[[(84, 168)]], [[(50, 168)]], [[(168, 168)], [], [(84, 168), (50, 168)]]],
+    "llava_onevision": [[[(84, 168)]], [[(168, 168)], [], [(84, 168), (50, 168)]]],
     "qwen2_5_vl": [[[(12, 16)]], [[(10, 14), (8, 8)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
     "qwen3_vl": [[[(12, 16)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
     "qwen2_5_vl video": [[[(3, 12, 8)]], [[(2, 10, 14)], [], [(2, 8, 8), (1, 8, 10)]]],
@@ -94,7 +96,8 @@ def slice_of(name, inputs, rows, i):
         return {"pixel_values_videos": videos[before // tiny.FRAMES : (before + count) // tiny.FRAMES]}
     if not name.startswith("qwen"):
         keys = {"pixel_values", "pixel_values_images", "image_sizes"} & set(inputs)
-        return {key: inputs[key][before : before + count] for key in keys}
+        alone = {"batch_num_images": torch.tensor([count])} if "batch_num_images" in inputs else {}
+        return {**alone, **{key: inputs[key][before : before + count] for key in keys}}
     grid_name, pixel_name = GRID_AND_PIXELS[name.endswith(" video")]
     grids = inputs[grid_name]
     patches = grids.prod(-1).tolist()
@@ -193,3 +196,13 @@ def test_every_temporal_slice_of_a_video_is_a_tile(models) -> None:
     video = trace.images[0]
     assert (video.tokens, video.tiles, video.tokens_per_tile) == (72, 3, 24)
     assert (video.cuts[0].kept // 24).bincount().tolist() == [5, 5, 5]
+
+
+def test_what_onevision_pools_after_the_projector_is_refused(models) -> None:
+    model = models["llava_onevision"]
+    video = tiny.padded([[1, tiny.VIDEO, tiny.VIDEO, 3]])
+    with pytest.raises(vc.InputError, match="videos are not supported"), vc.reduced(model, method(CUTS[0])):
+        model(**video)
+    picture = {**tiny.padded([[1, 2, 3]]), "pixel_values": torch.randn(1, 101, 3, 84, 84)}
+    with pytest.raises(vc.InputError, match="too many tiles"), vc.reduced(model, method(CUTS[0])):
+        model(**picture, image_sizes=torch.tensor([(840, 840)]))

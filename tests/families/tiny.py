@@ -15,6 +15,8 @@ from transformers import (
     LlamaConfig,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen3VLConfig,
@@ -193,6 +195,19 @@ def video_llava(attn: str) -> VideoLlavaForConditionalGeneration:
     return roughened(VideoLlavaForConditionalGeneration._from_config(config, attn_implementation=attn))
 
 
+def onevision(attn: str) -> LlavaOnevisionForConditionalGeneration:
+    """Tiles of 6 x 6 tokens."""
+    config = LlavaOnevisionConfig(
+        vision_config={"model_type": "siglip_vision_model", **TOWER, "patch_size": 14, "vision_use_head": False},
+        text_config={"model_type": "qwen2", **TEXT},
+        image_token_index=IMAGE,
+        video_token_index=VIDEO,
+        image_grid_pinpoints=[[84, 168], [168, 84], [168, 168], [840, 840]],
+    )
+    torch.manual_seed(0)
+    return roughened(LlavaOnevisionForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
 def padded(rows: list[list[int]]) -> dict[str, Any]:
     """Left-padded ids and mask."""
     longest = max(map(len, rows))
@@ -298,3 +313,14 @@ def frame_inputs(rows: list[list[int]]) -> dict[str, Any]:
         videos = len(row) // FRAMES
         ids.append([1] + ([7, 8] + [VIDEO] * 37 * FRAMES) * videos + [9 + number, 10, 11][: 2 + number])
     return {**padded(ids), "pixel_values_videos": pixels.view(-1, FRAMES, *pixels.shape[1:])}
+
+
+def onevision_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:
+    """LLaVA-OneVision prompts: a picture alone in its row is cut into tiles, several are one tile each."""
+    inputs, ids = next_inputs(rows), []
+    lengths = {(84, 168): 36 + 6 * 13, (168, 168): 36 + 12 * 13, (50, 168): 36 + 4 * 13}
+    for number, row in enumerate(rows):
+        runs = [[3, 4] + [IMAGE] * (lengths[size] if len(row) == 1 else 37) for size in row]
+        ids.append([1, *(word for run in runs for word in run), 5, 6, 7 + number][: None if row else 3])
+    counts = torch.tensor([len(row) for row in rows])
+    return {**inputs, **padded(ids), "batch_num_images": counts}

@@ -148,22 +148,29 @@ def _heads(attn: Any, name: str, normed: Tensor) -> Tensor:
     return heads
 
 
-def tap_cls(query: nn.Module, key: nn.Module, heads: int, keep: Callable[[Tensor], None]) -> list[RemovableHandle]:
-    """Give `keep` the CLS row of every call, from the modules that queries (first) and keys leave last.
+def tap_pair(
+    query: nn.Module, key: nn.Module, keep: Callable[[Tensor, Tensor], None], rows: slice = slice(None)
+) -> list[RemovableHandle]:
+    """Give `keep` the queries (only these rows) and keys of every call, from the modules that they leave last.
 
-    Only the CLS query is held until the keys come; no second pass, no attention map.
+    Queries come first and are held until the keys come; no second pass, no attention map.
     """
     queries: dict[int, Tensor] = {}  # by thread: several may run one model
 
     def keep_query(module: nn.Module, args: Any, out: Tensor) -> None:
-        queries[get_ident()] = out[:, :1]
+        queries[get_ident()] = out[:, rows]
 
     def score(module: nn.Module, args: Any, out: Tensor) -> None:
         first = queries.pop(get_ident(), None)
         if first is not None:  # None: another thread's call that was under way when the hooks came
-            keep(cls_row(first, out, heads))
+            keep(first, out)
 
     return [query.register_forward_hook(keep_query), key.register_forward_hook(score)]
+
+
+def tap_cls(query: nn.Module, key: nn.Module, heads: int, keep: Callable[[Tensor], None]) -> list[RemovableHandle]:
+    """Give `keep` the CLS row of every call."""
+    return tap_pair(query, key, lambda first, keys: keep(cls_row(first, keys, heads)), slice(1))
 
 
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
@@ -191,3 +198,17 @@ def received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> T
             total = total + (geometry.precise(rows @ keys) * scaling).softmax(-1).sum((0, 1))
         parts.append(total / (end - start))
     return torch.cat(parts)
+
+
+def received_by_tile(query: Tensor, key: Tensor, valid: Tensor | None, attn: Any) -> Tensor:
+    """query, key (tiles, patches, dim) -> (tiles, patches) attention received inside each tile.
+
+    valid (tiles, rows, cols) is False for padded patches, which neither pay nor receive; None = no padding.
+    """
+    tiles, patches = query.shape[:2]
+    query, key = (rows.view(tiles, patches, attn.num_heads, -1) for rows in (query, key))
+    scores = torch.zeros(tiles, patches, device=query.device)
+    for i in range(tiles):
+        real = torch.arange(patches, device=query.device) if valid is None else valid[i].flatten().nonzero()[:, 0]
+        scores[i, real] = received(query[i, real], key[i, real], [0, len(real)], attn.scale)
+    return scores

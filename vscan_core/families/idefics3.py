@@ -5,12 +5,11 @@ from __future__ import annotations
 from threading import get_ident
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
-from vscan_core.families.base import Family, Record, received
+from vscan_core.families.base import Family, Record, received_by_tile, tap_pair
 from vscan_core.families.shuffle import fold, sources
 from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import Anatomy, View
@@ -68,27 +67,18 @@ class Idefics3(Family):
         """Blockwise column means per tile; padded patches neither pay nor receive."""
         tower, connector = self.vision_tower(model), self.base(model).connector
         attn = tower.encoder.layers[layer].self_attn
-        calls: dict[int, dict[str, Any]] = {}  # by thread: several may run one model
+        valid: dict[int, Tensor | None] = {}  # by thread: several may run one model
 
-        def open_call(module: nn.Module, args: Any, kwargs: Any = None) -> None:
-            calls[get_ident()] = {"valid": (kwargs or {}).get("patch_attention_mask")}
+        def keep_mask(module: nn.Module, args: Any, kwargs: Any = None) -> None:
+            valid[get_ident()] = (kwargs or {}).get("patch_attention_mask")
 
-        def keep_query(module: nn.Module, args: Any, out: Tensor) -> None:
-            if get_ident() in calls:
-                calls[get_ident()]["query"] = out
+        def score(query: Tensor, key: Tensor) -> None:
+            scores = received_by_tile(query, key, valid.pop(get_ident(), None), attn)
+            side = int(scores.shape[-1] ** 0.5)  # the connector, too, takes every tile for a square
+            record(layer, fold(scores, sources(lambda x: _shuffled(connector, x), side, side)))
 
-        def score(module: nn.Module, args: Any, key: Tensor) -> None:
-            call = calls.pop(get_ident(), {})
-            if "query" in call:  # else another thread's call that was under way when the hooks came
-                scores = _by_tile(call["query"], key, call["valid"], attn)
-                side = int(scores.shape[-1] ** 0.5)  # the connector, too, takes every tile for a square
-                record(layer, fold(scores, sources(lambda x: _shuffled(connector, x), side, side)))
-
-        return [
-            tower.register_forward_pre_hook(open_call, with_kwargs=True),
-            attn.q_proj.register_forward_hook(keep_query),
-            attn.k_proj.register_forward_hook(score),
-        ]
+        mask = tower.register_forward_pre_hook(keep_mask, with_kwargs=True)
+        return [mask, *tap_pair(attn.q_proj, attn.k_proj, score)]
 
     def image_token_id(self, model: nn.Module) -> int:
         """`<image>`."""
@@ -106,17 +96,6 @@ class SmolVLM(Idefics3):
 
     model_type = "smolvlm"
     title = "SmolVLM"
-
-
-def _by_tile(query: Tensor, key: Tensor, valid: Tensor | None, attn: Any) -> Tensor:
-    """query, key (tiles, patches, dim) -> (tiles, patches) attention received; 0 for padded patches."""
-    tiles, patches = query.shape[:2]
-    query, key = (rows.view(tiles, patches, attn.num_heads, -1) for rows in (query, key))
-    scores = torch.zeros(tiles, patches, device=query.device)
-    for i in range(tiles):
-        real = torch.arange(patches, device=query.device) if valid is None else valid[i].flatten().nonzero()[:, 0]
-        scores[i, real] = received(query[i, real], key[i, real], [0, len(real)], attn.scale)
-    return scores
 
 
 def _shuffled(connector: Any, numbers: Tensor) -> Tensor:
