@@ -41,7 +41,12 @@ BATCHES = {
     "video_llava video": [[[1, 2, 3]], [[1, 2, 3], [], [4, 5, 6, 7, 8, 9]]],
 }
 CASES = [(name, rows) for name, batches in BATCHES.items() for rows in batches]
-CUTS = [{"encoder_keep": 0.3, "llm_keep": {3: 0.4}}, {"encoder_keep": 0.5, "llm_keep": {}}, {"llm_keep": {2: 9}}]
+CUTS = [
+    {"encoder_keep": 0.3, "llm_keep": {3: 0.4}},
+    {"encoder_keep": 0.3, "llm_keep": {3: 0.4}, "positions": "original"},
+    {"encoder_keep": 0.5, "llm_keep": {}},
+    {"llm_keep": {2: 9}},
+]
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
@@ -75,13 +80,20 @@ def test_dropping_equals_hiding(models, name, rows, cuts) -> None:
         embeds, columns, positions, added = whole_prompt(
             name, model, ids, slice_of(name, inputs, rows, i), [image.tokens for image in mine]
         )
-        mode = "original" if name.startswith("qwen") else "renumbered"
-        place = (lambda alive: alive.long().cumsum(0)[None] - 1) if mode == "renumbered" else (lambda _, p=positions: p)
+        if positions is None:
+            positions = torch.arange(len(ids))[None]
+        renumbered = not name.startswith("qwen") and "positions" not in cuts
+        place = partial(position_ids, None if renumbered else positions)
         expected = hidden.logits(model, embeds, columns, mine, place, family_of(model).language_model(model), added)
         got = torch.stack([step[i] for step in out.logits])
         torch.testing.assert_close(got, expected[-STEPS:], atol=1e-5, rtol=0)
         start += len(row)
     assert start == len(images) and any(image.cuts for image in images)
+
+
+def position_ids(original, alive):
+    """What the rotary embedding of a layer gets: the prompt's own ids, or a count of what is alive."""
+    return alive.long().cumsum(0)[None] - 1 if original is None else original
 
 
 def slice_of(name, inputs, rows, i):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -26,6 +27,10 @@ class InternVL(Llava):
 
     model_type = "internvl"
     title = "InternVL"
+
+    def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
+        """Only pixels: the processor also counts tiles, which the model does not take."""
+        return model.get_image_features(pixel_values=batch["pixel_values"], return_dict=True)
 
     def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
         """Square tiles; a visual token covers as many patches as the downsampling folds together."""
