@@ -69,3 +69,16 @@ def test_frames_keep_their_cls_token_and_are_scored_by_the_video_tower() -> None
         torch.testing.assert_close(scores["global"][1:], maps[2][frame][:, 0, 1:].mean(0))
         assert kept[0] == 0 and len(kept) == 1 + 9 and scores["local"][0].isnan() and image.boxes[0].isnan().all()
         assert torch.equal(image.boxes[8], torch.tensor([14.0, 14.0, 28.0, 28.0]))
+
+
+@torch.no_grad()
+def test_onevision_scores_are_the_attention_received_inside_each_tile() -> None:
+    model, inputs = tiny.onevision("eager"), tiny.onevision_inputs([[(84, 168)]])
+    maps = model.model.vision_tower(inputs["pixel_values"][0, :3], output_attentions=True).attentions
+    with vc.reduced(model, vc.VScan(encoder_keep=9, llm_keep={}, local_layer=1)) as trace:
+        model(**inputs)
+    for label, layer in (("local", 1), ("global", 3)):
+        scores, paid = trace.images[0].cuts[0].scores[label], maps[layer].sum(1).mean(1)  # (tiles, tokens)
+        torch.testing.assert_close(scores[:36], paid[0])
+        side_by_side = torch.cat([paid[1].view(6, 6), paid[2].view(6, 6), torch.full((6, 1), torch.nan)], dim=1)
+        torch.testing.assert_close(scores[36:], side_by_side.flatten(), equal_nan=True)
