@@ -18,6 +18,7 @@ class Tiles:
     grids: list[tuple[int, int]]  # (rows, cols) of visual tokens, per tile
     layouts: list[Layout] | None  # the images; None: the model packs the tiles and tells later
     order: Tensor | None = None  # (rows,) token of each projector row; None: rows come as (tiles, tokens, dim)
+    lead: int = 0  # rows in front of each tile's tokens that always stay (CLS); only without `order`
 
     @property
     def sizes(self) -> list[int]:
@@ -27,12 +28,14 @@ class Tiles:
     def split(self, rows: Tensor) -> list[Tensor]:
         """Projector rows -> (tokens, dim) per tile, row-major."""
         if self.order is None:
-            return list(rows)
+            return list(rows[:, self.lead :])
         return list(torch.split(rows[self.order.argsort()], self.sizes))
 
-    def join(self, tiles: Sequence[Tensor]) -> Tensor:
-        """The inverse of `split`."""
-        return torch.stack(list(tiles)) if self.order is None else torch.cat(list(tiles))[self.order]
+    def join(self, tiles: Sequence[Tensor], rows: Tensor) -> Tensor:
+        """The inverse of `split`; what `split` left out comes from its `rows`."""
+        if self.order is None:
+            return torch.cat([rows[:, : self.lead], torch.stack(list(tiles))], dim=1)
+        return torch.cat(list(tiles))[self.order]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Anatomy:
     has_cls: bool = True  # False: scores are received attention instead of a CLS row
     positions: str = "renumbered"  # what happens to the position ids of the tokens that stay
     rope_in_scores: bool = True  # whether in-LLM scores apply the rotary embedding
+    first_cut: int = 1  # lowest decoder layer of a later cut; before it the model still adds to visual tokens
 
 
 @dataclass(frozen=True)

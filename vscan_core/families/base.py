@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from itertools import pairwise
+from threading import get_ident
 from typing import Any
 
 import torch
@@ -16,6 +18,7 @@ from vscan_core.errors import InputError
 from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import Anatomy, Needs, View
 
+QUERIES = 1024  # rows of attention that exist at a time
 Record = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
 
 
@@ -43,6 +46,10 @@ class Family(ABC):
     def vision_tower(self, model: nn.Module) -> nn.Module:
         """The module that turns pixels into vision features."""
 
+    def vision_towers(self, model: nn.Module) -> list[nn.Module]:
+        """All of them, where pictures and videos have their own."""
+        return [self.vision_tower(model)]
+
     @abstractmethod
     def projector(self, model: nn.Module) -> nn.Module:
         """The module that maps vision features to the LLM's width, token by token."""
@@ -54,6 +61,10 @@ class Family(ABC):
     @abstractmethod
     def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
         """The tiles of a call of the vision tower, from its arguments."""
+
+    def see_in(self, tower: nn.Module, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """As `see`, for families whose towers differ in what they pass on."""
+        return self.see(model, args, kwargs)
 
     @abstractmethod
     def anatomy(self, model: nn.Module) -> Anatomy:
@@ -88,16 +99,30 @@ class Family(ABC):
         """For families that pack: report the layout of every image after each encode. Things with `.remove()`."""
         return []
 
+    def follow(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
+        """What cut 0 changes in the decoder stack's arguments beyond those that every model has.
+
+        keep (batch, length) says which columns stay; index (batch, shorter) where each one left came from.
+        """
+        return {}
+
+    def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
+        """Every placeholder that stands for visual tokens: of images, and of videos where there are any."""
+        return (self.image_token_id(model),)
+
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
         """(batch, length) bool: which prompt positions hold visual tokens."""
-        token = self.image_token_id(model)
+        tokens = self.visual_token_ids(model)
         if input_ids is not None:
-            return input_ids == token
-        if inputs_embeds is None:
+            masks = [input_ids == token for token in tokens]
+        elif inputs_embeds is not None:
+            table = self.language_model(model).get_input_embeddings().weight
+            masks = [(inputs_embeds == table[token].to(inputs_embeds)).all(-1) for token in tokens]
+        else:
             return None
-        embedding = self.language_model(model).get_input_embeddings().weight[token]
-        mask: Tensor = (inputs_embeds == embedding.to(inputs_embeds)).all(-1)
-        return mask
+        if len(masks) > 1 and masks[0].shape[-1] > 1 and all(bool(mask.any()) for mask in masks):
+            raise InputError("images and videos in one call are not supported; ask about them in separate calls")
+        return torch.stack(masks).any(0)
 
     @abstractmethod
     def view(self, processor: Any, width: int, height: int) -> View:
@@ -153,6 +178,31 @@ def mean_keys(key: Tensor, heads: int) -> Tensor:
     return key[:, 1:].view(len(key), key.shape[1] - 1, heads, -1).mean(2)
 
 
+def tap_pair(
+    query: nn.Module, key: nn.Module, keep: Callable[[Tensor, Tensor], None], rows: slice = slice(None)
+) -> list[RemovableHandle]:
+    """Give `keep` the queries (only these rows) and keys of every call, from the modules that they leave last.
+
+    Queries come first and are held until the keys come; no second pass, no attention map.
+    """
+    queries: dict[int, Tensor] = {}  # by thread: several may run one model
+
+    def keep_query(module: nn.Module, args: Any, out: Tensor) -> None:
+        queries[get_ident()] = out[:, rows]
+
+    def score(module: nn.Module, args: Any, out: Tensor) -> None:
+        first = queries.pop(get_ident(), None)
+        if first is not None:  # None: another thread's call that was under way when the hooks came
+            keep(first, out)
+
+    return [query.register_forward_hook(keep_query), key.register_forward_hook(score)]
+
+
+def tap_cls(query: nn.Module, key: nn.Module, heads: int, keep: Callable[[Tensor], None]) -> list[RemovableHandle]:
+    """Give `keep` the CLS row of every call."""
+    return tap_pair(query, key, lambda first, keys: keep(cls_row(first, keys, heads)), slice(1))
+
+
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
     """Attention that CLS (row 0) pays to the patches: (images, heads, tokens), not renormalised without CLS.
 
@@ -163,3 +213,32 @@ def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
     weights = geometry.precise(query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
     row: Tensor = weights.softmax(-1)[:, :, 0, 1:]
     return row
+
+
+def received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> Tensor:
+    """(patches,): attention that each patch receives, summed over heads, averaged over the queries of its image.
+
+    query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map.
+    """
+    parts = []
+    for start, end in pairwise(bounds):
+        keys = key[start:end].permute(1, 2, 0)  # (heads, head_dim, patches)
+        total = torch.zeros(end - start, device=key.device)
+        for rows in torch.split(query[start:end].transpose(0, 1), QUERIES, dim=1):
+            total = total + (geometry.precise(rows @ keys) * scaling).softmax(-1).sum((0, 1))
+        parts.append(total / (end - start))
+    return torch.cat(parts)
+
+
+def received_by_tile(query: Tensor, key: Tensor, valid: Tensor | None, attn: Any) -> Tensor:
+    """query, key (tiles, patches, dim) -> (tiles, patches) attention received inside each tile.
+
+    valid (tiles, rows, cols) is False for padded patches, which neither pay nor receive; None = no padding.
+    """
+    tiles, patches = query.shape[:2]
+    query, key = (rows.view(tiles, patches, attn.num_heads, -1) for rows in (query, key))
+    scores = torch.zeros(tiles, patches, device=query.device)
+    for i in range(tiles):
+        real = torch.arange(patches, device=query.device) if valid is None else valid[i].flatten().nonzero()[:, 0]
+        scores[i, real] = received(query[i, real], key[i, real], [0, len(real)], attn.scale)
+    return scores
