@@ -38,6 +38,7 @@ class State:
     seen: Tiles | None = None
     features: list[Tensor] | None = None  # per tile, before the projector; None where tokens are several rows there
     rows: dict[int, Any] = field(default_factory=dict)  # vision layer -> scores per tile
+    keys: Tensor | None = None
     encoded: Encoded = field(default_factory=Encoded)
     visual: Tensor | None = None
     call: Call | None = None

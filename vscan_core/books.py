@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ class Span:
     recorded: bool  # False for the copies that beam search makes of a row
     columns: Tensor  # (left,) where they are in the sequence
     kept: Tensor  # (left,) which of the image's unreduced tokens they are
+    raters: Tensor | None = None  # (raters,) columns of the text tokens that score it; None = the last one
 
     def record(self, layer: int, chosen: Selection) -> Cut:
         """A later cut in the image's unreduced indices; scores are NaN for tokens that were no longer there."""
@@ -31,8 +32,11 @@ class Span:
             for name, values in chosen.scores.items()
         }
         labels = {name: self.kept[index] for name, index in chosen.labels.items()}
-        nobody = torch.full((tokens,), -1, device=device)
-        return Cut(layer, self.kept[chosen.kept], labels, nobody, scores)
+        merged = torch.full((tokens,), -1, device=device)
+        if chosen.merged_into is not None:
+            target = self.kept[chosen.merged_into.clamp(min=0)].where(chosen.merged_into >= 0, -1)
+            merged = merged.index_copy(0, self.kept, target)
+        return Cut(layer, self.kept[chosen.kept], labels, merged, scores)
 
 
 @dataclass
@@ -49,7 +53,7 @@ class Call:
     visual: Tensor | None  # (batch, length) bool; None = no visual tokens in this call
     spans: list[Span]
     override: dict[str, Any] | None = None  # arguments of the layers after a cut
-
+    scores: dict[int, list[Tensor]] = field(default_factory=dict)  # {later cut: per span (length,)}, taken ahead
     copies: int = 1  # rows per prompt: beam search repeats every row
     traced: bool = False
 
@@ -67,6 +71,8 @@ class Call:
         place = keep.cumsum(1) - 1 + (index.shape[1] - keep.sum(1, keepdim=True))
         for span in self.spans:
             span.columns = place[span.row, span.columns]
+            if span.raters is not None:
+                span.raters = place[span.row, span.raters]
         return index
 
     def find_images(self, visual: Tensor, encoded: Encoded) -> None:

@@ -6,7 +6,8 @@ A schedule is {layer: visual tokens that enter from this layer on}; layer 0 is t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from vscan_core.errors import InputError
 
@@ -35,6 +36,21 @@ def check_keep(keep: int | float, name: str) -> None:
         raise InputError(f"{name} must be a number of tokens (int, from 1) or a share (float in (0, 1]), not {keep!r}")
 
 
+def check_layer(layer: int, layers: int, name: str) -> None:
+    """Raise InputError unless a later cut can be at `layer`."""
+    if not 1 <= layer < layers:
+        raise InputError(f"{name} {layer} does not exist; this model's later cuts can be at layers 1 to {layers - 1}")
+
+
+def check_layers(layers: Sequence[int], depth: int) -> list[int]:
+    """The layers of several later cuts; InputError unless they exist and ascend."""
+    for layer in layers:
+        check_layer(layer, depth, "layers")
+    if not layers or list(layers) != sorted(set(layers)):
+        raise InputError(f"layers must be one or more in ascending order, but are {tuple(layers)}")
+    return list(layers)
+
+
 def two_stage(retention: float, tokens: int, layers: int, later: int, share: float = 1 / 3) -> tuple[int, int]:
     """(tokens into layers 0..later-1, tokens into layers later..layers-1) whose layer average is `retention`.
 
@@ -54,6 +70,48 @@ def two_stage(retention: float, tokens: int, layers: int, later: int, share: flo
     return first, max(1, min(second, first))
 
 
+def one_cut(retention: float, tokens: int, layers: int, layer: int = 0) -> int:
+    """Tokens that stay from `layer` on, if all enter the layers before it, so that the layer average is `retention`.
+
+    Rounded to the nearest token. one_cut(1/9, 576, 32) = 64; one_cut(1/3, 576, 32, 2) = 166.
+    """
+    wanted = retention * tokens * layers
+    check_reachable(wanted, tokens, layers, [layer])
+    return max(1, min(tokens, round((wanted - tokens * layer) / (layers - layer))))
+
+
+def pyramid(retention: float, tokens: int, layers: int, cuts: Sequence[int]) -> dict[int, int]:
+    """{layer: tokens that stay}: each cut keeps the same share of what the one before kept.
+
+    The share is found so that the layer average is `retention`, within half a token of rounding.
+    pyramid(0.46875, 576, 32, [8, 16, 24]) = {8: 288, 16: 144, 24: 72}.
+    """
+    wanted = retention * tokens * layers
+    check_reachable(wanted, tokens, layers, cuts)
+    spans = [end - start for start, end in zip(cuts, [*cuts[1:], layers], strict=True)]
+
+    def kept(share: float) -> list[float]:
+        return [max(1.0, tokens * share ** (number + 1)) for number in range(len(cuts))]
+
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        share = (low + high) / 2
+        spent = cuts[0] * tokens + sum(span * count for span, count in zip(spans, kept(share), strict=True))
+        low, high = (share, high) if spent < wanted else (low, share)
+    return {layer: round(count) for layer, count in zip(cuts, kept(high), strict=True)}
+
+
+def check_reachable(wanted: float, tokens: int, layers: int, cuts: Sequence[int]) -> None:
+    """InputError if `wanted` token-layers are fewer than one token from the first cut on costs."""
+    least = cuts[0] * tokens + layers - cuts[0]
+    if wanted < least * (1 - 1e-9):
+        share = math.ceil(least / (tokens * layers) * 1e4) / 1e4
+        raise InputError(
+            f"retention {wanted / (tokens * layers):.4g} of {tokens} visual tokens is out of reach of a method whose "
+            f"first cut is at layer {cuts[0]} of {layers}; the least is {share:.4g}"
+        )
+
+
 def average(schedule: Mapping[int, int], tokens: int, layers: int) -> float:
     """Layer average of visual tokens that `schedule` spends. average({0: 96, 16: 32}, 576, 32) = 64."""
     per_layer, now = [], tokens
@@ -61,3 +119,13 @@ def average(schedule: Mapping[int, int], tokens: int, layers: int) -> float:
         now = min(now, schedule.get(layer, now))
         per_layer.append(now)
     return sum(per_layer) / layers
+
+
+def without_idle_cuts(cuts: Mapping[int, int], tokens: int, tiles: int = 1) -> dict[int, int]:
+    """The cuts that drop something; the count of layer 0 is per tile. {0: 96, 8: 96, 16: 32} of 96 -> {16: 32}."""
+    kept, now = {}, tokens * tiles
+    for layer, keep in sorted(cuts.items()):
+        left = keep if layer else keep * tiles
+        if left < now:
+            kept[layer], now = keep, left
+    return kept

@@ -1,8 +1,7 @@
 """Inside the LLM: remove marked rows at its entrance, cut again at later layers, keep every stage's books.
 
 Only calls are changed, never weights: a pre-hook on the decoder stack and one on each decoder layer rewrite the
-arguments. Each later cut scores the visual tokens with one query row, gathers what stays, and gives the layers that
-follow a mask of their own length.
+arguments. Each later cut gathers what stays (`cutting`) and gives the layers that follow a mask of their own length.
 """
 
 from __future__ import annotations
@@ -15,11 +14,12 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.masking_utils import create_causal_mask
 
-from vscan_core.books import Call, Span
+from vscan_core.books import Call
+from vscan_core.cutting import Cutting
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
 from vscan_core.reducers.base import Reducer
-from vscan_core.selection import Anatomy, Signals, Trace
+from vscan_core.selection import Anatomy, Trace
 from vscan_core.stages import Stage, Stages, stages_of, take
 
 
@@ -32,6 +32,7 @@ class Decoding:
         self.trace: Trace = owner.trace
         cuts = () if reducer is None else reducer.cut_layers(anatomy)
         self.idle, self.later = not cuts, [layer for layer in cuts if layer > 0]
+        self.cutting = None if reducer is None else Cutting(reducer, family, anatomy, self.layers, self.later)
         self.renumber = reducer is not None and reducer.position_mode(anatomy) == "renumbered"
 
     def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
@@ -52,7 +53,7 @@ class Decoding:
         def before_llm(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
             if (state := current()) is None or kwargs.get("inputs_embeds") is None:
                 return None
-            return args, self._enter(state, kwargs)
+            return args, self._enter(state, kwargs, timed)
 
         def before_layer(layer: int) -> Callable[..., Any]:
             def hook(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
@@ -76,7 +77,7 @@ class Decoding:
             handles.append(layer.register_forward_pre_hook(before_layer(i), with_kwargs=True))
         return handles
 
-    def _enter(self, state: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _enter(self, state: Any, kwargs: dict[str, Any], timed: Any) -> dict[str, Any]:
         """Remove marked rows and open the books of this call."""
         embeds = kwargs["inputs_embeds"]
         call = self._open_call(state, kwargs)
@@ -90,6 +91,8 @@ class Decoding:
             embeds = take(embeds, index)
             if call.valid is not None:  # padding may carry marks, and 0 * inf would poison the values
                 embeds = embeds.masked_fill(~call.valid[..., None], 0)
+        if self.cutting is not None:
+            self.cutting.find_raters(call, embeds, timed)
         stage = call.stages.list[0]
         stage.extend(embeds.shape[1], call.logical, call.valid, len(embeds), embeds.device)
         position = self._positions(call, stage)
@@ -165,9 +168,9 @@ class Decoding:
         return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
 
     def _at_layer(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any], timed: Any) -> Any:
-        if layer in self.later:
+        if self.cutting is not None and layer in self.later:
             kwargs = {**kwargs, **(call.override or {})}
-            hidden, rotary = self._cut(call, layer, hidden, kwargs["position_embeddings"], timed)
+            hidden, rotary = self.cutting.cut(call, layer, hidden, kwargs["position_embeddings"], timed)
             stage = call.stages.at(layer)
             stage.extend(hidden.shape[1], call.logical, call.valid, len(hidden), hidden.device)
             if self.renumber:
@@ -181,6 +184,8 @@ class Decoding:
                 layer_idx=layer,
             )
             call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
+        if self.cutting is not None:
+            self.cutting.look_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"], timed)
         if call.traced:
             self.trace.tokens_per_layer.append(hidden.shape[1])
             visual = (
@@ -188,35 +193,3 @@ class Decoding:
             )
             self.trace._visual.append(visual)
         return ((hidden,), {**kwargs, **call.override}) if call.override else None
-
-    def _cut(self, call: Call, layer: int, hidden: Tensor, rotary: Any, timed: Any) -> tuple[Tensor, Any]:
-        """Score, choose and gather; returns what is left of hidden states and of (cos, sin)."""
-        budgets = [self._budget(span, layer) for span in call.spans]
-        if not any(budget is not None for budget in budgets):
-            return hidden, rotary
-        with timed():
-            keep = self._choose(call, layer, hidden, rotary, budgets)
-            index = call.keep(keep)
-            return take(hidden, index), tuple(take(part, index) for part in rotary)
-
-    def _budget(self, span: Span, layer: int) -> int | None:
-        assert self.reducer is not None
-        keep = self.reducer.schedule(span.image.budget[0], self.anatomy, span.image.tiles).get(layer)
-        return keep if keep is not None and keep < len(span.kept) else None
-
-    def _choose(self, call: Call, layer: int, hidden: Tensor, rotary: Any, budgets: list[int | None]) -> Tensor:
-        """(batch, length) bool: everything but the visual tokens that lose at this layer."""
-        assert self.reducer is not None
-        rope = rotary if self.reducer.uses_rope(self.anatomy) else None
-        scores = self.family.text_scores(self.layers[layer], hidden, rope, call.valid)
-        keep = torch.ones_like(scores, dtype=torch.bool) if call.valid is None else call.valid.clone()
-        for span, budget in zip(call.spans, budgets, strict=True):
-            if budget is None:
-                continue
-            chosen = self.reducer.select_in_llm(Signals(text=scores[span.row, span.columns]), budget)
-            keep[span.row, span.columns] = False
-            if span.recorded:
-                span.image.cuts.append(span.record(layer, chosen))
-            span.columns, span.kept = span.columns[chosen.kept], span.kept[chosen.kept]
-            keep[span.row, span.columns] = True
-        return keep

@@ -41,6 +41,7 @@ class Encoding:
         self.reducer: Any = reducer
         self.cuts = reducer is not None and 0 in reducer.cut_layers(anatomy)
         self.needs = reducer.needs(anatomy) if reducer is not None and self.cuts else needs or Needs()
+        family.check(self.needs)
 
     def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
@@ -49,7 +50,7 @@ class Encoding:
         def look(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := current()) is not None:
                 state.seen = self.family.see(self.model, args, kwargs)
-                state.rows = {}
+                state.rows, state.keys = {}, None
 
         def before(module: nn.Module, args: Any) -> Any:
             if (state := current()) is None:
@@ -60,8 +61,8 @@ class Encoding:
                 return None  # the projector sees every token
             with timed():
                 self._select(state, projected=None)
-            keep = [_kept(state, i) for i in range(len(state.features))]
-            return (torch.cat([rows[index] for rows, index in zip(state.features, keep, strict=True)]),)
+            pairs = zip(state.features, state.encoded.tiles, strict=True)
+            return (torch.cat([rows if chosen is None else chosen.apply(rows) for rows, chosen in pairs]),)
 
         def after(module: nn.Module, args: Any, out: Tensor) -> Any:
             if (state := current()) is None:
@@ -75,18 +76,31 @@ class Encoding:
             if (state := current()) is not None:
                 self._publish(state, layouts)
 
-        def record(layer: int, scores: Tensor) -> None:
-            if (state := current()) is not None:
-                state.rows[layer] = scores if state.seen.order is None else state.seen.split(scores)
-
-        handles = [
+        handles = self._taps(current)  # first: they may refuse
+        handles += [
             tower.register_forward_pre_hook(look, with_kwargs=True),
             projector.register_forward_pre_hook(before),
             projector.register_forward_hook(after),
         ]
+        return handles + self.family.watch_packing(self.model, packed)
+
+    def _taps(self, current: Callable[[], Any]) -> list[Any]:
+        """Hooks that record the signals of inner vision layers."""
+        handles: list[Any] = []
+
+        def record(layer: int, scores: Tensor) -> None:
+            if (state := current()) is not None:
+                state.rows[layer] = scores if state.seen.order is None else state.seen.split(scores)
+
+        def record_keys(layer: int, keys: Tensor) -> None:
+            if (state := current()) is not None:
+                state.keys = keys
+
         for layer in self.needs.cls_attention:
             handles += self.family.tap(self.model, layer, record)
-        return handles + self.family.watch_packing(self.model, packed)
+        if self.needs.keys:
+            handles += self.family.tap_keys(self.model, self.anatomy.feature_layer, record_keys)
+        return handles
 
     def signals(self, state: Any, i: int, projected: list[Tensor] | None) -> Signals:
         """What was recorded of tile i."""
@@ -96,12 +110,13 @@ class Encoding:
             projected=None if projected is None else projected[i],
             cls_attention=rows if self.anatomy.has_cls else {},
             received={} if self.anatomy.has_cls else rows,
+            keys=None if state.keys is None else state.keys[i],
             grid=state.seen.grids[i],
         )
 
     def _gathers(self, state: Any) -> bool:
         """Whether dropped tokens need not be projected at all."""
-        return state.seen.order is None and not self.reducer.merges
+        return state.seen.order is None and not self.needs.projected
 
     def _mark(self, state: Any, out: Tensor, timed: Callable[[], Any]) -> Tensor | None:
         if self._gathers(state):

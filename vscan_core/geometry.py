@@ -47,6 +47,17 @@ def merge(features: Tensor, kept: Tensor, merged_into: Tensor, weight: float = 1
     return mixed.to(features.dtype)
 
 
+def outliers(scores: Tensor) -> Tensor:
+    """(...) bool: values above the third quartile by more than 1.5 interquartile ranges (Tukey's rule).
+
+    0, 1, 2, 3, 9 -> only the 9: quartiles 1 and 3, so above 6.
+    """
+    values = precise(scores)
+    low, high = (torch.quantile(values.flatten(), part) for part in (0.25, 0.75))
+    beyond: Tensor = values > high + 1.5 * (high - low)
+    return beyond
+
+
 def windows(rows: int, cols: int, side: int) -> Tensor:
     """(rows * cols,) int64: the window of each token when the grid is cut into side x side windows, row-major.
 

@@ -30,18 +30,16 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Needs:
-    """The signals a reducer asks for; only these are recorded.
+    """The signals a reducer asks for; only these are recorded."""
 
-    cls_attention: vision layers (0-based) whose CLS row is wanted (received attention where there is no CLS).
-    projected: whether the features after the projector are needed (they are when dropped tokens are merged there).
-    """
-
-    cls_attention: tuple[int, ...] = ()
-    projected: bool = False
+    cls_attention: tuple[int, ...] = ()  # vision layers (0-based): CLS row, or received attention where there is no CLS
+    projected: bool = False  # features after the projector; dropped tokens are then merged there, otherwise before it
+    keys: bool = False  # of the feature layer
+    joint: bool = False  # patches and question in the joint space of an image-text encoder such as CLIP
 
     def __or__(self, other: Needs) -> Needs:
         layers = tuple(sorted({*self.cls_attention, *other.cls_attention}))
-        return Needs(layers, self.projected or other.projected)
+        return Needs(layers, self.projected or other.projected, self.keys or other.keys, self.joint or other.joint)
 
 
 @dataclass(frozen=True)
@@ -57,18 +55,43 @@ class Signals:
     cls_attention: Mapping[int, Tensor] = field(default_factory=dict)  # {vision layer: (heads, tokens)}, post-softmax
     received: Mapping[int, Tensor] = field(default_factory=dict)  # {vision layer: (tokens,)} mean over query rows
     keys: Tensor | None = None  # (tokens, head_dim) head-mean keys of the feature layer
+    joint_patches: Tensor | None = None  # (tokens, dim_joint) features of the feature layer in the joint space
+    joint_text: Tensor | None = None  # (segments, dim_joint) the question there, in one or more pieces
     text: Tensor | None = None  # (tokens,)
+    hidden: Tensor | None = None  # (tokens, dim_llm) what enters the layer of a later cut
     grid: tuple[int, int] | None = None  # (rows, cols) of the tokens in the picture
 
     @property
     def tokens(self) -> int:
         """Number of visual tokens these signals describe."""
-        for tensor in (self.projected, self.features, self.text):
+        return len(self._any)
+
+    @property
+    def device(self) -> torch.device:
+        """Where these signals are."""
+        return self._any.device
+
+    @property
+    def salience(self) -> Tensor:
+        """(tokens,) how much each token is attended to at the deepest recorded layer.
+
+        By CLS, head mean; where there is no CLS, by all tokens.
+        """
+        if self.cls_attention:
+            return geometry.precise(self.cls_attention[max(self.cls_attention)]).mean(0)
+        if self.received:
+            return geometry.precise(self.received[max(self.received)])
+        raise ValueError("these signals hold no attention: give cls_attention or received")
+
+    @property
+    def _any(self) -> Tensor:
+        """Some tensor whose first axis is the tokens."""
+        for tensor in (self.projected, self.features, self.text, self.hidden, self.keys, self.joint_patches):
             if tensor is not None:
-                return tensor.shape[0]
+                return tensor
         for table in (self.cls_attention, self.received):
             for tensor in table.values():
-                return tensor.shape[-1]
+                return tensor.reshape(-1, tensor.shape[-1])[0]
         raise ValueError("these signals are empty: give at least features, an attention or text scores")
 
 
@@ -80,6 +103,7 @@ class Selection:
     labels: Mapping[str, Tensor] = field(default_factory=dict)  # why: name -> ascending indices, e.g. "local", "global"
     merged_into: Tensor | None = None  # (tokens,) int64: kept token that absorbs this dropped one, -1 if none
     scores: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (tokens,) what the decision was taken from
+    mix: Tensor | None = None  # (kept, tokens): what each kept token is made of, where plain averages do not say it
 
     @classmethod
     def everything(cls, tokens: int, device: torch.device | None = None) -> Selection:
@@ -96,7 +120,10 @@ class Selection:
         return cls(kept=kept, labels={name: kept}, scores={name: scores})
 
     def apply(self, features: Tensor) -> Tensor:
-        """(tokens, dim) -> (kept, dim): gather the kept rows and average in what they absorb."""
+        """(tokens, dim) -> (kept, dim): gather the kept rows and average in what they absorb, or follow `mix`."""
+        if self.mix is not None:
+            rows = geometry.precise(features)
+            return (self.mix.to(rows.dtype) @ rows).to(features.dtype)
         if self.merged_into is None:
             return features[self.kept]
         return geometry.merge(features, self.kept, self.merged_into)

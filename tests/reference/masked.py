@@ -7,11 +7,12 @@ decoding step come out of one causal forward over the full length.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from tests.reference import vscan_slow
+from tests.reference import sparsevlm_slow, vscan_slow
 
 IMAGE_TOKEN = 99
 
@@ -29,6 +30,9 @@ def step_logits(
     renumber: bool = True,
     rope: bool = True,
     merge: bool = True,
+    entrance: Callable[[int], tuple[list[int], Tensor]] | None = None,  # image -> kept tokens and their rows
+    ahead: bool = False,  # a later cut is scored by the layer before it
+    sparse: bool = False,  # by the text raters behind the image, and dropped tokens are recycled
 ) -> tuple[Tensor, list[list[list[int]]]]:
     """(steps, vocab) logits of each generated token, and per image the kept tokens after each cut."""
     ids = torch.cat([prompt, generated[:-1]])
@@ -51,23 +55,37 @@ def step_logits(
                 kept = vscan_slow.choose(local[image], glob[image], side, window, first)
                 if merge:
                     embeds[mine[kept]] = vscan_slow.merge(features[image], kept)
+            if entrance is not None:
+                kept, rows = entrance(image)
+                embeds[mine[kept]] = rows
+            if entrance is not None or (first is not None and first < tokens):
                 alive[mine] = False
                 alive[mine[kept]] = True
                 history[-1].append(kept)
-    logits = _decode(model, embeds[None], alive, columns, history, len(prompt), later or {}, renumber, rope)
+    raters: list[list[int]] = [[len(prompt) - 1] for _ in columns]
+    if sparse:
+        raters = [_raters(embeds, mine[alive[mine]], ids, len(prompt)) for mine in columns]
+    settings = {"renumber": renumber, "rope": rope, "ahead": ahead, "raters": raters, "sparse": sparse}
+    logits = _decode(model, embeds[None], alive, columns, history, len(prompt), later or {}, **settings)
     return logits[len(prompt) - 1 :], history
 
 
-def _decode(model, hidden, alive, columns, history, prompt_length, later, renumber, rope) -> Tensor:
+def _decode(model, hidden, alive, columns, history, prompt_length, later, renumber, rope, ahead, raters, sparse):
     llm = model.model.language_model
     length = hidden.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool).tril()
+    before = hidden
     for number, layer in enumerate(llm.layers):
         if number in later:
-            scores = _last_prompt_row(layer, hidden, alive, prompt_length, llm, renumber, rope)
-            for mine, cuts in zip(columns, history, strict=True):
+            source = (llm.layers[number - 1], before) if ahead else (layer, hidden)
+            rows = [[_row(*source, alive, at, llm, renumber, rope) for at in asking] for asking in raters]
+            for mine, cuts, mean in zip(columns, history, [torch.stack(row).mean(0) for row in rows], strict=True):
                 left = [i for i, column in enumerate(mine) if alive[column]]
-                best = sorted(left, key=lambda i: -scores[mine[i]].item())[: later[number]]
+                best = sorted(left, key=lambda i: -mean[mine[i]].item())[: later[number]]
+                if sparse and len(best) < len(left):
+                    kept, states = sparsevlm_slow.shrink(hidden[0, mine[left]], mean[mine[left]], later[number])
+                    best = [left[i] for i in kept]
+                    hidden = hidden.index_copy(1, mine[best], states[None])
                 if len(best) < len(left):
                     cuts.append(sorted(best))
                     alive[mine] = False
@@ -76,6 +94,7 @@ def _decode(model, hidden, alive, columns, history, prompt_length, later, renumb
         visible = visible | torch.eye(length, dtype=torch.bool)  # hidden rows need something to look at
         mask = torch.zeros(length, length).masked_fill(~visible, torch.finfo(torch.float32).min)
         rotary = llm.rotary_emb(hidden, _positions(alive, renumber)[None])
+        before = hidden
         hidden = layer(hidden, attention_mask=mask[None, None], position_embeddings=rotary)
     return model.lm_head(llm.norm(hidden))[0]
 
@@ -84,8 +103,15 @@ def _positions(alive: Tensor, renumber: bool) -> Tensor:
     return alive.long().cumsum(0) - 1 if renumber else torch.arange(len(alive))
 
 
-def _last_prompt_row(layer, hidden, alive, prompt_length, llm, renumber, rope) -> Tensor:
-    """(length,) attention of the last prompt token, head mean; zero for what it cannot see."""
+def _raters(embeds, visual, ids, prompt_length) -> list[int]:
+    """Where in the sequence the text tokens are that rate the image in the columns `visual`."""
+    text = [at for at in range(int(visual[-1]) + 1, prompt_length) if ids[at] != IMAGE_TOKEN]
+    return [text[word] for word in sparsevlm_slow.raters(embeds[visual], embeds[text])]
+
+
+def _row(layer, hidden, alive, at, llm, renumber, rope) -> Tensor:
+    """(length,) attention of the token at `at`, head mean; zero for what it cannot see."""
+    prompt_length = at + 1
     normed = layer.input_layernorm(hidden[0, :prompt_length])
     attn, size = layer.self_attn, layer.self_attn.head_dim
     query = attn.q_proj(normed).view(prompt_length, -1, size)

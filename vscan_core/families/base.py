@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
+from vscan_core.errors import InputError
 from vscan_core.layout import Layout, Tiles
-from vscan_core.selection import Anatomy, View
+from vscan_core.selection import Anatomy, Needs, View
 
 Record = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
 
@@ -23,6 +24,7 @@ class Family(ABC):
 
     model_type: str  # config.model_type it serves
     title: str
+    gives_keys = False  # whether `tap_keys` is there
 
     def base(self, model: nn.Module) -> Any:
         """The model without its language-model head; it joins pixels and text."""
@@ -64,6 +66,20 @@ class Family(ABC):
         With CLS: its row, (tiles, heads, tokens). Without: attention received, one number per projector row.
         """
 
+    def tap_keys(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+        """Hook vision layer `layer` so that each encode records its head-mean keys (tiles, tokens, head_dim)."""
+        raise NotImplementedError
+
+    def check(self, needs: Needs) -> None:
+        """Raise InputError if this kind of model cannot give what is needed."""
+        if needs.keys and not self.gives_keys:
+            raise InputError(f"{self.title} does not give the vision keys that this method needs; choose another one.")
+        if needs.joint:
+            raise InputError(
+                f"{self.title} comes without the text half of CLIP, which this method needs to compare the question "
+                "with the picture; choose another one."
+            )
+
     @abstractmethod
     def image_token_id(self, model: nn.Module) -> int:
         """The placeholder that stands for visual tokens in input_ids."""
@@ -88,27 +104,37 @@ class Family(ABC):
         """Where the pixels that `processor` makes of a width x height picture lie in that picture."""
 
     def text_scores(
-        self, layer: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None, valid: Tensor | None
+        self,
+        layer: Any,
+        hidden: Tensor,
+        rotary: tuple[Tensor, Tensor] | None,
+        valid: Tensor | None,
+        rows: Tensor | None = None,
     ) -> Tensor:
         """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
 
         hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
         position; valid (batch, tokens) masks padding. One query row; softmax over all tokens, then head mean.
+        With rows (queries,): the mean over these tokens' attention instead, each to what comes before it.
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden)
-        query = _heads(attn, "q", normed[:, -1:])  # (batch, heads, 1, head_dim)
+        asking = slice(-1, None) if rows is None else rows
+        query = _heads(attn, "q", normed[:, asking])  # (batch, heads, queries, head_dim)
         key = _heads(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
         if rotary is not None:
             rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"]
             cos, sin = rotary
-            query, _ = rotate(query, query, cos[:, -1:], sin[:, -1:])
+            query, _ = rotate(query, query, cos[:, asking], sin[:, asking])
             key, _ = rotate(key, key, cos, sin)
         # grouped queries share a key head: fold the group into the query axis instead of repeating keys
-        query = query.view(key.shape[0], key.shape[1], -1, key.shape[-1])
+        query = query.reshape(key.shape[0], key.shape[1], -1, key.shape[-1])
         weights: Tensor = (
             geometry.precise(query @ key.transpose(-1, -2)) * attn.scaling
         )  # (batch, kv_heads, group, tokens)
+        if rows is not None:
+            later = torch.arange(hidden.shape[1], device=rows.device)[None, :] > rows[:, None]
+            weights = weights.masked_fill(later.repeat(weights.shape[2] // len(rows), 1), -torch.inf)
         if valid is not None:
             weights = weights.masked_fill(~valid[:, None, None, :], -torch.inf)
         return weights.softmax(-1).mean((1, 2))
@@ -120,6 +146,11 @@ def _heads(attn: Any, name: str, normed: Tensor) -> Tensor:
     norm = getattr(attn, f"{name}_norm", None)
     heads: Tensor = (states if norm is None else norm(states)).transpose(1, 2)
     return heads
+
+
+def mean_keys(key: Tensor, heads: int) -> Tensor:
+    """Head-mean keys of the patches, (images, tokens, head_dim); key (images, 1 + tokens, dim) with CLS first."""
+    return key[:, 1:].view(len(key), key.shape[1] - 1, heads, -1).mean(2)
 
 
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:

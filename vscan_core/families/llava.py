@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
-from vscan_core.families.base import Family, Record, cls_row
+from vscan_core.families.base import Family, Record, cls_row, mean_keys
 from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import Anatomy, View
 
@@ -20,6 +20,7 @@ class Llava(Family):
 
     model_type = "llava"
     title = "LLaVA-1.5"
+    gives_keys = True
 
     def vision_tower(self, model: nn.Module) -> Any:
         """The CLIP vision model."""
@@ -60,10 +61,7 @@ class Llava(Family):
 
     def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
         """Keep the CLS query and all keys of the layer's own projections; no second pass, no attention map."""
-        tower = self.vision_tower(model)
-        attn = getattr(tower, "vision_model", tower).encoder.layers[layer].self_attn
-        if not hasattr(getattr(tower, "vision_model", tower).embeddings, "class_embedding"):
-            raise InputError("this LLaVA has a vision tower without a CLS token, which is not supported")
+        attn = self._attention(model, layer)
         queries: dict[int, Tensor] = {}  # by thread: several may run one model
 
         def keep_query(module: nn.Module, args: Any, out: Tensor) -> None:
@@ -75,6 +73,22 @@ class Llava(Family):
                 record(layer, cls_row(query, out, attn.num_heads))
 
         return [attn.q_proj.register_forward_hook(keep_query), attn.k_proj.register_forward_hook(score)]
+
+    def tap_keys(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+        """Average the layer's own keys over heads."""
+        attn = self._attention(model, layer)
+
+        def keep(module: nn.Module, args: Any, out: Tensor) -> None:
+            record(layer, mean_keys(out, attn.num_heads))
+
+        return [attn.k_proj.register_forward_hook(keep)]
+
+    def _attention(self, model: nn.Module, layer: int) -> Any:
+        tower = self.vision_tower(model)
+        encoder = getattr(tower, "vision_model", tower)
+        if not hasattr(encoder.embeddings, "class_embedding"):
+            raise InputError("this LLaVA has a vision tower without a CLS token, which is not supported")
+        return encoder.encoder.layers[layer].self_attn
 
     def image_token_id(self, model: nn.Module) -> int:
         """`<image>`."""

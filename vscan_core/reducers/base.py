@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
-from vscan_core.budget import check_retention
+from torch import Tensor
+
+from vscan_core.budget import check_retention, one_cut
 from vscan_core.errors import InputError
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
@@ -18,6 +21,8 @@ class Reducer(ABC):
 
     Fields are settings; change one with `dataclasses.replace`. State of a run never lives here.
     """
+
+    asks_text: ClassVar[bool] = False  # whether `raters` name what scores later cuts; else the last prompt token does
 
     retention: float = 1 / 9  # average over decoder layers of the share of visual tokens that enter the layer
     _: KW_ONLY
@@ -62,7 +67,28 @@ class Reducer(ABC):
         """Whether scores of later cuts apply the rotary embedding."""
         return anatomy.rope_in_scores if self.rope_in_scores is None else self.rope_in_scores
 
+    def raters(self, visual: Tensor, text: Tensor) -> Tensor:
+        """(text,) bool: the text tokens whose mean attention scores later cuts; asked for only if `asks_text`.
+
+        visual (tokens, dim) and text (text, dim), the prompt behind the image, as they enter the LLM.
+        """
+        raise NotImplementedError
+
     @property
-    def merges(self) -> bool:
-        """Whether dropped tokens of cut 0 are merged after the projector, which then has to see all of them."""
+    def recycles(self) -> bool:
+        """Whether later cuts merge dropped tokens into kept ones; they then see the hidden states."""
         return False
+
+    def score_layer(self, cut: int) -> int:
+        """The decoder layer whose weights score the later cut at layer `cut`: `cut` itself or the one before it."""
+        return cut
+
+
+@dataclass(frozen=True)
+class AtEntrance(Reducer):
+    """A method with a single cut, at the entrance of the LLM."""
+
+    def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
+        """`retention` of the tokens of every tile, to the nearest whole one."""
+        keep = one_cut(self.retention, tokens, anatomy.text_layers)
+        return {0: keep} if keep < tokens else {}

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from vscan_core import geometry
-from vscan_core.budget import check_keep, two_stage, whole
+from vscan_core.budget import check_keep, check_layer, two_stage, whole, without_idle_cuts
 from vscan_core.errors import InputError
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
@@ -66,7 +66,7 @@ class VScan(Reducer):
         later = layers // 2 if self.prune_layer is None else self.prune_layer
         first, second = tokens, tokens
         if self.encoder_keep is None or self.llm_keep is None:
-            _check_layer(later, layers, "prune_layer")
+            check_layer(later, layers, "prune_layer")
             first, _ = two_stage(self.retention, tokens, layers, later)
             _, second = two_stage(self.retention, tokens * tiles, layers, later)
         if self.encoder_keep is not None:
@@ -76,9 +76,9 @@ class VScan(Reducer):
             cuts[later] = min(second, first * tiles)
         left = first * tiles
         for layer, keep in sorted((self.llm_keep or {}).items()):
-            _check_layer(layer, layers, "llm_keep")
+            check_layer(layer, layers, "llm_keep")
             cuts[layer] = left = whole(keep, left)
-        return _without_idle_cuts(cuts, tokens, tiles)
+        return without_idle_cuts(cuts, tokens, tiles)
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """CLS attention of the two scanned layers; projected features if dropped tokens are merged."""
@@ -119,11 +119,6 @@ class VScan(Reducer):
             assert signals.projected is not None
             merged_into = geometry.nearest_kept(signals.projected, kept)
         return Selection(kept=kept, labels=labels, merged_into=merged_into, scores=scores)
-
-    @property
-    def merges(self) -> bool:
-        """VScan merges unless told otherwise."""
-        return self.merge
 
     def _local_scan(self, scores: Tensor, grid: tuple[int, int], budget: int, capped: bool) -> Tensor:
         side = self.window or (RECEIVED_WINDOW if capped else CLS_WINDOW)
@@ -178,17 +173,3 @@ def _grid(signals: Signals) -> tuple[int, int]:
     if side * side != signals.tokens:
         raise InputError(f"{signals.tokens} tokens are not a square; give the signals their grid (rows, cols)")
     return side, side
-
-
-def _check_layer(layer: int, layers: int, name: str) -> None:
-    if not 1 <= layer < layers:
-        raise InputError(f"{name} {layer} does not exist; this model's later cuts can be at layers 1 to {layers - 1}")
-
-
-def _without_idle_cuts(cuts: dict[int, int], tokens: int, tiles: int) -> dict[int, int]:
-    kept, now = {}, tokens * tiles
-    for layer, keep in sorted(cuts.items()):
-        left = keep if layer else keep * tiles
-        if left < now:
-            kept[layer], now = keep, left
-    return kept

@@ -1,0 +1,168 @@
+"""Every peer method against its slow re-derivation, and what its settings mean."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+import vscan_core as vc
+from tests.reducers.test_examination import ANATOMY, signals
+from tests.reference import peers_slow, sparsevlm_slow
+from vscan_core import geometry
+from vscan_core.reducers import (
+    CDPruner,
+    DivPrune,
+    FasterVLM,
+    FastV,
+    Grid,
+    PruMerge,
+    PyramidDrop,
+    Random,
+    SparseVLM,
+    Trim,
+    VisionZip,
+    VisPruner,
+)
+from vscan_core.reducers.divprune import farthest
+from vscan_core.reducers.grid import lattice
+from vscan_core.reducers.sparsevlm import cluster, recycled
+
+BUDGETS = [(side, keep) for side in (5, 8) for keep in (1, 2, 7, 16, side * side - 1)]
+each_budget = pytest.mark.parametrize(("side", "keep"), BUDGETS)
+
+
+@each_budget
+def test_methods_that_only_choose(side, keep) -> None:
+    given = signals(side, seed=keep)
+    scores = given.cls_attention[22].mean(0)
+    assert FasterVLM().select(given, keep).kept.tolist() == peers_slow.fastervlm(scores, keep)
+    for share in (0.0, 0.5, 0.75, 1.0):
+        expected = peers_slow.vispruner(given.features, scores, keep, share)
+        assert VisPruner(important_share=share).select(given, keep).kept.tolist() == expected
+    assert farthest(given.projected, keep).tolist() == peers_slow.divprune(given.projected, keep)
+    expected = peers_slow.cdpruner(given.projected, given.joint_patches, given.joint_text, min(keep, 16))
+    assert CDPruner().select(given, min(keep, 16)).kept.tolist() == expected
+    for method in (FastV(), PyramidDrop()):
+        assert method.select_in_llm(given, keep).kept.tolist() == peers_slow.fastervlm(given.text, keep)
+
+
+@each_budget
+def test_methods_that_mix(side, keep) -> None:
+    given = signals(side, seed=keep)
+    scores, features, keys = given.cls_attention[22].mean(0), given.features, given.keys
+    for method, expected in (
+        (VisionZip(), peers_slow.visionzip(features, keys, scores, keep)),
+        (PruMerge(), peers_slow.prumerge(features, keys, scores, keep)),
+        (SparseVLM(), sparsevlm_slow.shrink(given.hidden, given.text, keep)),
+        (Trim(), peers_slow.trim(features, given.joint_patches, given.joint_text[:1], keep)),
+    ):
+        chosen = method.select(dataclasses.replace(given, joint_text=given.joint_text[:1]), keep)
+        assert chosen.kept.tolist() == expected[0], method
+        rows = given.hidden if isinstance(method, SparseVLM) else features
+        torch.testing.assert_close(chosen.apply(rows), expected[1], atol=1e-5, rtol=0)
+
+
+def test_sparsevlm_finds_its_raters_like_the_reference() -> None:
+    given = signals(5)
+    for words in (1, 2, 9):
+        text = signals(4, seed=words).projected[:words]
+        raters = SparseVLM().raters(given.projected / 4, text / 4).nonzero()[:, 0]
+        assert raters.tolist() == sparsevlm_slow.raters(given.projected / 4, text / 4)
+
+
+def test_vispruner_breaks_ties_like_the_reference() -> None:
+    flat = vc.Signals(features=torch.ones(36, 4), cls_attention={22: torch.ones(2, 36) / 36})
+    expected = peers_slow.vispruner(flat.features, flat.cls_attention[22][0], 5)
+    assert VisPruner().select(flat, 5).kept.tolist() == expected
+
+
+def test_examples_of_docstrings() -> None:
+    angle = torch.tensor([0.0, 10, 90, 180]).deg2rad()
+    assert farthest(torch.stack([angle.cos(), angle.sin()], dim=1), 3).tolist() == [3, 0, 2]
+    assert lattice(4, 4, 4).tolist() == [5, 7, 13, 15]
+    assert geometry.outliers(torch.tensor([0.0, 1, 2, 3, 9])).tolist() == [False] * 4 + [True]
+    assert FastV(retention=1 / 3).schedule(576, ANATOMY) == {2: 166}
+    assert FastV().position_mode(ANATOMY) == "original"
+    assert PyramidDrop(retention=0.46875).schedule(576, ANATOMY) == {8: 288, 16: 144, 24: 72}
+    assert SparseVLM(retention=1 / 3).schedule(576, ANATOMY) == {3: 318, 7: 176, 16: 97}
+    assert SparseVLM(keep=(300, 200, 110)).schedule(576, ANATOMY) == {3: 309, 7: 204, 16: 113}
+    line = torch.tensor([[0.0], [0.1], [0.2], [1.0], [1.1]])
+    centres, centre_of = cluster(line, 3)
+    assert centres.tolist() == [1, 3, 0] and centre_of.tolist() == [0, 1, 1, 3, 3]
+    assert recycled(576, 309) == 9
+    assert PyramidDrop(retention=1 / 3).schedule(576, ANATOMY) == {8: 146, 16: 37, 24: 9}
+    assert DivPrune(retention=1 / 9).schedule(576, ANATOMY) == {0: 64}
+
+
+@pytest.mark.parametrize("method", [FastV(), PyramidDrop(retention=0.2)], ids=str)
+def test_out_of_reach_names_the_least(method) -> None:
+    anatomy = dataclasses.replace(ANATOMY, text_layers=12)
+    with pytest.raises(vc.InputError, match=r"out of reach .* the least is 0\.\d+$"):
+        method.schedule(576, anatomy)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: FastV(layer=0).schedule(576, ANATOMY),
+        lambda: FastV(layer=32).schedule(576, ANATOMY),
+        lambda: FastV(keep=0),
+        lambda: PyramidDrop(layers=(8, 40), retention=0.5).schedule(576, ANATOMY),
+        lambda: PyramidDrop(layers=(8, 16), shares=(0.5,)).schedule(576, ANATOMY),
+        lambda: PyramidDrop(shares=(0.5, 0.25, 1.5)),
+        lambda: PyramidDrop(layers=(16, 8), shares=(0.5, 0.25)).schedule(576, ANATOMY),
+        lambda: SparseVLM(layers=(), retention=0.5).schedule(576, ANATOMY),
+        lambda: SparseVLM(keep=(300, 0, 0)),
+        lambda: SparseVLM(keep=(300, 200)).schedule(576, ANATOMY),
+        lambda: VisPruner(important_share=1.5),
+        lambda: VisionZip(contextual=-1),
+        lambda: PruMerge(neighbours=-1),
+        lambda: DivPrune(retention=0.001).schedule(576, ANATOMY),
+    ],
+)
+def test_bad_settings_are_refused(wrong) -> None:
+    with pytest.raises(vc.InputError):
+        wrong()
+
+
+def test_repeated_tokens_are_never_taken_twice() -> None:
+    rows = torch.eye(3).repeat_interleave(12, 0)  # three directions, twelve times each
+    given = vc.Signals(projected=rows, joint_patches=rows, joint_text=torch.tensor([[-1.0, -2, -3]]))
+    for method in (DivPrune(), CDPruner()):
+        kept = method.select(given, 10).kept
+        assert len(kept.unique()) == 10
+        assert (kept // 12).unique().tolist() == [0, 1, 2]
+    assert CDPruner().select(given, 10).kept.tolist() == [0, 12, *range(24, 32)]  # then the most relevant
+
+
+def test_random_depends_on_the_seed_alone() -> None:
+    kept = [Random(seed=seed).select(signals(seed=other), 50).kept for seed, other in ((0, 0), (0, 1), (1, 0))]
+    assert torch.equal(kept[0], kept[1]) and not torch.equal(kept[0], kept[2])
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(24, 24), (10, 14), (1, 9), (48, 3)])
+def test_grid_is_even(rows, cols) -> None:
+    for keep in range(1, rows * cols + 1):
+        kept = lattice(rows, cols, keep)
+        assert torch.equal(kept, kept.unique()) and len(kept) == keep
+        per_line = torch.bincount(kept // cols)
+        used = per_line[per_line > 0]
+        assert used.max() - used.min() <= 1
+    assert Grid().select(vc.Signals(features=torch.zeros(9, 2)), 3).kept.tolist() == [1, 4, 7]
+
+
+def test_released_visionzip_and_prumerge_add_up() -> None:
+    given = signals(6)
+    ones = torch.ones(36, 1)
+    zipped = VisionZip(contextual=4, released=True).select(given, 12)
+    merging = zipped.merged_into[zipped.merged_into >= 0].unique()
+    sums = zipped.apply(ones)[:, 0]
+    torch.testing.assert_close(sums, 1.0 + torch.isin(zipped.kept, merging))
+    merged = PruMerge(released=True, neighbours=0).select(given, 12)
+    (rest,) = (merged.kept == merged.labels["rest"]).nonzero()[0]
+    sums, scores = merged.apply(ones)[:, 0], merged.scores["global"]
+    dropped = ones[:, 0].index_fill(0, merged.labels["global"], 0)
+    torch.testing.assert_close(sums[rest], (scores * dropped).sum())
+    torch.testing.assert_close(sums.sum() - sums[rest], torch.tensor(11.0))

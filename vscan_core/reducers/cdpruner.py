@@ -1,0 +1,80 @@
+"""CDPruner: keep tokens that are relevant to the question and unlike each other, as a determinantal point process.
+
+Source: CDPruner, arXiv 2506.10967, section 3. Kernel: cosine of the projected features, weighted on both sides with
+the relevance, scaled to 0..1 within the image. Greedy maximum of the log-determinant by an incremental Cholesky
+factor (Chen et al., arXiv 1709.05135). Relevance: cosine of patch and question in CLIP's joint space, mean over the
+pieces of the question; as in the released code it counts negatively, because on CLIP's second to last layer the
+similarity turns out reversed (`negate=False` follows the paper's formula).
+
+But:
+- the smallest relevance is lifted by 1e-6 and so is the range (the released code lifts only the former, and divides by
+  zero where all are equal); scaled per image (`span` takes the released code's range over the whole batch);
+- once nothing new is left (repeated tokens), the most relevant of the others fill the budget.
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from vscan_core import geometry
+from vscan_core.reducers.base import AtEntrance
+from vscan_core.selection import Anatomy, Needs, Selection, Signals
+
+TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class CDPruner(AtEntrance):
+    """Needs both halves of an image-text encoder; refuses models that carry only the picture half."""
+
+    _: KW_ONLY
+    negate: bool = True
+    span: tuple[float, float] | None = None  # smallest and largest relevance to scale by; None = this image's
+
+    def needs(self, anatomy: Anatomy) -> Needs:
+        """Projected features, and patches and question in the joint space."""
+        return Needs(projected=True, joint=True)
+
+    def select(self, signals: Signals, keep: int) -> Selection:
+        """The greedy set of largest determinant."""
+        assert signals.projected is not None
+        assert signals.joint_patches is not None and signals.joint_text is not None
+        scores = similarity(signals.joint_patches, signals.joint_text) * (-1 if self.negate else 1)
+        low, high = (scores.min(), scores.max()) if self.span is None else self.span
+        weights = (scores - low + TINY) / (high - low + TINY)
+        kept = greedy_map(signals.projected, weights, keep).sort().values
+        return Selection(kept=kept, labels={"diverse": kept}, scores={"text": weights})
+
+
+def similarity(patches: Tensor, text: Tensor) -> Tensor:
+    """(tokens,) mean cosine of each patch (tokens, dim) with the pieces of text (segments, dim)."""
+    cosine = normalize(geometry.precise(patches), dim=-1) @ normalize(geometry.precise(text), dim=-1).T
+    return cosine.mean(-1)
+
+
+def greedy_map(features: Tensor, weights: Tensor, keep: int) -> Tensor:
+    """(keep,) indices in the order in which they are picked; features (tokens, dim), weights (tokens,).
+
+    One (tokens, tokens) matrix, then per pick one row of the kernel and one product with the factor so far
+    (picks, tokens). Nothing waits for the device.
+    """
+    unit = normalize(geometry.precise(features), dim=-1)
+    kernel = unit @ unit.T * weights[:, None] * weights[None, :]
+    gain = kernel.diagonal().clone()  # what each token would add: its variance, given those picked
+    free = torch.zeros_like(gain)  # -inf where picked
+    factor = gain.new_zeros(keep, len(gain))
+    picks = []
+    for step in range(min(keep, len(gain))):
+        new = gain > TINY * weights.square()  # less is rounding: the token lies in the span of those picked
+        pick = (torch.where(new, gain, weights - 2) + free).argmax(keepdim=True)
+        past = factor[:step].T @ factor[:step].index_select(1, pick)[:, 0]  # (tokens,)
+        row = (kernel.index_select(0, pick)[0] - past) * gain.index_select(0, pick).abs().rsqrt()
+        factor[step] = torch.where(new.index_select(0, pick), row, 0)
+        gain = gain - factor[step].square()
+        free = free.index_fill(0, pick, -torch.inf)
+        picks.append(pick)
+    return torch.cat(picks)

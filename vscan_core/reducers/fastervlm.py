@@ -1,0 +1,28 @@
+"""FasterVLM: keep the tokens that CLS attends to most.
+
+Source: FasterVLM, arXiv 2412.01818v1: CLS row of the layer whose output the LLM sees, mean over heads, best first.
+The same as VisPruner with important_share=1.
+
+But: the projector sees only the kept tokens (the result is the same; it works token by token); where there is no CLS
+token, scores are received attention.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vscan_core.reducers.base import AtEntrance
+from vscan_core.selection import Anatomy, Needs, Selection, Signals
+
+
+@dataclass(frozen=True)
+class FasterVLM(AtEntrance):
+    """One ranking, nothing else."""
+
+    def needs(self, anatomy: Anatomy) -> Needs:
+        """CLS attention of the output layer."""
+        return Needs(cls_attention=(anatomy.feature_layer,))
+
+    def select(self, signals: Signals, keep: int) -> Selection:
+        """The best `keep`."""
+        return Selection.top(signals.salience, keep, "global")

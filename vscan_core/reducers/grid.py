@@ -1,0 +1,44 @@
+"""Grid: keep tokens spread evenly over the picture, whatever it shows.
+
+Source: none; the baseline of sampling the picture more coarsely.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vscan_core.reducers.base import AtEntrance
+from vscan_core.selection import Selection, Signals
+
+
+@dataclass(frozen=True)
+class Grid(AtEntrance):
+    """Evenly spaced rows, and evenly spaced tokens in each of them."""
+
+    def select(self, signals: Signals, keep: int) -> Selection:
+        """Signals without a grid are one long row."""
+        kept = lattice(*(signals.grid or (1, signals.tokens)), keep).to(signals.device)
+        return Selection(kept=kept, labels={"grid": kept})
+
+
+def lattice(rows: int, cols: int, keep: int) -> Tensor:
+    """(keep,) ascending indices of `keep` places of a rows x cols grid, about equally far apart in both directions.
+
+    As many rows as make the spacing square; the tokens are shared out among them as evenly as whole numbers allow.
+    A 4 x 4 grid, keep 4 -> [5, 7, 13, 15].
+    """
+    lines = min(max(round((keep * rows / cols) ** 0.5), -(-keep // cols)), rows, keep)
+    ends = torch.arange(1, lines + 1) * keep // lines
+    counts = ends.diff(prepend=torch.zeros(1, dtype=torch.long))
+    line = torch.arange(lines).repeat_interleave(counts)
+    place = torch.arange(keep) - (ends - counts)[line]  # of the token in its line
+    # the middle of each of `lines` equal strips, and of each of `counts` equal pieces of a strip
+    row, col = _middle(line, torch.tensor(lines), rows), _middle(place, counts[line], cols)
+    return row * cols + col
+
+
+def _middle(part: Tensor, parts: Tensor, length: int) -> Tensor:
+    return (2 * part + 1) * length // (2 * parts)

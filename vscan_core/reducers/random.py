@@ -1,0 +1,28 @@
+"""Random: keep tokens drawn by lot, the same ones for the same seed.
+
+Source: none; the baseline that every method has to beat, and that several do not at high reduction (UniPruneBench,
+arXiv 2511.02650).
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+
+from vscan_core.reducers.base import AtEntrance
+from vscan_core.selection import Selection, Signals
+
+
+@dataclass(frozen=True)
+class Random(AtEntrance):
+    """Every token has the same chance. Images of the same size keep the same places."""
+
+    _: KW_ONLY
+    seed: int = 0
+
+    def select(self, signals: Signals, keep: int) -> Selection:
+        """Drawn on the CPU, so that every device draws the same."""
+        make = torch.Generator().manual_seed(self.seed)
+        drawn = torch.randperm(signals.tokens, generator=make)[:keep].sort().values.to(signals.device)
+        return Selection(kept=drawn, labels={"random": drawn})

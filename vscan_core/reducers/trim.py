@@ -1,0 +1,54 @@
+"""TRIM: keep the tokens that CLIP's text encoder relates to the question, and one mean of all others.
+
+Source: TRIM, arXiv 2409.10994, section 3; sign as in the released code. Score: softmax over the patches of minus the
+dot product of patch and question in CLIP's joint space. Minus, because on the second to last layer, where the patches
+come from, the similarity turns out reversed (the authors call it empirical).
+
+But:
+- the number of tokens follows from the retention (the paper's adaptive rule is `geometry.outliers` of the scores);
+- the mean counts as one token of the budget and stands where the last dropped token was, so that order stays the
+  picture's (the released code appends it after all others).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vscan_core import geometry
+from vscan_core.reducers.base import AtEntrance
+from vscan_core.selection import Anatomy, Needs, Selection, Signals
+
+
+@dataclass(frozen=True)
+class Trim(AtEntrance):
+    """Needs both halves of an image-text encoder; refuses models that carry only the picture half."""
+
+    def needs(self, anatomy: Anatomy) -> Needs:
+        """Patches and question in the joint space."""
+        return Needs(joint=True)
+
+    def select(self, signals: Signals, keep: int) -> Selection:
+        """`keep` - 1 tokens by score, and the mean of the rest."""
+        assert signals.joint_patches is not None and signals.joint_text is not None
+        scores = relevance(signals.joint_patches, signals.joint_text)
+        if keep >= len(scores):
+            return Selection.top(scores, keep, "text")
+        best = geometry.top(scores, keep - 1).sort().values
+        return with_rest(best, scores, "text")
+
+
+def relevance(patches: Tensor, text: Tensor) -> Tensor:
+    """(tokens,) scores that sum to one; patches (tokens, dim), text (segments, dim), not normalised."""
+    return (-(geometry.precise(patches) @ geometry.precise(text).mean(0))).softmax(0)
+
+
+def with_rest(best: Tensor, scores: Tensor, name: str) -> Selection:
+    """Keep `best` (kept,) ascending, and average all others into the last one of them."""
+    dropped = torch.ones_like(scores).index_fill(0, best, 0)
+    rest = len(scores) - 1 - dropped.flip(0).argmax(keepdim=True)
+    kept = torch.cat([best, rest]).sort().values
+    merged_into = rest.expand(len(scores)).index_fill(0, kept, -1)
+    return Selection(kept=kept, labels={name: best, "rest": rest}, merged_into=merged_into, scores={name: scores})

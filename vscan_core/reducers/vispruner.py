@@ -1,0 +1,73 @@
+"""VisPruner: keep the tokens that CLS attends to most, and of the others those that are unlike each other.
+
+Source: VisPruner, arXiv 2412.01818v3, section 3 (important and diverse tokens); drop width 8 as in the released code.
+Important: the best by the CLS row of the output layer. Diverse: the others, best first, are split by even and odd
+rank; of the even half the tokens most similar to any of the odd half are dropped, a few at a time, and what survives
+is split anew. Nothing is merged.
+
+But:
+- a pass drops at most as many tokens as its half holds, and the even half takes the odd one out, so that every
+  budget works (the released loop fails on odd rests and on small budgets; elsewhere the tokens are the same);
+- the projector sees only the kept tokens; where there is no CLS token, scores are received attention, and
+  where several patches make one token, features are those after the projector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+
+from vscan_core import geometry
+from vscan_core.errors import InputError
+from vscan_core.reducers.base import AtEntrance
+from vscan_core.selection import Anatomy, Needs, Selection, Signals
+
+DROPPED_PER_PASS = 8
+
+
+@dataclass(frozen=True)
+class VisPruner(AtEntrance):
+    """`important_share` of the budget by attention, the rest by difference."""
+
+    _: KW_ONLY
+    important_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.important_share <= 1:
+            raise InputError(f"important_share must lie between 0 and 1, but is {self.important_share}")
+
+    def needs(self, anatomy: Anatomy) -> Needs:
+        """CLS attention of the output layer."""
+        return Needs(cls_attention=(anatomy.feature_layer,))
+
+    def select(self, signals: Signals, keep: int) -> Selection:
+        """First the important ones, then the diverse ones among the rest."""
+        features = signals.projected if signals.features is None else signals.features
+        assert features is not None
+        scores = signals.salience
+        ranked = geometry.top(scores, signals.tokens)
+        important = int(keep * self.important_share)
+        first, rest = ranked[:important], distinct(features, ranked[important:], keep - important)
+        kept = torch.cat([first, rest]).sort().values
+        labels = {"global": first.sort().values, "diverse": rest.sort().values}
+        return Selection(kept=kept, labels=labels, scores={"global": scores})
+
+
+def distinct(features: Tensor, ranked: Tensor, keep: int) -> Tensor:
+    """Thin `ranked` (candidates,) out to (keep,) indices of tokens that resemble each other little.
+
+    features (tokens, dim). The number of passes depends on counts alone, so nothing waits for the device.
+    """
+    if keep == 0:
+        return ranked[:0]
+    unit = torch.nn.functional.normalize(geometry.precise(features), dim=-1)
+    alike = unit @ unit.T  # (tokens, tokens), once for all passes
+    while len(ranked) > keep:
+        even, odd = ranked[0::2], ranked[1::2]
+        drop = min(DROPPED_PER_PASS, len(ranked) - keep, len(even))
+        nearest = alike[even[:, None], odd[None, :]].amax(1)
+        ranked = torch.cat([even[geometry.top(nearest, len(even))[drop:]], odd])
+    return ranked
