@@ -122,7 +122,9 @@ def _status(now: Round, run: int) -> str:
     answers = [entry for entry in now.entries if entry.answer]
     total = sum(entry.answer["timings"]["total_ms"] for entry in answers if entry.answer)
     same = sum(bool(entry.same) for entry in answers)
-    agree = f"{same} of {len(now.entries) - 1} give the baseline's answer"
+    refused = len(now.entries) - len(answers)
+    cannot = f"; {refused} cannot run here" if refused else ""
+    agree = f"{same} of {len(answers) - 1} methods give the baseline's answer{cannot}"
     cut = (
         " The length limit ended an answer early."
         if any(e.answer and not e.answer["finished"] for e in answers)

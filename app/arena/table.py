@@ -10,19 +10,19 @@ from app.arena.rounds import BASELINE, Entry, Round
 STR, NUMBER = "str", "number"
 COLUMNS = (
     ("Method", STR, 120),
-    ("Answer", STR, 250),
-    ("Agrees", STR, 90),
-    ("Visual tokens", NUMBER, 150),
-    ("Average", NUMBER, 95),
-    ("Reading", NUMBER, 100),
-    ("First word", NUMBER, 110),
-    ("Choosing", NUMBER, 105),
-    ("KV cache", NUMBER, 105),
-    ("Computation", NUMBER, 130),
-    ("Reading, faster", NUMBER, 140),
-    ("First word, sooner", NUMBER, 160),
-    ("KV, smaller", NUMBER, 120),
-    ("FLOPs, fewer", NUMBER, 130),
+    ("Answer", STR, 240),
+    ("Agrees", STR, 110),
+    ("Visual tokens", NUMBER, 165),
+    ("Average", NUMBER, 105),
+    ("Reading", NUMBER, 110),
+    ("First word", NUMBER, 125),
+    ("Choosing", NUMBER, 115),
+    ("KV cache", NUMBER, 115),
+    ("Computation", NUMBER, 140),
+    ("Reading, faster", NUMBER, 150),
+    ("First word, sooner", NUMBER, 175),
+    ("KV, smaller", NUMBER, 130),
+    ("FLOPs, fewer", NUMBER, 140),
 )
 HEADERS = [name for name, _, _ in COLUMNS]
 TYPES = [kind for _, kind, _ in COLUMNS]
