@@ -124,6 +124,9 @@ def _caption(pen: ImageDraw.ImageDraw, entry: Entry, corner: tuple[int, int], re
 def _foot() -> Image.Image:
     """What the colours mean."""
     part = Image.new("RGB", (INNER, 30), PAPER)
-    text = "Orange frame: kept, global. Blue ring: kept, local. Dot: merged. Dark: dropped. Hatched: dropped later."
+    text = (
+        "Bright: kept (orange frame: global, blue ring: local). Dot: merged. Dark: dropped before the language model. "
+        "Hatched: dropped inside it."
+    )
     ImageDraw.Draw(part).text((0, 4), text, QUIET, font(18))
     return part

@@ -11,10 +11,10 @@ from app.arena.rounds import Round
 from app.arena.table import HEADERS, TYPES, WIDTHS, caption, table
 
 START = "Choose methods and press **Run**. Each answers the same question about the same picture."
-SORT = "The dots beside a heading sort the table. **Single run, not a benchmark:** repeat it, and times will differ a little."
+SORT = "The dots beside a heading sort the table. **Single run, not a benchmark:** repeat it, and times will differ."
 SIGNS = (
-    "Orange frame: kept for the picture as a whole. Blue ring: kept for its neighbourhood. Dot: merged. "
-    "Dark: dropped before the language model. Hatched: dropped inside it."
+    "Bright: kept, with an orange frame if for the picture as a whole, with a blue ring if for its neighbourhood. "
+    "Dot: merged. Dark: dropped before the language model. Hatched: dropped inside it."
 )
 
 
