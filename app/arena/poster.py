@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from app import words
 from app.arena import table
@@ -43,20 +43,20 @@ def _head(settings: Settings, now: Round, picture: Image.Image, title: str) -> I
     """The picture, and beside it what was asked."""
     small = picture.copy()
     small.thumbnail((460, 380))
-    part = Image.new("RGB", (INNER, max(small.height, 330) + 36), PAPER)
+    left = small.width + 36
+    asked = wrapped(settings.question, font(27), INNER - left, 4)
+    budget = f"{words.percent(settings.retention)} of the visual tokens, averaged over the layers · {settings.device}"
+    facts = (title, budget, now.status, NOTE, now.hint or "")
+    notes = [line for fact in facts if fact for line in wrapped(fact, font(20), INNER - left, 2)]
+    below = 76 + 37 * len(asked)
+    part = Image.new("RGB", (INNER, max(small.height, below + 29 * len(notes)) + 36), PAPER)
     part.paste(small, (0, 0))
-    pen, left = ImageDraw.Draw(part), small.width + 36
-    width = INNER - left
+    pen = ImageDraw.Draw(part)
     pen.text((left, -6), "VScan Arena", INK, font(40, True))
-    top = 62
-    for line in wrapped(settings.question, font(27), width, 4):
-        pen.text((left, top), line, INK, font(27))
-        top += 37
-    asked = f"{words.percent(settings.retention)} of the visual tokens, averaged over the layers"
-    for line in (title, f"{asked} · {settings.device}", now.status, NOTE, now.hint or ""):
-        for short in wrapped(line, font(20), width, 2):
-            pen.text((left, top + 14), short, QUIET, font(20))
-            top += 29
+    for number, line in enumerate(asked):
+        pen.text((left, 62 + 37 * number), line, INK, font(27))
+    for number, line in enumerate(notes):
+        pen.text((left, below + 29 * number), line, QUIET, font(20))
     return part
 
 
@@ -111,7 +111,7 @@ def _pictures(now: Round, readable: bool) -> Image.Image:
 
 def _small(file: str, side: int) -> Image.Image:
     with Image.open(file) as image:
-        return image.convert("RGB").resize((side, max(round(image.height * side / image.width), 1)))
+        return ImageOps.contain(image.convert("RGB"), (side, side))
 
 
 def _caption(pen: ImageDraw.ImageDraw, entry: Entry, corner: tuple[int, int], readable: bool) -> None:

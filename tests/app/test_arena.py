@@ -148,6 +148,16 @@ def test_the_files_hold_what_was_shown(page: ArenaPage, picture: str) -> None:
         assert drawn.format == "PNG" and drawn.width == 1760 and len(drawn.getcolors(1 << 22)) > 1000
 
 
+@pytest.mark.parametrize("size", [(16, 700), (700, 16)])
+def test_the_page_holds_any_picture_and_any_words(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "thin.png"
+    Image.new("RGB", size, "teal").save(path)
+    page = page_with(FakeEngine(answer_words=("日本語 \u202e\n" * 40,), hint="A hint. " * 40))
+    out = page.on_end(run(page, str(path), "vscan", question="ä\n?" * 300)[-1][page.state])
+    with Image.open(out[page.board.files[1]]["value"]) as drawn:
+        assert drawn.width == 1760 and 500 < drawn.height < 2500
+
+
 def test_what_visitor_and_model_wrote_never_reaches_html(picture: str) -> None:
     page = page_with(FakeEngine(answer_words=(EVIL,)))
     for step in run(page, picture, "vscan", question=EVIL):
