@@ -18,8 +18,8 @@ INK, QUIET, RULE, PAPER = (28, 31, 38), (105, 112, 124), (218, 222, 228), (255, 
 GOOD, BAD = (0, 128, 94), (190, 78, 0)
 # heading, place in the row of the page's table, width in pixels
 COLUMNS = (
-    ("Method", 0, 190), ("Answer", 1, 480), ("Agrees", 2, 110), ("Visual tokens", 3, 190), ("Average", 4, 100),
-    ("Reading", 5, 114), ("First word", 6, 114), ("Choosing", 7, 114), ("KV cache", 8, 108), ("FLOPs", 9, 144),
+    ("Method", 0, 190), ("Answer", 1, 430), ("Agrees", 2, 100), ("Visual tokens", 3, 252), ("Average", 4, 94),
+    ("Reading", 5, 112), ("First word", 6, 116), ("Choosing", 7, 110), ("KV cache", 8, 106), ("FLOPs", 9, 154),
 )  # fmt: skip
 NUMBERS = 3  # from this column on, text is set right
 ACROSS, GAP = 4, 20
@@ -63,7 +63,7 @@ def _head(settings: Settings, now: Round, picture: Image.Image, title: str) -> I
 def _table(now: Round, noise: str | None) -> Image.Image:
     """The answers and their numbers."""
     rows = [[shown for _, shown in table.row(entry, noise)] for entry in now.entries]
-    answers = [wrapped(cells[1], font(20), COLUMNS[1][2] - 24, 3) for cells in rows]
+    answers = [wrapped(cells[1], font(20), COLUMNS[1][2] - 24, 4) for cells in rows]
     heights = [18 + 27 * len(lines) for lines in answers]
     part = Image.new("RGB", (INNER, 46 + sum(heights) + 36), PAPER)
     pen = ImageDraw.Draw(part)

@@ -12,7 +12,7 @@ COLUMNS = (
     ("Method", STR, 120),
     ("Answer", STR, 240),
     ("Agrees", STR, 110),
-    ("Visual tokens", NUMBER, 165),
+    ("Visual tokens", NUMBER, 195),
     ("Average", NUMBER, 105),
     ("Reading", NUMBER, 110),
     ("First word", NUMBER, 125),
