@@ -1,4 +1,4 @@
-"""The named endpoints for programs, `/compare` and `/overlay`: plain values in, plain values out."""
+"""The named endpoints for programs, `/compare`, `/overlay` and `/arena`: plain values in, plain values out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import gradio as gr
 from PIL import Image
 
 from app import token_view
-from app.errors import answering, streaming
+from app.arena.choice import usual
+from app.arena.rounds import rounds
+from app.arena.sheet import settings_of, sheet
+from app.errors import answering, explained, streaming
 from app.picture_input import picture_input
 from app.running import Snapshot, hint, snapshots
 from app.session import MAX_NEW_TOKENS, Session
@@ -19,7 +22,7 @@ from vscan_core.overlay import Fate, fates
 
 
 class Endpoints:
-    """What the two endpoints do."""
+    """What the endpoints do."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -70,9 +73,36 @@ class Endpoints:
             "first_cut": counts,
         }
 
+    @streaming
+    def arena(
+        self, image: str, question: str, retention: float, methods: list[str], model: str
+    ) -> Iterator[dict[str, Any]]:
+        """Answer a question about a picture with all visual tokens and then with each method; streams every result.
+
+        Args:
+            image: The picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF; at most 10 MB and 40 megapixels).
+            question: The question, in plain words.
+            retention: Share of visual tokens to keep, averaged over the language model's layers; above 0, at most 1.
+            methods: Names of the reduction methods, such as ["vscan"].
+            model: Name of a model on offer, such as "mini".
+
+        Returns:
+            Settings, versions and all numbers of the runs that have ended, the baseline first; a method that cannot
+            run with this model or budget has a "problem" in their place. Single runs, not a benchmark.
+        """
+        names = list(dict.fromkeys(methods or []))
+        with closing(self.session.arena(model, image, question or "", retention, names)) as events:
+            settings = settings_of(self.session, model, image, question or "", retention, names)
+            known, ready = self.session.engine.methods(), 0
+            for now in rounds(events, {name: known[name].title for name in names}, lambda _: None, explained):
+                over = sum(entry.over for entry in now.entries)
+                if over > ready:
+                    ready = over
+                    yield sheet(settings, now, not model.startswith("dummy:"))
+
 
 def endpoints(session: Session) -> None:
-    """Put both on widgets that the page does not show; their labels document the parameters."""
+    """Put them on widgets that the page does not show; their labels document the parameters."""
     does = Endpoints(session)
     with gr.Column(visible=False):
         inputs = [
@@ -86,6 +116,8 @@ def endpoints(session: Session) -> None:
         texts = [gr.Textbox(label="Answer with all visual tokens"), gr.Textbox(label="Answer with fewer visual tokens")]
         counts = gr.JSON(label="Numbers")
         picture = gr.Image(label="Picture with its tokens marked", format="jpeg")
+        names = list(session.engine.methods())
+        methods = gr.CheckboxGroup(names, value=usual(session), label="Names of the reduction methods")
         trigger = gr.Button()
     trigger.click(does.compare, inputs, [*texts, counts], api_name="compare", concurrency_id="run", concurrency_limit=1)
     trigger.click(
@@ -96,6 +128,8 @@ def endpoints(session: Session) -> None:
         concurrency_id="preview",
         concurrency_limit=2,
     )
+    asked = [*inputs[:3], methods, inputs[3]]
+    trigger.click(does.arena, asked, counts, api_name="arena", concurrency_id="run", concurrency_limit=1)
 
 
 def numbers(now: Snapshot) -> dict[str, Any]:

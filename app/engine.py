@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL import Image
@@ -22,6 +23,14 @@ class Card(Protocol):
     needs_gpu: bool
 
 
+@dataclass(frozen=True)
+class Method:
+    """What the page shows about a method."""
+
+    title: str  # as the page writes its name
+    summary: str
+
+
 class Engine(Protocol):
     """Models, methods and runs."""
 
@@ -33,6 +42,9 @@ class Engine(Protocol):
 
     def load(self, name: str) -> Any:
         """The loaded model (an LVLM)."""
+
+    def methods(self) -> Mapping[str, Method]:
+        """Methods on offer by name."""
 
     def reducer(self, method: str, retention: float) -> Any:
         """A reducer of REDUCERS at this retention."""
@@ -68,6 +80,13 @@ class CoreEngine:
         if reason := self.unavailable(name):
             raise InputError(reason)
         return vc.load_model(name)
+
+    def methods(self) -> Mapping[str, Method]:
+        """See Engine."""
+        import vscan_core as vc
+        from vscan_core.report import summary
+
+        return {name: Method(cls.__name__, summary(cls)) for name, cls in vc.REDUCERS.items()}
 
     def reducer(self, method: str, retention: float) -> Any:
         """See Engine."""

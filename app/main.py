@@ -7,6 +7,7 @@ import gradio as gr
 from app.api import endpoints
 from app.examples import Example, load_examples
 from app.session import Session
+from app.tabs.arena import ArenaPage
 from app.tabs.compare import ComparePage
 
 TITLE = "VScan: fewer visual tokens, faster answers"
@@ -22,7 +23,13 @@ def build_app(session: Session, examples: list[Example] | None = None) -> gr.Blo
     """Build the page on a session; `examples` None means those of assets/examples."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 2 * HOUR), fill_width=True) as demo:
         gr.Markdown(WELCOME, elem_id="welcome")
-        page = ComparePage(session, load_examples() if examples is None else examples)
+        shown = load_examples() if examples is None else examples
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Compare", id="compare"):
+                page = ComparePage(session, shown)
+            with gr.Tab("Arena", id="arena") as tab:
+                arena = ArenaPage(session, shown)
+        tab.select(**arena.opened)
         endpoints(session)
         demo.load(**page.loaded)
     demo.queue(default_concurrency_limit=1, max_size=20)

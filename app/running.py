@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from app import words
 from vscan_core.events import Answer, Done, Event, Prefilled, Token
-from vscan_core.selection import Trace
+from vscan_core.trace import Trace
 
 PAUSE_S = 0.06  # between two snapshots of growing text
 BASELINE, REDUCED = 0, 1

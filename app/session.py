@@ -6,10 +6,11 @@ the file's bytes: the same picture asked about again, or a moved slider, then co
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -20,10 +21,13 @@ from torch import Tensor
 from app.devices import Device
 from app.engine import Engine
 from vscan_core import overlay
+from vscan_core.budget import check_retention
 from vscan_core.errors import InputError
 from vscan_core.events import Event
 from vscan_core.images import open_image
-from vscan_core.selection import ImageTrace, Signals
+from vscan_core.selection import Signals
+from vscan_core.series import Refused, one_by_one
+from vscan_core.trace import ImageTrace
 
 MAX_NEW_TOKENS = 64
 NO_PICTURE = "Please choose a picture first."
@@ -158,6 +162,26 @@ class Session:
         return self.device(model).steps(
             lambda: self.engine.compare(lvlm, picture.image, question, [None, reducer], max_new_tokens)
         )
+
+    def arena(
+        self, model: str, path: str | None, question: str, retention: float, methods: Sequence[str]
+    ) -> Generator[Event | Refused | None, None, None]:
+        """Baseline and every method in one turn; a method that refuses is told in its place. Close it to stop."""
+        known = self.engine.methods()
+        if not methods:
+            raise InputError("Please choose at least one method.")
+        if unknown := [name for name in methods if name not in known]:
+            raise InputError(f"There is no method {unknown[0][:40]!r}; choose from: {', '.join(known)}.")
+        check_retention(retention)
+        picture = self.picture(path)
+        lvlm = self.model(model)
+
+        def run(reducer: Any) -> Generator[Event, None, None]:
+            return self.engine.compare(lvlm, picture.image, question, [reducer], MAX_NEW_TOKENS)
+
+        makers: list[Any] = [lambda: None]
+        makers += [functools.partial(self.engine.reducer, name, retention) for name in methods]
+        return self.device(model).steps(lambda: one_by_one(run, makers))
 
 
 def digest_of(path: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app import words
+from vscan_core import report
 from vscan_core.events import Answer
 from vscan_core.overlay import Fate, Fates
 
@@ -53,9 +54,7 @@ def _values(answer: Answer) -> list[str]:
 
 def token_steps(answer: Answer) -> str:
     """Distinct counts in the order of the layers, as recorded: "96 → 32"."""
-    counts = answer.trace.visual_tokens_per_layer
-    changes = [now for before, now in zip([None, *counts], counts, strict=False) if now != before]
-    return " → ".join(f"{number:,}" for number in changes) or words.NOTHING
+    return words.arrows(report.token_steps(answer))
 
 
 def verdict(baseline: Answer | None, reduced: Answer | None, readable: bool = True) -> str:

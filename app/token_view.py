@@ -11,7 +11,7 @@ from torch import Tensor
 from app import strips, words
 from app.session import Preview, Session
 from vscan_core import overlay
-from vscan_core.selection import Cut, ImageTrace, Trace
+from vscan_core.trace import Cut, ImageTrace, Trace
 
 TOKENS, HEAT, PICTURE = "Tokens", "Heat map", "Picture"
 FATES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 NOTHING = "\N{EN DASH}"  # shown where there is no number
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -60,7 +60,12 @@ def steps(schedule: Mapping[int, int], tokens_of_image: int) -> str:
     """{0: 96, 16: 32} -> "96 → 32"; nothing cut -> "576"."""
     counts = [schedule.get(0, tokens_of_image)]
     counts += [number for layer, number in sorted(schedule.items()) if layer > 0]
-    return " → ".join(f"{number:,}" for number in counts)
+    return arrows(counts)
+
+
+def arrows(counts: Iterable[int]) -> str:
+    """[96, 32] -> "96 → 32"; nothing -> a dash."""
+    return " → ".join(f"{number:,}" for number in counts) or NOTHING
 
 
 def budget(retention: float, schedule: Mapping[int, int], tokens_of_image: int) -> str:

@@ -15,6 +15,7 @@ MAY_NOT_IMPORT = {
     "vscan_core/reducers": ("transformers", "vscan_core.families", "vscan_core.attach", "vscan_core.inference"),
     "vscan_core/families": ("vscan_core.reducers", "vscan_core.attach", "vscan_core.inference"),
     "vscan_core/selection.py": ("transformers", "vscan_core.reducers", "vscan_core.families"),
+    "vscan_core/trace.py": ("transformers", "vscan_core.reducers", "vscan_core.families"),
     "app/charts": ("gradio",),
     "app/session.py": ("gradio",),
 }

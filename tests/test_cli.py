@@ -9,6 +9,8 @@ import sys
 import pytest
 from PIL import Image
 
+import vscan_core as vc
+from vscan_core import cli
 from vscan_core.cli import main
 
 
@@ -17,6 +19,20 @@ def picture(tmp_path) -> str:
     path = tmp_path / "picture.png"
     Image.new("RGB", (64, 48), "teal").save(path)
     return str(path)
+
+
+class Picky(vc.VScan):
+    """A method that refuses small budgets."""
+
+    def schedule(self, tokens, anatomy, tiles=1):
+        if self.retention < 0.5:
+            raise vc.InputError("Picky needs a retention of at least 0.5.")
+        return super().schedule(tokens, anatomy, tiles)
+
+
+@pytest.fixture
+def picky(monkeypatch) -> None:
+    monkeypatch.setitem(cli.REDUCERS, "picky", Picky)
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -34,6 +50,36 @@ def test_compare_as_json(capsys, picture) -> None:
     assert found["ratios"]["kv_bytes"] > 1 and isinstance(found["same_answer"], bool)
     visual = found["reduced"]["trace"]["visual_tokens_per_layer"]
     assert sum(visual) / len(visual) == pytest.approx(0.2 * 576, abs=1)
+
+
+def test_compare_takes_several_methods_and_one_may_refuse(capsys, picture, picky) -> None:
+    question = ("compare", "--image", picture, "--question", "What is it?", "--max-new-tokens", "2")
+    _, out, _ = run(capsys, *question, "--method", "picky,vscan", "--method", "vscan", "--json")
+    refused, answered = json.loads(out)["runs"]
+    assert refused == {"method": "picky", "error": "Picky needs a retention of at least 0.5."}
+    assert answered["method"] == "vscan" and answered["ratios"]["tflops"] > 1
+    code, out, _ = run(capsys, *question, "--method", "picky,vscan")
+    assert code == 0 and "picky: cannot run here: Picky needs" in out and "vscan: " in out
+    assert run(capsys, *question, "--method", "picky")[0] == 2
+
+
+def test_sweep_goes_through_the_retentions(capsys, picture, picky) -> None:
+    question = ("sweep", "--image", picture, "--question", "What is it?", "--max-new-tokens", "2")
+    found = json.loads(run(capsys, *question, "--retentions", "1,0.111", "--json")[1])
+    all_tokens, few = found["runs"]
+    assert found["method"] == "vscan" and (all_tokens["retention"], few["retention"]) == (1, 0.111)
+    assert all_tokens["same_answer"] and all_tokens["ratios"]["kv_bytes"] == 1 < few["ratios"]["kv_bytes"]
+    assert few["reduced"]["trace"]["visual_tokens_per_layer"][0] == 96
+    code, out, _ = run(capsys, *question, "--retentions", "0.5,0.1", "--method", "picky")
+    lines = out.splitlines()
+    assert code == 0 and lines[1].startswith("baseline   576") and "432 -> 144" in lines[2]
+    assert lines[3] == "0.1        cannot run: Picky needs a retention of at least 0.5."
+
+
+@pytest.mark.parametrize(("shares", "sentence"), [("1,x", "commas"), ("", "commas"), ("0.5,2", "above 0")])
+def test_sweep_refuses_what_is_no_retention(capsys, picture, shares, sentence) -> None:
+    code, out, err = run(capsys, "sweep", "--image", picture, "--question", "What?", "--retentions", shares)
+    assert code == 2 and out == "" and sentence in err
 
 
 @pytest.mark.parametrize("method", ["vscan", "baseline"])

@@ -13,7 +13,8 @@ from PIL import Image
 
 from vscan_core import geometry, overlay
 from vscan_core.overlay import Fate
-from vscan_core.selection import Cut, ImageTrace, Selection, Trace, View
+from vscan_core.selection import Selection
+from vscan_core.trace import Cut, ImageTrace, Trace, View
 
 NONE = torch.full((16,), -1)
 

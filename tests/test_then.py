@@ -57,7 +57,7 @@ def test_retentions_multiply(first, second) -> None:
     assert [cut.layer for cut in trace.images[0].cuts] == sorted(cut.layer for cut in trace.images[0].cuts)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl"])
 @torch.no_grad()
 def test_pair_on_other_families(models, name) -> None:
     pair = Grid(retention=0.3).then(SparseVLM(retention=0.6))

@@ -8,7 +8,8 @@ from vscan_core.inference import answer, compare
 from vscan_core.loading import load_model
 from vscan_core.lvlm import LVLM
 from vscan_core.reducers import REDUCERS, Reducer, Then, VScan
-from vscan_core.selection import Anatomy, Cut, ImageTrace, Needs, Selection, Signals, Trace
+from vscan_core.selection import Anatomy, Needs, Selection, Signals
+from vscan_core.trace import Cut, ImageTrace, Trace
 
 __version__ = "0.1.0"
 

@@ -23,7 +23,7 @@ from vscan_core.encoding import Encoded, Encoding
 from vscan_core.families import family_of
 from vscan_core.layout import Tiles
 from vscan_core.reducers.base import Reducer
-from vscan_core.selection import Trace
+from vscan_core.trace import Trace
 
 Section = Callable[[], AbstractContextManager[Any]]
 

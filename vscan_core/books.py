@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from vscan_core.encoding import Encoded
-from vscan_core.selection import Cut, ImageTrace, Selection
+from vscan_core.selection import Selection
 from vscan_core.stages import Stages, right_align, take
+from vscan_core.trace import Cut, ImageTrace
 
 
 @dataclass

@@ -107,8 +107,8 @@ def check_reachable(wanted: float, tokens: int, layers: int, cuts: Sequence[int]
     if wanted < least * (1 - 1e-9):
         share = math.ceil(least / (tokens * layers) * 1e4) / 1e4
         raise InputError(
-            f"retention {wanted / (tokens * layers):.4g} of {tokens} visual tokens is out of reach of a method whose "
-            f"first cut is at layer {cuts[0]} of {layers}; the least is {share:.4g}"
+            f"retention {wanted / (tokens * layers):.4g} is out of reach of a method whose first cut is at layer "
+            f"{cuts[0]} of {layers}; the least is {share:.4g}"
         )
 
 

@@ -29,7 +29,7 @@ MODELS: dict[str, ModelCard] = {
         ModelCard(
             name="mini",
             title="VScan-Mini (embedded)",
-            description="An 11M-parameter LLaVA, trained by this project on drawn scenes; answers on any computer",
+            description="A 10M-parameter LLaVA, trained by this project on drawn scenes; answers on any computer",
             source=str(ASSETS / "mini"),
             memory_gb=0.05,
             licence="Apache-2.0",

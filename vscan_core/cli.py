@@ -1,16 +1,18 @@
-"""The library from a shell: `python -m vscan_core ask|compare|methods|models ... [--json]`."""
+"""The library from a shell: `python -m vscan_core ask|compare|sweep|methods|models ... [--json]`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
 
+from vscan_core.budget import check_retention
 from vscan_core.catalog import MODELS, unavailable
 from vscan_core.errors import InputError
 from vscan_core.events import Answer, Done, Token
@@ -18,6 +20,11 @@ from vscan_core.images import open_image
 from vscan_core.inference import compare
 from vscan_core.loading import load_model
 from vscan_core.reducers import REDUCERS, Reducer
+from vscan_core.report import as_dict, lines, ratios, same_answer, summary, token_steps, verdict
+from vscan_core.series import Make, Refused, one_by_one
+
+RETENTIONS = "1,0.5,0.333,0.222,0.111,0.056"
+SEVERAL = "see `methods`; several by comma, or give it again; default vscan"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,19 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vscan_core", description="Visual token reduction on stock LVLMs.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    for name, run, text in (
-        ("ask", _ask, "answer a question about a picture with one method"),
-        ("compare", _compare, "the baseline and one method, one after the other"),
-    ):
-        command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("--image", required=True, metavar="F", help="picture file")
-        command.add_argument("--question", required=True, metavar="Q")
-        command.add_argument("--model", default="mini", metavar="M", help="see `models`; default mini")
-        command.add_argument("--method", default="vscan", help="see `methods`, or baseline; default vscan")
+    ask = _question(commands, "ask", _ask, "answer a question about a picture with one method")
+    ask.add_argument("--method", default="vscan", help="see `methods`, or baseline; default vscan")
+    several = _question(commands, "compare", _compare, "the baseline and one or more methods, one after the other")
+    several.add_argument("--method", action="append", metavar="NAME", help=SEVERAL)
+    for command in (ask, several):
         command.add_argument("--retention", type=float, default=1 / 9, metavar="R", help="0 < R <= 1; default 0.111")
-        command.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
-        command.add_argument("--json", action="store_true", help="one JSON object instead of text")
-        command.set_defaults(run=run)
+    sweep = _question(commands, "sweep", _sweep, "the baseline and one method at several retentions")
+    sweep.add_argument("--method", default="vscan", metavar="NAME", help="see `methods`; default vscan")
+    sweep.add_argument("--retentions", default=RETENTIONS, metavar="R,R", help=f"default {RETENTIONS}")
     for name, run, text in (("methods", _methods, "list the methods"), ("models", _models, "list the models")):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--json", action="store_true", help="JSON instead of text")
@@ -55,96 +58,115 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _question(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    """A command about a picture and a question."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command.add_argument("--image", required=True, metavar="F", help="picture file")
+    command.add_argument("--question", required=True, metavar="Q")
+    command.add_argument("--model", default="mini", metavar="M", help="see `models`; default mini")
+    command.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
+    command.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    command.set_defaults(run=run)
+    return command
+
+
 def _ask(options: argparse.Namespace) -> None:
-    (answer,) = _answers(options, [_reducer(options)])
-    _print(options, as_dict(answer), _summary(answer))
+    reducer = None if options.method == "baseline" else _cls(options.method, "baseline, ")(options.retention)
+    (answer,) = _answers(options, [lambda: reducer])
+    assert isinstance(answer, Answer)
+    _print(options, as_dict(answer), lines(answer))
 
 
 def _compare(options: argparse.Namespace) -> None:
-    baseline, reduced = _answers(options, [None, _reducer(options)])
-    times, same = ratios(baseline, reduced), baseline.text == reduced.text
-    found = {"baseline": as_dict(baseline), "reduced": as_dict(reduced), "ratios": times, "same_answer": same}
-    cheaper = ", ".join(f"{name} {value:.2f}x" for name, value in times.items())
-    verdict = "the same answer" if same else "a different answer"
-    _print(
-        options, found, f"{_summary(baseline)}\n{_summary(reduced)}\n{verdict}; baseline / {reduced.method}: {cheaper}"
+    """One method: the shape is flat, and a refusal is an error. Several: a refusal is told in its place."""
+    names = list(dict.fromkeys(name.strip() for given in options.method or ["vscan"] for name in given.split(",")))
+    classes = [_cls(name) for name in names]
+    check_retention(options.retention)
+    baseline, *others = _answers(options, [lambda: None, *(lambda cls=cls: cls(options.retention) for cls in classes)])
+    assert isinstance(baseline, Answer)
+    found: dict[str, Any] = {"baseline": as_dict(baseline)}
+    text = [lines(baseline)]
+    for name, other in zip(names, others, strict=True):
+        if isinstance(other, Answer):
+            text += [lines(other), verdict(baseline, other)]
+        elif len(names) == 1:
+            raise other
+        else:
+            text.append(f"{name}: cannot run here: {other}")
+    runs = [{"method": name, **_run(baseline, other)} for name, other in zip(names, others, strict=True)]
+    if len(names) == 1:
+        found |= {key: value for key, value in runs[0].items() if key != "method"}
+    else:
+        found["runs"] = runs
+    _print(options, found, "\n".join(text))
+
+
+def _run(baseline: Answer, other: Answer | InputError) -> dict[str, Any]:
+    """One entry of the JSON of `compare` and `sweep`."""
+    if not isinstance(other, Answer):
+        return {"error": str(other)}
+    return {
+        "reduced": as_dict(other),
+        "ratios": ratios(baseline, other),
+        "same_answer": same_answer(baseline, other),
+    }
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    cls, shares = _cls(options.method), _shares(options.retentions)
+    baseline, *others = _answers(options, [lambda: None, *(lambda share=share: cls(share) for share in shares)])
+    assert isinstance(baseline, Answer)
+    runs = [{"retention": share, **_run(baseline, other)} for share, other in zip(shares, others, strict=True)]
+    found = {"method": options.method, "baseline": as_dict(baseline), "runs": runs}
+    head = "retention  visual tokens       average  prefill ms  first token ms    KV MB   TFLOPs  same  answer"
+    rows = [_row(f"{share:.3g}", baseline, other) for share, other in zip(shares, others, strict=True)]
+    _print(options, found, "\n".join([head, _row("baseline", baseline, baseline), *rows, "single runs, no benchmark"]))
+
+
+def _row(label: str, baseline: Answer, other: Answer | InputError) -> str:
+    """One line of the table of `sweep`."""
+    if not isinstance(other, Answer):
+        return f"{label:9}  cannot run: {other}"
+    timings, cost = other.timings, other.cost
+    return (
+        f"{label:9}  {' -> '.join(map(str, token_steps(other))):18}  {cost.visual_tokens:7.1f}  "
+        f"{timings.prefill_ms:10.1f}  {timings.ttft_ms:14.1f}  {cost.kv_bytes / 1e6:7.2f}  {cost.tflops:7.4f}  "
+        f"{'yes' if same_answer(baseline, other) else 'no':4}  {other.text}"
     )
 
 
-def _answers(options: argparse.Namespace, reducers: list[Reducer | None]) -> list[Answer]:
+def _shares(text: str) -> list[float]:
+    try:
+        return [check_retention(float(share)) for share in text.split(",")]
+    except ValueError as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--retentions takes numbers with commas between them, such as {RETENTIONS}") from None
+
+
+def _answers(options: argparse.Namespace, makers: Sequence[Make]) -> list[Answer | InputError]:
+    """Run all of them; a refusal stands in the place of its answer."""
     image = open_image(Path(options.image))
     lvlm = load_model(options.model)
-    answers: list[Answer] = []
-    for event in compare(lvlm, image, options.question, reducers, max_new_tokens=options.max_new_tokens):
+
+    def run(reducer: Reducer | None) -> Any:
+        return compare(lvlm, image, options.question, [reducer], max_new_tokens=options.max_new_tokens)
+
+    answers: list[Answer | InputError] = []
+    for event in one_by_one(run, makers):
         if isinstance(event, Token) and not options.json and sys.stderr.isatty():
             print(f"\r{event.text}", end="", file=sys.stderr, flush=True)
         if isinstance(event, Done):
             answers.append(event.answer)
+        if isinstance(event, Refused):
+            answers.append(event.reason)
     return answers
 
 
-def _reducer(options: argparse.Namespace) -> Reducer | None:
-    if options.method == "baseline":
-        return None
-    if options.method not in REDUCERS:
-        raise InputError(f"there is no method {options.method!r}; choose baseline, {', '.join(REDUCERS)}")
-    return REDUCERS[options.method](retention=options.retention)
-
-
-def as_dict(answer: Answer) -> dict[str, Any]:
-    """An answer as plain JSON types: text, method, timings, cost and the trace."""
-    trace = answer.trace
-    images = [
-        {
-            "tokens": image.tokens,
-            "cuts": [
-                {
-                    "layer": cut.layer,
-                    "kept": cut.kept.tolist(),
-                    "labels": {name: index.tolist() for name, index in cut.labels.items()},
-                    "merged": int((cut.merged_into >= 0).sum()),
-                }
-                for cut in image.cuts
-            ],
-        }
-        for image in trace.images
-    ]
-    return {
-        "text": answer.text,
-        "method": answer.method,
-        "finished": answer.finished,
-        "hint": answer.hint,
-        "timings": asdict(answer.timings),
-        "cost": asdict(answer.cost),
-        "trace": {
-            "images": images,
-            "tokens_per_layer": trace.tokens_per_layer,
-            "visual_tokens_per_layer": trace.visual_tokens_per_layer,
-        },
-    }
-
-
-def ratios(baseline: Answer, reduced: Answer) -> dict[str, float]:
-    """How many times cheaper the reduced run was; single runs, not a benchmark."""
-    return {
-        "ttft": baseline.timings.ttft_ms / reduced.timings.ttft_ms,
-        "prefill": baseline.timings.prefill_ms / reduced.timings.prefill_ms,
-        "kv_bytes": baseline.cost.kv_bytes / reduced.cost.kv_bytes,
-        "tflops": baseline.cost.tflops / reduced.cost.tflops,
-    }
-
-
-def _summary(answer: Answer) -> str:
-    timings, cost = answer.timings, answer.cost
-    counts = answer.trace.visual_tokens_per_layer
-    first, last = counts[0], counts[-1]
-    lines = [
-        f"{answer.method}: {answer.text}",
-        f"  visual tokens: {first} into the language model, {last} in its last layer, mean {cost.visual_tokens:.0f}",
-        f"  vision {timings.vision_ms:.0f} ms, selection {timings.reduce_ms:.1f} ms, "
-        f"prefill {timings.prefill_ms:.0f} ms, KV cache {cost.kv_bytes / 1e6:.2f} MB (single run)",
-    ]
-    return "\n".join(lines + ([f"  note: {answer.hint}"] if answer.hint else []))
+def _cls(name: str, also: str = "") -> type[Reducer]:
+    if name not in REDUCERS:
+        raise InputError(f"there is no method {name!r}; choose {also}{', '.join(REDUCERS)}")
+    return REDUCERS[name]
 
 
 def _methods(options: argparse.Namespace) -> None:
@@ -154,13 +176,8 @@ def _methods(options: argparse.Namespace) -> None:
 
 def _models(options: argparse.Namespace) -> None:
     found = [{**asdict(card), "unavailable": unavailable(card.name)} for card in MODELS.values()]
-    lines = [f"{card['name']:28} {card['unavailable'] or card['description']}" for card in found]
-    _print(options, found, "\n".join(lines))
-
-
-def summary(cls: type[Reducer]) -> str:
-    """The first line of a method's own file: name and one-line description."""
-    return (sys.modules[cls.__module__].__doc__ or "").splitlines()[0].split(": ", 1)[-1].rstrip(".")
+    text = [f"{card['name']:28} {card['unavailable'] or card['description']}" for card in found]
+    _print(options, found, "\n".join(text))
 
 
 def _print(options: argparse.Namespace, found: Any, text: str) -> None:

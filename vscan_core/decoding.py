@@ -19,8 +19,9 @@ from vscan_core.cutting import Cutting
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
 from vscan_core.reducers.base import Reducer
-from vscan_core.selection import Anatomy, Trace
+from vscan_core.selection import Anatomy
 from vscan_core.stages import Stage, Stages, stages_of, take
+from vscan_core.trace import Trace
 
 
 class Decoding:
@@ -33,6 +34,11 @@ class Decoding:
         cuts = () if reducer is None else reducer.cut_layers(anatomy)
         self.idle, self.later = not cuts, [layer for layer in cuts if layer > 0]
         self.cutting = None if reducer is None else Cutting(reducer, family, anatomy, self.layers, self.later)
+        if self.later and self.later[0] < anatomy.first_cut:
+            raise InputError(
+                f"this model adds visual features up to decoder layer {anatomy.first_cut - 1}, so its later cuts can "
+                f"be at layer {anatomy.first_cut} or deeper, not at layer {self.later[0]}"
+            )
         self.renumber = reducer is not None and reducer.position_mode(anatomy) == "renumbered"
 
     def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
@@ -79,7 +85,7 @@ class Decoding:
 
     def _enter(self, state: Any, kwargs: dict[str, Any], timed: Any) -> dict[str, Any]:
         """Remove marked rows and open the books of this call."""
-        embeds = kwargs["inputs_embeds"]
+        embeds, more = kwargs["inputs_embeds"], {}
         call = self._open_call(state, kwargs)
         state.call = call
         if self.idle:
@@ -88,7 +94,7 @@ class Decoding:
             marked = (embeds[..., :4] == -torch.inf).all(-1)
             keep = ~marked if call.valid is None else ~marked & call.valid
             index = call.keep(keep)
-            embeds = take(embeds, index)
+            embeds, more = take(embeds, index), self.family.follow(kwargs, keep, index)
             if call.valid is not None:  # padding may carry marks, and 0 * inf would poison the values
                 embeds = embeds.masked_fill(~call.valid[..., None], 0)
         if self.cutting is not None:
@@ -97,7 +103,7 @@ class Decoding:
         stage.extend(embeds.shape[1], call.logical, call.valid, len(embeds), embeds.device)
         position = self._positions(call, stage)
         mask = self._mask2d(call, stage, embeds)
-        changed = {"inputs_embeds": embeds, "position_ids": position, "attention_mask": mask}
+        changed = {"inputs_embeds": embeds, "position_ids": position, "attention_mask": mask, **more}
         return {**kwargs, **changed, "past_key_values": call.cache}
 
     def _open_call(self, state: Any, kwargs: dict[str, Any]) -> Call:

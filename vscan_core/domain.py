@@ -1,7 +1,7 @@
 """Does a picture belong to the drawn world that the embedded model knows?
 
-How sure a model is of its answer does not tell: noise makes it surer than its own world does. What tells
-is how far the picture's patches lie from the patches of that world. So a folder may hold, beside its
+How sure a model is of its answer does not tell: a prototype was surer on noise than on its own world. What
+tells is how far the picture's patches lie from the patches of that world. So a folder may hold, beside its
 weights, a `domain.safetensors`: typical patch features ("landmarks") and a distance that hardly any
 known picture exceeds.
 """

@@ -20,7 +20,8 @@ from vscan_core.families.base import Family
 from vscan_core.layout import Layout
 from vscan_core.merging import Merging, finish
 from vscan_core.reducers.base import Reducer
-from vscan_core.selection import Anatomy, ImageTrace, Needs, Selection, Signals
+from vscan_core.selection import Anatomy, Needs, Selection, Signals
+from vscan_core.trace import ImageTrace
 
 
 @dataclass
@@ -47,11 +48,11 @@ class Encoding:
 
     def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
-        tower, projector = self.family.vision_tower(self.model), self.family.projector(self.model)
+        towers, projector = self.family.vision_towers(self.model), self.family.projector(self.model)
 
         def look(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := current()) is not None:
-                state.seen = self.family.see(self.model, args, kwargs)
+                state.seen = self.family.see_in(module, self.model, args, kwargs)
                 state.rows, state.keys = {}, None
                 if self.merging is not None:
                     self.merging.start(state, next(module.parameters()).device)
@@ -59,7 +60,7 @@ class Encoding:
         def before(module: nn.Module, args: Any) -> Any:
             if (state := current()) is None:
                 return None
-            state.features = list(args[0]) if state.seen.order is None else None
+            state.features = state.seen.split(args[0]) if state.seen.order is None else None
             state.encoded = Encoded(tiles=[None] * len(state.seen.grids))
             if self.merging is not None and state.merging is not None:
                 with timed():
@@ -87,7 +88,7 @@ class Encoding:
 
         handles = self._taps(current)  # first: they may refuse
         handles += [
-            tower.register_forward_pre_hook(look, with_kwargs=True),
+            *(tower.register_forward_pre_hook(look, with_kwargs=True) for tower in towers),
             projector.register_forward_pre_hook(before),
             projector.register_forward_hook(after),
         ]
@@ -127,7 +128,7 @@ class Encoding:
 
     def _gathers(self, state: Any) -> bool:
         """Whether dropped tokens need not be projected at all."""
-        return state.seen.order is None and not self.needs.projected
+        return state.seen.order is None and not state.seen.lead and not self.needs.projected
 
     def _mark(self, state: Any, out: Tensor, timed: Callable[[], Any]) -> Tensor | None:
         if self.merging is not None and state.merging is None:
@@ -137,7 +138,7 @@ class Encoding:
         with timed():
             projected = state.seen.split(out)
             self._select(state, projected)
-            return self._merge_and_mark(state, projected)
+            return self._merge_and_mark(state, projected, out)
 
     def _select(self, state: Any, projected: list[Tensor] | None) -> None:
         chosen: list[Selection | None] = []
@@ -160,7 +161,7 @@ class Encoding:
             encoded.images.append(image)
             start += layout.tiles
 
-    def _merge_and_mark(self, state: Any, projected: list[Tensor]) -> Tensor | None:
+    def _merge_and_mark(self, state: Any, projected: list[Tensor], out: Tensor) -> Tensor | None:
         if not state.encoded.marked:
             return None  # untouched, bit for bit
         tiles = []
@@ -170,7 +171,7 @@ class Encoding:
                 rows = torch.full_like(rows, -torch.inf)
                 rows[chosen.kept] = mixed
             tiles.append(rows)
-        marked: Tensor = state.seen.join(tiles)
+        marked: Tensor = state.seen.join(tiles, out)
         return marked
 
     def _scatter_and_mark(self, state: Any, projected: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vscan_core.selection import Trace
+from vscan_core.trace import Trace
 
 
 @dataclass(frozen=True)

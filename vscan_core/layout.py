@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from vscan_core.selection import Cut, ImageTrace, Selection, View
+from vscan_core.selection import Selection
+from vscan_core.trace import Cut, ImageTrace, View
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Tiles:
     grids: list[tuple[int, int]]  # (rows, cols) of visual tokens, per tile
     layouts: list[Layout] | None  # the images; None: the model packs the tiles and tells later
     order: Tensor | None = None  # (rows,) token of each projector row; None: rows come as (tiles, tokens, dim)
+    lead: int = 0  # rows in front of each tile's tokens that always stay (CLS); only without `order`
 
     @property
     def sizes(self) -> list[int]:
@@ -27,12 +29,14 @@ class Tiles:
     def split(self, rows: Tensor) -> list[Tensor]:
         """Projector rows -> (tokens, dim) per tile, row-major."""
         if self.order is None:
-            return list(rows)
+            return list(rows[:, self.lead :])
         return list(torch.split(rows[self.order.argsort()], self.sizes))
 
-    def join(self, tiles: Sequence[Tensor]) -> Tensor:
-        """The inverse of `split`."""
-        return torch.stack(list(tiles)) if self.order is None else torch.cat(list(tiles))[self.order]
+    def join(self, tiles: Sequence[Tensor], rows: Tensor) -> Tensor:
+        """The inverse of `split`; what `split` left out comes from its `rows`."""
+        if self.order is None:
+            return torch.cat([rows[:, : self.lead], torch.stack(list(tiles))], dim=1)
+        return torch.cat(list(tiles))[self.order]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from vscan_core import geometry
-from vscan_core.families.base import Family, mean_keys
+from vscan_core.families.base import Family
+from vscan_core.families.scores import mean_keys
 from vscan_core.selection import Anatomy, Selection
 
 

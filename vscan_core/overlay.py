@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from vscan_core.selection import Cut, ImageTrace, Selection
+from vscan_core.selection import Selection
+from vscan_core.trace import Cut, ImageTrace
 
 SIDE = 1008  # longer side of what is drawn, pixels: 24 patches of 42
 
@@ -150,7 +151,8 @@ def _paint(
     pencil = ImageDraw.Draw(sheet)
     for (x0, y0, x1, y1), value in zip(corners.tolist(), values.tolist(), strict=True):
         if not isnan(x0):  # newline tokens cover no pixels: their boxes are NaN
-            pen(pencil, (round(x0), round(y0), round(x1) - 1, round(y1) - 1), value)
+            left, top = round(x0), round(y0)  # at least one pixel, however thin the picture
+            pen(pencil, (left, top, max(round(x1) - 1, left), max(round(y1) - 1, top)), value)
     return Image.alpha_composite(canvas.convert("RGBA"), sheet).convert("RGB")
 
 

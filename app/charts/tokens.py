@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from app.charts.style import BASELINE, REDUCED, styled
-from vscan_core.selection import Trace
+from vscan_core.trace import Trace
 
 
 def tokens_chart(traces: Sequence[tuple[str, Trace]]) -> go.Figure:

@@ -31,16 +31,32 @@ class Ask:
 def ask_panel(session: Session, examples: list[Example]) -> Ask:
     """Build the left column."""
     first = examples[0] if examples else Example("", "What is in the picture?")
-    picture = picture_input(
+    picture = ask_about(first)
+    gallery = example_gallery(examples)
+    question = question_box(first)
+    run, stop = run_and_stop()
+    retention, budget = retention_slider()
+    model = model_picker(session)
+    gallery.select(pick(examples), None, [picture, question], api_visibility="private", show_progress="hidden")
+    return Ask(picture, gallery, question, retention, budget, model, run, stop)
+
+
+def ask_about(first: Example, place: str = "") -> gr.Image:
+    """The picture; `place` goes before the ids of a tab's widgets."""
+    return picture_input(
         value=first.image or None,
         sources=["upload", "clipboard", "webcam"],
         label="Picture",
         height=200,
         buttons=["fullscreen"],
-        elem_id="picture",
+        elem_id=f"{place}picture",
         alt_text="The picture that you ask about",
     )
-    gallery = gr.Gallery(
+
+
+def example_gallery(examples: list[Example], place: str = "") -> gr.Gallery:
+    """Pictures to choose from."""
+    return gr.Gallery(
         value=[(example.image, example.question) for example in examples],
         label="Examples",
         columns=6,
@@ -49,30 +65,36 @@ def ask_panel(session: Session, examples: list[Example]) -> Ask:
         interactive=False,
         object_fit="cover",
         visible=bool(examples),
-        elem_id="examples",
+        elem_id=f"{place}examples",
+        elem_classes="examples",
         buttons=[],
     )
-    question = gr.Textbox(
+
+
+def question_box(first: Example, place: str = "") -> gr.Textbox:
+    """What is asked."""
+    return gr.Textbox(
         value=first.question,
         label="Question",
         lines=1,
         max_lines=3,
         max_length=MAX_QUESTION,
         placeholder="Ask something about the picture",
-        elem_id="question",
+        elem_id=f"{place}question",
     )
+
+
+def run_and_stop(place: str = "") -> tuple[gr.Button, gr.Button]:
+    """Both buttons in one row."""
     with gr.Row(elem_classes="buttons"):
-        run = gr.Button("Run", variant="primary", elem_id="run")
-        stop = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
-    retention, budget = _retention()
-    model = _model(session)
-    gallery.select(_pick(examples), None, [picture, question], api_visibility="private", show_progress="hidden")
-    return Ask(picture, gallery, question, retention, budget, model, run, stop)
+        run = gr.Button("Run", variant="primary", elem_id=f"{place}run")
+        stop = gr.Button("Stop", variant="stop", interactive=False, elem_id=f"{place}stop")
+    return run, stop
 
 
-def _retention() -> tuple[gr.Slider, gr.Markdown]:
+def retention_slider(place: str = "") -> tuple[gr.Slider, gr.Markdown]:
     """The slider, its counts in words, and the published settings as buttons."""
-    with gr.Column(elem_id="keep"):
+    with gr.Column(elem_id=f"{place}keep", elem_classes="keep"):
         retention = gr.Slider(
             minimum=1,
             maximum=100,
@@ -80,9 +102,9 @@ def _retention() -> tuple[gr.Slider, gr.Markdown]:
             value=11.1,
             label="Visual tokens to keep (%)",
             info="Average over all layers of the language model",
-            elem_id="retention",
+            elem_id=f"{place}retention",
         )
-        budget = gr.Markdown(elem_id="budget")
+        budget = gr.Markdown(elem_id=f"{place}budget", elem_classes="budget")
         with gr.Row(elem_classes="presets"):
             for label, value in PUBLISHED:
                 button = gr.Button(label, size="sm", min_width=56)
@@ -90,7 +112,7 @@ def _retention() -> tuple[gr.Slider, gr.Markdown]:
     return retention, budget
 
 
-def _model(session: Session) -> gr.Dropdown:
+def model_picker(session: Session, place: str = "") -> gr.Dropdown:
     """The model picker, and what is to be known about the chosen one."""
     cards = session.engine.models()
     model = gr.Dropdown(
@@ -98,9 +120,10 @@ def _model(session: Session) -> gr.Dropdown:
         value=session.default_model,
         label="Model",
         filterable=False,
-        elem_id="model",
+        elem_id=f"{place}model",
     )
-    about = gr.Markdown(describe(session, session.default_model), elem_id="about-model")
+    start = describe(session, session.default_model)
+    about = gr.Markdown(start, elem_id=f"{place}about-model", elem_classes="about-model")
     model.change(lambda name: describe(session, name), model, about, api_visibility="private", show_progress="hidden")
     return model
 
@@ -114,11 +137,11 @@ def describe(session: Session, name: str) -> str:
     return card.description if reason is None else f"{card.description}\n\n**Not available here:** {reason}"
 
 
-def _pick(examples: list[Example]):
+def pick(examples: list[Example]):
     """Handler: the clicked example fills picture and question."""
 
-    def pick(event: gr.SelectData) -> tuple[str, str]:
+    def picked(event: gr.SelectData) -> tuple[str, str]:
         example = examples[int(event.index)]
         return example.image, example.question
 
-    return pick
+    return picked

@@ -11,22 +11,15 @@ import gradio as gr
 from app import token_view, words
 from app.errors import answering, explained
 from app.examples import Example
+from app.right_answers import RightAnswers
 from app.running import Snapshot, snapshots
-from app.session import Session, digest_of
+from app.session import Session
 from app.tabs.about import about
 from app.tabs.ask import Ask, ask_panel
 from app.tabs.panes import Charts, Panes, charts, fill, fill_charts, panes
 from app.tabs.tokens import Tokens, fill_tokens, keep_file, tokens_panel
+from app.tabs.wiring import PREVIEW, PRIVATE, RUN, STOPPED, WAIT
 from vscan_core.errors import InputError
-
-STOPPED = "Stopped."
-# shown until the server answers
-WAIT = """() => ["Waiting for the model \N{HORIZONTAL ELLIPSIS}",
-    {__type__: "update", interactive: false}, {__type__: "update", interactive: true}]"""
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-PREVIEW: dict[str, Any] = {
-    **PRIVATE, "trigger_mode": "always_last", "concurrency_id": "preview", "concurrency_limit": 2
-}  # fmt: skip
 
 
 class ComparePage:
@@ -34,7 +27,7 @@ class ComparePage:
 
     def __init__(self, session: Session, examples: list[Example]) -> None:
         self.session = session
-        self._answers = {(digest_of(each.image), each.question): each.answer for each in examples if each.answer}
+        self._right = RightAnswers(examples)
         with gr.Row(elem_id="top"):
             with gr.Column(scale=4, min_width=300, elem_id="ask"):
                 self.ask: Ask = ask_panel(session, examples)
@@ -58,9 +51,7 @@ class ComparePage:
             self.on_run,
             [ask.model, ask.picture, ask.question, ask.retention, *self.tokens.switches],
             [*self._run_outputs(), *self.tokens.outputs],
-            concurrency_id="run",
-            concurrency_limit=1,
-            **PRIVATE,
+            **RUN,
         )
         running.then(self.on_end, None, [ask.run, ask.stop], queue=False, **PRIVATE)
         stopping = ask.stop.click(None, None, None, cancels=[running], **PRIVATE)
@@ -142,13 +133,10 @@ class ComparePage:
                     view = token_view.of_run(str(path), drawn, retention)
                     out |= keep_file(self.tokens, fill_tokens(self.tokens, self.session, view, mode, score, None))
                 if now.ended:
-                    out |= fill_charts(self.charts, now) | {self.panes.status: now.status + self._known(path, question)}
+                    out |= fill_charts(self.charts, now) | {
+                        self.panes.status: now.status + self._right.sentence(path, question)
+                    }
                 yield out
-
-    def _known(self, path: str | None, question: str) -> str:
-        """The right answer, if this is one of the examples."""
-        answer = self._answers.get((digest_of(str(path)), question.strip()))
-        return f" The right answer: **{answer}**." if answer else ""
 
     def on_end(self) -> dict[Any, Any]:
         """The run is over, one way or another."""

@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from app.engine import Method
 from vscan_core import geometry
 from vscan_core.errors import InputError
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.reducers import VScan
-from vscan_core.selection import Anatomy, Cut, ImageTrace, Needs, Signals, Trace, View
+from vscan_core.selection import Anatomy, Needs, Signals
+from vscan_core.trace import Cut, ImageTrace, Trace, View
 
 GRID, LAYERS = 24, 6
 TOKENS = GRID * GRID
@@ -41,6 +43,29 @@ class FakeLVLM:
 
     def boxes(self, image: Image.Image) -> Tensor:
         return geometry.patch_boxes(GRID, GRID, image.height, image.width)
+
+
+class Coarse(VScan):
+    """The same as VScan, under another name."""
+
+
+class Picky(VScan):
+    """Refuses small budgets, as a method that cuts late has to."""
+
+    def schedule(self, *args: Any) -> dict[int, int]:
+        if self.retention < 0.5:
+            raise InputError("Picky cannot keep less than 50 %; choose a <b>higher</b> retention.")
+        return super().schedule(*args)
+
+
+class Absent(VScan):
+    """Refuses every model."""
+
+    def __post_init__(self) -> None:
+        raise InputError("This model has no text tower.")
+
+
+METHODS: dict[str, type[VScan]] = {cls.__name__.lower(): cls for cls in (VScan, Coarse, Picky, Absent)}
 
 
 @dataclass
@@ -71,10 +96,13 @@ class FakeEngine:
             raise InputError(reason)
         return self.lvlm
 
+    def methods(self) -> dict[str, Method]:
+        return {name: Method(cls.__name__, str(cls.__doc__)) for name, cls in METHODS.items()}
+
     def reducer(self, method: str, retention: float) -> VScan:
-        if method != "vscan":
+        if method not in METHODS:
             raise InputError("There is no such method; choose one of: vscan.")
-        return VScan(retention)
+        return METHODS[method](retention)
 
     def compare(
         self, lvlm: FakeLVLM, image: Image.Image, question: str, reducers: Sequence[Any], max_new_tokens: int
@@ -92,7 +120,7 @@ class FakeEngine:
         self, run: int, lvlm: FakeLVLM, image: Image.Image, question: str, reducer: Any, limit: int
     ) -> Generator[Event, None, None]:
         trace = fake_trace(lvlm, image, reducer)
-        method = "vscan" if reducer else "baseline"
+        method = type(reducer).__name__.lower() if reducer else "baseline"
         yield Prefilled(run, method, trace)
         words: list[str] = []
         for word in (*self.answer_words, question[:60])[:limit]:

@@ -22,9 +22,9 @@ def ask(client: Client, image: str, **other: Any) -> Any:
     return client.predict(handle_file(image), api_name="/compare", **{"question": "What is there?"} | other)
 
 
-def test_only_the_two_endpoints_are_public_and_documented(client: Client) -> None:
+def test_only_the_three_endpoints_are_public_and_documented(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/compare", "/overlay"}
+    assert set(endpoints) == {"/arena", "/compare", "/overlay"}
     compare = endpoints["/compare"]
     names = [parameter["parameter_name"] for parameter in compare["parameters"]]
     assert names == ["image", "question", "retention", "model", "method", "max_new_tokens"]
@@ -48,6 +48,25 @@ def test_compare_streams(client: Client, picture_file: str) -> None:
     job = client.submit(handle_file(picture_file), "Describe the picture.", 0.2, api_name="/compare")
     job.result(timeout=60)
     assert len(job.outputs()) >= 4
+
+
+def test_arena_streams_the_numbers_of_every_run(client: Client, picture_file: str) -> None:
+    endpoint = client.view_api(return_format="dict", print_info=False)["named_endpoints"]["/arena"]
+    names = [parameter["parameter_name"] for parameter in endpoint["parameters"]]
+    assert names == ["image", "question", "retention", "methods", "model"] and "each method" in endpoint["description"]
+    job = client.submit(handle_file(picture_file), "What is there?", 0.2, ["vscan"], "mini", api_name="/arena")
+    found = job.result(timeout=60)
+    baseline, reduced = found["runs"]
+    assert found["ended"] and (baseline["method"], reduced["method"]) == ("baseline", "vscan")
+    assert reduced["ratios"]["kv_bytes"] > 1 and reduced["visual_token_steps"][0] == 173
+    assert found["settings"]["retention"] == 0.2 and found["versions"]["torch"]
+    assert len(job.outputs()) == 2
+
+
+def test_arena_refuses_what_it_does_not_know(client: Client, picture_file: str) -> None:
+    for retention, methods in ((0, ["vscan"]), (0.2, []), (0.2, ["magic"])):
+        with pytest.raises(Exception, match=r"above 0|at least one method|not in the list"):
+            client.predict(handle_file(picture_file), "What?", retention, methods, "mini", api_name="/arena")
 
 
 def test_overlay_counts_add_up(client: Client, picture_file: str) -> None:

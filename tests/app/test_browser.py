@@ -123,12 +123,69 @@ def test_a_bad_file_is_told_on_the_page(page: Any, mini_server: Server, tmp_path
     page.wait_for_function("() => document.querySelector('#status').innerText.includes('damaged')")
 
 
+SHOWN = """() => [...document.querySelectorAll('#arena-table [role=row]')].map(
+    row => [...row.querySelectorAll('[role=gridcell]')].map(cell => cell.innerText.trim())).filter(row => row.length)"""
+
+
+def open_arena(page: Any, server: Server) -> None:
+    open_page(page, server)
+    page.get_by_role("tab", name="Arena").click()
+    page.wait_for_function("() => document.querySelector('#arena-budget')?.innerText.includes('of 576')")
+
+
+def test_methods_meet_in_the_arena(page: Any, slow_server: Server) -> None:
+    engine: Any = slow_server.session.engine
+    engine.answer_words, engine.pause_s = ("a", "red", "ball"), 0.01
+    open_arena(page, slow_server)
+    methods = page.locator("#arena-methods")
+    methods.get_by_label("Coarse:").check()
+    methods.get_by_label("Absent:").check()
+    page.click("#arena-run")
+    page.wait_for_selector("#arena-png:not([disabled])")
+    rows = {row[0]: row for row in page.evaluate(SHOWN)}
+    assert list(rows)[:2] == ["Baseline", "VScan"] and {"Coarse", "Absent"} <= set(rows)
+    assert rows["Coarse"][1].startswith("a red ball") and rows["Coarse"][3] == "96 → 32"
+    assert rows["Absent"][1] == "Cannot run here: This model has no text tower."
+    assert page.locator("#arena-gallery img").count() == 2 and "Coarse · 96 → 32" in page.inner_text("#arena-gallery")
+
+    page.locator("#arena-table th").filter(has_text="Reading").first.locator(".cell-menu-button").click()
+    page.get_by_role("menuitem", name="Sort descending").click()
+    page.wait_for_timeout(500)
+    order = [row[0] for row in page.evaluate(SHOWN) if row[5].endswith("ms")]
+    assert order[0] == "Baseline"  # 144 ms is more than 16.0 ms, though "1" is less than "9"
+
+    for kind, starts in (("json", b"{"), ("png", b"\x89PNG")):
+        with page.expect_download() as download:
+            page.click(f"#arena-{kind}")
+        assert download.value.suggested_filename == f"vscan-arena.{kind}"
+        assert Path(download.value.path()).read_bytes().startswith(starts)
+
+
+def test_stop_really_stops_the_arena(page: Any, slow_server: Server) -> None:
+    engine: Any = slow_server.session.engine
+    device = slow_server.session.device("mini")
+    open_arena(page, slow_server)
+    page.click("#arena-run")
+    page.wait_for_function("() => document.querySelector('#arena-table').innerText.includes('word word')")
+    assert engine.alive == 1 and device.busy
+    page.click("#arena-stop")
+    pressed = time.monotonic()
+    while device.busy and time.monotonic() - pressed < 10:
+        time.sleep(0.01)
+    assert time.monotonic() - pressed < 1 and engine.alive == 0
+    page.wait_for_function("() => document.querySelector('#arena-status').innerText.includes('Stopped')")
+    page.wait_for_selector("#arena-run:not([disabled])")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_needs_no_sideways_scrolling(browser: Any, mini_server: Server, theme: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844})
     context.set_default_timeout(PATIENCE)
     page = context.new_page()
     open_page(page, mini_server, f"?__theme={theme}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("tab", name="Arena").click()
+    page.wait_for_selector("#arena-table th", state="attached")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     context.close()
 

@@ -2,21 +2,51 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
 import vscan_core as vc
 from tests.families import tiny
 from tests.reference import hidden
+from vscan_core.families import family_of
 
 STEPS = 4
-FAMILIES = {"llava_next": (tiny.llava_next, tiny.next_inputs), "qwen2_5_vl": (tiny.qwen, tiny.qwen_inputs)}
+GRID_AND_PIXELS = (("image_grid_thw", "pixel_values"), ("video_grid_thw", "pixel_values_videos"))  # of Qwen; video
+FAMILIES = {
+    "llava_next": (tiny.llava_next, tiny.next_inputs),
+    "llava_onevision": (tiny.onevision, tiny.onevision_inputs),
+    "qwen2_5_vl": (tiny.qwen, tiny.qwen_inputs),
+    "qwen3_vl": (tiny.qwen3, tiny.qwen_inputs),
+    "qwen2_5_vl video": (tiny.qwen, tiny.video_inputs),
+    "qwen3_vl video": (tiny.qwen3, partial(tiny.video_inputs, apart=True)),
+    "internvl": (tiny.internvl, tiny.tile_inputs),
+    "idefics3": (tiny.idefics3, tiny.row_inputs),
+    "smolvlm": (tiny.smolvlm, tiny.row_inputs),
+    "video_llava": (tiny.video_llava, tiny.picture_inputs),
+    "video_llava video": (tiny.video_llava, tiny.frame_inputs),
+}
 BATCHES = {
     "llava_next": [[[(84, 168)]], [[(50, 168)]], [[(168, 168)], [], [(84, 168), (50, 168)]]],
+    "llava_onevision": [[[(84, 168)]], [[(168, 168)], [], [(84, 168), (50, 168)]]],
     "qwen2_5_vl": [[[(12, 16)]], [[(10, 14), (8, 8)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
+    "qwen3_vl": [[[(12, 16)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
+    "qwen2_5_vl video": [[[(3, 12, 8)]], [[(2, 10, 14)], [], [(2, 8, 8), (1, 8, 10)]]],
+    "qwen3_vl video": [[[(3, 12, 8)]], [[(2, 10, 14)], [], [(2, 8, 8), (1, 8, 10)]]],
+    "internvl": [[[1]], [[1], [], [2, 3]]],
+    "idefics3": [[[1, 2, 3]], [[1], [], [2, 3]]],
+    "smolvlm": [[[1]], [[1], [], [2, 3]]],
+    "video_llava": [[[1]], [[1], [], [2, 3]]],
+    "video_llava video": [[[1, 2, 3]], [[1, 2, 3], [], [4, 5, 6, 7, 8, 9]]],
 }
 CASES = [(name, rows) for name, batches in BATCHES.items() for rows in batches]
-CUTS = [{"encoder_keep": 0.3, "llm_keep": {3: 0.4}}, {"encoder_keep": 0.5, "llm_keep": {}}, {"llm_keep": {2: 9}}]
+CUTS = [
+    {"encoder_keep": 0.3, "llm_keep": {3: 0.4}},
+    {"encoder_keep": 0.3, "llm_keep": {3: 0.4}, "positions": "original"},
+    {"encoder_keep": 0.5, "llm_keep": {}},
+    {"llm_keep": {2: 9}},
+]
 
 
 @pytest.fixture(scope="module", params=["sdpa", "eager"])
@@ -40,21 +70,35 @@ def generate(model, inputs, reducer):
 @pytest.mark.parametrize("cuts", CUTS, ids=str)
 @torch.no_grad()
 def test_dropping_equals_hiding(models, name, rows, cuts) -> None:
-    model, inputs = models[name], FAMILIES[name][1](rows)
-    out, trace = generate(model, inputs, method(cuts))
+    renumbered = not name.startswith("qwen") and "positions" not in cuts
+    check_hiding(models[name], name, rows, method(cuts), renumbered)
+
+
+def check_hiding(model, name, rows, reducer, renumbered) -> None:
+    """Logits of every step equal those of a full-length pass in which the dropped tokens are only hidden."""
+    inputs = FAMILIES[name][1](rows)
+    out, trace = generate(model, inputs, reducer)
     images, start = list(trace.images), 0
     for i, row in enumerate(rows):
         mine = images[start : start + len(row)]
         new = out.sequences[i, -STEPS:]
         ids = torch.cat([inputs["input_ids"][i][inputs["attention_mask"][i].bool()], new[:-1]])
-        embeds, columns, positions = whole_prompt(name, model, ids, slice_of(name, inputs, rows, i))
-        mode = "original" if name.startswith("qwen") else "renumbered"
-        place = (lambda alive: alive.long().cumsum(0)[None] - 1) if mode == "renumbered" else (lambda _, p=positions: p)
-        expected = hidden.logits(model, embeds, columns, mine, place)
+        embeds, columns, positions, added = whole_prompt(
+            name, model, ids, slice_of(name, inputs, rows, i), [image.tokens for image in mine]
+        )
+        if positions is None:
+            positions = torch.arange(len(ids))[None]
+        place = partial(position_ids, None if renumbered else positions)
+        expected = hidden.logits(model, embeds, columns, mine, place, family_of(model).language_model(model), added)
         got = torch.stack([step[i] for step in out.logits])
         torch.testing.assert_close(got, expected[-STEPS:], atol=1e-5, rtol=0)
         start += len(row)
     assert start == len(images) and any(image.cuts for image in images)
+
+
+def position_ids(original, alive):
+    """What the rotary embedding of a layer gets: the prompt's own ids, or a count of what is alive."""
+    return alive.long().cumsum(0)[None] - 1 if original is None else original
 
 
 def slice_of(name, inputs, rows, i):
@@ -62,33 +106,45 @@ def slice_of(name, inputs, rows, i):
     before, count = sum(len(row) for row in rows[:i]), len(rows[i])
     if not count:
         return {}
-    if name == "llava_next":
-        keys = ("pixel_values", "image_sizes")
-        return {key: inputs[key][before : before + count] for key in keys}
-    grids = inputs["image_grid_thw"]
+    if name in ("idefics3", "smolvlm"):
+        return {"pixel_values": inputs["pixel_values"][i : i + 1, :count]}
+    if name == "video_llava video":
+        videos = inputs["pixel_values_videos"]
+        return {"pixel_values_videos": videos[before // tiny.FRAMES : (before + count) // tiny.FRAMES]}
+    if not name.startswith("qwen"):
+        keys = {"pixel_values", "pixel_values_images", "image_sizes"} & set(inputs)
+        alone = {"batch_num_images": torch.tensor([count])} if "batch_num_images" in inputs else {}
+        return {**alone, **{key: inputs[key][before : before + count] for key in keys}}
+    grid_name, pixel_name = GRID_AND_PIXELS[name.endswith(" video")]
+    grids = inputs[grid_name]
     patches = grids.prod(-1).tolist()
     first = sum(patches[:before])
-    pixels = inputs["pixel_values"][first : first + sum(patches[before : before + count])]
-    return {"pixel_values": pixels, "image_grid_thw": grids[before : before + count]}
+    pixels = inputs[pixel_name][first : first + sum(patches[before : before + count])]
+    return {pixel_name: pixels, grid_name: grids[before : before + count]}
 
 
-def whole_prompt(name, model, ids, pixels):
-    """Embeddings with the full image features in place, the columns of every image, and full M-RoPE ids."""
-    embeds = model.model.language_model.embed_tokens(ids)
-    columns, positions = [], None
-    places = (ids == tiny.IMAGE).nonzero()[:, 0]
+def token_of(name) -> int:
+    return tiny.VIDEO if name.endswith(" video") else tiny.IMAGE
+
+
+def whole_prompt(name, model, ids, pixels, counts):
+    """Embeddings with the full image features in place, the columns of every image, M-RoPE ids, deepstack features."""
+    embeds = model.get_input_embeddings()(ids)
+    columns, positions, added = [], None, []
+    places = (ids == token_of(name)).nonzero()[:, 0]
     if pixels:
-        features = list(model.get_image_features(**pixels, return_dict=True).pooler_output)
-        counts = [len(rows) for rows in features]
+        seen = family_of(model).encode(model, pixels)
         columns = list(places[: sum(counts)].split(counts))  # the model may write the placeholder itself
-        for place, rows in zip(columns, features, strict=True):
-            embeds[place] = rows
-    if name == "qwen2_5_vl":
+        embeds[torch.cat(columns)] = torch.cat([rows.flatten(0, -2) for rows in seen.pooler_output])
+        for rows in getattr(seen, "deepstack_features", None) or []:
+            rows = rows if torch.is_tensor(rows) else torch.cat(rows)  # one tensor up to transformers 5.17
+            added.append(torch.zeros_like(embeds).index_copy_(0, torch.cat(columns), rows))
+    if name.startswith("qwen"):
         kinds = torch.zeros_like(ids[None], dtype=torch.int)
-        kinds[0, torch.cat(columns) if columns else []] = 1
-        grid = pixels.get("image_grid_thw")
-        positions, _ = model.model.get_rope_index(ids[None], mm_token_type_ids=kinds, image_grid_thw=grid)
-    return embeds, columns, positions
+        kinds[0, torch.cat(columns) if columns else []] = 1 + (name.endswith(" video"))
+        grid = {key: value for key, value in pixels.items() if "grid" in key}
+        positions, _ = model.model.get_rope_index(ids[None], mm_token_type_ids=kinds, **grid)
+    return embeds, columns, positions, added
 
 
 @pytest.mark.parametrize(("name", "rows"), CASES, ids=str)
@@ -100,7 +156,7 @@ def test_keeping_everything_is_bitwise_the_untouched_model_which_is_left_as_foun
     for identity in (None, vc.VScan(retention=1)):
         with vc.reduced(model, identity) as trace:
             assert torch.equal(model(**inputs).logits, before)
-        assert trace.visual_tokens_per_layer == [int((inputs["input_ids"] == tiny.IMAGE).sum())] * 6
+        assert trace.visual_tokens_per_layer == [int((inputs["input_ids"] == token_of(name)).sum())] * 6
     with pytest.raises(KeyError), vc.reduced(model, method(CUTS[0])):
         model(**inputs)
         raise KeyError
@@ -136,3 +192,34 @@ def test_two_sessions_may_watch_one_packing_and_leave_in_any_order() -> None:
 def test_renumbering_is_refused_where_positions_have_several_axes(models) -> None:
     with pytest.raises(vc.InputError, match="M-RoPE"):
         generate(models["qwen2_5_vl"], tiny.qwen_inputs([[(12, 16)]]), method(CUTS[0], positions="renumbered"))
+
+
+def test_a_later_cut_before_the_last_deepstack_layer_is_refused(models) -> None:
+    with pytest.raises(vc.InputError, match="at layer 2 or deeper, not at layer 1"):
+        generate(models["qwen3_vl"], tiny.qwen_inputs([[(12, 16)]]), method({"llm_keep": {1: 9}}))
+
+
+def test_images_and_videos_in_one_call_are_refused(models) -> None:
+    image, video = tiny.qwen_inputs([[(8, 8)]]), tiny.video_inputs([[(2, 8, 8)]])
+    text = ("input_ids", "attention_mask", "mm_token_type_ids")
+    both = {**image, **video, **{name: torch.cat([image[name], video[name]], dim=1) for name in text}}
+    with pytest.raises(vc.InputError, match="separate calls"):
+        generate(models["qwen2_5_vl"], both, method(CUTS[0]))
+
+
+@torch.no_grad()
+def test_every_temporal_slice_of_a_video_is_a_tile(models) -> None:
+    _, trace = generate(models["qwen2_5_vl"], tiny.video_inputs([[(3, 12, 8)]]), method({"encoder_keep": 5}))
+    video = trace.images[0]
+    assert (video.tokens, video.tiles, video.tokens_per_tile) == (72, 3, 24)
+    assert (video.cuts[0].kept // 24).bincount().tolist() == [5, 5, 5]
+
+
+def test_what_onevision_pools_after_the_projector_is_refused(models) -> None:
+    model = models["llava_onevision"]
+    video = tiny.padded([[1, tiny.VIDEO, tiny.VIDEO, 3]])
+    with pytest.raises(vc.InputError, match="videos are not supported"), vc.reduced(model, method(CUTS[0])):
+        model(**video)
+    picture = {**tiny.padded([[1, 2, 3]]), "pixel_values": torch.randn(1, 101, 3, 84, 84)}
+    with pytest.raises(vc.InputError, match="too many tiles"), vc.reduced(model, method(CUTS[0])):
+        model(**picture, image_sizes=torch.tensor([(840, 840)]))

@@ -7,8 +7,7 @@ import torch
 
 import vscan_core as vc
 from tests.families import tiny
-from tests.families.test_families import BATCHES, FAMILIES, STEPS, generate, models, slice_of, whole_prompt
-from tests.reference import hidden
+from tests.families.test_families import BATCHES, FAMILIES, check_hiding, generate, models
 from vscan_core.reducers import (
     PACT,
     DivPrune,
@@ -29,6 +28,7 @@ from vscan_core.reducers import (
 )
 
 __all__ = ["models"]  # the fixture
+NAMES = ("llava_next", "qwen2_5_vl")  # tiles and newlines; windows and M-RoPE
 METHODS = [
     *(kind(retention=0.3) for kind in (DivPrune, FasterVLM, Grid, Random, VisPruner)),
     FastV(retention=0.6),
@@ -43,32 +43,15 @@ LACKING = ("visionzip", "prumerge", "tome", "trim", "cdpruner")  # need more tha
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_dropping_equals_hiding(models, name, method) -> None:
-    model, rows = models[name], BATCHES[name][2]
-    inputs = FAMILIES[name][1](rows)
-    out, trace = generate(model, inputs, method)
-    images, start = list(trace.images), 0
-    renumber = method.position_mode(vc.Anatomy(5, 3, 6, 1, positions="original" if "qwen" in name else "renumbered"))
-    for i, row in enumerate(rows):
-        mine = images[start : start + len(row)]
-        ids = inputs["input_ids"][i][inputs["attention_mask"][i].bool()]
-        ids = torch.cat([ids, out.sequences[i, -STEPS:-1]])
-        embeds, columns, positions = whole_prompt(name, model, ids, slice_of(name, inputs, rows, i))
-        full = torch.arange(len(ids))[None] if positions is None else positions
-
-        def place(alive, full=full):
-            return alive.long().cumsum(0)[None] - 1 if renumber == "renumbered" else full
-
-        expected = hidden.logits(model, embeds, columns, mine, place)[-STEPS:]
-        got = torch.stack([step[i] for step in out.logits])
-        torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
-        start += len(row)
-    assert start == len(images) and any(image.cuts for image in images)
+    published = vc.Anatomy(5, 3, 6, 1, positions="original" if "qwen" in name else "renumbered")
+    renumbered = method.position_mode(published) == "renumbered"
+    check_hiding(models[name], name, BATCHES[name][2], method, renumbered)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_fastv_scores_are_the_attention_of_the_layer_before(name) -> None:
     make, inputs_of = FAMILIES[name]

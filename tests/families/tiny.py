@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import torch
 from transformers import (
     CLIPVisionConfig,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
     LlamaConfig,
     LlavaNextConfig,
     LlavaNextForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    VideoLlavaConfig,
+    VideoLlavaForConditionalGeneration,
 )
 
-IMAGE = 99
+IMAGE, VIDEO = 99, 100
 PATCHES = 6  # per side of a LLaVA-NeXT tile
 
 
@@ -79,12 +92,120 @@ def qwen(attn: str) -> Qwen2_5_VLForConditionalGeneration:
             "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
         },
         image_token_id=IMAGE,
-        video_token_id=100,
+        video_token_id=VIDEO,
         vision_start_token_id=101,
         vision_end_token_id=102,
     )
     torch.manual_seed(0)
     return roughened(Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+def qwen3(attn: str) -> Qwen3VLForConditionalGeneration:
+    """Features of two earlier vision blocks are added in the LLM."""
+    config = Qwen3VLConfig(
+        vision_config={
+            "depth": 4,
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 4,
+            "patch_size": 14,
+            "out_hidden_size": 32,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0, 2],
+        },
+        text_config={
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "head_dim": 8,
+            "vocab_size": 110,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
+        },
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+        vision_start_token_id=101,
+        vision_end_token_id=102,
+    )
+    torch.manual_seed(0)
+    return roughened(Qwen3VLForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+TEXT = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 110,
+    "pad_token_id": 0,
+}
+TOWER = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "image_size": 84,
+    "patch_size": 7,
+}
+
+
+def internvl(attn: str) -> InternVLForConditionalGeneration:
+    """Tiles of 12 x 12 patches, so 6 x 6 tokens; query and key norms as in the larger models."""
+    config = InternVLConfig(
+        vision_config={**TOWER, "use_qk_norm": True},
+        text_config={"model_type": "qwen2", **TEXT},
+        image_token_id=IMAGE,
+    )
+    torch.manual_seed(0)
+    model = roughened(InternVLForConditionalGeneration._from_config(config, attn_implementation=attn))
+    with torch.no_grad():
+        model.model.vision_tower.embeddings.cls_token.normal_()
+    return model
+
+
+def idefics3(attn: str) -> Idefics3ForConditionalGeneration:
+    """Tiles of 12 x 12 patches, so 6 x 6 tokens."""
+    torch.manual_seed(0)
+    config = Idefics3Config(
+        vision_config=TOWER, text_config={"model_type": "llama", **TEXT}, image_token_id=IMAGE, scale_factor=2
+    )
+    return roughened(Idefics3ForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+def smolvlm(attn: str) -> SmolVLMForConditionalGeneration:
+    """As Idefics3."""
+    torch.manual_seed(0)
+    config = SmolVLMConfig(
+        vision_config=TOWER, text_config={"model_type": "llama", **TEXT}, image_token_id=IMAGE, scale_factor=2
+    )
+    return roughened(SmolVLMForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+def video_llava(attn: str) -> VideoLlavaForConditionalGeneration:
+    """Pictures of 6 x 6 tokens; frames bring their CLS token along."""
+    config = VideoLlavaConfig(
+        vision_config={"model_type": "clip_vision_model", **TOWER, "patch_size": 14},
+        text_config={"model_type": "llama", **TEXT},
+        image_token_index=IMAGE,
+        video_token_index=VIDEO,
+    )
+    torch.manual_seed(0)
+    return roughened(VideoLlavaForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+def onevision(attn: str) -> LlavaOnevisionForConditionalGeneration:
+    """Tiles of 6 x 6 tokens."""
+    config = LlavaOnevisionConfig(
+        vision_config={"model_type": "siglip_vision_model", **TOWER, "patch_size": 14, "vision_use_head": False},
+        text_config={"model_type": "qwen2", **TEXT},
+        image_token_index=IMAGE,
+        video_token_index=VIDEO,
+        image_grid_pinpoints=[[84, 168], [168, 84], [168, 168], [840, 840]],
+    )
+    torch.manual_seed(0)
+    return roughened(LlavaOnevisionForConditionalGeneration._from_config(config, attn_implementation=attn))
 
 
 def padded(rows: list[list[int]]) -> dict[str, Any]:
@@ -129,3 +250,77 @@ def qwen_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:
         inputs["pixel_values"] = torch.randn(patches, 1176, generator=make)
         inputs["image_grid_thw"] = torch.tensor([[1, height, width] for height, width in sizes])
     return inputs
+
+
+def tile_inputs(rows: list[list[int]]) -> dict[str, Any]:
+    """InternVL prompts; an image is a tile of 36 tokens, given by its seed."""
+    make = torch.Generator().manual_seed(0)
+    ids = []
+    for number, row in enumerate(rows):
+        words = [1]
+        for _ in row:
+            words += torch.randint(2, 90, (2,), generator=make).tolist() + [IMAGE] * 36
+        ids.append(words + torch.randint(2, 90, (3 + number,), generator=make).tolist())
+    pixels = [torch.randn(3, 84, 84, generator=torch.Generator().manual_seed(seed)) for row in rows for seed in row]
+    return {**padded(ids), "pixel_values": torch.stack(pixels)}
+
+
+def row_inputs(rows: list[list[int]]) -> dict[str, Any]:
+    """The same for Idefics3 and SmolVLM: tiles row by row, with empty tiles where a row has fewer."""
+    inputs, seeds = tile_inputs(rows), iter(range(sum(map(len, rows))))
+    pixels = torch.zeros(len(rows), max(map(len, rows)), 3, 84, 84)
+    for number, row in enumerate(rows):
+        for place in range(len(row)):
+            pixels[number, place] = inputs["pixel_values"][next(seeds)]
+    return {**inputs, "pixel_values": pixels}
+
+
+def video_inputs(rows: list[list[tuple[int, int, int]]], apart: bool = False) -> dict[str, Any]:
+    """Qwen prompts; a video is its (slices, rows, columns) of patches. apart: text between slices (Qwen3-VL)."""
+    make = torch.Generator().manual_seed(0)
+    ids, sizes = [], [size for row in rows for size in row]
+    for number, row in enumerate(rows):
+        words = torch.randint(2, 90, (2,), generator=make).tolist()
+        for times, height, width in row:
+            runs, each = (times, 1) if apart else (1, times)
+            for _ in range(runs):
+                words += [5, 101] + [VIDEO] * (each * height * width // 4) + [102]
+        ids.append(words + torch.randint(2, 90, (3 + number,), generator=make).tolist())
+    inputs = padded(ids)
+    inputs["mm_token_type_ids"] = (inputs["input_ids"] == VIDEO).int() * 2
+    patches = sum(times * height * width for times, height, width in sizes)
+    inputs["pixel_values_videos"] = torch.randn(patches, 1176, generator=make)
+    inputs["video_grid_thw"] = torch.tensor(sizes)
+    return inputs
+
+
+def picture_inputs(rows: list[list[int]]) -> dict[str, Any]:
+    """The same for Video-LLaVA, which names its pixels differently up to transformers 5.17."""
+    inputs = tile_inputs(rows)
+    if "pixel_values" not in signature(VideoLlavaForConditionalGeneration.forward).parameters:
+        inputs["pixel_values_images"] = inputs.pop("pixel_values")
+    return inputs
+
+
+FRAMES = 3
+
+
+def frame_inputs(rows: list[list[int]]) -> dict[str, Any]:
+    """Video-LLaVA prompts; a row holds the seeds of its frames, FRAMES per video, 37 tokens each."""
+    inputs = tile_inputs(rows)
+    pixels, ids = inputs.pop("pixel_values"), []
+    for number, row in enumerate(rows):
+        videos = len(row) // FRAMES
+        ids.append([1] + ([7, 8] + [VIDEO] * 37 * FRAMES) * videos + [9 + number, 10, 11][: 2 + number])
+    return {**padded(ids), "pixel_values_videos": pixels.view(-1, FRAMES, *pixels.shape[1:])}
+
+
+def onevision_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:
+    """LLaVA-OneVision prompts: a picture alone in its row is cut into tiles, several are one tile each."""
+    inputs, ids = next_inputs(rows), []
+    lengths = {(84, 168): 36 + 6 * 13, (168, 168): 36 + 12 * 13, (50, 168): 36 + 4 * 13}
+    for number, row in enumerate(rows):
+        runs = [[3, 4] + [IMAGE] * (lengths[size] if len(row) == 1 else 37) for size in row]
+        ids.append([1, *(word for run in runs for word in run), 5, 6, 7 + number][: None if row else 3])
+    counts = torch.tensor([len(row) for row in rows])
+    return {**inputs, **padded(ids), "batch_num_images": counts}

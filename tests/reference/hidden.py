@@ -18,9 +18,11 @@ def logits(
     columns: Sequence[Tensor],  # per image, where its visual tokens are in the sequence
     images: Sequence,  # ImageTrace of each
     positions: Callable[[Tensor], Tensor],  # alive (length,) -> position ids of the rotary embedding
+    llm=None,  # the decoder stack, where it is not `model.model.language_model`
+    added: Sequence[Tensor] = (),  # (length, dim) per first decoder layers: what the model adds to their output
 ) -> Tensor:
     """(length, vocab) logits of one prompt without padding."""
-    llm = model.model.language_model
+    llm = llm or model.model.language_model
     hidden, length = embeds[None], len(embeds)
     alive = torch.ones(length, dtype=torch.bool)
     causal = torch.ones(length, length, dtype=torch.bool).tril()
@@ -35,4 +37,5 @@ def logits(
         rotary = llm.rotary_emb(hidden, positions(alive))
         hidden = layer(hidden, attention_mask=mask[None, None], position_embeddings=rotary)
         hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        hidden = hidden + added[number] if number < len(added) else hidden
     return model.lm_head(llm.norm(hidden))[0]

@@ -4,11 +4,17 @@ from typing import Any
 
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
+from vscan_core.families.idefics3 import Idefics3, SmolVLM
+from vscan_core.families.internvl import InternVL
 from vscan_core.families.llava import Llava
 from vscan_core.families.llava_next import LlavaNext
+from vscan_core.families.llava_onevision import LlavaOnevision
 from vscan_core.families.qwen2_5_vl import Qwen25VL
+from vscan_core.families.qwen3_vl import Qwen3VL
+from vscan_core.families.video_llava import VideoLlava
 
-FAMILIES: dict[str, Family] = {cls.model_type: cls() for cls in (Llava, LlavaNext, Qwen25VL)}
+_CLASSES = (Llava, LlavaNext, LlavaOnevision, Qwen25VL, Qwen3VL, InternVL, Idefics3, SmolVLM, VideoLlava)
+FAMILIES: dict[str, Family] = {cls.model_type: cls() for cls in _CLASSES}
 
 
 def family_of(model: Any) -> Family:

@@ -14,7 +14,8 @@ from torch.utils.hooks import RemovableHandle
 from vscan_core import geometry
 from vscan_core.errors import InputError
 from vscan_core.layout import Layout, Tiles
-from vscan_core.selection import Anatomy, Needs, View
+from vscan_core.selection import Anatomy, Needs
+from vscan_core.trace import View
 
 Record = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
 
@@ -47,6 +48,10 @@ class Family(ABC):
     def vision_tower(self, model: nn.Module) -> nn.Module:
         """The module that turns pixels into vision features."""
 
+    def vision_towers(self, model: nn.Module) -> list[nn.Module]:
+        """All of them, where pictures and videos have their own."""
+        return [self.vision_tower(model)]
+
     @abstractmethod
     def projector(self, model: nn.Module) -> nn.Module:
         """The module that maps vision features to the LLM's width, token by token."""
@@ -58,6 +63,10 @@ class Family(ABC):
     @abstractmethod
     def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
         """The tiles of a call of the vision tower, from its arguments."""
+
+    def see_in(self, tower: nn.Module, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """As `see`, for families whose towers differ in what they pass on."""
+        return self.see(model, args, kwargs)
 
     @abstractmethod
     def anatomy(self, model: nn.Module) -> Anatomy:
@@ -96,16 +105,30 @@ class Family(ABC):
         """For families that pack: report the layout of every image after each encode. Things with `.remove()`."""
         return []
 
+    def follow(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
+        """What cut 0 changes in the decoder stack's arguments beyond those that every model has.
+
+        keep (batch, length) says which columns stay; index (batch, shorter) where each one left came from.
+        """
+        return {}
+
+    def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
+        """Every placeholder that stands for visual tokens: of images, and of videos where there are any."""
+        return (self.image_token_id(model),)
+
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
         """(batch, length) bool: which prompt positions hold visual tokens."""
-        token = self.image_token_id(model)
+        tokens = self.visual_token_ids(model)
         if input_ids is not None:
-            return input_ids == token
-        if inputs_embeds is None:
+            masks = [input_ids == token for token in tokens]
+        elif inputs_embeds is not None:
+            table = self.language_model(model).get_input_embeddings().weight
+            masks = [(inputs_embeds == table[token].to(inputs_embeds)).all(-1) for token in tokens]
+        else:
             return None
-        embedding = self.language_model(model).get_input_embeddings().weight[token]
-        mask: Tensor = (inputs_embeds == embedding.to(inputs_embeds)).all(-1)
-        return mask
+        if len(masks) > 1 and masks[0].shape[-1] > 1 and all(bool(mask.any()) for mask in masks):
+            raise InputError("images and videos in one call are not supported; ask about them in separate calls")
+        return torch.stack(masks).any(0)
 
     @abstractmethod
     def view(self, processor: Any, width: int, height: int) -> View:
@@ -169,20 +192,3 @@ def _heads(attn: Any, name: str, normed: Tensor) -> Tensor:
     norm = getattr(attn, f"{name}_norm", None)
     heads: Tensor = (states if norm is None else norm(states)).transpose(1, 2)
     return heads
-
-
-def mean_keys(key: Tensor, heads: int, first: int = 1) -> Tensor:
-    """Head-mean keys of the patches, (images, tokens, head_dim); key (images, 1 + tokens, dim), CLS first (0: too)."""
-    return key[:, first:].view(len(key), key.shape[1] - first, heads, -1).mean(2)
-
-
-def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
-    """Attention that CLS (row 0) pays to the patches: (images, heads, tokens), not renormalised without CLS.
-
-    query (images, 1, dim) and key (images, 1 + tokens, dim) as they leave the projections.
-    """
-    query = query.view(*query.shape[:2], heads, -1).transpose(1, 2)  # (images, heads, 1, head_dim)
-    key = key.view(*key.shape[:2], heads, -1).transpose(1, 2)
-    weights = geometry.precise(query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
-    row: Tensor = weights.softmax(-1)[:, :, 0, 1:]
-    return row

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,9 +9,11 @@ from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
-from vscan_core.families.base import Family, Record, cls_row, mean_keys
+from vscan_core.families.base import Family, Record
+from vscan_core.families.scores import mean_keys, tap_cls
 from vscan_core.layout import Layout, Tiles
-from vscan_core.selection import Anatomy, View
+from vscan_core.selection import Anatomy
+from vscan_core.trace import View
 
 
 class Llava(Family):
@@ -60,23 +61,12 @@ class Llava(Family):
         )
 
     def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
-        """Keep the CLS query and all keys of the layer's own projections; no second pass, no attention map."""
-        attn = self._attention(model, layer)
-        queries: dict[int, Tensor] = {}  # by thread: several may run one model
-
-        def keep_query(module: nn.Module, args: Any, out: Tensor) -> None:
-            queries[get_ident()] = out[:, :1]
-
-        def score(module: nn.Module, args: Any, out: Tensor) -> None:
-            query = queries.pop(get_ident(), None)
-            if query is not None:  # None: another thread's call that was under way when the hooks came
-                record(layer, cls_row(query, out, attn.num_heads))
-
-        return [attn.q_proj.register_forward_hook(keep_query), attn.k_proj.register_forward_hook(score)]
+        """The CLS query and all keys, from the layer's own projections."""
+        return [handle for tower in self.vision_towers(model) for handle in _tap(tower, layer, record)]
 
     def tap_keys(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
         """Average the layer's own keys over heads."""
-        attn = self._attention(model, layer)
+        attn = _attention(self.vision_tower(model), layer)
 
         def keep(module: nn.Module, args: Any, out: Tensor) -> None:
             record(layer, mean_keys(out, attn.num_heads))
@@ -92,18 +82,8 @@ class Llava(Family):
             )
         if "flash" in str(self.vision_tower(model).config._attn_implementation):
             raise InputError("merging inside the vision encoder needs sdpa or eager attention there, not flash.")
-        blocks: nn.ModuleList = self._layers(model)
+        blocks: nn.ModuleList = _blocks(self.vision_tower(model))
         return blocks
-
-    def _attention(self, model: nn.Module, layer: int) -> Any:
-        return self._layers(model)[layer].self_attn
-
-    def _layers(self, model: nn.Module) -> Any:
-        tower = self.vision_tower(model)
-        encoder = getattr(tower, "vision_model", tower)
-        if not hasattr(encoder.embeddings, "class_embedding"):
-            raise InputError("this LLaVA has a vision tower without a CLS token, which is not supported")
-        return encoder.encoder.layers
 
     def image_token_id(self, model: nn.Module) -> int:
         """`<image>`."""
@@ -127,3 +107,19 @@ class Llava(Family):
         if prepare.do_center_crop:
             offset = ((scaled[0] - crop["width"]) // 2 * scale[0], (scaled[1] - crop["height"]) // 2 * scale[1])
         return View(scale=scale, offset=offset, size=(width, height))
+
+
+def _tap(tower: Any, layer: int, record: Record) -> list[RemovableHandle]:
+    attn = _attention(tower, layer)
+    return tap_cls(attn.q_proj, attn.k_proj, attn.num_heads, lambda row: record(layer, row))
+
+
+def _attention(tower: Any, layer: int) -> Any:
+    return _blocks(tower)[layer].self_attn
+
+
+def _blocks(tower: Any) -> Any:
+    inner = getattr(tower, "vision_model", tower)
+    if not hasattr(inner.embeddings, "class_embedding"):
+        raise InputError("this LLaVA has a vision tower without a CLS token, which is not supported")
+    return inner.encoder.layers

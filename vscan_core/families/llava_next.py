@@ -14,7 +14,7 @@ from vscan_core.families.llava import Llava
 from vscan_core.families.watch import Watch
 from vscan_core.geometry import patch_boxes
 from vscan_core.layout import Layout, Tiles
-from vscan_core.selection import View
+from vscan_core.trace import View
 
 
 class LlavaNext(Llava):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import sys
-from itertools import pairwise
+from collections.abc import Mapping
 from threading import get_ident
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.vision_utils import get_vision_window_index
 
 from vscan_core import geometry
 from vscan_core.families.base import Family, Record
+from vscan_core.families.scores import received
 from vscan_core.layout import Layout, Tiles
-from vscan_core.selection import Anatomy, View
-
-QUERIES = 1024  # rows of attention that exist at a time
+from vscan_core.selection import Anatomy
+from vscan_core.trace import View
 
 
 class Qwen25VL(Family):
@@ -52,9 +51,6 @@ class Qwen25VL(Family):
         tower = self.vision_tower(model)
         pixels, grid_thw = args[0], kwargs.get("grid_thw", kwargs.get("image_grid_thw"))
         side = tower.spatial_merge_size
-        order, _ = get_vision_window_index(
-            grid_thw, spatial_merge_size=side, window_size=tower.window_size, patch_size=tower.patch_size
-        )
         shapes = [(int(t), int(h) // side, int(w) // side) for t, h, w in grid_thw.tolist()]
         views = getattr(pixels, "views", None) or [View()] * len(shapes)
         edge = side * tower.patch_size
@@ -62,7 +58,20 @@ class Qwen25VL(Family):
         for (times, rows, cols), view in zip(shapes, views, strict=True):
             boxes = geometry.patch_boxes(rows, cols, rows * edge, cols * edge).repeat(times, 1)
             layouts.append(Layout(times, None, boxes, _stretched(view, cols * edge, rows * edge)))
-        return Tiles([(rows, cols) for times, rows, cols in shapes for _ in range(times)], layouts, order)
+        return Tiles(
+            [(rows, cols) for times, rows, cols in shapes for _ in range(times)], layouts, self.order(tower, grid_thw)
+        )
+
+    def order(self, tower: Any, grid_thw: Tensor) -> Tensor:
+        """(rows,) token of each row of the merger."""
+        order: Tensor
+        order, _ = get_vision_window_index(
+            grid_thw,
+            spatial_merge_size=tower.spatial_merge_size,
+            window_size=tower.window_size,
+            patch_size=tower.patch_size,
+        )
+        return order
 
     def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
         """Blockwise column means of the block's attention, summed over heads and averaged over a token's patches."""
@@ -79,8 +88,8 @@ class Qwen25VL(Family):
             if call is not None:  # None: another thread's call that was under way when the hooks came
                 query, key, _ = out.view(len(out), 3, attn.num_heads, -1).unbind(1)
                 query, key = rotate(query, key, *call["position_embeddings"])
-                received = _received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
-                record(layer, received.view(-1, tower.spatial_merge_unit).mean(1))
+                paid = received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
+                record(layer, paid.view(-1, tower.spatial_merge_unit).mean(1))
 
         return [
             attn.register_forward_pre_hook(keep_call, with_kwargs=True),
@@ -93,24 +102,19 @@ class Qwen25VL(Family):
         token: int = config.image_token_id
         return token
 
+    def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
+        """`<|image_pad|>` and `<|video_pad|>`."""
+        config: Any = model.config
+        return self.image_token_id(model), config.video_token_id
+
+    def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
+        """Pictures and videos go through the same tower."""
+        run = model.get_video_features if "pixel_values_videos" in batch else model.get_image_features
+        return run(**batch, return_dict=True)
+
     def view(self, processor: Any, width: int, height: int) -> View:
         """The picture is stretched to whole patches; how far shows only in the grid of each call."""
         return View(size=(width, height))
-
-
-def _received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> Tensor:
-    """(patches,): attention that each patch receives, summed over heads, averaged over the queries of its image.
-
-    query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map.
-    """
-    parts = []
-    for start, end in pairwise(bounds):
-        keys = key[start:end].permute(1, 2, 0)  # (heads, head_dim, patches)
-        total = torch.zeros(end - start, device=key.device)
-        for rows in torch.split(query[start:end].transpose(0, 1), QUERIES, dim=1):
-            total = total + (geometry.precise(rows @ keys) * scaling).softmax(-1).sum((0, 1))
-        parts.append(total / (end - start))
-    return torch.cat(parts)
 
 
 def _stretched(view: View, width: int, height: int) -> View:

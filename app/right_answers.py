@@ -1,0 +1,18 @@
+"""The right answers of the examples, told after a run."""
+
+from __future__ import annotations
+
+from app.examples import Example
+from app.session import digest_of
+
+
+class RightAnswers:
+    """Knows the examples by their picture's bytes and their question."""
+
+    def __init__(self, examples: list[Example]) -> None:
+        self._answers = {(digest_of(each.image), each.question): each.answer for each in examples if each.answer}
+
+    def sentence(self, path: str | None, question: str) -> str:
+        """The right answer, if this is one of the examples; else nothing."""
+        answer = self._answers.get((digest_of(str(path)), question.strip()))
+        return f" The right answer: **{answer}**." if answer else ""

@@ -1,0 +1,15 @@
+"""What the wiring of both tabs shares: who may call, what shows progress, and what the browser does at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+STOPPED = "Stopped."
+# shown until the server answers
+WAIT = """() => ["Waiting for the model \N{HORIZONTAL ELLIPSIS}",
+    {__type__: "update", interactive: false}, {__type__: "update", interactive: true}]"""
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+PREVIEW: dict[str, Any] = {
+    **PRIVATE, "trigger_mode": "always_last", "concurrency_id": "preview", "concurrency_limit": 2
+}  # fmt: skip
+RUN: dict[str, Any] = {**PRIVATE, "concurrency_id": "run", "concurrency_limit": 1}

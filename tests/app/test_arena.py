@@ -1,0 +1,212 @@
+"""The Arena with a fake engine: rows, pictures, refusals, Stop, and the files that can be saved."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from app import words
+from app.arena import table
+from app.arena.lettering import font, printable, wrapped
+from app.arena.rounds import rounds
+from app.examples import Example
+from app.session import Session
+from app.tabs.arena import ArenaPage
+from tests.app.fake import FakeEngine
+from vscan_core.errors import InputError
+from vscan_core.events import Done
+
+EVIL = "<img src=x onerror=alert(1)> ${alert(2)}"
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # a toast outside of a page becomes a warning
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "picture.png"
+    Image.radial_gradient("L").convert("RGB").resize((200, 150)).save(path)
+    return str(path)
+
+
+def page_with(engine: FakeEngine, examples: tuple[Example, ...] = ()) -> ArenaPage:
+    with gr.Blocks():
+        return ArenaPage(Session(engine), list(examples))
+
+
+@pytest.fixture
+def page() -> ArenaPage:
+    return page_with(FakeEngine())
+
+
+def run(page: ArenaPage, picture: str | None, *methods: str, question: str = "What?", percent: float = 11.1, **other):
+    return list(page.on_run(other.get("model", "mini"), picture, question, percent, list(methods)))
+
+
+def rows(page: ArenaPage, step: dict[Any, Any]) -> list[list[str]]:
+    """The table as it is written."""
+    shown: list[list[str]] = step[page.board.table]["metadata"]["display_value"]
+    return shown
+
+
+def test_every_method_gets_a_row_and_a_picture(page: ArenaPage, picture: str) -> None:
+    last = run(page, picture, "vscan", "coarse")[-1]
+    assert [row[:4] for row in rows(page, last)] == [
+        ["Baseline", "a red ball What?", "reference", "576"],
+        ["VScan", "a red ball What?", "= yes", "96 → 32"],
+        ["Coarse", "a red ball What?", "= yes", "96 → 32"],
+    ]
+    values = last[page.board.table]["data"]
+    assert values[0][5] == 144 and values[1][5] == 16 and values[1][10] == 9  # numbers, so that columns sort
+    files, captions = zip(*last[page.board.gallery], strict=True)
+    assert captions == ("VScan · 96 → 32 · same answer", "Coarse · 96 → 32 · same answer")
+    assert max(Image.open(files[0]).size) == 1008 and "2 of 2" in last[page.board.status]
+
+
+def test_runs_stream_in_one_by_one(page: ArenaPage, picture: str) -> None:
+    steps = run(page, picture, "vscan", "coarse")
+    ended = [sum(row[5] is not None for row in step[page.board.table]["data"]) for step in steps]
+    assert ended == sorted(ended) and set(ended) == {0, 1, 2, 3}
+    seen: set[Any] = set()
+    for step in steps:
+        assert seen <= set(step)
+        seen |= set(step)
+
+
+def test_a_method_that_refuses_says_so_in_its_place(page: ArenaPage, picture: str) -> None:
+    last = run(page, picture, "picky", "absent", "vscan")[-1]
+    _, picky, absent, vscan = rows(page, last)
+    assert picky[1].startswith("Cannot run here: Picky cannot keep less than 50 %") and "<" not in picky[1]
+    assert absent[1] == "Cannot run here: This model has no text tower." and absent[2] == words.NOTHING
+    assert vscan[3] == "96 → 32" and len(last[page.board.gallery]) == 1
+    assert rows(page, run(page, picture, "picky", percent=60)[-1])[1][2] == "= yes"
+
+
+def test_a_different_answer_is_called_different(picture: str) -> None:
+    session = Session(FakeEngine())
+    events = list(session.arena("mini", picture, "What?", 1 / 9, ["vscan"]))
+    done = [event for event in events if isinstance(event, Done)]
+    other = replace(done[1], answer=replace(done[1].answer, text="a blue ball"))
+    now = list(rounds([done[0], other], {"vscan": "VScan"}, lambda _: None, str))[-1]
+    assert table.row(now.entries[1])[2] == ("≠ no", "≠ no") and "different" in table.caption(now.entries[1])
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        ({"methods": ()}, "at least one method"),
+        ({"methods": ("magic",)}, "no method"),
+        ({"question": " "}, "ask a question"),
+        ({"percent": 0}, "above 0"),
+        ({"picture": None}, "choose a picture"),
+        ({"model": "big"}, "needs a GPU"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_the_page_lives_on(
+    page: ArenaPage, picture: str, other: dict[str, Any], sentence: str
+) -> None:
+    asked = {"picture": picture, "methods": ("vscan",)} | other
+    last = run(page, asked.pop("picture"), *asked.pop("methods"), **asked)[-1]
+    assert sentence in last[page.board.status] and last[page.ask.run]["interactive"]
+    assert not page.session.device("mini").busy
+    assert len(rows(page, run(page, picture, "vscan")[-1])) == 2
+
+
+def test_stop_frees_the_device_and_what_had_ended_can_be_saved(picture: str) -> None:
+    engine = FakeEngine(pause_s=0.001, answer_words=("w",) * 30)
+    page = page_with(engine)
+    steps = page.on_run("mini", picture, "What?", 11.1, ["vscan", "coarse"])
+    step = next(each for each in steps if sum(row[5] is not None for row in each[page.board.table]["data"]) == 2)
+    assert page.session.device("mini").busy and engine.alive == 1
+    steps.close()
+    assert not page.session.device("mini").busy and engine.alive == 0
+    out = page.on_stop(step[page.state])
+    assert out[page.board.status] == "Stopped." and out[page.ask.run]["interactive"]
+    saved = json.loads(Path(out[page.board.files[0]]["value"]).read_text())
+    assert [entry["method"] for entry in saved["runs"]] == ["baseline", "vscan"] and not saved["ended"]
+    assert not page.on_stop(None)[page.board.files[0]]["interactive"]
+
+
+def test_the_files_hold_what_was_shown(page: ArenaPage, picture: str) -> None:
+    last = run(page, picture, "vscan", "picky", question=EVIL)[-1]
+    out = page.on_end(last[page.state])
+    numbers, image = (Path(out[button]["value"]) for button in page.board.files)
+    assert (numbers.name, image.name) == ("vscan-arena.json", "vscan-arena.png")
+    found = json.loads(numbers.read_text())
+    assert found["settings"]["question"] == EVIL and found["settings"]["methods"] == ["vscan", "picky"]
+    assert found["versions"]["vscan_core"] and "not a benchmark" in found["note"]
+    baseline, vscan, picky = found["runs"]
+    assert baseline["timings"]["prefill_ms"] == 144 and vscan["ratios"]["prefill"] == 9 and vscan["same_answer"]
+    assert vscan["visual_token_steps"] == [96, 32] and vscan["cost"]["kv_bytes"] == 64 * 6144
+    assert len(vscan["trace"]["images"][0]["cuts"][0]["kept"]) == 96 and "problem" in picky
+    with Image.open(image) as drawn:
+        assert drawn.format == "PNG" and drawn.width == 1760 and len(drawn.getcolors(1 << 22)) > 1000
+
+
+@pytest.mark.parametrize("size", [(16, 700), (700, 16)])
+def test_the_page_holds_any_picture_and_any_words(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "thin.png"
+    Image.new("RGB", size, "teal").save(path)
+    page = page_with(FakeEngine(answer_words=("日本語 \u202e\n" * 40,), hint="A hint. " * 40))
+    out = page.on_end(run(page, str(path), "vscan", question="ä\n?" * 300)[-1][page.state])
+    with Image.open(out[page.board.files[1]]["value"]) as drawn:
+        assert drawn.width == 1760 and 500 < drawn.height < 2500
+
+
+def test_what_visitor_and_model_wrote_never_reaches_html(picture: str) -> None:
+    page = page_with(FakeEngine(answer_words=(EVIL,)))
+    for step in run(page, picture, "vscan", question=EVIL):
+        for widget, value in step.items():
+            if isinstance(widget, gr.HTML | gr.Markdown | gr.Gallery):
+                assert "alert" not in str(value)
+    assert not {"html", "markdown"} & set(table.TYPES)
+
+
+def test_the_budget_says_how_each_method_spends_it(page: ArenaPage, picture: str) -> None:
+    text = page.on_budget("mini", picture, 11.1, ["vscan", "picky"])
+    assert text.startswith("**11.1 %** = on average **64 of 576** visual tokens")
+    assert "- VScan: 96 → 32" in text and "- Picky: cannot run here: Picky cannot" in text
+    assert page.session.engine.steps == 0
+
+
+def test_another_picture_clears_the_old_answers(page: ArenaPage, picture: str, tmp_path: Path) -> None:
+    out = page.on_picture("mini", picture, 11.1, ["vscan"])
+    assert out[page.board.table]["data"] == [] and out[page.state] is None and "64 of 576" in out[page.ask.budget]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"text")
+    assert "not a picture" in page.on_picture("mini", str(bad), 11.1, ["vscan"])[page.board.status]
+
+
+def test_text_of_random_weights_is_not_shown(page: ArenaPage, picture: str) -> None:
+    page.session._models["dummy:x"] = page.session.model("mini")
+    last = run(page, picture, "vscan", model="dummy:x")[-1]
+    assert "red ball" not in str(rows(page, last)) and "same answer" not in str(last[page.board.gallery])
+    saved = json.loads(Path(page.on_end(last[page.state])[page.board.files[0]]["value"]).read_text())
+    assert saved["runs"][1]["same_answer"] is None and not saved["runs"][1]["text_means_something"]
+
+
+def test_hint_and_right_answer_are_told(picture: str) -> None:
+    page = page_with(FakeEngine(hint="I only know drawn scenes."), (Example(picture, "What?", "a gradient"),))
+    last = run(page, picture, "vscan")[-1]
+    assert last[page.board.hint]["visible"] and "a gradient" in last[page.board.status]
+
+
+def test_state_of_a_visitor_is_small(page: ArenaPage, picture: str) -> None:
+    assert len(pickle.dumps(run(page, picture, "vscan", "coarse")[-1][page.state])) < 100_000
+
+
+def test_lettering_fits_and_survives_anything() -> None:
+    face = font(20)
+    lines = wrapped("word " * 200 + "x" * 500, face, 300, 3)
+    assert len(lines) == 3 and lines[-1].endswith(" ...") and all(face.getlength(line) <= 320 for line in lines)
+    assert wrapped("", face, 300, 3) == [""] and printable("a\nb\x00c", face) == "a b c"
+
+
+def test_unknown_methods_are_refused_before_anything_runs(picture: str) -> None:
+    with pytest.raises(InputError, match="no method"):
+        Session(FakeEngine()).arena("mini", picture, "What?", 0.2, ["vscan", "magic"])

@@ -1,0 +1,84 @@
+"""Scores against attention maps that the models return themselves (eager), token by token in picture order."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import vscan_core as vc
+from tests.families import tiny
+
+MAKE = {
+    "internvl": (tiny.internvl, tiny.tile_inputs),
+    "idefics3": (tiny.idefics3, tiny.row_inputs),
+    "smolvlm": (tiny.smolvlm, tiny.row_inputs),
+}
+
+
+def blocks(patches: torch.Tensor) -> torch.Tensor:
+    """(12 * 12,) -> (6 * 6,): mean of every 2 x 2 block of the picture."""
+    return patches.view(6, 2, 6, 2).mean((1, 3)).flatten()
+
+
+def tower_of(model):
+    return model.model.vision_tower if hasattr(model.model, "vision_tower") else model.model.vision_model
+
+
+@pytest.mark.parametrize("name", MAKE)
+@torch.no_grad()
+def test_scores_are_the_attention_of_the_four_patches_of_each_token(name) -> None:
+    make, prompts = MAKE[name]
+    model, inputs = make("eager"), prompts([[1, 2]])
+    maps = tower_of(model)(inputs["pixel_values"].flatten(0, -4), output_attentions=True).attentions
+    with vc.reduced(model, vc.VScan(encoder_keep=9, llm_keep={}, local_layer=1)) as trace:
+        model(**inputs)
+    for tile, image in enumerate(trace.images):
+        for label, layer in (("local", 1), ("global", 3)):
+            attention = maps[layer][tile]  # (heads, patches (and CLS), the same)
+            received = attention[:, 0, 1:].mean(0) if name == "internvl" else attention.sum(0).mean(0)
+            torch.testing.assert_close(image.cuts[0].scores[label], blocks(received))
+        assert torch.equal(image.boxes[7], torch.tensor([14.0, 14.0, 28.0, 28.0]))
+
+
+@torch.no_grad()
+def test_padded_patches_neither_pay_nor_receive() -> None:
+    model, inputs = tiny.smolvlm("eager"), tiny.row_inputs([[1]])
+    mask = torch.ones(1, 1, 84, 84, dtype=torch.long)
+    mask[..., 42:, :] = 0
+    patches = mask[0, :, ::7, ::7].bool()
+    real = patches.flatten()
+    maps = tower_of(model)(inputs["pixel_values"][0], patch_attention_mask=patches, output_attentions=True).attentions
+    with vc.reduced(model, vc.VScan(encoder_keep=9, llm_keep={})) as trace:
+        model(**inputs, pixel_attention_mask=mask)
+    expected = maps[3][0].sum(0)[real].mean(0)
+    torch.testing.assert_close(trace.images[0].cuts[0].scores["global"], blocks(expected))
+    assert trace.images[0].kept.max() < 18
+
+
+@torch.no_grad()
+def test_frames_keep_their_cls_token_and_are_scored_by_the_video_tower() -> None:
+    model, inputs = tiny.video_llava("eager"), tiny.frame_inputs([[1, 2, 3]])
+    tower = model.model.video_tower
+    maps = tower(inputs["pixel_values_videos"][0], output_attentions=True).attentions
+    with vc.reduced(model, vc.VScan(encoder_keep=9, llm_keep={}, local_layer=1)) as trace:
+        model(**inputs)
+    assert [image.tokens for image in trace.images] == [37] * 3
+    for frame, image in enumerate(trace.images):
+        scores, kept = image.cuts[0].scores, image.cuts[0].kept
+        torch.testing.assert_close(scores["local"][1:], maps[1][frame][:, 0, 1:].mean(0))
+        torch.testing.assert_close(scores["global"][1:], maps[2][frame][:, 0, 1:].mean(0))
+        assert kept[0] == 0 and len(kept) == 1 + 9 and scores["local"][0].isnan() and image.boxes[0].isnan().all()
+        assert torch.equal(image.boxes[8], torch.tensor([14.0, 14.0, 28.0, 28.0]))
+
+
+@torch.no_grad()
+def test_onevision_scores_are_the_attention_received_inside_each_tile() -> None:
+    model, inputs = tiny.onevision("eager"), tiny.onevision_inputs([[(84, 168)]])
+    maps = model.model.vision_tower(inputs["pixel_values"][0, :3], output_attentions=True).attentions
+    with vc.reduced(model, vc.VScan(encoder_keep=9, llm_keep={}, local_layer=1)) as trace:
+        model(**inputs)
+    for label, layer in (("local", 1), ("global", 3)):
+        scores, paid = trace.images[0].cuts[0].scores[label], maps[layer].sum(1).mean(1)  # (tiles, tokens)
+        torch.testing.assert_close(scores[:36], paid[0])
+        side_by_side = torch.cat([paid[1].view(6, 6), paid[2].view(6, 6), torch.full((6, 1), torch.nan)], dim=1)
+        torch.testing.assert_close(scores[36:], side_by_side.flatten(), equal_nan=True)

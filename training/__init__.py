@@ -1,0 +1,1 @@
+"""How the embedded demonstration model VScan-Mini is made: world, questions, training, evaluation."""

@@ -1,0 +1,56 @@
+"""Running the language model over packed questions: loss and exact-match scores."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import LlavaForConditionalGeneration
+
+from training.model import PREFIX
+from training.packing import TOKENS, Packed, attention_mask, positions, prefix_ids
+
+
+def forward(model: LlavaForConditionalGeneration, packed: Packed, visual: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Logits (answer tokens of the batch, vocabulary) for visual tokens (batch, visual, dim).
+
+    `kept` (batch, visual) gives the patch numbers where some of the 576 are left out and the others keep
+    their positions; without it the visual tokens stand at consecutive positions, however many they are.
+    """
+    language = model.model.language_model
+    batch, count = visual.shape[:2]
+    words = language.embed_tokens.weight
+    prefix = words[torch.tensor(prefix_ids())].expand(batch, -1, -1)
+    inputs = torch.cat([prefix, visual, words[packed.ids]], dim=1)
+    where, stop = (torch.arange(count).expand(batch, -1), count) if kept is None else (kept, TOKENS)
+    place = positions(packed, where + PREFIX, PREFIX + stop)
+    hidden = language(
+        inputs_embeds=inputs, attention_mask=attention_mask(packed, count), position_ids=place, use_cache=False
+    ).last_hidden_state[:, PREFIX + count :]
+    return F.linear(hidden[packed.answer], words)
+
+
+def targets(packed: Packed) -> Tensor:
+    """(answer tokens,): the token after each answer position."""
+    following = torch.cat([packed.ids[:, 1:], packed.ids.new_zeros(len(packed.ids), 1)], dim=1)
+    return following[packed.answer]
+
+
+def loss(logits: Tensor, packed: Packed) -> Tensor:
+    """Mean cross entropy over answer tokens."""
+    return F.cross_entropy(logits.float(), targets(packed))
+
+
+def exact(logits: Tensor, packed: Packed) -> dict[str, list[bool]]:
+    """Exact match of every question by kind; equals greedy decoding for these answers."""
+    right = (logits.argmax(-1) == targets(packed)).tolist()
+    rows, columns = packed.answer.nonzero(as_tuple=True)
+    verdict: dict[tuple[int, int], bool] = defaultdict(lambda: True)
+    for row, column, hit in zip(rows.tolist(), columns.tolist(), right, strict=True):
+        verdict[row, int(packed.block[row, column])] &= hit
+    result: dict[str, list[bool]] = defaultdict(list)
+    for (row, number), hit in verdict.items():
+        result[packed.questions[row][number].kind].append(hit)
+    return result

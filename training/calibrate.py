@@ -1,0 +1,86 @@
+"""Fit and measure the out-of-world check: python -m training.calibrate --model assets/mini --photographs DIR.
+
+Landmarks come from training scenes, the limit from held-out scenes, the false-alarm rate from yet others.
+Strangers are never used to set anything, only to measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+from training.drawing import draw
+from training.evaluate import load
+from training.scene import sample_scene
+from training.strangers import strangers
+from vscan_core.domain import Domain, is_foreign, strangeness
+
+LANDMARKS = 192
+ROUNDS = 12
+QUANTILE = 0.99
+FIT, LIMIT, CHECK = range(5_000_000, 5_000_150), range(20_000, 20_300), range(30_000, 30_300)
+
+
+@torch.inference_mode()
+def features(model: LlavaForConditionalGeneration, processor: AutoProcessor, picture: Image.Image) -> Tensor:
+    """(576, dim): the tower's output for one picture, CLS removed."""
+    pixels = processor.image_processor(picture, return_tensors="pt")["pixel_values"]
+    out = model.model.vision_tower(pixels, output_hidden_states=True)
+    return out.hidden_states[model.config.vision_feature_layer][0, 1:]
+
+
+def of_scenes(model: LlavaForConditionalGeneration, processor: AutoProcessor, seeds: range) -> list[Tensor]:
+    """Features of drawn scenes."""
+    return [features(model, processor, Image.fromarray(draw(sample_scene(seed)).pixels)) for seed in seeds]
+
+
+def cluster(points: Tensor, count: int, seed: int = 0) -> Tensor:
+    """Plain k-means: (points, dim) -> (count, dim)."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = points[torch.randperm(len(points), generator=generator)[:count]].clone()
+    for _ in range(ROUNDS):
+        owner = torch.cdist(points, centres).argmin(1)
+        for index in owner.unique():
+            centres[index] = points[owner == index].mean(0)
+    return centres
+
+
+def fit(known: list[Tensor], usual: list[Tensor]) -> Domain:
+    """Landmarks from known pictures, limit from how strange usual ones are."""
+    every = torch.cat(known)[::3]
+    centre, scale = every.mean(0), every.std(0)
+    draft = Domain(cluster((every - centre) / scale, LANDMARKS), centre, scale, 0.0)
+    seen = np.array([strangeness(picture, draft) for picture in usual])
+    return Domain(draft.landmarks, centre, scale, float(np.quantile(seen, QUANTILE) * 1.02))
+
+
+def main() -> None:
+    """Fit, save beside the weights, print alarm rates as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="assets/mini")
+    parser.add_argument("--photographs", type=Path)
+    arguments = parser.parse_args()
+    model, processor = load(arguments.model)
+    fit(of_scenes(model, processor, FIT), of_scenes(model, processor, LIMIT)).save(arguments.model)
+    domain = Domain.load(arguments.model)
+    assert domain is not None
+    checked = of_scenes(model, processor, CHECK)
+    report = {"known scenes": _rates([is_foreign(f, domain) for f in checked])}
+    for kind, pictures in strangers(40, arguments.photographs).items():
+        report[kind] = _rates([is_foreign(features(model, processor, p), domain) for p in pictures])
+    print(json.dumps(report, indent=1))
+
+
+def _rates(alarms: list[bool]) -> dict[str, float]:
+    return {"n": len(alarms), "alarms": sum(alarms), "rate": round(sum(alarms) / len(alarms), 3)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Draw the example pictures of the demonstration: python -m training.examples.
+
+PICKS were chosen by hand among held-out scenes, for looks and for being answered rightly;
+questions and answers come from the scene's facts.
+`--candidates` prints held-out scenes whose questions the model answers, to choose from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from training.drawing import draw
+from training.evaluate import run
+from training.questions import ask
+from training.scene import sample_scene
+
+FOLDER = Path("assets/examples")
+FIRST_SEED = 60_000
+PICKS: tuple[tuple[int, str, str], ...] = (  # scene seed, kind of question, question
+    (60016, "where", "Where is the house?"),
+    (60030, "count", "How many hats are there?"),
+    (60042, "colour", "What colour is the heart?"),
+    (60061, "which", "Which animal is in the picture?"),
+    (60024, "where", "Where is the bell?"),
+    (60010, "what_at", "What is at the top right?"),
+    (60029, "exist", "Is there a frog in the picture?"),
+    (60006, "exist", "Is there a dog?"),
+    (60003, "which", "Which vehicle is there?"),
+    (60066, "beside", "What is left of the bus?"),
+    (60055, "side", "What is on the right?"),
+    (60054, "describe", "Describe the picture."),
+    (60017, "sign", "What does the sign say?"),
+)
+
+
+def truth(seed: int, kind: str, text: str) -> str:
+    """The answer the facts give to exactly this question."""
+    for number in range(3000):
+        question = ask(sample_scene(seed), kind, np.random.default_rng(number))
+        if question and question.text == text:
+            return question.answer
+    raise ValueError(f"scene {seed} has no answer to {text!r}; choose another pick")
+
+
+def write() -> None:
+    """Pictures and examples.json."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    listed = []
+    for seed, kind, text in PICKS:
+        name = f"scene_{seed}.png"
+        Image.fromarray(draw(sample_scene(seed)).pixels).save(FOLDER / name, optimize=True)
+        listed.append({"image": name, "question": text, "answer": truth(seed, kind, text)})
+    (FOLDER / "examples.json").write_text(json.dumps(listed, indent=2) + "\n")
+
+
+def candidates(model: str, scenes: int) -> None:
+    """Print scenes of three or more things by how many of their questions are answered rightly."""
+    replies = run(model, scenes, FIRST_SEED, 8)
+    for seed in range(FIRST_SEED, FIRST_SEED + scenes):
+        mine = [r for r in replies if r.seed == seed]
+        right = sum(r.given == r.truth for r in mine)
+        if len(sample_scene(seed).things) >= 3:
+            print(f"{seed} {right}/{len(mine)}", [t.phrase for t in sample_scene(seed).things])
+
+
+def main() -> None:
+    """Write the examples, or print candidates."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--candidates", type=int, default=0, metavar="SCENES")
+    parser.add_argument("--model", default="assets/mini")
+    arguments = parser.parse_args()
+    if arguments.candidates:
+        candidates(arguments.model, arguments.candidates)
+    else:
+        write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Write the newest checkpoint of the joint stage as a model folder: python -m training.export --to assets/mini."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from training import running
+from training.model import build_model, export
+
+
+def main() -> None:
+    """Load the checkpoint and save it in half precision with processor and tokenizer."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--to", type=Path, default=Path("assets/mini"))
+    arguments = parser.parse_args()
+    state = torch.load(running.RUNS / "joint" / "checkpoint.pt", weights_only=False)
+    model = build_model()
+    model.load_state_dict(state["model"])
+    export(model, arguments.to)
+    print(f"step {state['step']}, {state['seconds']:.0f} s -> {arguments.to}")
+
+
+if __name__ == "__main__":
+    main()

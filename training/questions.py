@@ -1,0 +1,199 @@
+"""Questions about a scene and their true answers, in several phrasings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.catalog import (
+    CELLS,
+    CLASSES,
+    GROUP_OF,
+    GROUPS,
+    NUMBERS,
+    Cell,
+    plural,
+    with_article,
+)
+from training.scene import Scene, Thing
+
+PHRASINGS: dict[str, tuple[str, ...]] = {
+    "exist": ("Is there {a}?", "Is there {a} in the picture?", "Can you see {a}?", "Do you see {a}?"),
+    "which": (
+        "Which {group} is in the picture?",
+        "Which {group} is there?",
+        "What {group} is this?",
+        "Which {group} do you see?",
+    ),
+    "colour": (
+        "What colour is the {name}?",
+        "What color is the {name}?",
+        "Which colour is the {name}?",
+        "Which color does the {name} have?",
+    ),
+    "what_at": ("What is at the {place}?", "What is in the {place}?", "What do you see at the {place}?"),
+    "side": ("What is on the {place}?", "What do you see on the {place}?"),
+    "where": ("Where is the {name}?", "Where in the picture is the {name}?", "Where do you see the {name}?"),
+    "beside": ("What is {relation} the {name}?", "What do you see {relation} the {name}?"),
+    "count": ("How many {names} are there?", "How many {names} are in the picture?", "How many {names} do you see?"),
+    "sign": ("What does the sign say?", "What is written on the sign?", "Read the sign."),
+    "describe": ("Describe the picture.", "What is in the picture?", "What do you see?", "Describe the image."),
+}
+TYPES = tuple(PHRASINGS)
+NOTHING = "nothing"
+RELATIONS: dict[str, tuple[int, int]] = {  # axis (0 column, 1 row) and direction
+    **dict.fromkeys(("left of", "to the left of"), (0, -1)),
+    **dict.fromkeys(("right of", "to the right of"), (0, 1)),
+    "above": (1, -1),
+    "below": (1, 1),
+}
+SIDES = {"left": (0, 0), "right": (0, 2), "top": (1, 0), "bottom": (1, 2)}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a known type with its only right answer."""
+
+    kind: str
+    text: str
+    answer: str
+
+
+def ask(scene: Scene, kind: str, rng: np.random.Generator) -> Question | None:
+    """A random question of this kind, or None where the scene has no clear answer to it."""
+    made = _MAKERS[kind](scene, rng)
+    if made is None:
+        return None
+    slots, answer = made
+    text = str(rng.choice(PHRASINGS[kind])).format(**slots)
+    return Question(kind, text, answer)
+
+
+def _pick(rng: np.random.Generator, items: list) -> object:
+    return items[int(rng.integers(len(items)))]
+
+
+def _exist(scene: Scene, rng: np.random.Generator) -> tuple[dict, str]:
+    present = sorted({thing.name for thing in scene.things})
+    if rng.random() < 0.5:
+        return {"a": with_article(_pick(rng, present))}, "yes"
+    absent = [name for name in CLASSES if name not in present]
+    groups = {GROUP_OF[name] for name in present}
+    near = [name for name in absent if GROUP_OF[name] in groups]
+    hard = bool(near) and rng.random() < 0.5  # half of the "no" questions name a relative
+    return {"a": with_article(_pick(rng, near if hard else absent))}, "no"
+
+
+def _which(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
+    groups = [g for g in GROUPS if g not in ("thing", "sign") and len(_phrases(scene, GROUPS[g])) == 1]
+    if not groups:
+        return None
+    group = _pick(rng, groups)
+    return {"group": group}, _phrases(scene, GROUPS[group]).pop()
+
+
+def _phrases(scene: Scene, names: tuple[str, ...]) -> set[str]:
+    """Distinct phrases of the things with these names that occur once; a repeated one spoils it."""
+    found = [thing.phrase for thing in scene.things if thing.name in names]
+    return set(found) if len(found) == 1 else set()
+
+
+def _colour(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
+    shapes = [thing for thing in scene.unique() if thing.colour]
+    if not shapes:
+        return None
+    thing = _pick(rng, shapes)
+    return {"name": thing.name}, thing.colour
+
+
+def _what_at(scene: Scene, rng: np.random.Generator) -> tuple[dict, str]:
+    if rng.random() < 0.12:
+        taken = {thing.cell for thing in scene.things}
+        empty = [cell for cell in CELLS if cell not in taken]
+        return {"place": _pick(rng, empty).name}, NOTHING
+    thing = _pick(rng, list(scene.things))
+    return {"place": thing.cell.name}, thing.phrase
+
+
+def _side(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
+    alone: list[tuple[str, Thing]] = []
+    for side, (axis, value) in SIDES.items():
+        found = [thing for thing in scene.things if _coordinate(thing.cell, axis) == value]
+        alone += [(side, found[0])] if len(found) == 1 else []
+    if not alone:
+        return None
+    side, thing = _pick(rng, alone)
+    return {"place": side}, thing.phrase
+
+
+def _coordinate(cell: Cell, axis: int) -> int:
+    return cell.row if axis else cell.column
+
+
+def _where(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
+    things = scene.unique()
+    if not things:
+        return None
+    thing = _pick(rng, things)
+    return {"name": thing.name}, thing.cell.name
+
+
+def _beside(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
+    clear: list[tuple[dict, str]] = []
+    empty: list[tuple[dict, str]] = []
+    for thing in scene.unique():
+        for relation, (axis, direction) in RELATIONS.items():
+            here = _coordinate(thing.cell, axis)
+            found = [o for o in scene.things if (_coordinate(o.cell, axis) - here) * direction > 0]
+            slots = {"relation": relation, "name": thing.name}
+            if len(found) == 1:
+                clear.append((slots, found[0].phrase))
+            elif not found:
+                empty.append((slots, NOTHING))
+    if clear and rng.random() < 0.85:
+        return _pick(rng, clear)
+    return _pick(rng, empty) if empty and rng.random() < 0.3 else None
+
+
+def _count(scene: Scene, rng: np.random.Generator) -> tuple[dict, str]:
+    """Repeated things are asked about whenever there are some, so that "one" is no safe guess."""
+    many = sorted({thing.name for thing in scene.things if len(scene.of(thing.name)) > 1})
+    chance = rng.random()
+    if many and chance < 0.8:
+        name = _pick(rng, many)
+    elif chance < (0.9 if many else 0.55):
+        name = _pick(rng, [thing.name for thing in scene.things])
+    else:
+        name = _pick(rng, [name for name in CLASSES if not scene.of(name)])
+    return {"names": plural(name)}, NUMBERS[len(scene.of(name))]
+
+
+def _sign(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
+    signs = scene.of("sign")
+    return ({}, signs[0].word) if len(signs) == 1 else None
+
+
+def _describe(scene: Scene, rng: np.random.Generator) -> tuple[dict, str]:
+    return {}, list_in_words([thing.phrase for thing in scene.things])
+
+
+def list_in_words(phrases: list[str]) -> str:
+    """["a cat", "a dog", "a key"] -> "a cat, a dog and a key"."""
+    if len(phrases) == 1:
+        return phrases[0]
+    return ", ".join(phrases[:-1]) + " and " + phrases[-1]
+
+
+_MAKERS = {
+    "exist": _exist,
+    "which": _which,
+    "colour": _colour,
+    "what_at": _what_at,
+    "side": _side,
+    "where": _where,
+    "beside": _beside,
+    "count": _count,
+    "sign": _sign,
+    "describe": _describe,
+}

@@ -1,0 +1,98 @@
+"""Stage 4: the whole model on drawn pictures, several processes side by side."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import timedelta
+
+import numpy as np
+import torch
+from torch import distributed as dist
+from torch import multiprocessing
+from transformers import LlavaForConditionalGeneration
+
+from training.answering import forward, loss
+from training.packing import draw_questions, pack
+from training.running import RUNS, Run, agree, optimisers, rank
+from training.scene import GRID, sample_scene
+from training.seeing import see
+from training.stage_language import FULL_MIX
+from training.stage_projector import answers, assemble, symbol_loss
+from training.stage_vision import (
+    LAST,
+    SHALLOW,
+    Readout,
+    batch,
+    count_loss,
+    dense_loss,
+    spread_loss,
+)
+from training.symbols import Symbols
+
+TRAIN_SEEDS = 4_000_000
+THINNED_UNTIL = 0.35  # share of the time on thinned backgrounds; after that all 576 tokens
+PROCESSES = 2
+MIX = FULL_MIX | {"where": 5, "sign": 3, "describe": 3}  # more of what pixels make harder than symbols do
+
+
+def train(minutes: float, resume: bool) -> None:
+    """Start the processes; process 0 logs and saves."""
+    with tempfile.TemporaryDirectory() as meeting:
+        multiprocessing.spawn(_work, (minutes, resume, f"file://{meeting}/meet"), PROCESSES)
+
+
+def _work(number: int, minutes: float, resume: bool, meeting: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=meeting, rank=number, world_size=PROCESSES, timeout=timedelta(minutes=30)
+    )
+    model, readout, symbols = assemble()
+    tower, projector, language = model.model.vision_tower, model.model.multi_modal_projector, model.model.language_model
+    learned = torch.load(RUNS / "projector" / "checkpoint.pt", weights_only=False)
+    projector.load_state_dict(learned["projector"])
+    tower.load_state_dict(learned["tower"])
+    readout.load_state_dict(learned["readout"])
+    found = optimisers([language, projector], 0.005, 5e-4) + optimisers([tower, readout], 0.003, 2e-4)
+    run = Run("joint", minutes, {"model": model, "readout": readout}, found, flat_until=0.3)
+    if resume:
+        run.resume()
+    while (share := agree(run.share)) < 1:
+        value, answer = _step_loss(model, readout, symbols, run.step, thinned=share < THINNED_UNTIL)
+        run.advance(value)
+        _report(run, model, answer)
+    if number == 0:
+        run.save()
+        run.log(**answers(model, range(60)))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _step_loss(
+    model: LlavaForConditionalGeneration, readout: Readout, symbols: Symbols, step: int, thinned: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Answer loss plus a little of everything learned before, so that nothing is forgotten."""
+    pictures = 8 if thinned else 6
+    first = TRAIN_SEEDS + (step * PROCESSES + rank()) * 8
+    seeds = list(range(first, first + pictures))
+    rng = np.random.default_rng([step, rank()])
+    patches, index, labels = batch(seeds, GRID + 1 if thinned else GRID, rng)
+    packed = pack([draw_questions(sample_scene(seed), MIX, 16, rng) for seed in seeds])
+    words = model.model.language_model.embed_tokens.weight
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = see(model.model.vision_tower, patches, index, watched=(SHALLOW, LAST))
+        projected = model.model.multi_modal_projector(seen.patches)
+        gaps = index if step % 2 else None  # thinned pictures: every other time without gaps in the positions
+        answer = loss(forward(model, packed, projected, gaps), packed)
+        logits, counts = readout(seen)
+        spread = spread_loss(seen.attention[LAST], labels) + 0.5 * spread_loss(seen.attention[SHALLOW], labels)
+        kept = dense_loss(logits, labels) + 0.5 * count_loss(counts, labels) + 0.1 * spread
+        symbol = symbol_loss(projected, labels | {"index": index}, symbols, words.detach())
+    return answer + 0.2 * kept + 0.1 * symbol, answer
+
+
+def _report(run: Run, model: LlavaForConditionalGeneration, answer: torch.Tensor) -> None:
+    """Log the loss often and the answers now and then."""
+    if rank() == 0 and run.step % 10 == 0:
+        run.log(loss=answer)
+    if rank() == 0 and run.step % 60 == 0:
+        run.log(**answers(model, range(24)))

@@ -1,0 +1,169 @@
+"""Stage 2: the vision tower learns to name what lies under each patch, and CLS to count."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.catalog import CLASSES
+from training.drawing import draw
+from training.model import DIM, VISION_LAYERS, build_model
+from training.running import Run, optimisers
+from training.scene import GRID, Scene, sample_scene
+from training.seeing import Seen, grid_window, pca_filters, see, to_patches
+from training.symbols import ATTRIBUTES, Labels, label
+
+TRAIN_SEEDS = 2_000_000
+HEADS = {"kind": len(CLASSES) + 1, "attribute": len(ATTRIBUTES) + 1, "row": 4, "column": 4, "centre": 2}
+MOST = 4  # things of one class in a picture
+SHALLOW = 1  # second layer: its CLS attention is what local selection looks at
+LAST = VISION_LAYERS - 1
+# Share of the time, window side in patches (25: whole picture thinned to KEPT patches), pictures per step.
+CURRICULUM = ((0.25, 8, 48), (0.45, 12, 24), (0.85, 25, 16), (1.01, 24, 8))
+KEPT = 288
+
+
+class Readout(nn.Module):
+    """Linear heads for the labels; only used to train and to measure."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(DIM)
+        self.dense = nn.Linear(DIM, sum(HEADS.values()))
+        self.count_norm = nn.LayerNorm(DIM)
+        self.counts = nn.Linear(DIM, len(CLASSES) * (MOST + 1))
+
+    def forward(self, seen: Seen) -> tuple[dict[str, Tensor], Tensor]:
+        """Logits per label (batch, kept, values) and counts (batch, classes, 0..4)."""
+        parts = self.dense(self.norm(seen.patches)).split(list(HEADS.values()), dim=-1)
+        counts = self.counts(self.count_norm(seen.cls)).unflatten(-1, (len(CLASSES), MOST + 1))
+        return dict(zip(HEADS, parts, strict=True)), counts
+
+
+def drawn(seed: int) -> tuple[Scene, np.ndarray, Labels]:
+    """A scene, its patches (576, 588) and its labels."""
+    scene = sample_scene(seed)
+    picture = draw(scene)
+    return scene, to_patches(picture.pixels), label(scene, picture.owner)
+
+
+def pick_patches(labels: Labels, side: int, rng: np.random.Generator) -> np.ndarray:
+    """Patch numbers to show: a window around a thing, or the whole picture with background thinned."""
+    if side > GRID:
+        score = rng.random(GRID * GRID) + (labels.thing > 0)
+        return np.sort(np.argsort(-score)[:KEPT])
+    spare = GRID - side
+    if rng.random() < 0.85 and spare:
+        row, column = divmod(int(rng.choice(np.flatnonzero(labels.centre))), GRID)
+        offset = rng.integers(1, side - 1, 2)
+        return grid_window(side, int(np.clip(row - offset[0], 0, spare)), int(np.clip(column - offset[1], 0, spare)))
+    return grid_window(side, int(rng.integers(spare + 1)), int(rng.integers(spare + 1)))
+
+
+def batch(seeds: list[int], side: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Patches (batch, kept, 588), their numbers (batch, kept) and their labels (batch, kept) each."""
+    shown, index, labels = [], [], []
+    for seed in seeds:
+        _, patches, mine = drawn(seed)
+        kept = pick_patches(mine, side, rng)
+        shown.append(patches[kept])
+        index.append(kept)
+        labels.append(Labels(*(getattr(mine, name)[kept] for name in Labels.__annotations__)))
+    return torch.from_numpy(np.stack(shown)), torch.from_numpy(np.stack(index)), Labels.stack(labels).tensors()
+
+
+def dense_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
+    """Cross entropy of all labels; background patches weigh a quarter of the others."""
+    weight = (labels["kind"] > 0).float() * 0.75 + 0.25
+    total = torch.zeros(())
+    for name, share in (("kind", 1.0), ("attribute", 0.5), ("row", 0.3), ("column", 0.3), ("centre", 1.0)):
+        each = F.cross_entropy(logits[name].float().flatten(0, 1), labels[name].flatten(), reduction="none")
+        total = total + share * (each * weight.flatten()).sum() / weight.sum()
+    return total
+
+
+def count_loss(logits: Tensor, labels: dict[str, Tensor]) -> Tensor:
+    """Cross entropy of counts per class; a thing of which only a corner shows is not asked for."""
+    batch = len(logits)
+    truth, unsure = (
+        torch.zeros(batch, len(CLASSES), dtype=torch.long),
+        torch.zeros(batch, len(CLASSES), dtype=torch.bool),
+    )
+    for row in range(batch):
+        for thing in labels["thing"][row].unique().tolist():
+            if thing:
+                mine = labels["thing"][row] == thing
+                kind = int(labels["kind"][row][mine][0]) - 1
+                truth[row, kind] += 1
+                unsure[row, kind] |= bool(mine.sum() < 10)
+    each = F.cross_entropy(logits.float().flatten(0, 1), truth.flatten(), reduction="none")
+    weight = (~unsure).float().flatten() * (1 + 6 * (truth > 0).float().flatten())
+    return (each * weight).sum() / weight.sum()
+
+
+def spread_loss(attention: Tensor, labels: dict[str, Tensor]) -> Tensor:
+    """Cross entropy from "every thing gets the same share, evenly over its patches" to CLS attention."""
+    thing = labels["thing"]
+    sizes = F.one_hot(thing, 6).sum(1)  # (batch, 6), patches per thing
+    share = (thing > 0).float() / sizes.gather(1, thing)
+    share = share / share.sum(1, keepdim=True).clamp(min=1.0)
+    return -(share * (attention + 1e-6).log()).sum(1).mean()
+
+
+def train(minutes: float, resume: bool) -> Run:
+    """Train tower and readout; gate: object top-1 above 80 %, CLS covers above 90 % of the things."""
+    tower, readout = build_model().model.vision_tower, Readout()
+    samples = np.concatenate([drawn(TRAIN_SEEDS - 1 - i)[1] for i in range(60)])
+    with torch.no_grad():
+        tower.embeddings.patch_embedding.weight.copy_(pca_filters(samples, DIM))
+    run = Run("vision", minutes, {"tower": tower, "readout": readout}, optimisers([tower, readout], 0.02, 1e-3))
+    if resume:
+        run.resume()
+    while run.share < 1:
+        side, pictures = next((s, n) for until, s, n in CURRICULUM if run.share < until)
+        seeds = [TRAIN_SEEDS + run.step * 48 + i for i in range(pictures)]
+        patches, index, labels = batch(seeds, side, np.random.default_rng(run.step))
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = see(tower, patches, index, watched=(SHALLOW, LAST))
+            logits, counts = readout(seen)
+            dense, count = dense_loss(logits, labels), count_loss(counts, labels)
+            spread = spread_loss(seen.attention[LAST], labels) + 0.5 * spread_loss(seen.attention[SHALLOW], labels)
+        run.advance(dense + 0.5 * count + 0.1 * spread)
+        if run.step % 20 == 0:
+            run.log(side=side, dense=dense, count=count, spread=spread)
+        if run.step % 150 == 0:
+            run.log(**validate(tower, readout))
+    run.save()
+    run.log(**validate(tower, readout, 150))
+    return run
+
+
+@torch.no_grad()
+def validate(tower: nn.Module, readout: Readout, scenes: int = 24) -> dict[str, float]:
+    """On held-out whole pictures: patch and object accuracy, and how many things CLS attention finds."""
+    hits: dict[str, list[bool]] = {
+        name: [] for name in ("patch", "object", "attribute", "place", "centre", "covered", "covered_shallow")
+    }
+    everywhere = torch.arange(GRID * GRID)[None]
+    for seed in range(scenes):
+        scene, patches, truth = drawn(seed)
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = see(tower, torch.from_numpy(patches)[None], everywhere, watched=(SHALLOW, LAST))
+            logits = {name: value[0].float() for name, value in readout(seen)[0].items()}
+        top = {layer: set(found[0].topk(192).indices.tolist()) for layer, found in seen.attention.items()}
+        for number in range(1, len(scene.things) + 1):
+            mine = np.flatnonzero(truth.thing == number)
+            best = {name: int(value[mine].softmax(-1).mean(0).argmax()) for name, value in logits.items()}
+            first = mine[0]
+            hits["patch"] += (logits["kind"][mine].argmax(-1).numpy() == truth.kind[mine]).tolist()
+            hits["object"].append(best["kind"] == truth.kind[first])
+            if truth.attribute[first]:
+                hits["attribute"].append(best["attribute"] == truth.attribute[first])
+            hits["place"].append(best["row"] == truth.row[first] and best["column"] == truth.column[first])
+            likely = logits["centre"].softmax(-1)[mine, 1].numpy()
+            hits["centre"].append(bool(truth.centre[mine[likely.argmax()]]))
+            hits["covered"].append(not top[LAST].isdisjoint(mine.tolist()))
+            hits["covered_shallow"].append(not top[SHALLOW].isdisjoint(mine.tolist()))
+    return {name: float(np.mean(values)) for name, values in hits.items() if values}

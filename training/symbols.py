@@ -1,0 +1,116 @@
+"""Symbolic scenes: visual tokens made of word embeddings instead of pixels.
+
+A language model that starts from nothing does not learn to look at vectors it cannot relate to its words.
+So it first sees each patch as the sum of the (tied) embeddings of what lies there; later the projector
+is fitted to produce the same sums from pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
+
+from training.catalog import CLASSES, COLOUR_NAMES, COLUMNS, ROWS, SIGN_WORDS
+from training.scene import GRID, PATCH, Scene
+
+ATTRIBUTES = COLOUR_NAMES + SIGN_WORDS  # a thing has a colour or a word or neither
+COLOUR_WEIGHT = 0.8
+PLACE_WEIGHT = 0.8
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What lies under each of the 576 patches; integer arrays of shape (..., 576), 0 means nothing."""
+
+    kind: np.ndarray  # class index + 1
+    attribute: np.ndarray  # index into ATTRIBUTES + 1
+    row: np.ndarray  # row of the thing's place + 1
+    column: np.ndarray
+    centre: np.ndarray  # 1 on the patch that holds the thing's centre
+    thing: np.ndarray  # index of the thing in the scene + 1
+
+    @staticmethod
+    def stack(items: list[Labels]) -> Labels:
+        """Labels of a batch: every array gains a leading axis."""
+        return Labels(*(np.stack([getattr(item, name) for item in items]) for name in Labels.__annotations__))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The same as int64 tensors by name."""
+        return {name: torch.from_numpy(getattr(self, name)).long() for name in Labels.__annotations__}
+
+
+def label(scene: Scene, owner: np.ndarray) -> Labels:
+    """Labels from the patch owners, (576,) thing index + 1 or 0."""
+    tables = np.zeros((5, len(scene.things) + 1), np.int64)
+    centre = np.zeros(GRID * GRID, np.int64)
+    for index, thing in enumerate(scene.things, 1):
+        attribute = thing.colour or thing.word
+        tables[0, index] = CLASSES.index(thing.name) + 1
+        tables[1, index] = ATTRIBUTES.index(attribute) + 1 if attribute else 0
+        tables[2, index], tables[3, index] = thing.cell.row + 1, thing.cell.column + 1
+        patch = centre_patch(thing.centre)
+        centre[patch] = 1
+        owner = owner.copy()
+        owner[patch] = index  # a hollow thing still owns its middle
+    return Labels(*tables[:4][:, owner], centre=centre, thing=owner)
+
+
+def centre_patch(centre: tuple[float, float]) -> int:
+    """Index of the patch under a point: (x, y) = (20, 3) -> row 0, column 1 -> 1."""
+    return int(centre[1] // PATCH) * GRID + int(centre[0] // PATCH)
+
+
+def symbolic_labels(scene: Scene, rng: np.random.Generator) -> Labels:
+    """Labels of a scene that was never drawn: every thing is an ellipse of about its size."""
+    middles = (np.arange(GRID) + 0.5) * PATCH
+    owner = np.zeros((GRID, GRID), np.int64)
+    for index, thing in enumerate(scene.things, 1):
+        radius = thing.size / 2 * rng.uniform(0.6, 1.0, 2)
+        inside = ((middles[None] - thing.centre[0]) / radius[0]) ** 2 + (
+            (middles[:, None] - thing.centre[1]) / radius[1]
+        ) ** 2
+        owner[inside < 1] = index
+    return label(scene, owner.ravel())
+
+
+class Symbols(nn.Module):
+    """Word-embedding sums for labelled patches. Owns only the few vectors that are no words."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, dim: int) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(GRID, dim) * 0.15)
+        self.columns = nn.Parameter(torch.randn(GRID, dim) * 0.15)
+        self.flags = nn.Parameter(torch.randn(3, dim) * 0.3)  # background, thing, centre of a thing
+        ids = [_ids(tokenizer, words) for words in (CLASSES, ATTRIBUTES, ROWS, COLUMNS)]
+        for name, value in zip(("kind_ids", "attribute_ids", "row_ids", "column_ids"), ids, strict=True):
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, labels: dict[str, Tensor], words: Tensor) -> Tensor:
+        """Labels (batch, kept) and the word table (vocabulary, dim) -> visual tokens (batch, kept, dim).
+
+        With fewer than 576 patches, labels["index"] (batch, kept) says which they are.
+        """
+        total = _look_up(words, self.kind_ids, labels["kind"])
+        total = total + COLOUR_WEIGHT * _look_up(words, self.attribute_ids, labels["attribute"])
+        total = total + PLACE_WEIGHT * _look_up(words, self.row_ids, labels["row"])
+        total = total + PLACE_WEIGHT * _look_up(words, self.column_ids, labels["column"])
+        total = total + self.flags[(labels["kind"] > 0).long()] + labels["centre"][..., None] * self.flags[2]
+        grid = (self.rows[:, None] + self.columns[None]).reshape(GRID * GRID, -1)
+        return total + (grid[labels["index"]] if "index" in labels else grid)
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast, words: tuple[str, ...]) -> Tensor:
+    """One token per word; the leading blank is how words look inside a sentence."""
+    found = [tokenizer(" " + word, add_special_tokens=False).input_ids for word in words]
+    assert all(len(ids) == 1 for ids in found), "a word of the world is split by the tokenizer"
+    return torch.tensor([ids[0] for ids in found])
+
+
+def _look_up(words: Tensor, ids: Tensor, labels: Tensor) -> Tensor:
+    """Embedding of label - 1, zero for label 0."""
+    table = torch.cat([words.new_zeros(1, words.shape[1]), words[ids]])
+    return table[labels]

@@ -1,0 +1,27 @@
+"""Command line: python -m training.train --stage language --minutes 40 --resume."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+import torch
+
+STAGES = ("language", "vision", "projector", "joint")
+
+
+def main() -> None:
+    """Run one stage for so many minutes; stages build on each other's checkpoints under runs/."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stage", choices=STAGES, required=True)
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    stage = importlib.import_module(f"training.stage_{arguments.stage}")
+    stage.train(arguments.minutes, arguments.resume)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""InternVL: a tower with a CLS token, 2 x 2 patches per visual token, Qwen2- or Llama-like decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from vscan_core import geometry
+from vscan_core.families.base import Record
+from vscan_core.families.llava import Llava
+from vscan_core.families.scores import tap_cls
+from vscan_core.families.shuffle import fold, sources
+from vscan_core.layout import Layout, Tiles
+from vscan_core.trace import View
+
+
+class InternVL(Llava):
+    """`InternVLForConditionalGeneration`.
+
+    There is no published VScan setting. Chosen as for LLaVA, of which it is a relative (CLS token, square tiles,
+    one-dimensional positions): local scan at the same share of depth, renumbered positions, RoPE in the scores.
+    The model is not told which tiles are cut from one picture, so each tile (also the thumbnail, and each frame of a
+    video) is an image of its own in budgets and traces, and its boxes are in the tile's pixels.
+    """
+
+    model_type = "internvl"
+    title = "InternVL"
+
+    def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
+        """Only pixels: the processor also counts tiles, which the model does not take."""
+        return model.get_image_features(pixel_values=batch["pixel_values"], return_dict=True)
+
+    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """Square tiles; a visual token covers as many patches as the downsampling folds together."""
+        pixels = args[0] if args else kwargs["pixel_values"]
+        config: Any = model.config
+        height, width = pixels.shape[-2:]
+        down, across = config.vision_config.patch_size
+        grid = (int(height // down * config.downsample_ratio), int(width // across * config.downsample_ratio))
+        views = getattr(pixels, "views", None) or []
+        views = views if len(views) == len(pixels) else [View()] * len(pixels)
+        boxes = geometry.patch_boxes(*grid, height, width)
+        return Tiles([grid] * len(pixels), [Layout(1, None, boxes, view) for view in views])
+
+    def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+        """The CLS row after the layer's query and key norms; a token's score is the mean of its patches'."""
+        attn = self.vision_tower(model).encoder.layer[layer].attention
+        base, config = self.base(model), cast(Any, model.config)
+
+        def shuffle(numbers: Tensor) -> Any:
+            return base.pixel_shuffle(numbers, scale_factor=config.downsample_ratio)
+
+        def keep(row: Tensor) -> None:
+            side = int(row.shape[-1] ** 0.5)  # the model, too, takes every tile for a square
+            record(layer, fold(row, sources(shuffle, side, side)))
+
+        return tap_cls(attn.q_norm, attn.k_norm, attn.num_heads, keep)

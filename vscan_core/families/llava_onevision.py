@@ -1,0 +1,66 @@
+"""LLaVA-OneVision: the tiles and newlines of LLaVA-NeXT, a SigLIP tower without CLS, a Qwen2 decoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from vscan_core.errors import InputError
+from vscan_core.families.base import Record
+from vscan_core.families.llava_next import LlavaNext
+from vscan_core.families.scores import received_by_tile, tap_pair
+from vscan_core.layout import Layout
+from vscan_core.selection import Anatomy
+
+
+class LlavaOnevision(LlavaNext):
+    """`LlavaOnevisionForConditionalGeneration`, pictures only.
+
+    There is no published VScan setting. Chosen: attention received as in Qwen2.5-VL, the other family without CLS,
+    with the local scan at the same share of depth; renumbered positions and RoPE in the scores as in LLaVA.
+    Refused: videos, and pictures of more tiles than the model's limit (nine). The model pools these after the
+    projector, so that one token of the LLM would mix kept and dropped ones.
+    """
+
+    model_type = "llava_onevision"
+    title = "LLaVA-OneVision"
+
+    def anatomy(self, model: nn.Module) -> Anatomy:
+        """Depths as shares of Qwen2.5-VL's: block 7 of 32."""
+        config: Any = model.config
+        if config.vision_feature_select_strategy != "full" or not isinstance(config.vision_feature_layer, int):
+            raise InputError('only vision_feature_select_strategy="full" and one vision_feature_layer work')
+        depth = config.vision_config.num_hidden_layers
+        chosen = config.vision_feature_layer
+        return Anatomy(
+            vision_layers=depth,
+            feature_layer=(chosen if chosen >= 0 else depth + 1 + chosen) - 1,
+            text_layers=config.text_config.num_hidden_layers,
+            shallow_layer=round(depth * 7 / 32),
+            has_cls=False,
+            positions="renumbered",
+            rope_in_scores=True,
+        )
+
+    def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+        """Blockwise column means, tile by tile."""
+        tower = self.vision_tower(model)
+        attn = getattr(tower, "vision_model", tower).encoder.layers[layer].self_attn
+        return tap_pair(
+            attn.q_proj, attn.k_proj, lambda query, key: record(layer, received_by_tile(query, key, None, attn))
+        )
+
+    def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
+        """Placeholders of pictures; those of videos are refused."""
+        config: Any = model.config
+        if input_ids is not None and input_ids.shape[-1] > 1 and bool((input_ids == config.video_token_id).any()):
+            raise InputError("videos are not supported for LLaVA-OneVision; pass single frames as pictures")
+        return super().visual_mask(model, input_ids, inputs_embeds)
+
+    def _layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> Layout:
+        if not torch.equal(numbers, numbers.round()):  # pooling has mixed the numbers of several tokens
+            raise InputError("this picture has too many tiles for LLaVA-OneVision to keep apart; make it smaller")
+        return super()._layout(model, tiles, numbers, size)

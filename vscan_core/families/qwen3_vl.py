@@ -1,0 +1,55 @@
+"""Qwen3-VL: Qwen2.5-VL without windows, with features of earlier vision layers added inside the LLM (deepstack)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vscan_core.families.qwen2_5_vl import Qwen25VL
+from vscan_core.selection import Anatomy
+from vscan_core.stages import take
+
+
+class Qwen3VL(Qwen25VL):
+    """`Qwen3VLForConditionalGeneration`.
+
+    There is no published VScan setting. Chosen: the local scan at the same share of depth as in Qwen2.5-VL (block 7
+    of 32), original positions (M-RoPE ids have several axes and cannot be renumbered), no RoPE in the scores.
+    Deepstack features of dropped tokens are dropped; those of a kept token stay its own, also where others merge
+    into it. The first decoder layers still add them, so a later cut comes after the last of these layers.
+    """
+
+    model_type = "qwen3_vl"
+    title = "Qwen3-VL"
+
+    def anatomy(self, model: nn.Module) -> Anatomy:
+        """No block has windows, so depth alone decides which is the shallow one."""
+        vision: Any = self.vision_tower(model).config
+        return Anatomy(
+            vision_layers=vision.depth,
+            feature_layer=vision.depth - 1,
+            text_layers=len(self.layers(model)),
+            shallow_layer=round(vision.depth * 7 / 32),
+            has_cls=False,
+            positions="original",
+            rope_in_scores=False,
+            first_cut=max(1, len(vision.deepstack_visual_indexes)),
+        )
+
+    def order(self, tower: Any, grid_thw: Tensor) -> Tensor:
+        """Rows of the merger are in token order."""
+        return torch.arange(int(grid_thw.prod(-1).sum()) // tower.spatial_merge_unit, device=grid_thw.device)
+
+    def follow(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
+        """Deepstack rows, (visual tokens of the batch, dim) per layer, and the mask that places them."""
+        visual, features = kwargs.get("visual_pos_masks"), kwargs.get("deepstack_visual_embeds")
+        if visual is None or features is None:
+            return {}
+        stay = keep[visual]
+        return {
+            "visual_pos_masks": take(visual & keep, index),
+            "deepstack_visual_embeds": [rows[stay.to(rows.device)] for rows in features],
+        }

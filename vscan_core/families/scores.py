@@ -1,0 +1,87 @@
+"""Scores and keys read off a vision layer's own projections: rows and column means, never a whole attention map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from threading import get_ident
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from vscan_core import geometry
+
+QUERIES = 1024  # rows of attention that exist at a time
+
+
+def mean_keys(key: Tensor, heads: int, first: int = 1) -> Tensor:
+    """Head-mean keys of the patches, (images, tokens, head_dim); key (images, 1 + tokens, dim), CLS first (0: too)."""
+    return key[:, first:].view(len(key), key.shape[1] - first, heads, -1).mean(2)
+
+
+def tap_pair(
+    query: nn.Module, key: nn.Module, keep: Callable[[Tensor, Tensor], None], rows: slice = slice(None)
+) -> list[RemovableHandle]:
+    """Give `keep` the queries (only these rows) and keys of every call, from the modules that they leave last.
+
+    Queries come first and are held until the keys come; no second pass, no attention map.
+    """
+    queries: dict[int, Tensor] = {}  # by thread: several may run one model
+
+    def keep_query(module: nn.Module, args: Any, out: Tensor) -> None:
+        queries[get_ident()] = out[:, rows]
+
+    def score(module: nn.Module, args: Any, out: Tensor) -> None:
+        first = queries.pop(get_ident(), None)
+        if first is not None:  # None: another thread's call that was under way when the hooks came
+            keep(first, out)
+
+    return [query.register_forward_hook(keep_query), key.register_forward_hook(score)]
+
+
+def tap_cls(query: nn.Module, key: nn.Module, heads: int, keep: Callable[[Tensor], None]) -> list[RemovableHandle]:
+    """Give `keep` the CLS row of every call."""
+    return tap_pair(query, key, lambda first, keys: keep(cls_row(first, keys, heads)), slice(1))
+
+
+def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
+    """Attention that CLS (row 0) pays to the patches: (images, heads, tokens), not renormalised without CLS.
+
+    query (images, 1, dim) and key (images, 1 + tokens, dim) as they leave the projections.
+    """
+    query = query.view(*query.shape[:2], heads, -1).transpose(1, 2)  # (images, heads, 1, head_dim)
+    key = key.view(*key.shape[:2], heads, -1).transpose(1, 2)
+    weights = geometry.precise(query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
+    row: Tensor = weights.softmax(-1)[:, :, 0, 1:]
+    return row
+
+
+def received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> Tensor:
+    """(patches,): attention that each patch receives, summed over heads, averaged over the queries of its image.
+
+    query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map.
+    """
+    parts = []
+    for start, end in pairwise(bounds):
+        keys = key[start:end].permute(1, 2, 0)  # (heads, head_dim, patches)
+        total = torch.zeros(end - start, device=key.device)
+        for rows in torch.split(query[start:end].transpose(0, 1), QUERIES, dim=1):
+            total = total + (geometry.precise(rows @ keys) * scaling).softmax(-1).sum((0, 1))
+        parts.append(total / (end - start))
+    return torch.cat(parts)
+
+
+def received_by_tile(query: Tensor, key: Tensor, valid: Tensor | None, attn: Any) -> Tensor:
+    """query, key (tiles, patches, dim) -> (tiles, patches) attention received inside each tile.
+
+    valid (tiles, rows, cols) is False for padded patches, which neither pay nor receive; None = no padding.
+    """
+    tiles, patches = query.shape[:2]
+    query, key = (rows.view(tiles, patches, attn.num_heads, -1) for rows in (query, key))
+    scores = torch.zeros(tiles, patches, device=query.device)
+    for i in range(tiles):
+        real = torch.arange(patches, device=query.device) if valid is None else valid[i].flatten().nonzero()[:, 0]
+        scores[i, real] = received(query[i, real], key[i, real], [0, len(real)], attn.scale)
+    return scores

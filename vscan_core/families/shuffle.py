@@ -1,0 +1,24 @@
+"""Pixel shuffle: several patches become one visual token before the projector. Scores have to follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def sources(shuffle: Callable[[Tensor], Tensor], rows: int, cols: int) -> Tensor:
+    """(tokens, patches per token): which patches of a rows x cols grid each projector row is made of.
+
+    Numbered patches go through the model's own shuffle (1, rows, cols, 1) -> (1, ..., patches per token): no second
+    copy of its order. float64 holds every number exactly.
+    """
+    numbers = torch.arange(rows * cols, dtype=torch.float64).view(1, rows, cols, 1)
+    shuffled = shuffle(numbers)
+    return shuffled.reshape(-1, shuffled.shape[-1]).long()
+
+
+def fold(scores: Tensor, source: Tensor) -> Tensor:
+    """(..., patches) -> (..., tokens): mean over the patches of each token."""
+    return scores[..., source.to(scores.device)].mean(-1)

@@ -1,0 +1,90 @@
+"""Answers as plain JSON types, as ratios, and as lines of text."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from vscan_core.events import Answer
+from vscan_core.reducers import Reducer
+
+
+def as_dict(answer: Answer) -> dict[str, Any]:
+    """An answer as plain JSON types: text, method, timings, cost and the trace."""
+    trace = answer.trace
+    images = [
+        {
+            "tokens": image.tokens,
+            "cuts": [
+                {
+                    "layer": cut.layer,
+                    "kept": cut.kept.tolist(),
+                    "labels": {name: index.tolist() for name, index in cut.labels.items()},
+                    "merged": int((cut.merged_into >= 0).sum()),
+                }
+                for cut in image.cuts
+            ],
+        }
+        for image in trace.images
+    ]
+    return {
+        "text": answer.text,
+        "method": answer.method,
+        "finished": answer.finished,
+        "hint": answer.hint,
+        "timings": asdict(answer.timings),
+        "cost": asdict(answer.cost),
+        "trace": {
+            "images": images,
+            "tokens_per_layer": trace.tokens_per_layer,
+            "visual_tokens_per_layer": trace.visual_tokens_per_layer,
+        },
+    }
+
+
+def ratios(baseline: Answer, reduced: Answer) -> dict[str, float]:
+    """How many times cheaper the reduced run was; single runs, not a benchmark."""
+    return {
+        "ttft": baseline.timings.ttft_ms / reduced.timings.ttft_ms,
+        "prefill": baseline.timings.prefill_ms / reduced.timings.prefill_ms,
+        "kv_bytes": baseline.cost.kv_bytes / reduced.cost.kv_bytes,
+        "tflops": baseline.cost.tflops / reduced.cost.tflops,
+    }
+
+
+def same_answer(one: Answer, other: Answer) -> bool:
+    """Whether two answers agree, white space apart."""
+    return one.text.split() == other.text.split()
+
+
+def token_steps(answer: Answer) -> list[int]:
+    """Distinct counts of visual tokens in the order of the layers, as recorded: [96, 32]."""
+    counts = answer.trace.visual_tokens_per_layer
+    return [now for before, now in zip([None, *counts], counts, strict=False) if now != before]
+
+
+def lines(answer: Answer) -> str:
+    """An answer and what it cost, for a terminal."""
+    timings, cost = answer.timings, answer.cost
+    counts = answer.trace.visual_tokens_per_layer
+    found = [
+        f"{answer.method}: {answer.text}",
+        f"  visual tokens: {counts[0]} into the language model, {counts[-1]} in its last layer, "
+        f"mean {cost.visual_tokens:.0f}",
+        f"  vision {timings.vision_ms:.0f} ms, selection {timings.reduce_ms:.1f} ms, "
+        f"prefill {timings.prefill_ms:.0f} ms, KV cache {cost.kv_bytes / 1e6:.2f} MB (single run)",
+    ]
+    return "\n".join(found + ([f"  note: {answer.hint}"] if answer.hint else []))
+
+
+def verdict(baseline: Answer, reduced: Answer) -> str:
+    """One line: the same answer or not, and how many times cheaper."""
+    cheaper = ", ".join(f"{name} {value:.2f}x" for name, value in ratios(baseline, reduced).items())
+    same = "the same answer" if same_answer(baseline, reduced) else "a different answer"
+    return f"{same}; baseline / {reduced.method}: {cheaper}"
+
+
+def summary(cls: type[Reducer]) -> str:
+    """The first line of a method's own file: its one-line description, without the name."""
+    return (sys.modules[cls.__module__].__doc__ or "").splitlines()[0].split(": ", 1)[-1].rstrip(".")

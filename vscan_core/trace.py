@@ -1,0 +1,83 @@
+"""What was done: every cut of every image, and how many tokens really entered each layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """How the pixels that the model saw lie in the original picture: original = seen * scale + offset."""
+
+    scale: tuple[float, float] = (1.0, 1.0)  # original pixels per seen pixel, x and y
+    offset: tuple[float, float] = (0.0, 0.0)  # of the seen area's top left corner, original pixels
+    size: tuple[int, int] | None = None  # (width, height) of the original picture; None: not known
+
+    def place(self, boxes: Tensor) -> Tensor:
+        """(tokens, 4) boxes in seen pixels -> in original pixels."""
+        return boxes * torch.tensor(self.scale * 2) + torch.tensor(self.offset * 2)
+
+
+@dataclass
+class Cut:
+    """One place where visual tokens of one image were dropped. Indices count the image's unreduced tokens."""
+
+    layer: int  # 0 = entrance of the LLM, k = entrance of decoder layer k
+    kept: Tensor  # (kept,) int64, ascending
+    labels: dict[str, Tensor]
+    merged_into: Tensor  # (tokens,) int64, -1 where nothing was merged
+    scores: dict[str, Tensor]  # name -> (tokens,), NaN for tokens that were no longer there
+
+
+@dataclass
+class ImageTrace:
+    """What happened to one image."""
+
+    tokens: int  # visual tokens before any cut, as the LLM would see them
+    grid: tuple[int, int] | None = None
+    boxes: Tensor | None = None  # (tokens, 4) x0, y0, x1, y1 in seen pixels
+    view: View = field(default_factory=View)
+    cuts: list[Cut] = field(default_factory=list)
+    tiles: int = 1  # pieces in which the vision encoder saw the image
+    tokens_per_tile: int = 0  # what budgets are counted in; 0: all of `tokens`
+
+    @property
+    def budget(self) -> tuple[int, int]:
+        """(visual tokens per tile, tiles): what a schedule is asked for. Newline and padding tokens do not count."""
+        return self.tokens_per_tile or self.tokens, self.tiles
+
+    @property
+    def kept(self) -> Tensor:
+        """Indices that survive the last cut."""
+        return self.cuts[-1].kept if self.cuts else torch.arange(self.tokens)
+
+
+@dataclass
+class Trace:
+    """What really ran, filled in while the model runs inside `reduced`: read off its tensors, never planned.
+
+    It describes the latest prefill; images are in the order in which the vision encoder saw them.
+    """
+
+    images: list[ImageTrace] = field(default_factory=list)
+    tokens_per_layer: list[int] = field(default_factory=list)
+    _visual: list[Tensor] = field(default_factory=list)
+
+    @property
+    def visual_tokens_per_layer(self) -> list[int]:
+        """Visual tokens that entered each decoder layer in prefill, over all images of the batch."""
+        return [int(count) for count in self._visual]
+
+    def boxes(self, i: int = 0) -> Tensor:
+        """(tokens, 4) pixel boxes x0, y0, x1, y1 of every visual token in the original image i.
+
+        NaN for tokens that cover no pixels (newlines). If the inputs were not made by `LVLM.inputs`, the size of
+        the original is not known and the boxes are in the pixels that the model saw.
+        """
+        image = self.images[i]
+        if image.boxes is None:
+            return torch.full((image.tokens, 4), torch.nan)
+        return image.view.place(image.boxes)
