@@ -32,7 +32,8 @@ def vispruner(features: Tensor, scores: Tensor, keep: int, share: float = 0.5) -
         even, odd = rest[0::2], rest[1::2]
         near = {one: round(max(cosine(features, one, other) for other in odd), 9) for one in even}
         even.sort(key=lambda one: -near[one])
-        rest = even[min(8, len(rest) - wanted, len(even)) :] + odd
+        width = max(8, 8 * len(features) // 576)
+        rest = even[min(width, len(rest) - wanted, len(even)) :] + odd
     return sorted(important + (rest if wanted else []))
 
 

@@ -8,6 +8,8 @@ is split anew. Nothing is merged.
 But:
 - a pass drops at most as many tokens as its half holds, and the even half takes the odd one out, so that every
   budget works (the released loop fails on odd rests and on small budgets; elsewhere the tokens are the same);
+- on more than the 576 tokens of the paper's models the drop width grows with the number of tokens, so that the number
+  of passes does not;
 - the projector sees only the kept tokens; where there is no CLS token, scores are received attention, and
   where several patches make one token, features are those after the projector.
 """
@@ -24,7 +26,7 @@ from vscan_core.errors import InputError
 from vscan_core.reducers.base import AtEntrance
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
-DROPPED_PER_PASS = 8
+DROPPED_PER_PASS, PUBLISHED_TOKENS = 8, 576
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,10 @@ def distinct(features: Tensor, ranked: Tensor, keep: int) -> Tensor:
         return ranked[:0]
     unit = torch.nn.functional.normalize(geometry.precise(features), dim=-1)
     alike = unit @ unit.T  # (tokens, tokens), once for all passes
+    width = max(DROPPED_PER_PASS, DROPPED_PER_PASS * len(features) // PUBLISHED_TOKENS)
     while len(ranked) > keep:
         even, odd = ranked[0::2], ranked[1::2]
-        drop = min(DROPPED_PER_PASS, len(ranked) - keep, len(even))
+        drop = min(width, len(ranked) - keep, len(even))
         nearest = alike[even[:, None], odd[None, :]].amax(1)
         ranked = torch.cat([even[geometry.top(nearest, len(even))[drop:]], odd])
     return ranked
