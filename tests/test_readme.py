@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vscan_core.catalog import MODELS
 from vscan_core.cli import summary
+from vscan_core.families import FAMILIES
 from vscan_core.reducers import REDUCERS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -28,9 +29,15 @@ def models() -> str:
     return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in cells)])
 
 
+def families() -> str:
+    """One row per family: its config's model_type."""
+    rows = [f"| {family.title} | `{name}` |" for name, family in FAMILIES.items()]
+    return "\n".join(["| family | `model_type` |", "|---|---|", *rows])
+
+
 def filled(text: str) -> str:
     """The README with its tables made anew."""
-    for name, table in (("methods", methods()), ("models", models())):
+    for name, table in (("methods", methods()), ("models", models()), ("families", families())):
         block = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
         text = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, block=block: block, text, flags=re.DOTALL)
     return text
