@@ -108,10 +108,15 @@ class Encoding:
             if (state := current()) is not None:
                 state.keys = keys
 
-        for layer in self.needs.cls_attention:
-            handles += self.family.tap(self.model, layer, record)
-        if self.needs.keys:
-            handles += self.family.tap_keys(self.model, self.anatomy.feature_layer, record_keys)
+        try:
+            for layer in self.needs.cls_attention:
+                handles += self.family.tap(self.model, layer, record)
+            if self.needs.keys:
+                handles += self.family.tap_keys(self.model, self.anatomy.feature_layer, record_keys)
+        except BaseException:  # one of several refused: the others go too
+            for handle in handles:
+                handle.remove()
+            raise
         return handles
 
     def signals(self, state: Any, i: int, projected: list[Tensor] | None) -> Signals:

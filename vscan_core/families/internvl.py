@@ -28,6 +28,7 @@ class InternVL(Llava):
 
     model_type = "internvl"
     title = "InternVL"
+    gives_keys = False
 
     def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
         """Only pixels: the processor also counts tiles, which the model does not take."""

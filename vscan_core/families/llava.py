@@ -75,6 +75,8 @@ class Llava(Family):
 
     def encoder_blocks(self, model: nn.Module) -> nn.ModuleList:
         """CLIP's; sizes go into the attention as a mask, and one layer's output is what the LLM sees."""
+        if not self.gives_keys:  # a tower that is not CLIP's
+            return super().encoder_blocks(model)
         config: Any = model.config
         if isinstance(config.vision_feature_layer, list | tuple) and len(config.vision_feature_layer) > 1:
             raise InputError(

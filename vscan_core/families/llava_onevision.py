@@ -27,6 +27,7 @@ class LlavaOnevision(LlavaNext):
 
     model_type = "llava_onevision"
     title = "LLaVA-OneVision"
+    gives_keys = False
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """Depths as shares of Qwen2.5-VL's: block 7 of 32."""

@@ -24,6 +24,7 @@ class VideoLlava(Llava):
 
     model_type = "video_llava"
     title = "Video-LLaVA"
+    gives_keys = False
 
     def vision_tower(self, model: nn.Module) -> Any:
         """The tower for pictures."""
