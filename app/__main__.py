@@ -51,7 +51,10 @@ def main() -> None:
         session.model(arguments.model)
     except InputError as error:
         parser.error(str(error))
-    build_app(session).launch(**launch_options(arguments.host, arguments.port))
+    try:
+        build_app(session).launch(**launch_options(arguments.host, arguments.port))
+    except OSError as error:
+        parser.error(f"port {arguments.port} on {arguments.host} cannot be used; choose another with --port ({error})")
 
 
 if __name__ == "__main__":
