@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
+import vscan_core as vc
+
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
@@ -74,6 +76,20 @@ def llava(request: pytest.FixtureRequest) -> LlavaForConditionalGeneration:
 def sdpa_llava() -> LlavaForConditionalGeneration:
     """The tiny model with the default attention."""
     return tiny_llava()
+
+
+def greedy(model, method, inputs, steps: int = 8):
+    """Generate `steps` tokens with a method, keeping every step's logits: (output, trace)."""
+    with vc.reduced(model, method) as trace:
+        out = model.generate(
+            **inputs,
+            max_new_tokens=steps,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+            pad_token_id=0,
+        )
+    return out, trace
 
 
 def prompt(images_per_row: list[int], seed: int = 0) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 from transformers import LlavaNextForConditionalGeneration, Qwen2_5_VLForConditionalGeneration
 
 import vscan_core as vc
-from tests.conftest import GOLDEN, golden
+from tests.conftest import GOLDEN, golden, greedy
 
 NEXT, NEXT_TENSORS = golden("llavanext")
 QWEN, QWEN_TENSORS = golden("qwen25vl")
@@ -20,19 +20,6 @@ STEPS = 8
 def cells(small: torch.Tensor) -> torch.Tensor:
     """uint8 cells -> normalised pixels, every cell 7 x 7."""
     return ((small.float() - 128) / 64).repeat_interleave(7, -2).repeat_interleave(7, -1)
-
-
-def generate(model, method, inputs):
-    with vc.reduced(model, method) as trace:
-        out = model.generate(
-            **inputs,
-            max_new_tokens=STEPS,
-            do_sample=False,
-            output_logits=True,
-            return_dict_in_generate=True,
-            pad_token_id=0,
-        )
-    return out, trace
 
 
 def check_generated(out, name, tensors) -> None:
@@ -74,7 +61,7 @@ def test_llava_next(llava_next, case) -> None:
     }
     later = {case["layer_list"][0]: case["image_token_list_effective"][1]} if case["layer_list"] else {}
     method = vc.VScan(encoder_keep=case["visual_token_num"], llm_keep=later, local_layer=5, refill=False)
-    out, trace = generate(llava_next, method, inputs)
+    out, trace = greedy(llava_next, method, inputs)
     check_generated(out, name, NEXT_TENSORS)
     (seen,) = trace.images
     cuts = {cut.layer: cut for cut in seen.cuts}
@@ -120,7 +107,7 @@ def test_qwen(qwen, case) -> None:
     later = dict(zip(case["layer_list"], case["image_token_ratio_list"], strict=True))
     method = vc.VScan(encoder_keep=float(case["image_token_ratio"]), llm_keep=later)
     positions = record_positions(qwen)
-    out, trace = generate(qwen, method, inputs)
+    out, trace = greedy(qwen, method, inputs)
     positions.hook.remove()
     check_generated(out, name, QWEN_TENSORS)
     assert torch.equal(torch.cat(positions.seen[1:], dim=-1).T, QWEN_TENSORS[f"{name}.pos_decode"])

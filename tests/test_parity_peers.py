@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import vscan_core as vc
-from tests.conftest import golden
+from tests.conftest import golden, greedy
 from tests.test_parity_vscan import STEPS, TENSORS, inputs_of, model
 from vscan_core import geometry
 from vscan_core.reducers import CDPruner, DivPrune, FasterVLM, FastV, PyramidDrop, SparseVLM, Trim, VisionZip, VisPruner
@@ -150,15 +150,7 @@ ANATOMY = vc.Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow
 def test_pyramiddrop_end_to_end(model, case) -> None:
     name, shares = case["id"], case["image_token_ratio_list_effective"][1:]
     method = PyramidDrop(layers=tuple(case["layer_list"]), shares=tuple(shares))
-    with vc.reduced(model, method) as trace:
-        out = model.generate(
-            **inputs_of(case),
-            max_new_tokens=STEPS,
-            do_sample=False,
-            output_logits=True,
-            return_dict_in_generate=True,
-            pad_token_id=0,
-        )
+    out, trace = greedy(model, method, inputs_of(case), STEPS)
     torch.testing.assert_close(torch.cat(out.logits), STAGES[f"{name}.step_logits"], atol=2e-4, rtol=0)
     torch.testing.assert_close(out.logits[0][0], STAGES[f"{name}.logits_last"], atol=2e-4, rtol=0)
     assert torch.equal(out.sequences[0, -STEPS:], STAGES[f"{name}.tokens"])

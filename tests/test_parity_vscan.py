@@ -7,7 +7,7 @@ import torch
 from transformers import LlavaForConditionalGeneration
 
 import vscan_core as vc
-from tests.conftest import GOLDEN, golden
+from tests.conftest import GOLDEN, golden, greedy
 from vscan_core import geometry
 from vscan_core.reducers.vscan import capped_scan, window_scan
 
@@ -45,15 +45,7 @@ def test_llava_end_to_end(model, case) -> None:
         local_layer=5,
         refill=False,
     )
-    with vc.reduced(model, method) as trace:
-        out = model.generate(
-            **inputs_of(case),
-            max_new_tokens=STEPS,
-            do_sample=False,
-            output_logits=True,
-            return_dict_in_generate=True,
-            pad_token_id=0,
-        )
+    out, trace = greedy(model, method, inputs_of(case), STEPS)
     torch.testing.assert_close(torch.cat(out.logits), TENSORS[f"{name}.step_logits"], atol=2e-4, rtol=0)
     torch.testing.assert_close(out.logits[0][0], TENSORS[f"{name}.logits_last"], atol=2e-4, rtol=0)
     assert torch.equal(out.sequences[0, -STEPS:], TENSORS[f"{name}.tokens"])

@@ -53,8 +53,10 @@ class Decoding:
 
         def before_base(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := current()) is not None:
-                ids = args[0] if args else kwargs.get("input_ids")
-                state.visual = self.family.visual_mask(self.model, ids, kwargs.get("inputs_embeds"))
+                ids, embeds = args[0] if args else kwargs.get("input_ids"), kwargs.get("inputs_embeds")
+                given = embeds if ids is None else ids
+                one = given is None or given.shape[1] == 1  # a decoding step brings no picture
+                state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
 
         def before_llm(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
             if (state := current()) is None or kwargs.get("inputs_embeds") is None:
@@ -86,6 +88,8 @@ class Decoding:
     def _enter(self, state: Any, kwargs: dict[str, Any], timed: Any) -> dict[str, Any]:
         """Remove marked rows and open the books of this call."""
         embeds, more = kwargs["inputs_embeds"], {}
+        if self.idle and embeds.shape[1] == 1:
+            return kwargs  # a decoding step that nobody cuts or counts
         call = self._open_call(state, kwargs)
         state.call = call
         if self.idle:
@@ -113,9 +117,9 @@ class Decoding:
         if cache is None and (self.llm.config.use_cache if use_cache is None else use_cache) and not self.idle:
             cache = DynamicCache(config=self.llm.config)
         past = cache.get_seq_length() if cache is not None else 0
-        stages = Stages([0, *self.later], self.owner)
-        if cache is not None and not self.idle:
-            stages = stages_of(cache, [0, *self.later], self.owner)
+        starts = [0, *self.later]
+        kept = cache is not None and not self.idle
+        stages = stages_of(cache, starts, self.owner) if kept else Stages(starts, self.owner)
         position = kwargs.get("position_ids")
         if position is None:
             position = torch.arange(past, past + length, device=embeds.device)[None]

@@ -58,7 +58,7 @@ class Merging:
             state = current()
             return None if state is None else state.merging
 
-        def weigh(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        def weigh(module: nn.Module, args: Any, kwargs: Any = None) -> Any:  # None: torch, while it is removed
             if (now := run()) is None or number == 0:
                 return None
             bias = now.size.log().to(args[0].dtype)[:, None, None, :]
