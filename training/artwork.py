@@ -15,12 +15,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.catalog import ARTWORK_CLASSES, EMOJI_NAMES
-from training.scene import STYLES
+from vscan_core.world.catalog import ARTWORK_CLASSES, EMOJI_NAMES
+from vscan_core.world.scene import STYLES
+from vscan_core.world.sprites import SPRITE_PIXELS, SPRITES
 
-FOLDER = Path(__file__).parent / "artwork"
-SPRITES = FOLDER / "sprites.npz"
-SPRITE_PIXELS = 144
 VERSIONS = {"noto": "1.2.9", "twemoji": "1.2.5", "fluent-emoji-flat": "1.2.6", "emojione": "1.2.3"}
 LICENCES = {"noto": "Apache-2.0", "twemoji": "CC-BY-4.0", "fluent-emoji-flat": "MIT", "emojione": "CC-BY-4.0"}
 
@@ -78,7 +76,7 @@ def main() -> None:
             if document is None:
                 raise RuntimeError(f"{style} has no picture of {name} under {EMOJI_NAMES[name]}")
             sprites[f"{style}/{name}"] = render(document)
-    FOLDER.mkdir(exist_ok=True)
+    SPRITES.parent.mkdir(exist_ok=True)
     np.savez_compressed(SPRITES, **sprites)
     print(f"{len(sprites)} sprites in {SPRITES}")
 

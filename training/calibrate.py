@@ -16,11 +16,11 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from training.drawing import draw
 from training.evaluate import load
-from training.scene import sample_scene
 from training.strangers import strangers
 from vscan_core.domain import Domain, is_foreign, strangeness
+from vscan_core.world.drawing import draw
+from vscan_core.world.scene import sample_scene
 
 LANDMARKS = 192
 ROUNDS = 12

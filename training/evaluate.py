@@ -17,10 +17,9 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from training.drawing import draw
-from training.packing import draw_questions
-from training.questions import TYPES, Question
-from training.scene import sample_scene
+from vscan_core.world.drawing import draw
+from vscan_core.world.questions import TYPES, Question, draw_questions
+from vscan_core.world.scene import sample_scene
 
 EVEN_MIX = dict.fromkeys(TYPES, 1.0)
 BATCH = 12

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.drawing import draw
 from training.evaluate import run
-from training.questions import ask
-from training.scene import sample_scene
+from vscan_core.world.drawing import draw
+from vscan_core.world.questions import ask
+from vscan_core.world.scene import sample_scene
 
 FOLDER = Path("assets/examples")
 FIRST_SEED = 60_000

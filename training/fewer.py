@@ -14,12 +14,12 @@ import torch
 
 from training.answering import exact, forward
 from training.evaluate import load
-from training.packing import TOKENS, draw_questions, pack
-from training.questions import TYPES
-from training.scene import sample_scene
+from training.packing import TOKENS, pack
 from training.seeing import see
 from training.stage_projector import WHOLE
 from training.stage_vision import LAST, drawn
+from vscan_core.world.questions import TYPES, draw_questions
+from vscan_core.world.scene import sample_scene
 
 MIX = {kind: 1.0 for kind in TYPES if kind not in ("sign", "describe")}
 BUDGETS = (576, 192, 128, 64)

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from training.model import PREFIX
-from training.questions import Question, ask
-from training.scene import Scene
 from training.words import build_tokenizer, prompt_text
+from vscan_core.world.questions import Question
 
 EOS = 2
 TOKENS = 576
@@ -46,17 +45,6 @@ def encode(question: str, answer: str) -> tuple[tuple[int, ...], int]:
 def prefix_ids() -> list[int]:
     """The tokens before the picture: "<s>", " user", ":"."""
     return tokenizer()(prompt_text("x")).input_ids[:PREFIX]
-
-
-def draw_questions(scene: Scene, weights: dict[str, float], count: int, rng: np.random.Generator) -> list[Question]:
-    """`count` questions, kinds by weight; a kind that does not fit the scene gives way to "is there"."""
-    kinds = list(weights)
-    share = np.array([weights[k] for k in kinds]) / sum(weights.values())
-    found: list[Question] = []
-    while len(found) < count:
-        tries = (ask(scene, kinds[rng.choice(len(kinds), p=share)], rng) for _ in range(20))
-        found.append(next((question for question in tries if question), None) or ask(scene, "exist", rng))
-    return found
 
 
 def pack(questions: list[list[Question]]) -> Packed:

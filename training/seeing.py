@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.scene import GRID, PATCH, PIXELS
+from vscan_core.world.scene import GRID, PATCH, PIXELS
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)  # CLIP's picture normalisation
 DEVIATION = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)

@@ -12,9 +12,8 @@ from torch import multiprocessing
 from transformers import LlavaForConditionalGeneration
 
 from training.answering import forward, loss
-from training.packing import draw_questions, pack
+from training.packing import pack
 from training.running import RUNS, Run, agree, optimisers, rank
-from training.scene import GRID, sample_scene
 from training.seeing import see
 from training.stage_language import FULL_MIX
 from training.stage_projector import answers, assemble, symbol_loss
@@ -28,6 +27,8 @@ from training.stage_vision import (
     spread_loss,
 )
 from training.symbols import Symbols
+from vscan_core.world.questions import draw_questions
+from vscan_core.world.scene import GRID, sample_scene
 
 TRAIN_SEEDS = 4_000_000
 THINNED_UNTIL = 0.35  # share of the time on thinned backgrounds; after that all 576 tokens

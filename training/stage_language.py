@@ -9,10 +9,11 @@ from transformers import LlavaForConditionalGeneration
 
 from training.answering import exact, forward, loss
 from training.model import DIM, build_model
-from training.packing import Packed, draw_questions, pack, tokenizer
+from training.packing import Packed, pack, tokenizer
 from training.running import Run, optimisers
-from training.scene import sample_scene
 from training.symbols import Labels, Symbols, symbolic_labels
+from vscan_core.world.questions import draw_questions
+from vscan_core.world.scene import sample_scene
 
 TRAIN_SEEDS = 1_000_000  # scenes below this number are held out in every stage
 FIRST_MIX = {"exist": 6, "which": 3, "colour": 3, "what_at": 3, "side": 1, "where": 2, "count": 1, "sign": 1}

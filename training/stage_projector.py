@@ -11,9 +11,8 @@ from transformers import LlavaForConditionalGeneration
 from training import running
 from training.answering import exact, forward
 from training.model import DIM, build_model
-from training.packing import draw_questions, pack, tokenizer
+from training.packing import pack, tokenizer
 from training.running import Run, optimisers
-from training.scene import GRID, Scene, sample_scene
 from training.seeing import see
 from training.stage_language import FULL_MIX
 from training.stage_vision import (
@@ -27,6 +26,8 @@ from training.stage_vision import (
     spread_loss,
 )
 from training.symbols import Symbols
+from vscan_core.world.questions import draw_questions
+from vscan_core.world.scene import GRID, Scene, sample_scene
 
 TRAIN_SEEDS = 3_000_000
 WHOLE = torch.arange(GRID * GRID)

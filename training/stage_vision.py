@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.catalog import CLASSES
-from training.drawing import draw
 from training.model import DIM, VISION_LAYERS, build_model
 from training.running import Run, optimisers
-from training.scene import GRID, Scene, sample_scene
 from training.seeing import Seen, grid_window, pca_filters, see, to_patches
 from training.symbols import ATTRIBUTES, Labels, label
+from vscan_core.world.catalog import CLASSES
+from vscan_core.world.drawing import draw
+from vscan_core.world.scene import GRID, Scene, sample_scene
 
 TRAIN_SEEDS = 2_000_000
 HEADS = {"kind": len(CLASSES) + 1, "attribute": len(ATTRIBUTES) + 1, "row": 4, "column": 4, "centre": 2}

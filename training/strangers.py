@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from training.scene import PIXELS
+from vscan_core.world.scene import PIXELS
 
 
 def noise(rng: np.random.Generator) -> Image.Image:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from training.catalog import CLASSES, COLOUR_NAMES, COLUMNS, ROWS, SIGN_WORDS
-from training.scene import GRID, PATCH, Scene
+from vscan_core.world.catalog import CLASSES, COLOUR_NAMES, COLUMNS, ROWS, SIGN_WORDS
+from vscan_core.world.scene import GRID, PATCH, Scene
 
 ATTRIBUTES = COLOUR_NAMES + SIGN_WORDS  # a thing has a colour or a word or neither
 COLOUR_WEIGHT = 0.8

@@ -14,7 +14,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-from training.catalog import (
+from vscan_core.world.catalog import (
     CLASSES,
     COLOUR_NAMES,
     COLUMNS,
@@ -23,7 +23,7 @@ from training.catalog import (
     ROWS,
     SIGN_WORDS,
 )
-from training.questions import NOTHING, PHRASINGS, RELATIONS
+from vscan_core.world.questions import NOTHING, PHRASINGS, RELATIONS
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 VOCABULARY = 1024

@@ -11,12 +11,12 @@ from PIL import Image
 
 from training import running, stage_language
 from training.answering import exact, forward, targets
-from training.catalog import CLASSES, COLOUR_NAMES, SIGN_WORDS
 from training.model import DIM, PREFIX, build_model, build_processor
 from training.packing import TOKENS, encode, pack, prefix_ids, tokenizer
-from training.questions import Question
 from training.seeing import see, to_patches
 from training.words import prompt_text
+from vscan_core.world.catalog import CLASSES, COLOUR_NAMES, SIGN_WORDS
+from vscan_core.world.questions import Question
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.artwork import SPRITES
-from training.catalog import CELLS, NUMBERS, plural, with_article
-from training.drawing import draw, patch_owner
-from training.questions import NOTHING, TYPES, ask, list_in_words
-from training.scene import PIXELS, Scene, Thing, sample_scene
 from training.symbols import centre_patch, label, symbolic_labels
+from vscan_core.world.catalog import CELLS, NUMBERS, plural, with_article
+from vscan_core.world.drawing import draw, patch_owner
+from vscan_core.world.questions import NOTHING, TYPES, ask, list_in_words
+from vscan_core.world.scene import PIXELS, Scene, Thing, sample_scene
+from vscan_core.world.sprites import SPRITES
 
 SEEDS = st.integers(0, 10**6)
 

@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from training.artwork import SPRITE_PIXELS, SPRITES
-from training.catalog import COLOURS
-from training.scene import GRID, PATCH, PIXELS, Scene, Thing
+from vscan_core.world.catalog import COLOURS
+from vscan_core.world.scene import GRID, PATCH, PIXELS, Scene, Thing
+from vscan_core.world.sprites import SPRITE_PIXELS, sprites
 
 COVERED = 0.3  # a patch belongs to a thing that covers this share of it
 
@@ -21,15 +21,6 @@ class Picture:
 
     pixels: np.ndarray
     owner: np.ndarray
-
-
-@lru_cache(1)
-def sprites() -> dict[str, np.ndarray]:
-    """All emoji sprites by "style/name", read once."""
-    if not SPRITES.exists():
-        raise FileNotFoundError(f"{SPRITES} is missing; run python -m training.artwork first")
-    with np.load(SPRITES) as stored:
-        return {key: stored[key] for key in stored.files}
 
 
 def draw(scene: Scene) -> Picture:

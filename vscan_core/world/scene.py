@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.catalog import (
+from vscan_core.world.catalog import (
     CELLS,
     CLASSES,
     COLOUR_NAMES,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.catalog import (
+from vscan_core.world.catalog import (
     CELLS,
     CLASSES,
     GROUP_OF,
@@ -16,7 +16,7 @@ from training.catalog import (
     plural,
     with_article,
 )
-from training.scene import Scene, Thing
+from vscan_core.world.scene import Scene, Thing
 
 PHRASINGS: dict[str, tuple[str, ...]] = {
     "exist": ("Is there {a}?", "Is there {a} in the picture?", "Can you see {a}?", "Do you see {a}?"),
@@ -68,6 +68,17 @@ def ask(scene: Scene, kind: str, rng: np.random.Generator) -> Question | None:
     slots, answer = made
     text = str(rng.choice(PHRASINGS[kind])).format(**slots)
     return Question(kind, text, answer)
+
+
+def draw_questions(scene: Scene, weights: dict[str, float], count: int, rng: np.random.Generator) -> list[Question]:
+    """`count` questions, kinds by weight; a kind that does not fit the scene gives way to "is there"."""
+    kinds = list(weights)
+    share = np.array([weights[k] for k in kinds]) / sum(weights.values())
+    found: list[Question] = []
+    while len(found) < count:
+        tries = (ask(scene, kinds[rng.choice(len(kinds), p=share)], rng) for _ in range(20))
+        found.append(next((question for question in tries if question), None) or ask(scene, "exist", rng))
+    return found
 
 
 def _pick(rng: np.random.Generator, items: list) -> object:
