@@ -38,9 +38,10 @@ class LVLM:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where inputs go."""
-        device: torch.device = self.model.device
-        return device
+        """Where inputs go: the first device that computes, if the model is spread over several."""
+        places = getattr(self.model, "hf_device_map", None) or {"": self.model.device}
+        computing = [place for place in places.values() if place not in ("cpu", "disk", torch.device("cpu"))]
+        return torch.device(computing[0] if computing else "cpu")
 
     @cached_property
     def domain(self) -> Domain | None:
@@ -81,7 +82,8 @@ class LVLM:
     def _placed(self, batch: Any, image: Image.Image) -> Any:
         batch = batch.to(self.device, dtype=self.model.dtype)
         # the picture's geometry travels with its pixels, so that a trace can tell boxes in the original
-        batch["pixel_values"].views = [self.family.view(self.processor, *image.size)]
+        pixels = "pixel_values" if "pixel_values" in batch else "pixel_values_images"  # Video-LLaVA's processor
+        batch[pixels].views = [self.family.view(self.processor, *image.size)]
         return batch
 
 
