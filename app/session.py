@@ -20,6 +20,7 @@ from torch import Tensor
 
 from app.devices import Device
 from app.engine import Engine
+from app.models import Models
 from vscan_core import overlay
 from vscan_core.budget import check_retention
 from vscan_core.errors import InputError
@@ -55,6 +56,11 @@ class Recent(Generic[T]):
             while len(self._values) > self._bound:
                 self._values.popitem(last=False)
         return value
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        with self._lock:
+            self._values.clear()
 
     def __len__(self) -> int:
         return len(self._values)
@@ -92,27 +98,20 @@ class Session:
     def __init__(self, engine: Engine, default_model: str = "mini") -> None:
         self.engine = engine
         self.default_model = default_model
-        self._models: dict[str, Any] = {}
         self._devices: dict[str, Device] = {}
-        self._loading = threading.Lock()
+        self._guard = threading.Lock()
         self._pictures: Recent[Picture] = Recent(8)
         self._seen: Recent[Seen] = Recent(8)
+        self.models = Models(engine, default_model, self._seen.clear)  # what was seen lives on a model's device
 
     def model(self, name: str) -> Any:
-        """The loaded model; the first visitor who asks for it waits until it is there.
-
-        Kept are the default model and the latest other one: several large models do not fit one device.
-        """
-        with self._loading:
-            if name not in self._models:
-                self._models = {kept: one for kept, one in self._models.items() if kept == self.default_model}
-                self._models[name] = self.engine.load(name)
-            return self._models[name]
+        """The loaded model; the first visitor who asks for it waits until it is there."""
+        return self.models.get(name)
 
     def device(self, name: str) -> Device:
         """The device on which a model lives."""
         place = str(self.model(name).model.device)
-        with self._loading:
+        with self._guard:
             return self._devices.setdefault(place, Device(place))
 
     def picture(self, path: str | None) -> Picture:

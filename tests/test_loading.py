@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
+import transformers
+from huggingface_hub import constants
 
 import vscan_core as vc
 from tests.conftest import GOLDEN, tiny_llava
@@ -25,15 +31,39 @@ def test_a_local_folder_loads(tmp_path) -> None:
     assert vc.load_model(str(folder), device="cpu").family.title == "LLaVA-1.5"
 
 
+def test_every_attention_loads_and_other_names_are_refused() -> None:
+    assert vc.load_model("mini", device="cpu").model.config._attn_implementation == "sdpa"
+    eager = vc.load_model("mini", device="cpu", attn_implementation="eager", dtype=torch.bfloat16)
+    assert (eager.model.config._attn_implementation, eager.model.dtype) == ("eager", torch.bfloat16)
+    with pytest.raises(vc.InputError, match="no attention 'quick'; choose sdpa"):
+        vc.load_model("mini", device="cpu", attn_implementation="quick")
+
+
 @pytest.mark.parametrize("name", ["nonsense", "dummy:nonsense", "owner/name/more"])
 def test_an_unknown_name_is_refused_with_the_choices(name) -> None:
     with pytest.raises(vc.InputError, match="choose"):
         vc.load_model(name, device="cpu")
 
 
-def test_an_unreachable_hub_is_one_sentence() -> None:
+def test_an_unreachable_hub_is_one_sentence(monkeypatch) -> None:
+    with pytest.raises(vc.InputError, match="HF_HUB_OFFLINE forbids.*hf download some-owner/some-model"):
+        vc.load_model("some-owner/some-model", device="cpu")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda source: (_ for _ in ()).throw(OSError()))
     with pytest.raises(vc.InputError, match="neither in the local cache nor"):
         vc.load_model("some-owner/some-model", device="cpu")
+
+
+def test_a_cached_hub_model_loads_offline(tmp_path) -> None:
+    """In a fresh process, because the Hub's client reads its settings when it is imported."""
+    home = tmp_path / "hub" / "models--some-owner--some-model"
+    shutil.copytree(MODELS["mini"].source, home / "snapshots" / "abc")
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("abc")
+    code = "import vscan_core as vc; print(vc.load_model('some-owner/some-model', device='cpu').family.title)"
+    settings = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True)
+    assert done.stdout == "LLaVA-1.5\n", done.stderr
 
 
 def test_an_incomplete_folder_is_one_sentence(tmp_path) -> None:
@@ -54,6 +84,7 @@ def test_an_unsupported_architecture_is_refused(tmp_path) -> None:
 def test_gpu_models_are_refused_without_a_gpu() -> None:
     for name, card in MODELS.items():
         assert (unavailable(name) is not None) == card.needs_gpu
+        assert not card.needs_gpu or re.search(r"needs a GPU with about \d+ GB", str(unavailable(name)))
     with pytest.raises(vc.InputError, match="needs a GPU"):
         vc.load_model("llava-hf/llava-1.5-7b-hf")
 

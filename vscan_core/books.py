@@ -60,6 +60,13 @@ class Call:
     copies: int = 1  # rows per prompt: beam search repeats every row
     traced: bool = False
 
+    def to(self, device: torch.device) -> None:
+        """Move everything to the device of the layer that reads it next; for models spread over several."""
+        for book in (self, *self.spans):
+            for name, value in vars(book).items():
+                if name not in ("cache", "stages", "spans", "image"):
+                    setattr(book, name, moved(value, device))
+
     def keep(self, keep: Tensor) -> Tensor:
         """Drop the columns where keep (batch, length) is False; returns the gather index (batch, shorter)."""
         gone = ~keep if self.valid is None else ~keep & self.valid
@@ -97,3 +104,14 @@ class Call:
                 for copy in range(self.copies):
                     self.spans.append(Span(row + copy, image, copy == 0, mine[kept], kept))
                 start += image.tokens
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """Tensors, also inside dicts, lists and tuples, on `device`; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: moved(one, device) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(moved(one, device) for one in value)
+    return value

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.masking_utils import create_causal_mask
 
-from vscan_core.books import Call
+from vscan_core.books import Call, moved
 from vscan_core.cutting import Cutting
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
@@ -177,14 +177,30 @@ class Decoding:
         # explicit: without a cache, gaps in position ids would be taken for packed sequences
         return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
 
+    def _bring(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Everything to where the weights of `layer` are: of a model spread over devices, the last layer was elsewhere.
+
+        accelerate moves a layer's arguments only after this hook. Offloaded weights ("meta") come to the arguments.
+        """
+        device = next(self.layers[layer].parameters()).device
+        if device.type == "meta" or device == hidden.device == call.position.device:
+            return hidden, kwargs
+        call.to(device)
+        if layer in self.later:  # where this stage begins
+            call.stages.at(layer).to(device)
+        tensors = {name: moved(kwargs[name], device) for name in ("position_embeddings", "attention_mask")}
+        return hidden.to(device), {**kwargs, **tensors}
+
     def _at_layer(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any], timed: Any) -> Any:
+        if self.cutting is not None and (layer in self.later or layer in self.cutting.ahead):
+            hidden, kwargs = self._bring(call, layer, hidden, kwargs)
         if self.cutting is not None and layer in self.later:
             kwargs = {**kwargs, **(call.override or {})}
             hidden, rotary = self.cutting.cut(call, layer, hidden, kwargs["position_embeddings"], timed)
             stage = call.stages.at(layer)
             stage.extend(hidden.shape[1], call.logical, call.valid, len(hidden), hidden.device)
             if self.renumber:
-                rotary = self.llm.rotary_emb(hidden, self._positions(call, stage))
+                rotary = moved(self.llm.rotary_emb(hidden, self._positions(call, stage)), hidden.device)
             mask = create_causal_mask(
                 config=self.llm.config,
                 inputs_embeds=hidden,

@@ -106,9 +106,14 @@ def memory_guard(device: torch.device) -> Iterator[None]:
             raise
         exhausted = True
     if exhausted:  # outside the except block: the error's frames no longer hold tensors
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        release_memory()
         raise OutOfMemory(
             "Memory ran out, and what was used has been freed: try a lower retention, a smaller picture or model."
         )
+
+
+def release_memory() -> None:
+    """Give memory that nothing uses any more back to the device."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

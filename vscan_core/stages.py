@@ -64,12 +64,17 @@ class Stage:
         if self.valid is not None:
             self.valid = self.valid[:, : self.length]
 
+    def to(self, device: torch.device) -> None:
+        """Move to the device of the stage's layers."""
+        self.valid = None if self.valid is None else self.valid.to(device)
+        self.shift = self.shift.to(device) if isinstance(self.shift, Tensor) else self.shift
+
     def pick_rows(self, index: Tensor) -> None:
         """Rows of the batch were reordered, repeated or removed."""
         if self.valid is not None:
-            self.valid = self.valid[index]
+            self.valid = self.valid[index.to(self.valid.device)]
         if isinstance(self.shift, Tensor) and self.shift.shape[0] > 1:
-            self.shift = self.shift[index]
+            self.shift = self.shift[index.to(self.shift.device)]
 
 
 def _ones(batch: int, length: int, device: torch.device) -> Tensor:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import gradio as gr
 
+from app.errors import explained
 from app.examples import Example
 from app.picture_input import picture_input
 from app.session import Session
+from app.tabs.wiring import MODELS
 
 MAX_QUESTION = 1000
+NOT_HERE = "\N{EN DASH} not here"  # style.css greys options that end so
 PUBLISHED = (("11.1 %", 11.1), ("22.2 %", 22.2), ("33.3 %", 33.3), ("All", 100))
 
 
@@ -113,19 +117,46 @@ def retention_slider(place: str = "") -> tuple[gr.Slider, gr.Markdown]:
 
 
 def model_picker(session: Session, place: str = "") -> gr.Dropdown:
-    """The model picker, and what is to be known about the chosen one."""
-    cards = session.engine.models()
+    """The model picker, and what is to be known about the chosen one; choosing loads it."""
     model = gr.Dropdown(
-        choices=[(card.title, name) for name, card in cards.items()],
+        choices=menu(session),
         value=session.default_model,
         label="Model",
+        info="Greyed-out ones do not fit this machine; choose one to read why.",
         filterable=False,
         elem_id=f"{place}model",
     )
     start = describe(session, session.default_model)
     about = gr.Markdown(start, elem_id=f"{place}about-model", elem_classes="about-model")
-    model.change(lambda name: describe(session, name), model, about, api_visibility="private", show_progress="hidden")
+    model.change(
+        lambda name: (yield from loading(session, name)),
+        model,
+        about,
+        **MODELS,
+    )
     return model
+
+
+def menu(session: Session) -> list[tuple[str, str]]:
+    """(label, name): first what runs here, then what does not; random weights that do not fit are left out."""
+    cards = session.engine.models()
+    fits = {name: session.engine.unavailable(name) is None for name in cards}
+    here = [(card.title, name) for name, card in cards.items() if fits[name]]
+    rest = [(name, card) for name, card in cards.items() if not fits[name] and not name.startswith("dummy:")]
+    return here + [(f"{card.title} {NOT_HERE}", name) for name, card in rest]
+
+
+def loading(session: Session, name: str) -> Iterator[str]:
+    """The words under the picker while a model is fetched and loaded, and after it."""
+    about = describe(session, name)
+    if session.engine.unavailable(name) is None and not session.models.ready(name):
+        wait = "" if name.startswith("dummy:") else " The first time its weights are fetched, which may take minutes."
+        yield f"{about}\n\n**Loading …**{wait}"
+        try:
+            session.model(name)
+        except Exception as error:
+            about = f"{about}\n\n**Not available here:** {explained(error)}"
+    yield about
 
 
 def describe(session: Session, name: str) -> str:

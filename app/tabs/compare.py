@@ -18,7 +18,7 @@ from app.tabs.about import about
 from app.tabs.ask import Ask, ask_panel
 from app.tabs.panes import Charts, Panes, charts, fill, fill_charts, panes
 from app.tabs.tokens import Tokens, fill_tokens, keep_file, tokens_panel
-from app.tabs.wiring import PREVIEW, PRIVATE, RUN, STOPPED, WAIT
+from app.tabs.wiring import MODELS, PREVIEW, PRIVATE, RUN, STOPPED, WAIT
 from vscan_core.errors import InputError
 
 
@@ -60,7 +60,7 @@ class ComparePage:
         ask.picture.change(self.on_picture, self._preview_inputs(), self._preview_outputs(), **PREVIEW)
         outputs = [ask.budget, *self.tokens.outputs]
         ask.retention.change(self.on_budget, self._preview_inputs(), outputs, **PREVIEW)
-        loading = {**PREVIEW, "show_progress": "full", "show_progress_on": self.tokens.image}
+        loading = {**MODELS, "show_progress": "full", "show_progress_on": self.tokens.image}
         ask.model.change(self.on_budget, self._preview_inputs(), outputs, **loading)
 
     def _preview_inputs(self) -> list[Any]:

@@ -13,3 +13,5 @@ PREVIEW: dict[str, Any] = {
     **PRIVATE, "trigger_mode": "always_last", "concurrency_id": "preview", "concurrency_limit": 2
 }  # fmt: skip
 RUN: dict[str, Any] = {**PRIVATE, "concurrency_id": "run", "concurrency_limit": 1}
+# loading a model may take minutes: it must not keep previews of loaded ones waiting
+MODELS: dict[str, Any] = {**PREVIEW, "concurrency_id": "models", "concurrency_limit": 4}

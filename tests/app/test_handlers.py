@@ -94,7 +94,7 @@ def test_a_hint_of_the_model_is_shown(picture: str) -> None:
 
 
 def test_text_of_random_weights_is_not_shown(page: ComparePage, picture: str) -> None:
-    page.session._models["dummy:x"] = page.session.model("mini")
+    page.session.models._there["dummy:x"] = page.session.model("mini")
     last = run(page, picture, model="dummy:x")[-1]
     assert "answer" not in last[page.panes.verdict] and "9.0" in last[page.panes.verdict]
     assert last[page.panes.texts[0]] == panes.NOISE and "576" in last[page.panes.strips[0]]

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from PIL import Image
 from app.devices import Device
 from app.running import Snapshot, snapshots
 from app.session import Recent, Session
-from tests.app.fake import FakeEngine
+from app.tabs.ask import loading, menu
+from tests.app.fake import FakeEngine, FakeLVLM
 from vscan_core.errors import InputError
 from vscan_core.events import Done, Prefilled
 
@@ -159,13 +161,66 @@ def test_snapshots_say_when_they_wait() -> None:
     assert not Snapshot().ended
 
 
-def test_only_the_default_and_the_latest_other_model_stay_loaded() -> None:
-    class Many(FakeEngine):
-        def load(self, name: str) -> Any:
-            return Image.new("1", (1, 1))  # any object that a weak reference can follow
+class Several(FakeEngine):
+    """Three models that fit, one of which takes a while to load."""
 
-    session = Session(Many())
-    mini = session.model("mini")
-    first = weakref.ref(session.model("first"))
-    session.model("second")
-    assert session.model("mini") is mini and first() is None
+    def models(self) -> dict[str, Any]:
+        small = {name: SimpleNamespace(name=name, title=name, description=".", needs_gpu=False) for name in "abc"}
+        return {**super().models(), **small}
+
+    def load(self, name: str) -> FakeLVLM:
+        super().load(name)
+        if name == "c":
+            self.loading.set()
+            self.go_on.wait(10)
+        return FakeLVLM()
+
+    loading, go_on = threading.Event(), threading.Event()
+
+
+def test_switching_frees_the_old_model_and_what_was_seen_by_it(picture: str) -> None:
+    session = Session(Several())
+    default = session.model("mini")
+    session.preview("a", picture, 0.1)
+    old = weakref.ref(session.model("a"))
+    assert session.models.ready("a") and len(session._seen) == 1
+    session.model("b")
+    assert old() is None and not session.models.ready("a") and len(session._seen) == 0
+    assert session.model("mini") is default
+
+
+def test_a_model_that_cannot_be_loaded_costs_nobody_his() -> None:
+    session = Session(Several())
+    mine = session.model("a")
+    for name in ("big", "nonsense"):
+        with pytest.raises(InputError):
+            session.model(name)
+    assert session.model("a") is mine
+
+
+def test_others_go_on_while_a_model_is_being_loaded(picture: str) -> None:
+    engine = Several()
+    session = Session(engine)
+    session.model("mini")
+    thread = threading.Thread(target=session.model, args=("c",))
+    thread.start()
+    try:
+        assert engine.loading.wait(5)
+        assert len(list(session.compare("mini", picture, "What?", 0.2))) > 2
+    finally:
+        engine.go_on.set()
+        thread.join(5)
+    assert session.models.ready("c")
+
+
+def test_the_picker_tells_what_fits_says_that_it_loads_and_why_it_cannot() -> None:
+    session = Session(Several())
+    assert [name for _, name in menu(session)] == ["mini", "a", "b", "c", "big"]
+    assert [label.endswith("not here") for label, _ in menu(session)] == [False, False, False, False, True]
+    first, last = loading(session, "a")
+    assert "Loading" in first and "Loading" not in last and session.models.ready("a")
+    assert list(loading(session, "a")) == [last]
+    (told,) = loading(session, "big")
+    assert "needs a GPU" in told
+    session.engine.load = lambda name: (_ for _ in ()).throw(InputError("Memory ran out."))
+    assert "Memory ran out" in list(loading(session, "b"))[-1]

@@ -122,8 +122,9 @@ class Family(ABC):
         if input_ids is not None:
             masks = [input_ids == token for token in tokens]
         elif inputs_embeds is not None:
-            table = self.language_model(model).get_input_embeddings().weight
-            masks = [(inputs_embeds == table[token].to(inputs_embeds)).all(-1) for token in tokens]
+            # called, not read: the weights of a model spread over devices may be elsewhere until then
+            rows = self.language_model(model).get_input_embeddings()(torch.tensor(tokens, device=inputs_embeds.device))
+            masks = [(inputs_embeds == row.to(inputs_embeds)).all(-1) for row in rows]
         else:
             return None
         if len(masks) > 1 and masks[0].shape[-1] > 1 and all(bool(mask.any()) for mask in masks):

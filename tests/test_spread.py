@@ -1,0 +1,72 @@
+"""Models spread over devices by accelerate: the same tokens, the same numbers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import vscan_core as vc
+from tests.conftest import prompt, tiny_llava
+from tests.families import tiny
+from tests.reference.elsewhere import ELSEWHERE, Distant, SecondDevice, fetch, send
+from vscan_core.families import family_of
+
+MODELS = {
+    "llava": (tiny_llava, lambda: prompt([1, 2])),
+    "llava_next": (tiny.llava_next, lambda: tiny.next_inputs([[(84, 168)], [(50, 168), (84, 168)]])),
+    "qwen2_5_vl": (tiny.qwen, lambda: tiny.qwen_inputs([[(8, 12)], [(12, 8), (8, 8)]])),
+    "qwen3_vl": (tiny.qwen3, lambda: tiny.qwen_inputs([[(8, 12)], [(12, 8), (8, 8)]])),
+    "internvl": (tiny.internvl, lambda: tiny.tile_inputs([[1], [2, 3]])),
+    "smolvlm": (tiny.smolvlm, lambda: tiny.row_inputs([[1], [2, 3]])),
+}
+METHODS = {
+    "vscan": vc.VScan(encoder_keep=9, llm_keep={3: 4, 5: 0.5}, local_layer=1),
+    "fastv": vc.REDUCERS["fastv"](retention=0.6),
+    "pyramiddrop": vc.REDUCERS["pyramiddrop"](retention=0.6),
+    "sparsevlm": vc.REDUCERS["sparsevlm"](retention=0.6),
+    "pact": vc.REDUCERS["pact"](retention=0.6),
+    "topv": vc.REDUCERS["topv"](retention=0.6),
+    "greedyprune": vc.REDUCERS["greedyprune"](retention=0.6),
+}
+
+
+def run(model, inputs, reducer):
+    """Logits of the prompt, three greedy tokens, and what every cut kept."""
+    with torch.no_grad(), vc.reduced(model, reducer) as trace:
+        logits = model(**inputs).logits
+        ids = model.generate(**inputs, max_new_tokens=3, do_sample=False, pad_token_id=0)
+    return logits, ids, [cut.kept.cpu() for image in trace.images for cut in image.cuts]
+
+
+def same(found, wanted) -> None:
+    torch.testing.assert_close(found[0], wanted[0])
+    assert torch.equal(found[1], wanted[1])
+    for mine, theirs in zip(found[2], wanted[2], strict=True):
+        assert mine.tolist() == theirs.tolist()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", MODELS)
+def test_layers_on_a_second_device(name, method) -> None:
+    make, inputs = MODELS[name]
+    model, reducer = make("sdpa"), METHODS[method]
+    try:
+        wanted = run(model, inputs(), reducer)
+    except vc.InputError as reason:
+        pytest.skip(str(reason))
+    family = family_of(model)
+    for layer in family.layers(model)[2:5]:  # cuts at, inside and behind the part that is elsewhere
+        send(layer)
+    fetch(family.layers(model)[5])
+    fetch(family.language_model(model).norm)
+    with SecondDevice():
+        same(run(model, inputs(), reducer), wanted)
+
+
+def test_the_second_device_refuses_to_mix() -> None:
+    with SecondDevice():
+        there = torch.ones(3).to(ELSEWHERE)
+        assert isinstance(there, Distant) and (there + there).device == ELSEWHERE
+        assert (there + there).cpu().tolist() == [2, 2, 2]
+        with pytest.raises(RuntimeError, match="different devices"):
+            there + torch.ones(3)
