@@ -2,10 +2,9 @@
 
 python -m benchmarks.peak [--models dummy:llava-small,...] [--threads 1] [--out benchmarks/results/NAME.json]
 
-Two figures per run, the second run of its shape in its process: `tensors`, the most bytes that tensors made during
-the run hold at once, from a dispatch mode that sees every operator; it repeats exactly, and leaves out weights and
-scratch memory inside an operator. `process`, the high-water mark of the process's resident memory over what it held
-before the run, from the system; it takes in everything, and depends on the allocator.
+The figure is the most bytes that tensors made during the run hold at once, from a dispatch mode that sees every
+operator. It repeats exactly; weights, and scratch memory inside one operator, are left out. The process's resident
+memory is no measure of it: what the allocator keeps from one moment to the next differs by more than the methods do.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from PIL import Image
 import vscan_core as vc
 from benchmarks.selection import Tally
 from vscan_core.dummies.shapes import SMALL
-from vscan_core.measure import PeakMemory
 
 RUNS: dict[str, vc.Reducer | None] = {
     "baseline": None,
@@ -39,43 +37,32 @@ QUESTION = "Is there a cat in the picture?"
 SIZE = (400, 300)
 
 
-def measured(lvlm: vc.LVLM, reducer: vc.Reducer | None) -> dict[str, int]:
-    """Bytes of one answer of two tokens; the run before it maps memory and chooses kernels."""
+def measured(lvlm: vc.LVLM, reducer: vc.Reducer | None) -> int:
+    """Bytes of one answer of two tokens; the run before it is that of the shape's first use."""
     image = Image.effect_noise(SIZE, 80).convert("RGB")
 
     def run() -> None:
         list(vc.answer(lvlm, image, QUESTION, reducer, max_new_tokens=2))
 
     run()
-    before, memory = _resident(), PeakMemory(lvlm.device)
-    run()
-    peak = memory.read()
     with Tally() as tally:
         run()
-    return {"tensors": tally.peak, "process": (peak or before) - before}
+    return tally.peak
 
 
-def _resident() -> int:
-    pages = Path("/proc/self/statm").read_text().split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
-
-
-def in_its_own_process(model: str, name: str, threads: int) -> dict[str, int]:
+def in_its_own_process(model: str, name: str, threads: int) -> int:
     """The same, measured by a fresh interpreter."""
     command = [sys.executable, "-m", "benchmarks.peak", "--child", model, name, "--threads", str(threads)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    return int(done.stdout.splitlines()[-1])
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown, in MiB."""
-    head = ["| model | peak of | " + " | ".join(RUNS) + " |", "|---|---|" + "--:|" * len(RUNS)]
-    lines = []
-    for row in rows:
-        for what in ("tensors", "process"):
-            cells = " | ".join(f"{row['bytes'][name][what] / 2**20:.1f}" for name in RUNS)
-            lines.append(f"| `{row['model']}` | {what} | {cells} |")
+    head = ["| model | " + " | ".join(RUNS) + " |", "|---|" + "--:|" * len(RUNS)]
+    lines = [
+        f"| `{row['model']}` | {' | '.join(f'{row["bytes"][name] / 2**20:.1f}' for name in RUNS)} |" for row in rows
+    ]
     return "\n".join([*head, *lines])
 
 
@@ -90,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
     if options.child:
         torch.set_num_threads(options.threads)
         model, name = options.child
-        print(json.dumps(measured(vc.load_model(model, device="cpu"), RUNS[name])))
+        print(measured(vc.load_model(model, device="cpu"), RUNS[name]))
         return
     rows = []
     for model in options.models.split(","):

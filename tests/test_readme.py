@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vscan_core.catalog import MODELS
 from vscan_core.cli import summary
+from vscan_core.dummies.shapes import SMALL
 from vscan_core.families import FAMILIES
 from vscan_core.reducers import REDUCERS
 
@@ -20,13 +21,19 @@ def methods() -> str:
 
 
 def models() -> str:
-    """One row per model."""
+    """One row per model with weights of its own; the random ones stand beside the real ones."""
     cells = (
-        (f"`{card.name}`", card.description, f"{card.memory_gb:g} GB", "yes" if card.needs_gpu else "no", card.licence)
+        (f"`{card.name}`", f"{card.memory_gb:g} GB", "yes" if card.needs_gpu else "no", card.licence, f"`{card.dummy}`")
         for card in MODELS.values()
+        if not card.random
     )
-    head = ["| name | what it is | weights in memory | needs a GPU | licence |", "|---|---|---|---|---|"]
+    head = ["| name | weights in memory | needs a GPU | licence | random weights |", "|---|---|---|---|---|"]
     return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in cells)])
+
+
+def small() -> str:
+    """The scaled-down models with random weights."""
+    return ", ".join(f"`dummy:{name}`" for name in SMALL)
 
 
 def families() -> str:
@@ -37,7 +44,8 @@ def families() -> str:
 
 def filled(text: str) -> str:
     """The README with its tables made anew."""
-    for name, table in (("methods", methods()), ("models", models()), ("families", families())):
+    tables = {"methods": methods(), "models": models(), "small": small(), "families": families()}
+    for name, table in tables.items():
         block = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"
         text = re.sub(f"<!-- {name} -->.*<!-- /{name} -->", lambda _, block=block: block, text, flags=re.DOTALL)
     return text
@@ -46,7 +54,7 @@ def filled(text: str) -> str:
 def test_tables_are_those_of_the_code() -> None:
     text = README.read_text()
     assert filled(text) == text
-    assert all(f"| `{name}` |" in text for name in [*REDUCERS, *MODELS])
+    assert all(f"`{name}`" in text for name in [*REDUCERS, *MODELS])
 
 
 def test_every_linked_file_exists() -> None:

@@ -183,7 +183,7 @@ def test_another_picture_clears_the_old_answers(page: ArenaPage, picture: str, t
 
 
 def test_text_of_random_weights_is_not_shown(page: ArenaPage, picture: str) -> None:
-    page.session._models["dummy:x"] = page.session.model("mini")
+    page.session.models._there["dummy:x"] = page.session.model("mini")
     last = run(page, picture, "vscan", model="dummy:x")[-1]
     assert "red ball" not in str(rows(page, last)) and "same answer" not in str(last[page.board.gallery])
     saved = json.loads(Path(page.on_end(last[page.state])[page.board.files[0]]["value"]).read_text())
