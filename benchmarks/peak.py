@@ -60,9 +60,10 @@ def in_its_own_process(model: str, name: str, threads: int) -> int:
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown, in MiB."""
     head = ["| model | " + " | ".join(RUNS) + " |", "|---|" + "--:|" * len(RUNS)]
-    lines = [
-        f"| `{row['model']}` | {' | '.join(f'{row["bytes"][name] / 2**20:.1f}' for name in RUNS)} |" for row in rows
-    ]
+    lines = []
+    for row in rows:
+        cells = " | ".join(f"{row['bytes'][name] / 2**20:.1f}" for name in RUNS)
+        lines.append(f"| `{row['model']}` | {cells} |")
     return "\n".join([*head, *lines])
 
 
