@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import accelerate
 import pytest
 import torch
 
@@ -70,3 +73,33 @@ def test_the_second_device_refuses_to_mix() -> None:
         assert (there + there).cpu().tolist() == [2, 2, 2]
         with pytest.raises(RuntimeError, match="different devices"):
             there + torch.ones(3)
+
+
+@pytest.mark.parametrize("where", ["main memory", "disk"])
+@pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "internvl", "smolvlm"])
+def test_weights_that_are_fetched_when_they_are_needed(name, where, tmp_path) -> None:
+    make, inputs = MODELS[name]
+    wanted = run(make("sdpa"), inputs(), METHODS["vscan"])
+    model, cpu = make("sdpa"), torch.device("cpu")
+    if where == "disk":
+        accelerate.disk_offload(model, str(tmp_path), cpu)
+    else:
+        accelerate.cpu_offload(model, cpu)
+    assert model.device.type == "meta"
+    same(run(model, inputs(), METHODS["vscan"]), wanted)
+    words = model.get_input_embeddings()(torch.tensor([[4, 5, 6]] * 2))
+    with vc.reduced(model, METHODS["vscan"]):  # placeholders are looked for among embeddings
+        assert not model(inputs_embeds=words).logits.isnan().any()
+
+
+def test_a_model_is_loaded_with_a_device_map() -> None:
+    lvlm = vc.load_model("mini", device_map={"": "cpu"})
+    assert lvlm.device == torch.device("cpu")
+    with pytest.raises(vc.InputError, match="not both"):
+        vc.load_model("mini", device="cpu", device_map="auto")
+
+
+def test_inputs_go_to_the_first_device_that_computes() -> None:
+    model = SimpleNamespace(hf_device_map={"vision": "disk", "a": 1, "b": "cpu"}, device=torch.device("meta"))
+    lvlm = vc.LVLM(model=model, processor=None, family=None, name="spread")
+    assert lvlm.device == torch.device("cuda", 1)

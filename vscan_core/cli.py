@@ -64,6 +64,7 @@ def _question(commands: Any, name: str, run: Any, text: str) -> argparse.Argumen
     command.add_argument("--image", required=True, metavar="F", help="picture file")
     command.add_argument("--question", required=True, metavar="Q")
     command.add_argument("--model", default="mini", metavar="M", help="see `models`; default mini")
+    command.add_argument("--attention", default="sdpa", metavar="A", help="sdpa (default), eager or flash_attention_2")
     command.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
     command.add_argument("--json", action="store_true", help="one JSON object instead of text")
     command.set_defaults(run=run)
@@ -147,7 +148,7 @@ def _shares(text: str) -> list[float]:
 def _answers(options: argparse.Namespace, makers: Sequence[Make]) -> list[Answer | InputError]:
     """Run all of them; a refusal stands in the place of its answer."""
     image = open_image(Path(options.image))
-    lvlm = load_model(options.model)
+    lvlm = load_model(options.model, attn_implementation=options.attention)
 
     def run(reducer: Reducer | None) -> Any:
         return compare(lvlm, image, options.question, [reducer], max_new_tokens=options.max_new_tokens)

@@ -41,7 +41,8 @@ class LVLM:
         """Where inputs go: the first device that computes, if the model is spread over several."""
         places = getattr(self.model, "hf_device_map", None) or {"": self.model.device}
         computing = [place for place in places.values() if place not in ("cpu", "disk", torch.device("cpu"))]
-        return torch.device(computing[0] if computing else "cpu")
+        first = computing[0] if computing else "cpu"
+        return torch.device("cuda", first) if isinstance(first, int) else torch.device(first)
 
     @cached_property
     def domain(self) -> Domain | None:

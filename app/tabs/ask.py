@@ -118,11 +118,13 @@ def retention_slider(place: str = "") -> tuple[gr.Slider, gr.Markdown]:
 
 def model_picker(session: Session, place: str = "") -> gr.Dropdown:
     """The model picker, and what is to be known about the chosen one; choosing loads it."""
+    choices = menu(session)
+    some_do_not_fit = any(label.endswith(NOT_HERE) for label, _ in choices)
     model = gr.Dropdown(
-        choices=menu(session),
+        choices=choices,
         value=session.default_model,
         label="Model",
-        info="Greyed-out ones do not fit this machine; choose one to read why.",
+        info="Greyed-out ones do not fit this machine; choose one to read why." if some_do_not_fit else None,
         filterable=False,
         elem_id=f"{place}model",
     )
