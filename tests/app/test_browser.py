@@ -177,6 +177,20 @@ def test_stop_really_stops_the_arena(page: Any, slow_server: Server) -> None:
     page.wait_for_selector("#arena-run:not([disabled])")
 
 
+def test_a_model_that_does_not_fit_is_grey_and_says_why(page: Any, slow_server: Server) -> None:
+    open_page(page, slow_server)
+    page.click("#model input")
+    options = page.locator("li[data-testid=dropdown-option]")
+    looks = options.evaluate_all("all => all.map(e => [e.ariaLabel, Number(getComputedStyle(e).opacity)])")
+    assert [(label.endswith("not here"), opacity) for label, opacity in looks] == [(False, 1), (True, 0.5)]
+    options.nth(1).click()
+    page.wait_for_function("() => document.querySelector('#about-model').innerText.includes('needs a GPU')")
+    page.click("#run")
+    page.wait_for_function("() => document.querySelector('#status').innerText.includes('needs a GPU')")
+    page.get_by_role("tab", name="Arena").click()  # the other tabs keep their own choice
+    page.wait_for_function("() => document.querySelector('#arena-budget')?.innerText.includes('of 576')")
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_needs_no_sideways_scrolling(browser: Any, mini_server: Server, theme: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844})
