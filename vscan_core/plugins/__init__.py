@@ -1,0 +1,1 @@
+"""Doors for other programs. Nothing here is imported by the library itself."""
