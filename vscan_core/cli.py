@@ -1,4 +1,4 @@
-"""The library from a shell: `python -m vscan_core ask|compare|sweep|methods|models ... [--json]`."""
+"""The library from a shell: `python -m vscan_core ask|compare|sweep|eval|methods|models ... [--json]`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from vscan_core.budget import check_retention
 from vscan_core.catalog import MODELS, unavailable
 from vscan_core.errors import InputError
+from vscan_core.evaluation import command as evaluation
 from vscan_core.events import Answer, Done, Token
 from vscan_core.images import open_image
 from vscan_core.inference import compare
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep = _question(commands, "sweep", _sweep, "the baseline and one method at several retentions")
     sweep.add_argument("--method", default="vscan", metavar="NAME", help="see `methods`; default vscan")
     sweep.add_argument("--retentions", default=RETENTIONS, metavar="R,R", help=f"default {RETENTIONS}")
+    evaluation.add(commands)
     for name, run, text in (("methods", _methods, "list the methods"), ("models", _models, "list the models")):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--json", action="store_true", help="JSON instead of text")

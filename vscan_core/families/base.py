@@ -27,6 +27,11 @@ class Family(ABC):
     title: str
     gives_keys = False  # whether `tap_keys` is there
 
+    @property
+    def one_row_per_picture(self) -> bool:
+        """Whether the projector gives the LLM one row of tokens per picture: no tiles, no packing, plain positions."""
+        return False
+
     def base(self, model: nn.Module) -> Any:
         """The model without its language-model head; it joins pixels and text."""
         return model.model
