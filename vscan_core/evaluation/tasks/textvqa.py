@@ -45,7 +45,7 @@ def _item(row: dict[str, object], words: dict[tuple[str, str], str], folder: Pat
     if not isinstance(answers, list) or not answers:
         raise ValueError("no answers: the test set has none")
     return Item(
-        str(row["question_id"]),
+        f"{row['question_id']}{'' if reference is None else '-ocr'}",  # another prompt is another question
         image,
         opener(place(folder, f"{image}.jpg", "train_images", "images")),
         question if reference is None else f"{question}\n{reference}",
