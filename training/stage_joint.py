@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ PROCESSES = 2
 MIX = FULL_MIX | {"where": 5, "sign": 3, "describe": 3}  # more of what pixels make harder than symbols do
 
 
-def train(minutes: float, resume: bool) -> None:
+def train(minutes: float, resume: bool, warm: Path | None = None) -> None:
     """Start the processes; process 0 logs and saves."""
     with tempfile.TemporaryDirectory() as meeting:
         multiprocessing.spawn(_work, (minutes, resume, f"file://{meeting}/meet"), PROCESSES)
