@@ -13,7 +13,6 @@ from vscan_core.world.catalog import (
     CELLS,
     CLASSES,
     GROUP_OF,
-    GROUPS,
     NUMBERS,
     Cell,
     plural,
@@ -77,17 +76,14 @@ def _exist(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str]
 
 
 def _which(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
-    groups = [g for g in GROUPS if g not in ("thing", "sign") and len(_phrases(scene, GROUPS[g])) == 1]
-    if not groups:
+    """A group of which exactly one thing is there; "which thing" would be vague."""
+    found = [(GROUP_OF[thing.name], thing.phrase) for thing in scene.things]
+    groups = [group for group, _ in found]
+    clear = [(g, phrase) for g, phrase in found if groups.count(g) == 1 and g not in ("thing", "sign")]
+    if not clear:
         return None
-    group = _pick(rng, groups)
-    return {"group": group}, _phrases(scene, GROUPS[group]).pop()
-
-
-def _phrases(scene: Scene, names: tuple[str, ...]) -> set[str]:
-    """Distinct phrases of the things with these names that occur once; a repeated one spoils it."""
-    found = [thing.phrase for thing in scene.things if thing.name in names]
-    return set(found) if len(found) == 1 else set()
+    group, phrase = _pick(rng, clear)
+    return {"group": group}, phrase
 
 
 def _colour(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
