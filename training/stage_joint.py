@@ -59,7 +59,9 @@ def _work(number: int, minutes: float, resume: bool, meeting: str) -> None:
     if resume:
         run.resume()
     while (share := agree(run.share)) < 1:
-        value, answer = _step_loss(model, readout, symbols, run.step, thinned=share < THINNED_UNTIL or run.step % 3 == 0)
+        value, answer = _step_loss(
+            model, readout, symbols, run.step, thinned=share < THINNED_UNTIL or run.step % 3 == 0
+        )
         run.advance(value)
         _report(run, model, answer)
     if number == 0:

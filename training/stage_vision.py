@@ -14,7 +14,7 @@ from training.running import Run, optimisers
 from training.seeing import Seen, grid_window, pca_filters, see, to_patches
 from training.symbols import ATTRIBUTES, STEPS, Labels, label
 from training.warm import take_over
-from vscan_core.world.catalog import BACKGROUNDS, CLASSES
+from vscan_core.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES
 from vscan_core.world.drawing import draw
 from vscan_core.world.scene import GRID, MOST_ALIKE, MOST_THINGS, Scene, sample_scene
 
@@ -28,7 +28,7 @@ HEADS = {
     "background": len(BACKGROUNDS) + 1,
     "centre": 2,
 }
-WEIGHTS = {"kind": 1.0, "attribute": 0.7, "row": 0.3, "column": 0.3, "size": 0.2, "background": 0.2, "centre": 1.0}
+WEIGHTS = {"kind": 1.0, "attribute": 1.0, "row": 0.3, "column": 0.3, "size": 0.2, "background": 0.2, "centre": 1.0}
 MOST = MOST_ALIKE
 SHALLOW = 1  # second layer: its CLS attention is what local selection looks at
 LAST = VISION_LAYERS - 1
@@ -68,7 +68,9 @@ def pick_patches(labels: Labels, side: int, rng: np.random.Generator) -> np.ndar
         return np.sort(np.argsort(-score)[:KEPT])
     spare = GRID - side
     if rng.random() < 0.85 and spare:
-        row, column = divmod(int(rng.choice(np.flatnonzero(labels.centre))), GRID)
+        centres = np.flatnonzero(labels.centre)
+        wanted = np.where(labels.attribute[centres] > len(COLOUR_NAMES), 3.0, 1.0)  # reading comes last: more signs
+        row, column = divmod(int(rng.choice(centres, p=wanted / wanted.sum())), GRID)
         offset = rng.integers(1, side - 1, 2)
         return grid_window(side, int(np.clip(row - offset[0], 0, spare)), int(np.clip(column - offset[1], 0, spare)))
     return grid_window(side, int(rng.integers(spare + 1)), int(rng.integers(spare + 1)))
