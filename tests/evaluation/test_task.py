@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -10,7 +11,7 @@ import vscan_core as vc
 from tests.evaluation.conftest import Colours
 from vscan_core.evaluation.task import Item, Task, majority
 from vscan_core.evaluation.tasks import TASKS
-from vscan_core.evaluation.tasks.world import World
+from vscan_core.evaluation.tasks.world import FIRST_SEED, World, frozen, generated
 
 
 def test_a_seed_shuffles_pictures_and_keeps_their_questions_together() -> None:
@@ -68,3 +69,17 @@ def test_worlds_repeat_and_stay_below_the_training_seeds(name) -> None:
 
 def test_world_asks_two_thousand_questions_unless_told_otherwise() -> None:
     assert len(World().chosen()) == 2000 and len(World(seed=5).chosen(30)) == 30
+
+
+def test_the_frozen_set_is_what_the_world_makes_now() -> None:
+    """Else its answers may be wrong: freeze it anew."""
+    assert [replace(i, open=None) for i in frozen()][::40] == [
+        replace(i, open=None) for i in islice(generated(FIRST_SEED), 2000)
+    ][::40], 'python -c "from vscan_core.evaluation.tasks.world import freeze; freeze()"'
+
+
+def test_splits_show_other_pictures() -> None:
+    pixels = {
+        next(iter(TASKS[name](seed=3).items())).open().tobytes() for name in ("world", "world-style", "world-combos")
+    }
+    assert len(pixels) == 3
