@@ -18,7 +18,7 @@ ROWS = re.findall(r"^\| `(\w+)` \| (.+?) \|", PAGE, flags=re.MULTILINE)
 
 
 def test_every_benchmark_has_its_row_and_no_other() -> None:
-    assert [name for name, _ in ROWS] == [name for name in TASKS if name != "world"]
+    assert [name for name, _ in ROWS] == [name for name in TASKS if not name.startswith("world")]
     assert OCR in dict(ROWS)["textvqa"]
 
 

@@ -49,7 +49,7 @@ def p_value(scores: Sequence[float], others: Sequence[float], pictures: Sequence
     from scipy import stats
 
     sums, _ = by_picture([one - other for one, other in zip(scores, others, strict=True)], pictures)
-    if not sums.any():
+    if len(sums) < 2 or not sums.any():
         return 1.0
     found = stats.permutation_test(
         (sums, np.zeros_like(sums)),

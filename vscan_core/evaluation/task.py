@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from vscan_core.errors import InputError
-from vscan_core.evaluation.metrics import exact_match
+from vscan_core.evaluation.metrics import exact_match, normalise
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def majority(task: Task, items: Iterable[Item]) -> dict[str, float]:
 
     So no constant reply per kind does better; on few items that flatters guessing, never the model.
     """
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    alike: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     listed = list(items)
     for item in listed:
-        counts[item.kind][item.answers[0]] += 1
-    usual = {kind: counter.most_common(1)[0][0] for kind, counter in counts.items()}
+        alike[item.kind][normalise(item.answers[0])].append(item.answers[0])
+    usual = {kind: max(answers.values(), key=len)[0] for kind, answers in alike.items()}
     return {item.id: task.score(item, usual[item.kind]) for item in listed}

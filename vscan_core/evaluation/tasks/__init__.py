@@ -9,10 +9,36 @@ from vscan_core.evaluation.tasks.refcoco import RefCoco
 from vscan_core.evaluation.tasks.scienceqa import ScienceQa
 from vscan_core.evaluation.tasks.textvqa import TextVqa
 from vscan_core.evaluation.tasks.vizwiz import VizWiz
-from vscan_core.evaluation.tasks.world import World
+from vscan_core.evaluation.tasks.world import World, WorldCombos, WorldStyle
 
 TASKS: dict[str, type[Task]] = {
-    task.name: task for task in (World, Pope, Gqa, TextVqa, Mme, ScienceQa, MmBench, VizWiz, RefCoco)
+    task.name: task
+    for task in (
+        World,
+        WorldStyle,
+        WorldCombos,
+        Pope,
+        Gqa,
+        TextVqa,
+        Mme,
+        ScienceQa,
+        MmBench,
+        VizWiz,
+        RefCoco,
+    )
 }
 
-__all__ = ["TASKS", "Gqa", "MmBench", "Mme", "Pope", "RefCoco", "ScienceQa", "TextVqa", "VizWiz", "World"]
+__all__ = [
+    "TASKS",
+    "Gqa",
+    "MmBench",
+    "Mme",
+    "Pope",
+    "RefCoco",
+    "ScienceQa",
+    "TextVqa",
+    "VizWiz",
+    "World",
+    "WorldCombos",
+    "WorldStyle",
+]

@@ -7,8 +7,9 @@ Files, either of
 - refs(unc).p, refs(umd).p or refs(google).p, beside instances.json, from github.com/lichengunc/refer. A pickle can run
   code when it is read; this reader takes lists, dictionaries, texts and numbers and refuses everything else.
 And the pictures of COCO train2014 that they name.
-But: boxes in pixels are taken as pixels of the original; Qwen2.5-VL counts on one whose sides are rounded to multiples of 28,
-about 1 % off. Numbers up to 1 are shares of width and height. Models that answer in thousandths are not read rightly.
+But: boxes in pixels are taken as pixels of the original; Qwen2.5-VL counts on one whose sides are rounded to multiples
+of 28, about 1 % off. Numbers up to 1 are shares of width and height. Models that answer in thousandths are not read
+rightly.
 """
 
 from __future__ import annotations

@@ -16,42 +16,59 @@ from PIL import Image
 from vscan_core.catalog import ASSETS
 from vscan_core.errors import InputError
 from vscan_core.evaluation.task import Item, Task
-from vscan_core.world.drawing import draw
-from vscan_core.world.questions import TYPES, Question, draw_questions
-from vscan_core.world.scene import sample_scene
+from vscan_core.world import TYPES, Question, draw, draw_questions, sample_scene
+from vscan_core.world.scene import Split
 
 FROZEN = ASSETS / "world" / "frozen.jsonl"
-FIRST_TRAINING_SEED = 1_000_000
-EACH = 10  # questions per scene, at most: none is asked twice
-EVEN_MIX = dict.fromkeys(TYPES, 1.0)
+FIRST_SEED, FIRST_TRAINING_SEED = 100_000, 1_000_000
+EACH = 10  # questions per scene, at most
+MIX = dict.fromkeys(TYPES, 1.0) | {"biggest": 5.0, "colour": 2.0, "sign": 2.0}  # these fit few scenes
+ONE_EACH = frozenset(("background", "biggest", "describe", "sign"))  # other words for these ask nothing new
 
 
 class World(Task):
-    """2,000 frozen questions; with a seed, as many new ones."""
+    """2,000 frozen questions; with a seed, as many new ones as wanted."""
 
     name = "world"
     size = 2000
+    split: Split = "plain"
 
     def items(self) -> Iterator[Item]:
-        """The frozen set, or without end new scenes from `seed` on."""
-        if self.seed is None and FROZEN.exists():
+        """The frozen set, or new scenes from `seed` on, of which there are nearly a million."""
+        if self.seed is None and self.split == "plain":
             yield from frozen()
         else:
-            yield from generated(0 if self.seed is None else self.seed)
+            yield from generated(FIRST_SEED if self.seed is None else self.seed, self.split)
 
     def ordered(self) -> Iterable[Item]:
         """In order: the seed chooses scenes here and shuffles nothing."""
         return self.items()
 
 
-def generated(seed: int) -> Iterator[Item]:
+class WorldStyle(World):
+    """Things drawn in a style that the embedded model never saw."""
+
+    name = "world-style"
+    split = "style"
+
+
+class WorldCombos(World):
+    """Shapes in colours that they never had in training."""
+
+    name = "world-combos"
+    split = "combos"
+
+
+def generated(seed: int, split: Split = "plain") -> Iterator[Item]:
     """Items about scene `seed`, `seed` + 1 and so on."""
     for number in count(seed):
         if not 0 <= number < FIRST_TRAINING_SEED:
             raise InputError(f"--seed must be from 0 to {FIRST_TRAINING_SEED - 1:,}: later scenes were trained on")
         rng = np.random.default_rng([number, 99])
-        questions = {q.text: q for q in draw_questions(sample_scene(number), EVEN_MIX, EACH, rng)}
-        yield from (item(number, place, question) for place, question in enumerate(questions.values()))
+        drawn = draw_questions(sample_scene(number, split), MIX, 2 * EACH, rng)
+        questions = {q.kind if q.kind in ONE_EACH else q.text: q for q in drawn}
+        for place, question in enumerate(list(questions.values())[:EACH]):
+            yield item(number, place, question, split)
 
 
 def frozen() -> Iterator[Item]:
@@ -61,16 +78,23 @@ def frozen() -> Iterator[Item]:
         row = json.loads(line)
         number = row["seed"]
         place[number] = place.get(number, -1) + 1
-        yield item(number, place[number], Question(row["kind"], row["question"], row["answer"]))
+        yield item(number, place[number], Question(row["kind"], row["question"], row["answer"]), "plain")
 
 
-def item(seed: int, place: int, question: Question) -> Item:
+def freeze() -> None:
+    """Write the frozen set anew: after a change of the world, whose scenes it names by their seeds."""
+    with FROZEN.open("w") as file:
+        for _, made in zip(range(World.size or 0), generated(FIRST_SEED), strict=False):
+            row = {"seed": int(made.picture), "kind": made.kind, "question": made.question, "answer": made.answers[0]}
+            file.write(json.dumps(row) + "\n")
+
+
+def item(seed: int, place: int, question: Question, split: Split) -> Item:
     """Question number `place` about scene `seed`."""
-    return Item(
-        f"{seed}-{place}", str(seed), partial(picture, seed), question.text, (question.answer,), kind=question.kind
-    )
+    drawn = partial(picture, seed, split)
+    return Item(f"{seed}-{place}", str(seed), drawn, question.text, (question.answer,), question.kind)
 
 
-def picture(seed: int) -> Image.Image:
+def picture(seed: int, split: Split) -> Image.Image:
     """Scene `seed`, drawn."""
-    return Image.fromarray(draw(sample_scene(seed)).pixels)
+    return Image.fromarray(draw(sample_scene(seed, split)).pixels)
