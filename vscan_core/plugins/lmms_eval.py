@@ -18,7 +18,6 @@ from accelerate import Accelerator
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
 from lmms_eval.models.model_utils.gen_metrics import log_metrics
-from lmms_eval.models.registry_v2 import ModelManifest
 from tqdm import tqdm
 
 from vscan_core.attach import reduced
@@ -27,11 +26,6 @@ from vscan_core.loading import load_model
 from vscan_core.reducers import REDUCERS, Reducer
 
 PASSED_ON = ("max_new_tokens", "num_beams", "do_sample", "temperature", "top_p", "top_k", "repetition_penalty")
-
-
-def manifest() -> ModelManifest:
-    """What lmms-eval asks the entry point for: the name of the model and where its class is."""
-    return ModelManifest(model_id="vscan", chat_class_path=f"{__name__}.VScanModel")
 
 
 class VScanModel(lmms):  # type: ignore[misc]
