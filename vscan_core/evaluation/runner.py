@@ -51,12 +51,12 @@ def batches(items: Sequence[Item], shared: str, size: int) -> Iterator[list[Item
             yield list(group[start : start + size])
 
 
-def file_of(lvlm: LVLM, task: Task, method: Method, folder: Path = FOLDER) -> Path:
+def file_of(lvlm: LVLM, task: Task, method: Method) -> Path:
     """Where a run's answers go unless told otherwise; runs that may not mix have different names."""
     found = identity(lvlm, task, method)
     share = "" if method.reducer is None else f"-{method.reducer.retention:.3g}"
     model = lvlm.name.replace("/", "_").replace(":", "_")
-    return folder / f"{model}-{task.name}-{method.name}{share}-{digest(found)}.jsonl"
+    return FOLDER / f"{model}-{task.name}-{method.name}{share}-{digest(found)}.jsonl"
 
 
 def _asked(lvlm: LVLM, task: Task, method: Method, group: list[Item]) -> list[Record]:
