@@ -91,3 +91,9 @@ def test_batches_are_of_one_picture_where_work_is_shared(task) -> None:
         groups = list(runner.batches(items, shared, 3))
         assert [item for group in groups for item in group] == items and max(map(len, groups)) == 3
         assert (max(len({item.picture for item in group}) for group in groups) == 1) == (shared == "picture")
+
+
+def test_pictures_with_one_question_share_a_batch(task) -> None:
+    items = [item for item in task.chosen() if item.id != "red-1"][2:6:2] + task.chosen()[8:]
+    names = [[item.id for item in group] for group in runner.batches(items, "prefill", 4)]
+    assert names == [["gold-0", "gold-1", "gold-2", "gold-3"], ["teal-2", "red-0"]]

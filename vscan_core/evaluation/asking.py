@@ -78,10 +78,11 @@ def way(lvlm: LVLM, method: Method) -> str:
 
 @torch.inference_mode()
 def ask(lvlm: LVLM, method: Method, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Reply]:
-    """Greedy replies. Where work is shared (`way`), all prompts must show the same picture object."""
+    """Greedy replies. Work is shared (`way`) if all prompts show the same picture object."""
     if method.name == NONE:
         return _blind(lvlm, prompts, max_new_tokens)
-    shared = way(lvlm, method)
+    alone = len(prompts) == 1 or any(prompt.picture is not prompts[0].picture for prompt in prompts)
+    shared = "prompt" if alone else way(lvlm, method)
     with memory_guard(lvlm.device), reduced(lvlm.model, method.reducer) as trace:
         if shared == "prompt":
             inputs = _inputs(lvlm, [p.picture for p in prompts], [p.words for p in prompts])
@@ -126,9 +127,7 @@ def _aligned(lvlm: LVLM, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], 
 
     Also how many columns the shared beginning has, up to the picture's last token.
     """
-    picture = prompts[0].picture
-    assert all(prompt.picture is picture for prompt in prompts)
-    first = _inputs(lvlm, [picture], [prompts[0].words])
+    first = _inputs(lvlm, [prompts[0].picture], [prompts[0].words])
     ids = first["input_ids"][0]
     visual = torch.isin(ids, torch.tensor(lvlm.family.visual_token_ids(lvlm.model), device=ids.device))
     before = int(visual.nonzero()[-1]) + 1
