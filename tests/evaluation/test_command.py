@@ -44,6 +44,16 @@ def test_table(capsys) -> None:
     assert "baseline: 5 of 5 answers were already in the file" in capsys.readouterr().err
 
 
+def test_stopped_by_hand_is_one_sentence(capsys, monkeypatch) -> None:
+    def interrupt(*_, **__) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vscan_core.evaluation.runner.ask", interrupt)
+    with pytest.raises(SystemExit, match="130"):
+        main([*WORLD, "--limit", "5"])
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [

@@ -71,9 +71,9 @@ def way(lvlm: LVLM, method: Method) -> str:
     """How much work prompts about one picture can share: "prefill", "picture" or "prompt"."""
     if method.name == NONE or not lvlm.family.one_row_per_picture:
         return "prompt"
-    reducer = method.reducer
-    reads = reducer is not None and (any(reducer.cut_layers(lvlm.anatomy)) or reducer.needs(lvlm.anatomy).joint)
-    return "picture" if reads else "prefill"
+    cuts = () if method.reducer is None else method.reducer.cut_layers(lvlm.anatomy)
+    joint = bool(cuts) and method.reducer is not None and method.reducer.needs(lvlm.anatomy).joint
+    return "picture" if joint or any(cuts) else "prefill"
 
 
 @torch.inference_mode()
