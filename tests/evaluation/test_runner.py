@@ -77,6 +77,13 @@ def test_answers_of_another_run_are_refused(lvlm, task, tmp_path, whole) -> None
         runner.run(lvlm, task, task.chosen(), METHOD, path)
 
 
+def test_a_file_that_cannot_be_is_one_sentence(lvlm, task, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    for path, sentence in ((tmp_path, "cannot be read"), (tmp_path / "file" / "run.jsonl", "cannot be")):
+        with pytest.raises(vc.InputError, match=sentence):
+            runner.run(lvlm, task, task.chosen(), METHOD, path)
+
+
 def test_runs_that_may_not_mix_have_different_files(lvlm, task, monkeypatch) -> None:
     methods = [METHOD, Method.named("vscan", 0.2), Method("baseline"), Method("none")]
     files = {runner.file_of(lvlm, task, method) for method in methods}

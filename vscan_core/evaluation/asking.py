@@ -131,14 +131,11 @@ def _aligned(lvlm: LVLM, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], 
     ids = first["input_ids"][0]
     visual = torch.isin(ids, torch.tensor(lvlm.family.visual_token_ids(lvlm.model), device=ids.device))
     before = int(visual.nonzero()[-1]) + 1
-    marker = lvlm.processor.image_token
-    beginning = ids[:before].tolist()
-    tokens = lvlm.processor.tokenizer
-    rows = []
-    for prompt in prompts:
-        behind = _chat(lvlm, prompt.words).split(marker, 1)[1]
-        rows.append(tokens(behind, add_special_tokens=False)["input_ids"])
-    assert beginning + rows[0] == ids.tolist(), "the words behind a picture are tokenised on their own"
+    beginning, rows = ids[:before].tolist(), []
+    for prompt in prompts:  # whole, because a tokenizer may treat the start of a text in its own way
+        whole = lvlm.processor.tokenizer(_chat(lvlm, prompt.words))["input_ids"]
+        rows.append(whole[whole.index(beginning[-1]) + 1 :])
+    assert beginning + rows[0] == ids.tolist(), "words are tokenised alike, whatever stands for the picture"
     return _padded(lvlm, [beginning] * len(rows), rows) | {"pixel_values": first["pixel_values"]}, before
 
 
