@@ -7,7 +7,6 @@ import torch
 
 import vscan_core as vc
 from tests.evaluation.conftest import picture
-from vscan_core.evaluation import asking
 from vscan_core.evaluation.asking import Method, Prompt, ask, way
 from vscan_core.reducers import SparseVLM
 
@@ -21,13 +20,12 @@ def prompts() -> list[Prompt]:
 
 
 @pytest.mark.parametrize("name", ["baseline", *vc.REDUCERS])
-def test_together_is_as_one_by_one(lvlm, name, monkeypatch) -> None:
+def test_together_is_as_one_by_one(lvlm, name) -> None:
     method = Method.named(name, SHARE)
     try:
         together = ask(lvlm, method, prompts(), 6)
     except vc.InputError as refusal:
         pytest.skip(f"refused: {refusal}")
-    monkeypatch.setattr(asking, "way", lambda *_: "prompt")
     alone = [ask(lvlm, method, [prompt], 6)[0] for prompt in prompts()]
     assert [reply.text for reply in together] == [reply.text for reply in alone]
     assert together[0].visual_tokens == pytest.approx(alone[0].visual_tokens)
@@ -55,6 +53,14 @@ def test_the_picture_and_the_method_matter(lvlm) -> None:
     assert texts(baseline, "teal") != texts(baseline, "red")
     assert texts(baseline, "teal") != texts(Method.named("vscan", 0.05), "teal")
     assert texts(Method("none"), "teal") == texts(Method("none"), "red")
+
+
+@pytest.mark.parametrize("name", ["baseline", "vscan", "visionzip", "none"])
+def test_pictures_may_differ(lvlm, name) -> None:
+    method = Method.named(name, SHARE)
+    mixed = [Prompt(picture(colour), words) for colour in ("teal", "red") for words in QUESTIONS[:2]]
+    alone = [ask(lvlm, method, [prompt], 6)[0].text for prompt in mixed]
+    assert [reply.text for reply in ask(lvlm, method, mixed, 6)] == alone
 
 
 def test_what_is_shared(lvlm) -> None:

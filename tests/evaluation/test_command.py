@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -45,6 +44,16 @@ def test_table(capsys) -> None:
     assert "baseline: 5 of 5 answers were already in the file" in capsys.readouterr().err
 
 
+def test_stopped_by_hand_is_one_sentence(capsys, monkeypatch) -> None:
+    def interrupt(*_, **__) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vscan_core.evaluation.runner.ask", interrupt)
+    with pytest.raises(SystemExit, match="130"):
+        main([*WORLD, "--limit", "5"])
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [
@@ -64,24 +73,27 @@ def test_bad_input_is_one_sentence(capsys, more, sentence) -> None:
     assert out == "" and err.startswith("error: ") and sentence in err and err.count("\n") == 1
 
 
-def test_killed_half_way_and_started_again_gives_the_same(tmp_path) -> None:
-    def command(file: str) -> list[str]:
-        more = ("--alone", "--limit", "20", "--batch", "2", "--json", "--out", str(tmp_path / file))
-        return [sys.executable, "-m", "vscan_core", *WORLD, *more]
+def test_killed_half_way_and_started_again_gives_the_same(tmp_path, capsys) -> None:
+    def arguments(file: str) -> list[str]:
+        return [*WORLD, "--alone", "--limit", "20", "--batch", "2", "--json", "--out", str(tmp_path / file)]
 
     def lines(file: str) -> list[str]:
         path = tmp_path / file
         return path.read_text().splitlines() if path.exists() else []
 
-    killed = subprocess.Popen(command("killed.jsonl"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def finished(file: str) -> tuple[dict, str]:
+        assert main(arguments(file)) == 0
+        out, err = capsys.readouterr()
+        return json.loads(out.splitlines()[-1]), err
+
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    killed = subprocess.Popen([sys.executable, "-m", "vscan_core", *arguments("killed.jsonl")], **silent)
     until = time.monotonic() + 240
     while len(lines("killed.jsonl")) < 4 and time.monotonic() < until:
         time.sleep(0.01)
-    killed.send_signal(signal.SIGKILL)
+    killed.kill()
     killed.wait()
     assert 4 <= len(lines("killed.jsonl")) < 21
-    results = [subprocess.run(command(f"{name}.jsonl"), capture_output=True, text=True) for name in ("killed", "whole")]
-    assert [result.returncode for result in results] == [0, 0]
-    again, whole = (json.loads(result.stdout.splitlines()[-1]) for result in results)
+    (again, told), (whole, nothing) = finished("killed.jsonl"), finished("whole.jsonl")
     assert again == whole and sorted(lines("killed.jsonl")) == sorted(lines("whole.jsonl"))
-    assert "already in the file" in results[0].stderr and "already in the file" not in results[1].stderr
+    assert "already in the file" in told and "already in the file" not in nothing

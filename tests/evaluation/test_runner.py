@@ -77,6 +77,13 @@ def test_answers_of_another_run_are_refused(lvlm, task, tmp_path, whole) -> None
         runner.run(lvlm, task, task.chosen(), METHOD, path)
 
 
+def test_a_file_that_cannot_be_is_one_sentence(lvlm, task, tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    for path, sentence in ((tmp_path, "cannot be read"), (tmp_path / "file" / "run.jsonl", "cannot be")):
+        with pytest.raises(vc.InputError, match=sentence):
+            runner.run(lvlm, task, task.chosen(), METHOD, path)
+
+
 def test_runs_that_may_not_mix_have_different_files(lvlm, task, monkeypatch) -> None:
     methods = [METHOD, Method.named("vscan", 0.2), Method("baseline"), Method("none")]
     files = {runner.file_of(lvlm, task, method) for method in methods}
@@ -91,3 +98,9 @@ def test_batches_are_of_one_picture_where_work_is_shared(task) -> None:
         groups = list(runner.batches(items, shared, 3))
         assert [item for group in groups for item in group] == items and max(map(len, groups)) == 3
         assert (max(len({item.picture for item in group}) for group in groups) == 1) == (shared == "picture")
+
+
+def test_pictures_with_one_question_share_a_batch(task) -> None:
+    items = [item for item in task.chosen() if item.id != "red-1"][2:6:2] + task.chosen()[8:]
+    names = [[item.id for item in group] for group in runner.batches(items, "prefill", 4)]
+    assert names == [["gold-0", "gold-1", "gold-2", "gold-3"], ["teal-2", "red-0"]]

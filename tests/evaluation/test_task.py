@@ -83,3 +83,10 @@ def test_splits_show_other_pictures() -> None:
         next(iter(TASKS[name](seed=3).items())).open().tobytes() for name in ("world", "world-style", "world-combos")
     }
     assert len(pixels) == 3
+
+
+def test_things_named_in_descriptions() -> None:
+    one = next(item for item in frozen() if item.kind == "describe")
+    one = replace(one, answers=("a cat, a red ball and a cat",))
+    assert World().figures([(one, "a red ball and a cat")]) == {"things named in descriptions": pytest.approx(2 / 3)}
+    assert World().figures([]) == {}

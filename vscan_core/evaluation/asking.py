@@ -71,17 +71,18 @@ def way(lvlm: LVLM, method: Method) -> str:
     """How much work prompts about one picture can share: "prefill", "picture" or "prompt"."""
     if method.name == NONE or not lvlm.family.one_row_per_picture:
         return "prompt"
-    reducer = method.reducer
-    reads = reducer is not None and (any(reducer.cut_layers(lvlm.anatomy)) or reducer.needs(lvlm.anatomy).joint)
-    return "picture" if reads else "prefill"
+    cuts = () if method.reducer is None else method.reducer.cut_layers(lvlm.anatomy)
+    joint = bool(cuts) and method.reducer is not None and method.reducer.needs(lvlm.anatomy).joint
+    return "picture" if joint or any(cuts) else "prefill"
 
 
 @torch.inference_mode()
 def ask(lvlm: LVLM, method: Method, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Reply]:
-    """Greedy replies. Where work is shared (`way`), all prompts must show the same picture object."""
+    """Greedy replies. Work is shared (`way`) if all prompts show the same picture object."""
     if method.name == NONE:
         return _blind(lvlm, prompts, max_new_tokens)
-    shared = way(lvlm, method)
+    alone = len(prompts) == 1 or any(prompt.picture is not prompts[0].picture for prompt in prompts)
+    shared = "prompt" if alone else way(lvlm, method)
     with memory_guard(lvlm.device), reduced(lvlm.model, method.reducer) as trace:
         if shared == "prompt":
             inputs = _inputs(lvlm, [p.picture for p in prompts], [p.words for p in prompts])
@@ -126,20 +127,15 @@ def _aligned(lvlm: LVLM, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], 
 
     Also how many columns the shared beginning has, up to the picture's last token.
     """
-    picture = prompts[0].picture
-    assert all(prompt.picture is picture for prompt in prompts)
-    first = _inputs(lvlm, [picture], [prompts[0].words])
+    first = _inputs(lvlm, [prompts[0].picture], [prompts[0].words])
     ids = first["input_ids"][0]
     visual = torch.isin(ids, torch.tensor(lvlm.family.visual_token_ids(lvlm.model), device=ids.device))
     before = int(visual.nonzero()[-1]) + 1
-    marker = lvlm.processor.image_token
-    beginning = ids[:before].tolist()
-    tokens = lvlm.processor.tokenizer
-    rows = []
-    for prompt in prompts:
-        behind = _chat(lvlm, prompt.words).split(marker, 1)[1]
-        rows.append(tokens(behind, add_special_tokens=False)["input_ids"])
-    assert beginning + rows[0] == ids.tolist(), "the words behind a picture are tokenised on their own"
+    beginning, rows = ids[:before].tolist(), []
+    for prompt in prompts:  # whole, because a tokenizer may treat the start of a text in its own way
+        whole = lvlm.processor.tokenizer(_chat(lvlm, prompt.words))["input_ids"]
+        rows.append(whole[whole.index(beginning[-1]) + 1 :])
+    assert beginning + rows[0] == ids.tolist(), "words are tokenised alike, whatever stands for the picture"
     return _padded(lvlm, [beginning] * len(rows), rows) | {"pixel_values": first["pixel_values"]}, before
 
 

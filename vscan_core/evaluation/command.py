@@ -62,7 +62,13 @@ def evaluate(options: argparse.Namespace) -> None:
     records: dict[str, list[Record]] = {}
     for each in methods:
         path = options.out if each is method and options.out else runner.file_of(lvlm, task, each)
-        records[each.name] = with_bar(lvlm, task, items, each, path, options.batch)
+        try:
+            records[each.name] = with_bar(lvlm, task, items, each, path, options.batch)
+        except KeyboardInterrupt:
+            print(
+                f"stopped; the answers so far are in {path}, and the same command goes on from there", file=sys.stderr
+            )
+            raise SystemExit(130) from None
         print(f"{each.name}: answers in {path}", file=sys.stderr)
     dense = records.get(BASELINE)
     rows = [

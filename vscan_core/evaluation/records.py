@@ -84,18 +84,24 @@ class Records:
         """Opens what is there. InputError if it holds something else or answers of another run."""
         self.path, self.header = path, header
         self.found: dict[str, Record] = {}
-        if path.exists() and path.stat().st_size:
-            self._read()
+        try:
+            if path.exists() and (path.is_dir() or path.stat().st_size):
+                self._read()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}); name another file") from None
 
     def forget(self, items: Sequence[Item]) -> None:
         """Make the file hold every answer found but those to these items, in whole lines, ready to append."""
         for item in items:
             self.found.pop(item.id, None)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         lines = [self.header, *(asdict(record) for record in self.found.values())]
         beside = self.path.with_name(self.path.name + ".part")
-        beside.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        os.replace(beside, self.path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            os.replace(beside, self.path)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written ({error.strerror}); choose another folder") from None
 
     def add(self, records: Sequence[Record]) -> None:
         """Append the answers of one batch."""
@@ -104,9 +110,9 @@ class Records:
         self.found |= {record.id: record for record in records}
 
     def _read(self) -> None:
-        lines = self.path.read_text().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
         try:
+            lines = self.path.read_text().splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]
             head, *rows = [json.loads(line) for line in whole]
             self.found = {row["id"]: Record(**row) for row in rows}
             differing = [name for name in self.header if head.get(name) != self.header[name]]

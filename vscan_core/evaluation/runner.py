@@ -44,19 +44,21 @@ def run(
 
 
 def batches(items: Sequence[Item], shared: str, size: int) -> Iterator[list[Item]]:
-    """At most `size` items each; where prompts share work, of one picture each."""
-    groups = [items] if shared == "prompt" else [list(group) for _, group in groupby(items, key=lambda i: i.picture)]
-    for group in groups:
+    """At most `size` items each; where prompts share work, of one picture, but for pictures with one question."""
+    groups = [list(group) for _, group in groupby(items, key=lambda item: item.picture)]
+    together = [] if shared == "prompt" else [group for group in groups if len(group) > 1]
+    single = [item for group in groups if shared == "prompt" or len(group) == 1 for item in group]
+    for group in [*together, single]:
         for start in range(0, len(group), size):
-            yield list(group[start : start + size])
+            yield group[start : start + size]
 
 
-def file_of(lvlm: LVLM, task: Task, method: Method, folder: Path = FOLDER) -> Path:
+def file_of(lvlm: LVLM, task: Task, method: Method) -> Path:
     """Where a run's answers go unless told otherwise; runs that may not mix have different names."""
     found = identity(lvlm, task, method)
     share = "" if method.reducer is None else f"-{method.reducer.retention:.3g}"
     model = lvlm.name.replace("/", "_").replace(":", "_")
-    return folder / f"{model}-{task.name}-{method.name}{share}-{digest(found)}.jsonl"
+    return FOLDER / f"{model}-{task.name}-{method.name}{share}-{digest(found)}.jsonl"
 
 
 def _asked(lvlm: LVLM, task: Task, method: Method, group: list[Item]) -> list[Record]:

@@ -6,7 +6,9 @@ Training used scenes from seed 1,000,000 on; everything here is below it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import count
 
@@ -15,6 +17,7 @@ from PIL import Image
 
 from vscan_core.catalog import ASSETS
 from vscan_core.errors import InputError
+from vscan_core.evaluation.metrics import normalise
 from vscan_core.evaluation.task import Item, Task
 from vscan_core.world import TYPES, Question, draw, draw_questions, sample_scene
 from vscan_core.world.scene import Split
@@ -39,6 +42,12 @@ class World(Task):
             yield from frozen()
         else:
             yield from generated(FIRST_SEED if self.seed is None else self.seed, self.split)
+
+    def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:
+        """Of the things in described pictures, the share that the description names, in any order."""
+        pairs = [(listed(one.answers[0]), listed(reply)) for one, reply in replies if one.kind == "describe"]
+        named, there = sum((truth & said).total() for truth, said in pairs), sum(truth.total() for truth, _ in pairs)
+        return {"things named in descriptions": named / there} if there else {}
 
     def ordered(self) -> Iterable[Item]:
         """In order: the seed chooses scenes here and shuffles nothing."""
@@ -87,6 +96,11 @@ def freeze() -> None:
         for _, made in zip(range(World.size or 0), generated(FIRST_SEED), strict=False):
             row = {"seed": int(made.picture), "kind": made.kind, "question": made.question, "answer": made.answers[0]}
             file.write(json.dumps(row) + "\n")
+
+
+def listed(text: str) -> Counter[str]:
+    """ "a cat, a dog and a cat" -> cat twice, dog once."""
+    return Counter(normalise(part) for part in re.split(r",\s*|\s+and\s+", text))
 
 
 def item(seed: int, place: int, question: Question, split: Split) -> Item:
