@@ -9,6 +9,7 @@ from app.examples import Example, load_examples
 from app.session import Session
 from app.tabs.arena import ArenaPage
 from app.tabs.compare import ComparePage
+from app.tabs.sweep import SweepPage
 
 TITLE = "VScan: fewer visual tokens, faster answers"
 WELCOME = """
@@ -29,7 +30,10 @@ def build_app(session: Session, examples: list[Example] | None = None) -> gr.Blo
                 page = ComparePage(session, shown)
             with gr.Tab("Arena", id="arena") as tab:
                 arena = ArenaPage(session, shown)
-        tab.select(**arena.opened)
+            tab.select(**arena.opened)
+            with gr.Tab("Sweep", id="sweep") as tab:
+                sweep = SweepPage(session, shown)
+            tab.select(**sweep.opened)
         endpoints(session)
         demo.load(**page.loaded)
     demo.queue(default_concurrency_limit=1, max_size=20)
