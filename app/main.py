@@ -8,6 +8,7 @@ from app.api import endpoints
 from app.examples import Example, load_examples
 from app.session import Session
 from app.tabs.arena import ArenaPage
+from app.tabs.benchmarks import benchmarks_tab
 from app.tabs.compare import ComparePage
 from app.tabs.sweep import SweepPage
 
@@ -34,6 +35,8 @@ def build_app(session: Session, examples: list[Example] | None = None) -> gr.Blo
             with gr.Tab("Sweep", id="sweep") as tab:
                 sweep = SweepPage(session, shown)
             tab.select(**sweep.opened)
+            with gr.Tab("Benchmarks", id="benchmarks"):
+                benchmarks_tab(session)
         endpoints(session)
         demo.load(**page.loaded)
     demo.queue(default_concurrency_limit=1, max_size=20)
