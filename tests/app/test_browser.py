@@ -255,11 +255,20 @@ def test_recorded_accuracy_is_drawn_by_type_of_question(
         assert first[:2] == ["VScan", "90.0 (87.0 to 93.0)"]
         page.click("#accuracy-kind input")
         page.get_by_role("option", name="colour", exact=True).click()
-        page.wait_for_function("() => document.querySelector('#accuracy-notes').innerText.includes('42.0')")
-        assert page.evaluate(SHOWN.replace("arena", "accuracy"))[0][1].startswith("93.0")
+        page.wait_for_function("() => document.querySelector('#accuracy-table').innerText.includes('93.0 (88.0')")
+        assert "commonest answer 42.0" in page.inner_text("#accuracy-notes")
         page.get_by_role("tab", name="Ablations", exact=True).click()
         page.wait_for_selector("#parts-chart .scatterlayer .trace", state="attached")
         assert "second cut" in page.inner_text("#parts-table")
+
+
+def test_a_link_leads_to_a_tab(page: Any, mini_server: Server) -> None:
+    page.goto(mini_server.url + "?tab=sweep")
+    page.wait_for_function("() => document.querySelector('#sweep-budget')?.innerText.includes('96 → 32')")
+    page.get_by_role("tab", name="Benchmarks").click()
+    page.wait_for_url("**tab=benchmarks**")
+    open_page(page, mini_server, "?tab=<script>")
+    assert page.get_by_role("tab", name="Compare").get_attribute("aria-selected") == "true"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
