@@ -80,7 +80,7 @@ def record(path: Path) -> Record:
         data = json.loads(path.read_text(encoding="utf-8"))
         levels = {name: _scores(data[name]) for name in ("dense", "floor", "majority") if data.get(name)}
         facts = {key: value for key, value in data.items() if key not in ("rows", "dense", "floor", "majority")}
-        rows = [_row(each) for each in data["rows"] if each.get("retention") is not None]  # else it is the baseline
+        rows = [_row(each) for each in data["rows"] if each["retention"] is not None]  # else it is the baseline
         return Record(path, facts, rows, levels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path.name} cannot be read as a record ({type(error).__name__}): make it again.") from None
