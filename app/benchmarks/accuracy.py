@@ -82,6 +82,8 @@ def written(score: Score) -> str:
 def notes(record: Record, kind: str, titles: Mapping[str, str]) -> str:
     """What the table needs to be read: Markdown."""
     found = ["Accuracy in %, with 95 % intervals. The dots beside a heading sort the table."]
+    if how := record.facts.get("intervals"):
+        found.append(f"Intervals: {how}.")
     if kind == ALL and any(row.p_value is not None for row in record.rows):
         found.append(f"{MARK} differs from all tokens (paired test, p < {SIGNIFICANT}).")
     known = [f"{title} {written(scores[kind])}" for name, title in LEVELS.items()

@@ -9,7 +9,7 @@ from app.benchmarks.accuracy import written
 from app.benchmarks.records import Record, Row
 from app.charts.dots import Dot
 
-USUAL = "default"  # what a variant is called that changes nothing
+WHOLE = "published"  # in the name of the group that changes nothing
 
 
 def groups(record: Record, kind: str, retention: float) -> list[tuple[str, list[Dot]]]:
@@ -18,9 +18,15 @@ def groups(record: Record, kind: str, retention: float) -> list[tuple[str, list[
     for row in _rows(record, kind, retention):
         score = row.scores[kind]
         low, high = score.interval or (score.accuracy, score.accuracy)
-        dot = Dot(row.variant, 100 * score.accuracy, 100 * low, 100 * high, USUAL in row.variant)
+        dot = Dot(row.variant, 100 * score.accuracy, 100 * low, 100 * high, WHOLE in row.group)
         found.setdefault(row.group, []).append(dot)
     return list(found.items())
+
+
+def whole(record: Record, kind: str, retention: float) -> float | None:
+    """Accuracy of VScan with no part changed, in %, if it was recorded."""
+    found = [row for row in _rows(record, kind, retention) if WHOLE in row.group]
+    return 100 * found[0].scores[kind].accuracy if found else None
 
 
 def table(record: Record, kind: str, retention: float) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def made(facts: Mapping[str, Any]) -> str:
         f"**Measured by this project** on `{facts.get('model', 'unknown model')}`" if "model" in facts else
         "**Measured by this project**",
         f"weights {weights}" if weights else "",
-        f"{facts['n']:,} questions" if isinstance(facts.get("n"), int) else "",
+        _asked(facts),
         f"seed {facts['seed']}" if facts.get("seed") is not None else "",
         str(facts.get("hardware") or ""),
         versions,
@@ -129,3 +129,10 @@ def made(facts: Mapping[str, Any]) -> str:
         f"`{facts['command']}`" if facts.get("command") else "",
     ]  # fmt: skip
     return " · ".join(part for part in parts if part)
+
+
+def _asked(facts: Mapping[str, Any]) -> str:
+    if not isinstance(facts.get("n"), int):
+        return ""
+    pictures = f" about {facts['pictures']:,} pictures" if isinstance(facts.get("pictures"), int) else ""
+    return f"{facts['n']:,} questions{pictures}"

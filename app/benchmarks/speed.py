@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,11 @@ def speeds(folder: Path = FOLDER, titles: Mapping[str, str] | None = None) -> di
     """The records of the kinds that are known here, by file name; others and damaged ones are left out."""
     found = {}
     for path in sorted(folder.glob("*.json")):
-        kind = {"prefill": _prefill, "selection": _selection}.get(path.name.split("-")[0])
+        kind = {"prefill": _prefill, "selection": _selection, "peak": _peak}.get(path.name.split("-")[0])
         try:
             if kind is not None:
                 found[path.stem] = kind(json.loads(path.read_text(encoding="utf-8")), titles or {})
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return found
 
@@ -86,6 +87,26 @@ def _selection(data: dict[str, Any], titles: Mapping[str, str]) -> Speed:
     note = "What choosing costs before the language model, on random signals of the widths of LLaVA-1.5-7B, at 11.1 %."
     figure = dot_chart(groups, "milliseconds", log=True)
     return Speed("What choosing itself costs, by method", data, figure, note, headers, values, shown)
+
+
+def _peak(data: dict[str, Any], titles: Mapping[str, str]) -> Speed:
+    """Peak memory of one answer, baseline and VScan at some retentions."""
+    groups, values, shown = [], [], []
+    for row in data["rows"]:
+        dots = []
+        for name, found in row["bytes"].items():
+            tensors, process = (found[what] / 2**20 for what in ("tensors", "process"))
+            kept = name if name == "baseline" else words.percent(float(Fraction(name)))
+            dots.append(Dot(kept, tensors, tensors, tensors, ours=name != "baseline"))
+            values.append([row["model"], kept, tensors, process])
+            shown.append([row["model"], kept, f"{tensors:.1f} MiB", f"{process:.1f} MiB"])
+        groups.append((str(row["model"]), dots))
+    note = (
+        "The most that tensors made during one answer hold at once, weights left out, for the baseline and for VScan. "
+        "The table also has the growth of the process."
+    )
+    headers = ["Model", "Kept", "Tensors", "Process"]
+    return Speed("Peak memory of one answer", data, dot_chart(groups, "MiB"), note, headers, values, shown)
 
 
 def _title(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:

@@ -24,8 +24,10 @@ class Dot:
     ours: bool = False  # stands out
 
 
-def dot_chart(groups: Sequence[tuple[str, Sequence[Dot]]], unit: str, log: bool = False) -> go.Figure:
-    """Groups of (heading, dots) from top to bottom; `log` for values of very different size."""
+def dot_chart(
+    groups: Sequence[tuple[str, Sequence[Dot]]], unit: str, log: bool = False, line: float | None = None
+) -> go.Figure:
+    """Groups of (heading, dots) from top to bottom; `log` for values of very different size; a `line` to compare."""
     figure = go.Figure()
     places: list[str] = []
     texts: list[str] = []
@@ -58,6 +60,8 @@ def dot_chart(groups: Sequence[tuple[str, Sequence[Dot]]], unit: str, log: bool 
             hovertemplate="%{x:.3g} (%{customdata[1]:.3g} to %{customdata[2]:.3g})<extra>%{customdata[0]}</extra>",
             showlegend=False,
         )
+    if line is not None:
+        figure.add_vline(line, line={"color": REDUCED, "width": 1.5, "dash": "dot"})
     styled(figure, 70 + ROW * len(places))
     figure.update_yaxes(
         type="category", categoryorder="array", categoryarray=places, tickvals=places, ticktext=texts,

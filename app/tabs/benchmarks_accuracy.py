@@ -161,11 +161,12 @@ class PartsSection:
             kind = gr.Dropdown(record.kinds, value=ALL, label="Questions", filterable=False, elem_id="parts-kind")
             share = gr.Dropdown(
                 shares, value=shares[-1][1], label="Visual tokens kept", filterable=False, elem_id="parts-retention",
-                visible=len(shares) > 1,
             )  # fmt: skip
         figure, table = self._of(ALL, shares[-1][1])
         chart = plot_of(figure, "Accuracy of VScan with one part changed", "parts")
-        gr.Markdown("Orange: VScan as it is. Bars are 95 % intervals.", elem_classes="quiet")
+        gr.Markdown(
+            "Orange: VScan as published, and the line to compare with. Bars are 95 % intervals.", elem_classes="quiet"
+        )
         gr.Markdown(made(record.facts), elem_id="parts-source", elem_classes="quiet")
         frame = table_of(table, "parts")
         files_of(record)
@@ -178,5 +179,7 @@ class PartsSection:
         return figure, shown(table)
 
     def _of(self, kind: str, retention: str) -> tuple[Any, dict[str, Any]]:
-        groups = parts.groups(self.record, kind, float(retention))
-        return dot_chart(groups, "accuracy (%)"), parts.table(self.record, kind, float(retention))
+        share = float(retention)
+        whole = parts.whole(self.record, kind, share)
+        figure = dot_chart(parts.groups(self.record, kind, share), "accuracy (%)", line=whole)
+        return figure, parts.table(self.record, kind, share)

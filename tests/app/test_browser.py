@@ -259,7 +259,7 @@ def test_recorded_accuracy_is_drawn_by_type_of_question(
         assert "commonest answer 42.0" in page.inner_text("#accuracy-notes")
         page.get_by_role("tab", name="Ablations", exact=True).click()
         page.wait_for_selector("#parts-chart .scatterlayer .trace", state="attached")
-        assert "second cut" in page.inner_text("#parts-table")
+        assert "layer of the second cut" in page.inner_text("#parts-table")
 
 
 def test_a_link_leads_to_a_tab(page: Any, mini_server: Server) -> None:
