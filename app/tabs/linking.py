@@ -10,10 +10,11 @@ import gradio as gr
 
 from app.tabs.wiring import PRIVATE
 
-# the first tab is also "selected" while the page is being built, before anybody has touched it
-WRITE = """() => { if (navigator.userActivation?.hasBeenActive === false) return;
+# the first tab is also "selected" while the page is being built: nothing is written before the address has been read
+WRITE = """() => { if (!window.addressRead) return;
     const url = new URL(location.href); url.searchParams.set("tab", TAB);
     history.replaceState(history.state, "", url); }"""
+READ = "() => { window.addressRead = true; }"
 
 
 def link(page: gr.Blocks, tabs: gr.Tabs, each: Mapping[str, gr.Tab]) -> None:
@@ -25,4 +26,5 @@ def link(page: gr.Blocks, tabs: gr.Tabs, each: Mapping[str, gr.Tab]) -> None:
 
     for name, tab in each.items():
         tab.select(None, None, None, js=WRITE.replace("TAB", json.dumps(name)), api_visibility="private")
-    page.load(asked, None, tabs, queue=False, **PRIVATE)
+    reading = page.load(asked, None, tabs, queue=False, **PRIVATE)
+    reading.then(None, None, None, js=READ, **PRIVATE)
