@@ -173,15 +173,20 @@ class Session:
         if unknown := [name for name in methods if name not in known]:
             raise InputError(f"There is no method {unknown[0][:40]!r}; choose from: {', '.join(known)}.")
         check_retention(retention)
+        makers = [functools.partial(self.engine.reducer, name, retention) for name in methods]
+        return self.series(model, path, question, makers)
+
+    def series(
+        self, model: str, path: str | None, question: str, makers: Sequence[Callable[[], Any]]
+    ) -> Generator[Event | Refused | None, None, None]:
+        """The baseline and these reducers in one turn; a refusal is told in its place. Close it to stop."""
         picture = self.picture(path)
         lvlm = self.model(model)
 
         def run(reducer: Any) -> Generator[Event, None, None]:
             return self.engine.compare(lvlm, picture.image, question, [reducer], MAX_NEW_TOKENS)
 
-        makers: list[Any] = [lambda: None]
-        makers += [functools.partial(self.engine.reducer, name, retention) for name in methods]
-        return self.device(model).steps(lambda: one_by_one(run, makers))
+        return self.device(model).steps(lambda: one_by_one(run, [lambda: None, *makers]))
 
 
 def digest_of(path: str) -> str:
