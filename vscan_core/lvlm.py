@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from vscan_core.errors import InputError
 from vscan_core.families import Family
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
+from vscan_core.videos import Video
 
 MAX_QUESTION_CHARACTERS = 1000
 
@@ -48,15 +49,22 @@ class LVLM:
         folder = Path(self.model.config._name_or_path)
         return Domain.load(folder) if folder.is_dir() else None
 
-    def inputs(self, image: Image.Image, question: str) -> Any:
-        """Picture and question -> keyword arguments of `generate` on the model's device, batch of one.
+    def inputs(self, image: Image.Image | Video, question: str) -> Any:
+        """Picture (or video) and question -> keyword arguments of `generate` on the model's device, batch of one.
 
-        Raises InputError for an empty or over-long question and for one with control tokens such as <image> in it.
+        Raises InputError for an empty or over-long question, for one with control tokens such as <image> in it, and
+        for a video where the model takes none.
         """
         words = check_question(question, self.processor)
-        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}
+        kind = "video" if isinstance(image, Video) else "image"
+        turn = {"role": "user", "content": [{"type": kind}, {"type": "text", "text": words}]}
         prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
-        batch = self.processor(images=_rgb(image), text=prompt, return_tensors="pt")
+        if isinstance(image, Video):
+            prompt, video = self.family.film(self.processor, prompt, image.frames, image.times)
+            batch = self.processor(text=prompt, return_tensors="pt")
+            batch.update(video)
+        else:
+            batch = self.processor(images=_rgb(image), text=prompt, return_tensors="pt")
         return self._placed(batch, image)
 
     def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
@@ -78,10 +86,13 @@ class LVLM:
         """Whether vision features (tokens, dim) come from a picture unlike those the model was trained on."""
         return self.domain is not None and features is not None and is_foreign(features.float().cpu(), self.domain)
 
-    def _placed(self, batch: Any, image: Image.Image) -> Any:
+    def _placed(self, batch: Any, image: Image.Image | Video) -> Any:
         batch = batch.to(self.device, dtype=self.model.dtype)
         # the picture's geometry travels with its pixels, so that a trace can tell boxes in the original
-        batch["pixel_values"].views = [self.family.view(self.processor, *image.size)]
+        view, pixels = self.family.view(self.processor, *image.size), "pixel_values"
+        if isinstance(image, Video):
+            view, pixels = replace(view, frames=len(image.frames)), "pixel_values_videos"
+        batch[pixels].views = [view]
         return batch
 
 
@@ -94,7 +105,8 @@ def check_question(question: str, processor: Any) -> str:
         raise InputError(
             f"The question has {len(words)} characters; at most {MAX_QUESTION_CHARACTERS} are possible, so shorten it."
         )
-    control = {*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", "<image>"), "<image>"}
+    named = {getattr(processor, name, None) for name in ("image_token", "video_token")}
+    control = {*processor.tokenizer.all_special_tokens, *named, "<image>", "<video>"}
     found = sorted(token for token in control if token and token in words)
     if found:
         raise InputError(f"The question must not contain the control token {found[0]}: ask in plain words.")

@@ -10,11 +10,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class View:
-    """How the pixels that the model saw lie in the original picture: original = seen * scale + offset."""
+    """How the pixels that the model saw lie in the original picture: original = seen * scale + offset.
+
+    Of a video: in each of its frames, which are all of one size.
+    """
 
     scale: tuple[float, float] = (1.0, 1.0)  # original pixels per seen pixel, x and y
     offset: tuple[float, float] = (0.0, 0.0)  # of the seen area's top left corner, original pixels
     size: tuple[int, int] | None = None  # (width, height) of the original picture; None: not known
+    frames: int = 0  # of a video that the model looked at; 0: a picture
 
     def place(self, boxes: Tensor) -> Tensor:
         """(tokens, 4) boxes in seen pixels -> in original pixels."""
@@ -48,6 +52,16 @@ class ImageTrace:
     def budget(self) -> tuple[int, int]:
         """(visual tokens per tile, tiles): what a schedule is asked for. Newline and padding tokens do not count."""
         return self.tokens_per_tile or self.tokens, self.tiles
+
+    @property
+    def frames(self) -> int:
+        """How many frames of a video the model looked at; 0: a picture."""
+        return self.view.frames
+
+    def frames_of(self, tile: int) -> range:
+        """The frames of a video that tile `tile` stands for: one, in the Qwen families two."""
+        each = -(-self.frames // self.tiles)
+        return range(tile * each, min((tile + 1) * each, self.frames))
 
     @property
     def kept(self) -> Tensor:
