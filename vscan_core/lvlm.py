@@ -39,9 +39,10 @@ class LVLM:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where inputs go."""
-        device: torch.device = self.model.device
-        return device
+        """Where inputs go: the first device that computes, if the model is spread over several."""
+        places = getattr(self.model, "hf_device_map", None) or {"": self.model.device}
+        computing = [place for place in places.values() if place not in ("cpu", "disk", torch.device("cpu"))]
+        return torch.device(computing[0] if computing else "cpu")
 
     @cached_property
     def domain(self) -> Domain | None:
@@ -89,10 +90,11 @@ class LVLM:
     def _placed(self, batch: Any, image: Image.Image | Video) -> Any:
         batch = batch.to(self.device, dtype=self.model.dtype)
         # the picture's geometry travels with its pixels, so that a trace can tell boxes in the original
-        view, pixels = self.family.view(self.processor, *image.size), "pixel_values"
+        names = ("pixel_values", "pixel_values_images", "pixel_values_videos")  # the second: Video-LLaVA's processor
+        view = self.family.view(self.processor, *image.size)
         if isinstance(image, Video):
-            view, pixels = replace(view, frames=len(image.frames)), "pixel_values_videos"
-        batch[pixels].views = [view]
+            view = replace(view, frames=len(image.frames))
+        next(batch[name] for name in names if name in batch).views = [view]
         return batch
 
 
