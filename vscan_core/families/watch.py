@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ class _Watched:
     """Stands in for the method: tells every listener, then does what the method does."""
 
     def __init__(self, original: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, original)  # transformers reads the signature of some methods
         self.original = original
         self.listeners: list[Listener] = []
 
