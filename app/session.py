@@ -25,7 +25,7 @@ from vscan_core.budget import check_retention
 from vscan_core.errors import InputError
 from vscan_core.events import Event
 from vscan_core.images import open_image
-from vscan_core.selection import Signals
+from vscan_core.look import Look
 from vscan_core.series import Refused, one_by_one
 from vscan_core.trace import ImageTrace
 
@@ -70,20 +70,12 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the vision side of a model says about a picture."""
-
-    signals: Signals
-    boxes: Tensor  # (tokens, 4) in pixels of the picture
-
-
-@dataclass(frozen=True)
 class Preview:
     """The first cut of a reducer on a picture, without the language model."""
 
     trace: ImageTrace
     boxes: Tensor
-    schedule: dict[int, int]
+    schedule: dict[int, int]  # {layer: visual tokens of the picture that enter from there on}
 
 
 class Session:
@@ -96,7 +88,7 @@ class Session:
         self._devices: dict[str, Device] = {}
         self._loading = threading.Lock()
         self._pictures: Recent[Picture] = Recent(8)
-        self._seen: Recent[Seen] = Recent(8)
+        self._seen: Recent[Look] = Recent(8)
 
     def model(self, name: str) -> Any:
         """The loaded model; the first visitor who asks for it waits until it is there.
@@ -134,17 +126,17 @@ class Session:
         lvlm = self.model(model)
         needs = reducer.needs(lvlm.anatomy)
 
-        def look() -> Seen:
-            def work() -> Seen:
-                return Seen(lvlm.signals(picture.image, needs), lvlm.boxes(picture.image).cpu())
+        def work() -> Look:
+            look: Look = lvlm.look(picture.image, needs)
+            return look
 
-            return self.device(model).call(work, patience_s=20)
-
-        seen = self._seen.get((model, picture.digest, needs), look)
-        tokens = seen.signals.tokens
-        schedule = reducer.schedule(tokens, lvlm.anatomy)
-        selection = reducer.select(seen.signals, schedule.get(0, tokens))
-        return Preview(overlay.of_selection(selection, tokens, seen.signals.grid), seen.boxes, schedule)
+        look = self._seen.get((model, picture.digest, needs), lambda: self.device(model).call(work, patience_s=20))
+        trace = look.trace(reducer)
+        per_tile, tiles = trace.budget
+        schedule = reducer.schedule(per_tile, lvlm.anatomy, tiles)
+        if 0 in schedule:  # planned per tile; newline tokens stay, and padding was never there
+            schedule[0] = len(trace.kept)
+        return Preview(trace, look.boxes.cpu(), schedule)
 
     def compare(
         self,

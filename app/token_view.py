@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -72,7 +72,8 @@ def _on_cpu(image: ImageTrace) -> ImageTrace:
         )
         for cut in image.cuts
     ]
-    return ImageTrace(image.tokens, image.grid, None, image.view, cuts)
+    origin = None if image.origin is None else image.origin.cpu()
+    return replace(image, boxes=None, cuts=cuts, origin=origin)
 
 
 def drawn(session: Session, view: TokenView, mode: str, score: str | None, cut: int | None) -> Drawn:
@@ -157,8 +158,11 @@ def at(session: Session, view: TokenView, cut: int | None, x: float, y: float) -
 
 
 def _place(image: ImageTrace, token: int, inside: bool = False) -> str:
-    """Row and column, counted from 1 at the top left."""
-    if not image.grid or token >= image.grid[0] * image.grid[1]:
-        return f"token {token}" if inside else f"Token {token}"
-    row, column = divmod(token, image.grid[1])
-    return f"{'row' if inside else 'Row'} {row + 1}, column {column + 1}"
+    """Row and column, counted from 1 at the top left, and the tile if there are several."""
+    place = image.place(token)
+    if place is None:
+        text = f"token {token}"
+    else:
+        text = f"row {place[1] + 1}, column {place[2] + 1}"
+        text = f"tile {place[0] + 1}, {text}" if image.tiles > 1 else text
+    return text if inside else text.capitalize()

@@ -12,14 +12,21 @@ from PIL import Image
 from torch import Tensor
 
 from vscan_core.domain import Domain, is_foreign
-from vscan_core.encoding import look
 from vscan_core.errors import InputError
 from vscan_core.families import Family
+from vscan_core.look import Encoder, Look
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.videos import Video
 
 MAX_QUESTION_CHARACTERS = 1000
+TEXT = (
+    "input_ids",
+    "attention_mask",
+    "mm_token_type_ids",
+    "token_type_ids",
+    "second_per_grid_ts",
+)  # of words and times
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,20 +75,22 @@ class LVLM:
             batch = self.processor(images=_rgb(image), text=prompt, return_tensors="pt")
         return self._placed(batch, image)
 
-    def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
-        """Run only the vision side and record what `needs` asks for (a reducer: what it needs)."""
+    def look(self, image: Image.Image | Video, needs: Needs | Reducer) -> Look:
+        """Run only the vision side and record what `needs` asks for (a reducer: what it needs).
+
+        `look.trace(reducer)` is then the picture after cut 0, for as many retentions and settings as one likes.
+        """
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
-        batch = self._placed(self.processor.image_processor(_rgb(image), return_tensors="pt"), image)
-        with torch.inference_mode():
-            return look(self.model, self.family, wanted, batch)[0]
+        batch = {name: part for name, part in self.inputs(image, "?").items() if name not in WORDS}
+        return Encoder(self.model, self.family, self.anatomy, batch).look(wanted)
+
+    def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
+        """As `look`, only the signals; for a picture that the model sees as one tile."""
+        return self.look(image, needs).signals
 
     def boxes(self, image: Image.Image) -> Tensor:
-        """(tokens, 4) x0, y0, x1, y1 of every visual token in the picture, in its own pixels."""
-        batch = self._placed(self.processor.image_processor(_rgb(image), return_tensors="pt"), image)
-        layouts = self.family.see(self.model, (batch["pixel_values"],), batch).layouts
-        if layouts is None:
-            raise InputError(f"{self.family.title} tells where its tokens are only when it runs; use a trace's boxes")
-        return layouts[0].view.place(layouts[0].boxes)
+        """(tokens, 4) x0, y0, x1, y1 of every visual token in the picture, in its own pixels; NaN for newlines."""
+        return self.look(image, Needs()).boxes
 
     def is_foreign(self, features: Tensor | None) -> bool:
         """Whether vision features (tokens, dim) come from a picture unlike those the model was trained on."""

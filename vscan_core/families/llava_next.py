@@ -12,7 +12,7 @@ from transformers.models.llava_next.modeling_llava_next import get_anyres_image_
 
 from vscan_core.families.llava import Llava
 from vscan_core.families.watch import Watch
-from vscan_core.geometry import patch_boxes
+from vscan_core.geometry import patch_boxes, tile_boxes
 from vscan_core.layout import Layout, Tiles
 from vscan_core.trace import View
 
@@ -69,6 +69,4 @@ def _grid_boxes(side: int, rows: int, cols: int, height: int, width: int) -> Ten
     down, across = rows * side, cols * side  # tokens
     scale = max(height / down, width / across)  # original pixels per token
     top, left = (down * scale - height) / 2, (across * scale - width) / 2
-    boxes = patch_boxes(down, across, down, across) * scale - torch.tensor([left, top, left, top])
-    tiled = boxes.view(rows, side, cols, side, 4).permute(0, 2, 1, 3, 4)
-    return tiled.reshape(-1, 4)
+    return tile_boxes((side, side), (rows, cols), down, across) * scale - torch.tensor([left, top, left, top])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +16,8 @@ class _Watched:
     """Stands in for the method: does what the method does, and tells every listener before or after it."""
 
     def __init__(self, original: Callable[..., Any]) -> None:
-        self.original = self.__wrapped__ = original  # `generate` reads its signature
+        functools.update_wrapper(self, original)  # transformers reads the signature of some methods
+        self.original = original
         self.listeners: list[tuple[Listener, bool]] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
