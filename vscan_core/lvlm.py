@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from transformers import BatchFeature
 
 from vscan_core.domain import Domain, is_foreign
 from vscan_core.errors import InputError
@@ -20,13 +21,7 @@ from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.videos import Video
 
 MAX_QUESTION_CHARACTERS = 1000
-TEXT = (
-    "input_ids",
-    "attention_mask",
-    "mm_token_type_ids",
-    "token_type_ids",
-    "second_per_grid_ts",
-)  # of words and times
+WORDS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "second_per_grid_ts")  # not for the eye
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +63,7 @@ class LVLM:
         turn = {"role": "user", "content": [{"type": kind}, {"type": "text", "text": words}]}
         prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
         if isinstance(image, Video):
-            prompt, video = self.family.film(self.processor, prompt, image.frames, image.times)
-            batch = self.processor(text=prompt, return_tensors="pt")
-            batch.update(video)
+            batch = BatchFeature(self.family.film(self.processor, prompt, image.frames, image.times))
         else:
             batch = self.processor(images=_rgb(image), text=prompt, return_tensors="pt")
         return self._placed(batch, image)

@@ -138,8 +138,8 @@ class Family(ABC):
 
     def film(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
-    ) -> tuple[str, dict[str, Any]]:
-        """The prompt with the video's placeholders in it, and the video as keyword arguments of the model.
+    ) -> dict[str, Any]:
+        """A prompt and the video in it as keyword arguments of the model.
 
         frames: pictures of one size; times: when each is shown, in seconds. They are prepared by the processor's
         picture half: its video half would need torchvision for the same result.

@@ -126,21 +126,26 @@ class Qwen25VL(Family):
 
     def film(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> dict[str, Any]:
         """Pairs of frames, with the seconds from one pair to the next."""
         prepare = processor.image_processor
         pixels, grid = slices(prepare, frames)
         tokens = grid[0] * grid[1] * grid[2] // prepare.merge_size**2
         step = (times[-1] - times[0]) / max(len(times) - 1, 1) * prepare.temporal_patch_size
-        return prompt.replace(processor.video_token, processor.video_token * tokens), {
-            "pixel_values_videos": pixels,
-            "video_grid_thw": torch.tensor([grid]),
-            "second_per_grid_ts": [step],
-        }
+        prompt = prompt.replace(processor.video_token, processor.video_token * tokens)
+        return {**filmed(processor, prompt, pixels, grid), "second_per_grid_ts": [step]}
 
     def view(self, processor: Any, width: int, height: int) -> View:
         """The picture is stretched to whole patches; how far shows only in the grid of each call."""
         return View(size=(width, height))
+
+
+def filmed(processor: Any, prompt: str, pixels: Tensor, grid: list[int]) -> dict[str, Any]:
+    """Words and pixels of a video as keyword arguments of the model."""
+    words = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)
+    token = processor.tokenizer.convert_tokens_to_ids(processor.video_token)
+    kinds = 2 * (words["input_ids"] == token).int()  # 0 text, 1 picture, 2 video
+    return {**words, "mm_token_type_ids": kinds, "pixel_values_videos": pixels, "video_grid_thw": torch.tensor([grid])}
 
 
 def slices(prepare: Any, frames: Sequence[Image.Image]) -> tuple[Tensor, list[int]]:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from vscan_core.families.qwen2_5_vl import Qwen25VL, slices
+from vscan_core.families.qwen2_5_vl import Qwen25VL, filmed, slices
 from vscan_core.selection import Anatomy
 from vscan_core.stages import take
 
@@ -42,7 +42,7 @@ class Qwen3VL(Qwen25VL):
 
     def film(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> dict[str, Any]:
         """Pairs of frames, each with its mean time in words before it."""
         prepare = processor.image_processor
         pixels, grid = slices(prepare, frames)
@@ -51,10 +51,7 @@ class Qwen3VL(Qwen25VL):
         pairs = [times[i : i + deep] for i in range(0, len(times), deep)]
         text = "".join(f"<{sum(pair) / len(pair):.1f} seconds>{start}{pad * tokens}{end}" for pair in pairs)
         whole = f"{start}{pad}{end}"
-        return prompt.replace(whole if whole in prompt else pad, text), {
-            "pixel_values_videos": pixels,
-            "video_grid_thw": torch.tensor([grid]),
-        }
+        return filmed(processor, prompt.replace(whole if whole in prompt else pad, text), pixels, grid)
 
     def order(self, tower: Any, grid_thw: Tensor) -> Tensor:
         """Rows of the merger are in token order."""

@@ -70,15 +70,15 @@ class VideoLlava(Llava):
 
     def film(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> dict[str, Any]:
         """Frames are prepared like pictures."""
         made = processor.image_processor(list(frames), return_tensors="pt")
         pixels: Tensor = made["pixel_values" if "pixel_values" in made else "pixel_values_images"]
         rows, cols = (side // processor.patch_size for side in pixels.shape[-2:])
         tokens = len(frames) * (rows * cols + 1)
-        return prompt.replace(processor.video_token, processor.video_token * tokens), {
-            "pixel_values_videos": pixels[None]
-        }
+        prompt = prompt.replace(processor.video_token, processor.video_token * tokens)
+        words = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)
+        return {**words, "pixel_values_videos": pixels[None]}
 
 
 def _film(boxes: Tensor, view: View) -> Layout:
