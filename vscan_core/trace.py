@@ -71,6 +71,12 @@ class ImageTrace:
         return tile, *divmod(inside, self.grid[1])
 
     @property
+    def tile_of(self) -> Tensor:
+        """(tokens,) which tile each token is of; -1 for those of none: newlines, and CLS of a frame."""
+        source = torch.arange(self.tokens) if self.origin is None else self.origin.cpu()
+        return source.div(self.budget[0], rounding_mode="floor")
+
+    @property
     def frames(self) -> int:
         """How many frames of a video the model looked at; 0: a picture."""
         return self.view.frames
