@@ -115,6 +115,8 @@ def test_boxes_leave_nothing_of_the_picture_out(name, size) -> None:
     edges = [(side - min(size)) / 2 if name == "llava" else 0 for side in size]
     for level in levels(boxes):
         here = boxes[level]
+        if name == "llava padded":  # whole tokens may lie in the padding
+            here = here[(here[:, 2:] > 0).all(1) & (here[:, :2] < torch.tensor(size)).all(1)]
         token = (here[0, 2:] - here[0, :2]).max()  # padding may share its first token with the picture's edge
         near, far = torch.tensor(edges), torch.tensor(size) - torch.tensor(edges)
         assert ((here[:, :2].amin(0) - near).abs() <= token).all() and (
