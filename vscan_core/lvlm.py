@@ -52,13 +52,22 @@ class LVLM:
     def inputs(self, image: Image.Image, question: str) -> Any:
         """Picture and question -> keyword arguments of `generate` on the model's device, batch of one.
 
-        Raises InputError for an empty or over-long question and for one with control tokens such as <image> in it.
+        Raises InputError for an empty or over-long question and for one with control tokens such as <image> in it, and
+        for a picture that the model's processor does not take.
         """
         words = check_question(question, self.processor)
         turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}
         prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
-        batch = self.processor(images=_rgb(image), text=prompt, return_tensors="pt")
-        return self._placed(batch, image)
+        picture = _rgb(image)
+        try:
+            batch = self.processor(images=picture, text=prompt, return_tensors="pt")
+        except ValueError as error:  # of Qwen, for a picture that is more than 200 times longer than wide
+            size = f"{picture.width} x {picture.height} pixels"
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise InputError(
+                f"{self.family.title} takes no picture of {size}; choose another one ({reason})."
+            ) from error
+        return self._placed(batch, picture)
 
     def look(self, image: Image.Image, needs: Needs | Reducer) -> Look:
         """Run only the vision side and record what `needs` asks for (a reducer: what it needs).
