@@ -54,7 +54,7 @@ class ImageTrace:
 
     @property
     def budget(self) -> tuple[int, int]:
-        """(visual tokens per tile, tiles): what a schedule is asked for. Newlines do not count; padding in tiles does."""
+        """(visual tokens per tile, tiles): what a schedule is asked for. Padding in tiles counts, newlines do not."""
         return self.tokens_per_tile or self.tokens, self.tiles
 
     def place(self, token: int) -> tuple[int, int, int] | None:
