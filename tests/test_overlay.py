@@ -13,7 +13,6 @@ from PIL import Image
 
 from vscan_core import geometry, overlay
 from vscan_core.overlay import Fate
-from vscan_core.selection import Selection
 from vscan_core.trace import Cut, ImageTrace, Trace, View
 
 NONE = torch.full((16,), -1)
@@ -74,15 +73,6 @@ def test_counts_always_add_up(first: int, data: st.DataObject) -> None:
     assert sum(fates.count(fate) for fate in Fate) == 16
     assert fates.kept == len(later) and fates.pruned_at[1] == first - len(later)
     assert fates.count(Fate.MERGED) == len(merged)
-
-
-def test_a_selection_is_drawn_by_the_same_code() -> None:
-    first = VSCAN.cuts[0]
-    selection = Selection(first.kept, first.labels, first.merged_into)
-    preview = overlay.of_selection(selection, 16)
-    assert np.array_equal(overlay.fates(preview).codes, overlay.fates(VSCAN, cuts=1).codes)
-    without_merging = overlay.of_selection(Selection(first.kept), 16)
-    assert overlay.fates(without_merging).count(Fate.DROPPED) == 12
 
 
 def painted(trace: ImageTrace, size: tuple[int, int] = (64, 64)) -> np.ndarray:

@@ -55,18 +55,14 @@ class LVLM:
     def inputs(self, image: Image.Image | Video, question: str) -> Any:
         """Picture (or video) and question -> keyword arguments of `generate` on the model's device, batch of one.
 
-        Raises InputError for an empty or over-long question, for one with control tokens such as <image> in it, and
-        for a video where the model takes none.
+        Raises InputError for an empty or over-long question, for one with control tokens such as <image> in it, for a
+        picture that the model's processor does not take, and for a video where the model takes none.
         """
         words = check_question(question, self.processor)
         kind = "video" if isinstance(image, Video) else "image"
         turn = {"role": "user", "content": [{"type": kind}, {"type": "text", "text": words}]}
         prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
-        if isinstance(image, Video):
-            batch = BatchFeature(self.family.film(self.processor, prompt, image.frames, image.times))
-        else:
-            batch = self.processor(images=_rgb(image), text=prompt, return_tensors="pt")
-        return self._placed(batch, image)
+        return self._placed(self._prepared(image, prompt), image)
 
     def look(self, image: Image.Image | Video, needs: Needs | Reducer) -> Look:
         """Run only the vision side and record what `needs` asks for (a reducer: what it needs).
@@ -88,6 +84,19 @@ class LVLM:
     def is_foreign(self, features: Tensor | None) -> bool:
         """Whether vision features (tokens, dim) come from a picture unlike those the model was trained on."""
         return self.domain is not None and features is not None and is_foreign(features.float().cpu(), self.domain)
+
+    def _prepared(self, image: Image.Image | Video, prompt: str) -> Any:
+        if isinstance(image, Video):
+            return BatchFeature(self.family.film(self.processor, prompt, image.frames, image.times))
+        picture = _rgb(image)
+        try:
+            return self.processor(images=picture, text=prompt, return_tensors="pt")
+        except ValueError as error:  # of Qwen, for a picture that is more than 200 times longer than wide
+            size = f"{picture.width} x {picture.height} pixels"
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise InputError(
+                f"{self.family.title} takes no picture of {size}; choose another one ({reason})."
+            ) from error
 
     def _placed(self, batch: Any, image: Image.Image | Video) -> Any:
         batch = batch.to(self.device, dtype=self.model.dtype)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from vscan_core.selection import Selection
 from vscan_core.trace import Cut, ImageTrace
 
 SIDE = 1008  # longer side of what is drawn, pixels: 24 patches of 42
@@ -102,13 +101,6 @@ def _at_the_entrance(cut: Cut, stays: NDArray[np.bool_]) -> NDArray[np.uint8]:
     codes[~stays] = Fate.DROPPED
     codes[merged & ~stays] = Fate.MERGED
     return codes
-
-
-def of_selection(selection: Selection, tokens: int, grid: tuple[int, int] | None = None) -> ImageTrace:
-    """A mere selection at cut 0 as the trace of a run that has not happened, so that the same code draws it."""
-    merged = selection.merged_into if selection.merged_into is not None else selection.kept.new_full((tokens,), -1)
-    cut = Cut(0, selection.kept, dict(selection.labels), merged, dict(selection.scores))
-    return ImageTrace(tokens, grid, cuts=[cut])
 
 
 def canvas(picture: Image.Image) -> Image.Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,12 +56,9 @@ def images(name: str, **settings: Any) -> Any:
         pytest.skip(f"{name} cannot be made here: {str(error).strip().splitlines()[0]}")
 
 
-def llava() -> tuple[Any, Any]:
-    prepare = images(
-        "CLIPImageProcessor",
-        size={"shortest_edge": PIECE},
-        crop_size={"height": PIECE, "width": PIECE},
-    )
+def llava(prepare: str = "CLIPImageProcessor", **more: Any) -> tuple[Any, Any]:
+    square = {"size": {"shortest_edge": PIECE}, "crop_size": {"height": PIECE, "width": PIECE}}
+    prepare = images(prepare, **square, **more)
     settings = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
     return tiny_llava(), processor("LlavaProcessor", (prepare, tokenizer()), **settings)
 
@@ -122,6 +119,7 @@ def smolvlm() -> tuple[Any, Any]:
 
 MAKERS = {
     "llava": llava,
+    "llava padded": partial(llava, "LlavaImageProcessor", do_pad=True),
     "llava_next": llava_next,
     "llava_onevision": onevision,
     "qwen2_5_vl": qwen,
