@@ -76,6 +76,6 @@ def test_a_kept_token_looks_different_from_a_dropped_one_in_its_own_frame_only()
 def test_any_number_of_frames_makes_a_picture(tiles: int, size: tuple[int, int]) -> None:
     trace = trace_of(tiles, tiles, [[0]] * tiles)
     strip = film_strip(vc.Video(shades(tiles, size)), trace.images[0], trace.boxes(0))
-    pictures = [strip.draw(fates(trace.images[0])), strip.heat(torch.rand(trace.images[0].tokens)), strip.plain()]
+    pictures = [strip.draw(fates(trace.images[0])), strip.captioned(strip.picture)]
     assert {picture.size for picture in pictures} == {strip.picture.size}
     assert max(x1 for _, _, x1, _ in strip.cells) <= strip.picture.width

@@ -1,7 +1,7 @@
 """A video as one picture: its frames side by side, with a caption each, so that what draws a picture draws a video.
 
     strip = film_strip(video, trace.images[0], trace.boxes(0))
-    picture = strip.draw(fates(trace.images[0]))                # or strip.heat(scores)
+    picture = strip.draw(fates(trace.images[0]))
 
 A tile of several frames (two in the Qwen families) shows the first of them; its caption tells the times of all.
 """
@@ -37,26 +37,20 @@ class Strip:
 
     def draw(self, fates: Fates) -> Image.Image:
         """Every frame under its tokens; captions tell what is left of each."""
-        painted = overlay.draw(self.picture, self.boxes, fates, self.picture.size)
-        left, whole = self.kept(fates), torch.bincount(self.tile[self.tile >= 0], minlength=len(self.cells)).tolist()
-        counts = [f"{one} of {all_}" for one, all_ in zip(left, whole, strict=True)]
-        return self._captioned(painted, [f"{time}: {count}" for time, count in zip(self.times, counts, strict=True)])
-
-    def heat(self, scores: Tensor) -> Image.Image:
-        """Scores (tokens,), on one scale for all frames."""
-        return self._captioned(overlay.heat(self.picture, self.boxes, scores, self.picture.size), self.times)
-
-    def plain(self) -> Image.Image:
-        """The frames alone."""
-        return self._captioned(self.picture, self.times)
+        return self.captioned(overlay.draw(self.picture, self.boxes, fates, self.picture.size), fates)
 
     def kept(self, fates: Fates) -> list[int]:
         """Visual tokens of each tile that are still there."""
         alive = torch.isin(torch.from_numpy(fates.codes), torch.tensor([int(fate) for fate in LIVING]))
         return torch.bincount(self.tile[alive & (self.tile >= 0)], minlength=len(self.cells)).tolist()
 
-    def _captioned(self, painted: Image.Image, captions: list[str] | tuple[str, ...]) -> Image.Image:
-        """Frames as painted on clean paper, with their captions below."""
+    def captioned(self, painted: Image.Image, fates: Fates | None = None) -> Image.Image:
+        """Frames as painted, on clean paper; below each its time, and with `fates` how many tokens are left of it."""
+        captions = list(self.times)
+        if fates is not None:
+            whole = torch.bincount(self.tile[self.tile >= 0], minlength=len(self.cells)).tolist()
+            counts = zip(captions, self.kept(fates), whole, strict=True)
+            captions = [f"{time}: {left} of {tokens}" for time, left, tokens in counts]
         sheet = Image.new("RGB", self.picture.size, PAPER)
         pencil, font = ImageDraw.Draw(sheet), ImageFont.load_default(LETTER)
         for cell, caption in zip(self.cells, captions, strict=True):
