@@ -9,7 +9,7 @@ import gradio as gr
 from app.picture_input import as_path
 from app.session import Session
 
-TAKEN = "Choose a video, and the question is about it. {frames} frames are looked at, evenly spread; at most 10 MB."
+TAKEN = "{frames} frames of a video of at most 10 MB are looked at. While one is chosen, the question is about it."
 NOT_TAKEN = "{model} takes pictures only. For a video choose another model: {others}."
 NOWHERE = "{model} takes pictures only, and no model here takes videos."
 

@@ -20,7 +20,7 @@ from vscan_core.overlay import SIDE, Fate, Fates
 from vscan_core.trace import ImageTrace, Trace
 from vscan_core.videos import Video
 
-GAP, BAR, LETTER = 6, 24, 14  # pixels: between frames, of a caption, of its letters
+GAP, BAR, LETTER = 8, 32, 21  # pixels: between frames, of a caption, of its letters
 PAPER, INK = (250, 250, 250), (30, 30, 36)
 LIVING = (Fate.GLOBAL, Fate.LOCAL, Fate.KEPT)
 
@@ -52,7 +52,8 @@ class Strip:
             counts = zip(captions, self.kept(fates), whole, strict=True)
             captions = [f"{time}: {left} of {tokens}" for time, left, tokens in counts]
         sheet = Image.new("RGB", self.picture.size, PAPER)
-        pencil, font = ImageDraw.Draw(sheet), ImageFont.load_default(LETTER)
+        pencil, width = ImageDraw.Draw(sheet), self.cells[0][2]
+        font = ImageFont.load_default(max(10, min(LETTER, width // 14)))  # a caption has up to 25 letters
         for cell, caption in zip(self.cells, captions, strict=True):
             sheet.paste(painted.crop(cell), cell[:2])
             pencil.text((cell[0] + 2, cell[3] + BAR // 2), caption, INK, font, anchor="lm")
@@ -61,7 +62,7 @@ class Strip:
 
 def film_strip(video: Video, image: ImageTrace, boxes: Tensor) -> Strip:
     """Lay the frames out; boxes (tokens, 4) are in pixels of a frame, as `Trace.boxes` gives them."""
-    across = min(image.tiles, max(4, ceil(sqrt(image.tiles))))
+    across = ceil(sqrt(image.tiles))
     width = (SIDE - GAP * (across - 1)) // across
     height = max(round(width * video.size[1] / video.size[0]), 1)
     corners = [(i % across * (width + GAP), i // across * (height + BAR + GAP)) for i in range(image.tiles)]

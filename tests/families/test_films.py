@@ -22,7 +22,8 @@ SQUARE = (112, 28, 140, 56)  # a bright place in pixels of the frame
 EACH = {"video_llava": 1, "qwen2_5_vl": 2, "qwen3_vl": 2}  # frames per tile
 TEMPLATE = (
     "{% for part in messages[0].content %}"
-    "{% if part.type == 'video' %}FILM {% else %}{{ part.text }}{% endif %}{% endfor %}"
+    "{% if part.type == 'text' %}{{ part.text }}{% elif part.type == 'video' %}FILM {% else %}PICTURE {% endif %}"
+    "{% endfor %}"
 )
 
 
@@ -39,7 +40,7 @@ def lvlm(name: str) -> vc.LVLM:
     model, processor = {"video_llava": video_llava, "qwen2_5_vl": lvlms.qwen, "qwen3_vl": lvlms.qwen3}[name]()
     processor.video_token = "<video>"
     film = "<video>" if name == "video_llava" else "<|vision_start|><video><|vision_end|>"
-    processor.chat_template = TEMPLATE.replace("FILM", film)
+    processor.chat_template = TEMPLATE.replace("FILM", film).replace("PICTURE", processor.image_token)
     return vc.LVLM(model=model.eval(), processor=processor, family=family_of(model), name=name)
 
 
