@@ -99,13 +99,14 @@ class LVLM:
             ) from error
 
     def _placed(self, batch: Any, image: Image.Image | Video) -> Any:
-        batch = batch.to(self.device, dtype=self.model.dtype)
-        # the picture's geometry travels with its pixels, so that a trace can tell boxes in the original
         names = ("pixel_values", "pixel_values_images", "pixel_values_videos")  # the second: Video-LLaVA's processor
+        pixels = next(name for name in names if name in batch)
+        batch = batch.to(self.device)
+        batch[pixels] = batch[pixels].to(self.model.dtype)  # nothing else: seconds would be rounded
         view = self.family.view(self.processor, *image.size)
         if isinstance(image, Video):
             view = replace(view, frames=len(image.frames))
-        next(batch[name] for name in names if name in batch).views = [view]
+        batch[pixels].views = [view]  # it travels with the pixels, so that a trace can tell boxes in the original
         return batch
 
 

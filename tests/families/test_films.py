@@ -116,7 +116,9 @@ def test_a_model_without_videos_says_which_ones_take_them() -> None:
 
 
 def test_times_reach_the_model() -> None:
-    assert lvlm("qwen2_5_vl").inputs(dark(6), "word4")["second_per_grid_ts"] == [1.0]  # two frames, half a second apart
+    assert lvlm("qwen2_5_vl").inputs(dark(6), "word4")["second_per_grid_ts"].tolist() == [
+        1.0
+    ]  # two frames, half a second apart
     words = transformers.AutoTokenizer.from_pretrained(ASSETS / "mini")
     processor, video = processor_of(SHAPES["qwen3-vl-small"], words), dark(5)
     made = FAMILIES["qwen3_vl"].film(processor, processor.video_token, video.frames, video.times)

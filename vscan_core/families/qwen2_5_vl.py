@@ -133,7 +133,7 @@ class Qwen25VL(Family):
         tokens = grid[0] * grid[1] * grid[2] // prepare.merge_size**2
         step = (times[-1] - times[0]) / max(len(times) - 1, 1) * prepare.temporal_patch_size
         prompt = prompt.replace(processor.video_token, processor.video_token * tokens)
-        return {**filmed(processor, prompt, pixels, grid), "second_per_grid_ts": [step]}
+        return {**filmed(processor, prompt, pixels, grid), "second_per_grid_ts": torch.tensor([step])}
 
     def view(self, processor: Any, width: int, height: int) -> View:
         """The picture is stretched to whole patches; how far shows only in the grid of each call."""
