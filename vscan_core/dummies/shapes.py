@@ -115,7 +115,7 @@ SMALL: dict[str, Shape] = {  # as many visual tokens per tile as the real ones
     "qwen2.5-vl-small": Shape("qwen2_5_vl", Tower(0, 14, *_TOWER), _TEXT, {"fullatt_block_indexes": [1, 3, 5, 7]}),
     "video-llava-small": Shape("video_llava", Tower(224, 14, *_TOWER), _TEXT),
     "qwen3-vl-small": Shape("qwen3_vl", Tower(0, 16, *_TOWER), _TEXT, {"deepstack_visual_indexes": [1, 3, 5]}),
-    "internvl3-small": Shape("internvl", Tower(448, 14, *_TOWER), _TEXT),
+    "internvl3-small": Shape("internvl", Tower(448, 14, *_NARROW), _TEXT),
     "idefics3-small": Shape("idefics3", Tower(364, 14, *_NARROW), _TEXT, {"scale_factor": 2}, 2),
     "smolvlm2-small": Shape("smolvlm", Tower(512, 16, *_NARROW), _TEXT, {"scale_factor": 4}, 2),
     "llava-onevision-small": Shape(
