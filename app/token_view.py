@@ -88,7 +88,8 @@ def drawn(session: Session, view: TokenView, mode: str, score: str | None, cut: 
     picture, legend = source.canvas, strips.legend(fates, view.trace.tokens, _unseen(view, source.image.size))
     if mode == HEAT and chosen:
         picture = overlay.heat(source.canvas, view.boxes, scores[chosen], source.image.size)
-        legend = strips.scale(not bool(torch.isfinite(scores[chosen]).all()))
+        seen = ~view.boxes[:, 0].isnan()  # newlines have no score, and no place either
+        legend = strips.scale(not bool(torch.isfinite(scores[chosen][seen]).all()))
     elif mode != PICTURE:
         picture = overlay.draw(source.canvas, view.boxes, fates, source.image.size)
     alt = f"The picture with {fates.kept} of {words.tokens(view.trace.tokens)} marked as kept"
