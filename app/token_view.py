@@ -91,7 +91,8 @@ def drawn(session: Session, view: TokenView, mode: str, score: str | None, cut: 
     picture = source.canvas
     if mode == HEAT and chosen:
         picture = overlay.heat(source.canvas, view.boxes, scores[chosen], source.image.size)
-        legend = strips.scale(not bool(torch.isfinite(scores[chosen]).all()))
+        seen = ~view.boxes[:, 0].isnan()  # newlines have no score, and no place either
+        legend = strips.scale(not bool(torch.isfinite(scores[chosen][seen]).all()))
     elif mode != PICTURE:
         picture = overlay.draw(source.canvas, view.boxes, fates, source.image.size)
     if strip is not None:
@@ -132,11 +133,14 @@ def _unseen(view: TokenView, size: tuple[int, int]) -> bool:
 
 def _note(view: TokenView) -> str:
     share = words.percent(view.retention)
-    if view.ran:
-        return f"Recorded while VScan answered with {share} of the tokens."
-    return (
+    text = (
         f"Preview of the first cut at {share}. Press **Run** to see what the question keeps inside the language model."
     )
+    if view.ran:
+        text = f"Recorded while VScan answered with {share} of the tokens."
+    if view.trace.tiles > 1:
+        text += f" The picture is seen in {view.trace.tiles} tiles; the one that shows all of it lies under the others."
+    return text
 
 
 def at(session: Session, view: TokenView, cut: int | None, x: float, y: float) -> str:
@@ -148,7 +152,7 @@ def at(session: Session, view: TokenView, cut: int | None, x: float, y: float) -
     hits = ((left <= px) & (px < right) & (top <= py) & (py < bottom)).nonzero().flatten().tolist()
     if not hits:
         return "The model did not see this part of the picture."
-    token = hits[-1]
+    token = next(token for token in reversed(overlay.coarse_first(view.boxes)) if token in hits)  # what is on top
     fate = overlay.Fate(int(overlay.fates(view.trace, cut).codes[token]))
     text = f"{_place(view.trace, token)}: {FATES[fate]}"
     target = next((int(c.merged_into[token]) for c in view.trace.cuts if c.layer == 0), -1)

@@ -124,6 +124,19 @@ def test_boxes_are_in_pixels_of_the_original() -> None:
     assert seen[..., 0].mean() > 230 and seen[..., 1].mean() < 90
 
 
+def test_the_finest_tokens_are_on_top_wherever_they_stand_in_the_prompt() -> None:
+    nan = torch.nan
+    boxes = torch.tensor([[0, 0, 3, 3], [nan, nan, nan, nan], [0, 0, 2, 2.0], [0, 0, 3, 3.01]])
+    assert overlay.coarse_first(boxes) == [0, 3, 2] and overlay.coarse_first(boxes[1:2]) == []
+    crops, whole = geometry.tile_boxes((2, 2), (2, 2), 64, 64), geometry.patch_boxes(2, 2, 64, 64)
+    grey = overlay.canvas(Image.new("RGB", (64, 64), (200, 200, 200)))
+    crops_kept = overlay.fates(ImageTrace(20, cuts=[Cut(0, torch.arange(16), {}, torch.full((20,), -1), {})]))
+    whole_kept = overlay.fates(ImageTrace(20, cuts=[Cut(0, torch.arange(4), {}, torch.full((20,), -1), {})]))
+    after = overlay.draw(grey, torch.cat([crops, whole]), crops_kept, (64, 64))
+    before = overlay.draw(grey, torch.cat([whole, crops]), whole_kept, (64, 64))
+    assert np.asarray(after).mean() > 150 and np.asarray(before).mean() < 100
+
+
 def test_newline_tokens_without_pixels_are_left_out() -> None:
     boxes = geometry.patch_boxes(4, 4, 64, 64)
     boxes[3] = torch.nan

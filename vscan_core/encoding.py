@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vscan_core.errors import InputError
 from vscan_core.families.base import Family
 from vscan_core.layout import Layout
 from vscan_core.merging import Merging, finish
@@ -29,6 +30,18 @@ class Encoded:
     layouts: list[Layout] = field(default_factory=list)  # of the images
     tiles: list[Selection | None] = field(default_factory=list)  # None: this tile was not cut
     marked: bool = False  # whether any row carries a mark
+
+    def check(self, placeholders: Tensor) -> None:
+        """Raise InputError unless the images fill the prompts' placeholders (batch, length), or those of each beam."""
+        needed, found = sum(image.tokens for image in self.images), int(placeholders.sum())
+        if not found or not needed:
+            return  # a later turn, which brings no picture
+        copies = found // needed  # of every prompt: one for each beam
+        if copies == 0 or found % needed or len(placeholders) % copies:
+            raise InputError(
+                f"the prompt has {found} image placeholders, but its pictures become {needed} visual tokens; "
+                "make prompt and pictures with one call of the model's own processor, one placeholder per picture"
+            )
 
 
 class Encoding:
@@ -159,6 +172,8 @@ class Encoding:
             stop = start + layout.tiles
             encoded.images.append(layout.trace(state.seen.grids[start], encoded.tiles[start:stop]))
             start = stop
+        if (visual := getattr(state, "visual", None)) is not None:  # the prompt is already known
+            encoded.check(visual)
 
     def _merge_and_mark(self, state: Any, projected: list[Tensor], out: Tensor) -> Tensor | None:
         if not state.encoded.marked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from inspect import signature
 from typing import Any
 
@@ -26,6 +27,8 @@ from transformers import (
     VideoLlavaConfig,
     VideoLlavaForConditionalGeneration,
 )
+
+from vscan_core.trace import View
 
 IMAGE, VIDEO = 99, 100
 PATCHES = 6  # per side of a LLaVA-NeXT tile
@@ -273,6 +276,19 @@ def row_inputs(rows: list[list[int]]) -> dict[str, Any]:
         for place in range(len(row)):
             pixels[number, place] = inputs["pixel_values"][next(seeds)]
     return {**inputs, "pixel_values": pixels}
+
+
+def tiles_of(rows: list[list[tuple[int, int]]]) -> list[list[int]]:
+    """Pictures that were cut into (rows, cols) tiles -> the seeds of their tiles, those of the whole included."""
+    seeds = itertools.count(1)
+    return [[next(seeds) for cut in row for _ in range(View(cut=cut).tiles)] for row in rows]
+
+
+def tiled_inputs(rows: list[list[tuple[int, int]]], make: Any = tile_inputs) -> dict[str, Any]:
+    """The same for pictures in tiles that belong together, as `LVLM.inputs` tells."""
+    inputs: dict[str, Any] = make(tiles_of(rows))
+    inputs["pixel_values"].views = [View(size=(168, 84), cut=cut) for row in rows for cut in row]
+    return inputs
 
 
 def video_inputs(rows: list[list[tuple[int, int, int]]], apart: bool = False) -> dict[str, Any]:

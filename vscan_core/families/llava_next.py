@@ -18,7 +18,11 @@ from vscan_core.trace import View
 
 
 class LlavaNext(Llava):
-    """`LlavaNextForConditionalGeneration`. Cut 0 works on every tile by itself, later cuts on the whole picture."""
+    """`LlavaNextForConditionalGeneration`. Cut 0 works on every tile by itself, later cuts on the whole picture.
+
+    Published settings: LLaVA-1.5's, with its budget for every tile. Not followed: in the released script the later cut
+    looks at the first tile only and takes one of its visual tokens for the question.
+    """
 
     model_type = "llava_next"
     title = "LLaVA-NeXT"
