@@ -138,7 +138,11 @@ def _note(view: TokenView) -> str:
     )
     if view.ran:
         text = f"Recorded while VScan answered with {share} of the tokens."
-    if view.trace.tiles > 1:
+    if view.trace.frames:
+        frames = view.trace.frames_of(0)
+        each = "frame" if len(frames) == 1 else f"{len(frames)} frames together"
+        text += f" Every {each} keeps as many at first; the question then chooses from the whole video."
+    elif view.trace.tiles > 1:
         text += f" The picture is seen in {view.trace.tiles} tiles; the one that shows all of it lies under the others."
     return text
 

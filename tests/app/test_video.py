@@ -60,6 +60,7 @@ def test_the_preview_and_the_run_show_the_strip(compare: ComparePage, picture: s
     assert out[compare.tokens.image]["alt_text"].startswith("The video with")
     assert "of 296" in out[compare.ask.budget].replace("**", "")  # 8 frames of 36 tokens and CLS
     view = run(compare, "film", picture, film)[compare.tokens.state]
+    assert "Every frame keeps as many" in drawn(compare.session, view, TOKENS, None, None).note
     looks = [drawn(compare.session, view, mode, "global", 1).picture for mode in (TOKENS, HEAT, PICTURE)]
     assert len({look.tobytes() for look in looks}) == 3 and {look.size[0] for look in looks} == {1008}
     assert view.trace.cuts[0].kept.tolist() == out[compare.tokens.state].trace.kept.tolist()
