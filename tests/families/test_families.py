@@ -178,6 +178,8 @@ def test_retention_on_tiles_follows_the_published_budgets() -> None:
     anatomy = vc.Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
     assert vc.VScan(retention=1 / 9).schedule(576, anatomy, 5) == {0: 96, 16: 160}
     assert vc.VScan(retention=2 / 9).schedule(576, anatomy, 5) == {0: 192, 16: 320}
+    # Video-LLaVA at 25 % of 8 x 256: 96 of each frame, then 256 of the whole video, 512 on average
+    assert vc.VScan(retention=1 / 4).schedule(256, anatomy, 8) == {0: 96, 16: 256}
 
 
 @torch.no_grad()
