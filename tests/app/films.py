@@ -10,7 +10,7 @@ from tests.families import lvlms, test_films
 
 
 class FilmEngine(CoreEngine):
-    """ "mini" is a tiny LLaVA, "film" a tiny Video-LLaVA."""
+    """A tiny LLaVA under the name "mini" and a tiny Video-LLaVA under the name "film"."""
 
     def models(self) -> dict[str, Any]:
         return {
