@@ -20,15 +20,17 @@ from torch import Tensor
 
 from app.devices import Device
 from app.engine import Engine
+from app.film import Clip
 from app.models import Models
 from vscan_core import overlay
 from vscan_core.budget import check_retention
 from vscan_core.errors import InputError
 from vscan_core.events import Event
 from vscan_core.images import open_image
-from vscan_core.selection import Signals
+from vscan_core.look import Look
 from vscan_core.series import Refused, one_by_one
 from vscan_core.trace import ImageTrace
+from vscan_core.videos import Video, open_video
 
 MAX_NEW_TOKENS = 64
 NO_PICTURE = "Please choose a picture first."
@@ -68,19 +70,11 @@ class Recent(Generic[T]):
 
 @dataclass(frozen=True)
 class Picture:
-    """An opened picture and its copy at drawing size."""
+    """An opened picture and its copy at drawing size; or a video and its first frame."""
 
     digest: str
-    image: Image.Image
+    image: Image.Image | Video
     canvas: Image.Image
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the vision side of a model says about a picture."""
-
-    signals: Signals
-    boxes: Tensor  # (tokens, 4) in pixels of the picture
 
 
 @dataclass(frozen=True)
@@ -89,7 +83,7 @@ class Preview:
 
     trace: ImageTrace
     boxes: Tensor
-    schedule: dict[int, int]
+    schedule: dict[int, int]  # {layer: visual tokens of the picture that enter from there on}
 
 
 class Session:
@@ -101,7 +95,7 @@ class Session:
         self._devices: dict[str, Device] = {}
         self._guard = threading.Lock()
         self._pictures: Recent[Picture] = Recent(8)
-        self._seen: Recent[Seen] = Recent(8)
+        self._seen: Recent[Look] = Recent(8)
         self.models = Models(engine, default_model, self._seen.clear)  # what was seen lives on a model's device
 
     def model(self, name: str) -> Any:
@@ -114,41 +108,41 @@ class Session:
         with self._guard:
             return self._devices.setdefault(place, Device(place))
 
-    def picture(self, path: str | None) -> Picture:
-        """Open a picture file, or find it opened."""
+    def picture(self, path: str | Clip | None) -> Picture:
+        """Open a picture or video file, or find it opened."""
         if not path:
             raise InputError(NO_PICTURE)
         digest = digest_of(path)
-        return self._pictures.get(digest, lambda: _opened(path, digest))
+        return self._pictures.get((digest, path if isinstance(path, Clip) else None), lambda: _opened(path, digest))
 
     def schedule(self, model: str, retention: float, tokens: int, method: str = "vscan") -> dict[int, int]:
         """{layer: visual tokens from there on} that a retention stands for."""
         schedule: dict[int, int] = self.engine.reducer(method, retention).schedule(tokens, self.model(model).anatomy)
         return schedule
 
-    def preview(self, model: str, path: str | None, retention: float, method: str = "vscan") -> Preview:
+    def preview(self, model: str, path: str | Clip | None, retention: float, method: str = "vscan") -> Preview:
         """The first cut, from cached signals; the vision encoder runs only for a new picture."""
         picture = self.picture(path)
         reducer = self.engine.reducer(method, retention)
         lvlm = self.model(model)
         needs = reducer.needs(lvlm.anatomy)
 
-        def look() -> Seen:
-            def work() -> Seen:
-                return Seen(lvlm.signals(picture.image, needs), lvlm.boxes(picture.image).cpu())
+        def work() -> Look:
+            look: Look = lvlm.look(picture.image, needs)
+            return look
 
-            return self.device(model).call(work, patience_s=20)
-
-        seen = self._seen.get((model, picture.digest, needs), look)
-        tokens = seen.signals.tokens
-        schedule = reducer.schedule(tokens, lvlm.anatomy)
-        selection = reducer.select(seen.signals, schedule.get(0, tokens))
-        return Preview(overlay.of_selection(selection, tokens, seen.signals.grid), seen.boxes, schedule)
+        look = self._seen.get((model, picture.digest, needs), lambda: self.device(model).call(work, patience_s=20))
+        trace = look.trace(reducer)
+        per_tile, tiles = trace.budget
+        schedule = reducer.schedule(per_tile, lvlm.anatomy, tiles)
+        if 0 in schedule:  # planned per tile; newline tokens stay, and padding was never there
+            schedule[0] = len(trace.kept)
+        return Preview(trace, look.boxes.cpu(), schedule)
 
     def compare(
         self,
         model: str,
-        path: str | None,
+        path: str | Clip | None,
         question: str,
         retention: float,
         method: str = "vscan",
@@ -163,7 +157,7 @@ class Session:
         )
 
     def arena(
-        self, model: str, path: str | None, question: str, retention: float, methods: Sequence[str]
+        self, model: str, path: str | Clip | None, question: str, retention: float, methods: Sequence[str]
     ) -> Generator[Event | Refused | None, None, None]:
         """Baseline and every method in one turn; a method that refuses is told in its place. Close it to stop."""
         known = self.engine.methods()
@@ -172,25 +166,34 @@ class Session:
         if unknown := [name for name in methods if name not in known]:
             raise InputError(f"There is no method {unknown[0][:40]!r}; choose from: {', '.join(known)}.")
         check_retention(retention)
+        makers = [functools.partial(self.engine.reducer, name, retention) for name in methods]
+        return self.series(model, path, question, makers)
+
+    def series(
+        self, model: str, path: str | None, question: str, makers: Sequence[Callable[[], Any]]
+    ) -> Generator[Event | Refused | None, None, None]:
+        """The baseline and these reducers in one turn; a refusal is told in its place. Close it to stop."""
         picture = self.picture(path)
         lvlm = self.model(model)
 
         def run(reducer: Any) -> Generator[Event, None, None]:
             return self.engine.compare(lvlm, picture.image, question, [reducer], MAX_NEW_TOKENS)
 
-        makers: list[Any] = [lambda: None]
-        makers += [functools.partial(self.engine.reducer, name, retention) for name in methods]
-        return self.device(model).steps(lambda: one_by_one(run, makers))
+        return self.device(model).steps(lambda: one_by_one(run, [lambda: None, *makers]))
 
 
-def digest_of(path: str) -> str:
-    """A hash of a picture file's bytes: the same picture has the same, whoever sent it."""
+def digest_of(path: str | Clip) -> str:
+    """A hash of a file's bytes: the same picture has the same, whoever sent it."""
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:
-        raise InputError("This picture is no longer on the server; please choose it again.") from None
+        kind = "video" if isinstance(path, Clip) else "picture"
+        raise InputError(f"This {kind} is no longer on the server; please choose it again.") from None
 
 
-def _opened(path: str, digest: str) -> Picture:
+def _opened(path: str | Clip, digest: str) -> Picture:
+    if isinstance(path, Clip):
+        video = open_video(path.path, path.frames)
+        return Picture(digest, video, video.frames[0])
     image = open_image(path)
     return Picture(digest, image, overlay.canvas(image))

@@ -13,7 +13,6 @@ from PIL import Image
 
 from vscan_core import geometry, overlay
 from vscan_core.overlay import Fate
-from vscan_core.selection import Selection
 from vscan_core.trace import Cut, ImageTrace, Trace, View
 
 NONE = torch.full((16,), -1)
@@ -76,15 +75,6 @@ def test_counts_always_add_up(first: int, data: st.DataObject) -> None:
     assert fates.count(Fate.MERGED) == len(merged)
 
 
-def test_a_selection_is_drawn_by_the_same_code() -> None:
-    first = VSCAN.cuts[0]
-    selection = Selection(first.kept, first.labels, first.merged_into)
-    preview = overlay.of_selection(selection, 16)
-    assert np.array_equal(overlay.fates(preview).codes, overlay.fates(VSCAN, cuts=1).codes)
-    without_merging = overlay.of_selection(Selection(first.kept), 16)
-    assert overlay.fates(without_merging).count(Fate.DROPPED) == 12
-
-
 def painted(trace: ImageTrace, size: tuple[int, int] = (64, 64)) -> np.ndarray:
     grey = overlay.canvas(Image.new("RGB", size, (200, 200, 200)))
     return np.asarray(overlay.draw(grey, Trace([trace]).boxes(0), overlay.fates(trace), size)).astype(int)
@@ -132,6 +122,19 @@ def test_boxes_are_in_pixels_of_the_original() -> None:
     unseen, seen = picture[:, : overlay.SIDE // 2], picture[:, overlay.SIDE // 2 :]
     assert np.ptp(unseen.reshape(-1, 3), axis=0).max() == 0 and unseen[0, 0, 1] > 90
     assert seen[..., 0].mean() > 230 and seen[..., 1].mean() < 90
+
+
+def test_the_finest_tokens_are_on_top_wherever_they_stand_in_the_prompt() -> None:
+    nan = torch.nan
+    boxes = torch.tensor([[0, 0, 3, 3], [nan, nan, nan, nan], [0, 0, 2, 2.0], [0, 0, 3, 3.01]])
+    assert overlay.coarse_first(boxes) == [0, 3, 2] and overlay.coarse_first(boxes[1:2]) == []
+    crops, whole = geometry.tile_boxes((2, 2), (2, 2), 64, 64), geometry.patch_boxes(2, 2, 64, 64)
+    grey = overlay.canvas(Image.new("RGB", (64, 64), (200, 200, 200)))
+    crops_kept = overlay.fates(ImageTrace(20, cuts=[Cut(0, torch.arange(16), {}, torch.full((20,), -1), {})]))
+    whole_kept = overlay.fates(ImageTrace(20, cuts=[Cut(0, torch.arange(4), {}, torch.full((20,), -1), {})]))
+    after = overlay.draw(grey, torch.cat([crops, whole]), crops_kept, (64, 64))
+    before = overlay.draw(grey, torch.cat([whole, crops]), whole_kept, (64, 64))
+    assert np.asarray(after).mean() > 150 and np.asarray(before).mean() < 100
 
 
 def test_newline_tokens_without_pixels_are_left_out() -> None:

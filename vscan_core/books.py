@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vscan_core.encoding import Encoded
+from vscan_core.errors import InputError
 from vscan_core.selection import Selection
 from vscan_core.stages import Stages, right_align, take
 from vscan_core.trace import Cut, ImageTrace
@@ -86,7 +87,10 @@ class Call:
         return index
 
     def find_images(self, visual: Tensor, encoded: Encoded) -> None:
-        """Match the placeholders of every row, visual (batch, length), with the images that were encoded, in order."""
+        """Match the placeholders of every row, visual (batch, length), with the images that were encoded, in order.
+
+        Raises InputError unless every row's placeholders are those of whole images.
+        """
         per_row = visual.sum(1).tolist()
         if not any(per_row) or not encoded.images:
             return
@@ -96,8 +100,13 @@ class Call:
         for row in range(0, len(per_row), self.copies):
             columns = visual[row].to(torch.int8).argsort(descending=True, stable=True)[: per_row[row]]
             start = 0
-            while start < per_row[row] and images:
-                image = images.pop(0)
+            while start < per_row[row]:
+                image = images.pop(0) if images else None
+                if image is None or start + image.tokens > per_row[row]:
+                    raise InputError(
+                        f"the {per_row[row]} image placeholders of prompt {row // self.copies + 1} do not fit whole "
+                        "pictures; make prompts and pictures with one call of the model's own processor"
+                    )
                 mine = columns[start : start + image.tokens]
                 image.cuts = [cut for cut in image.cuts if cut.layer == 0]  # later ones are of an earlier prefill
                 kept = image.kept.to(mine.device)

@@ -51,13 +51,6 @@ class Decoding:
             if current() is not None and kwargs.get("labels") is not None and self.reducer is not None:
                 raise ValueError("labels do not fit a shortened sequence; compute the loss outside `reduced(...)`")
 
-        def before_base(module: nn.Module, args: Any, kwargs: Any = None) -> None:
-            if (state := current()) is not None:
-                ids, embeds = args[0] if args else kwargs.get("input_ids"), kwargs.get("inputs_embeds")
-                given = embeds if ids is None else ids
-                one = given is None or given.shape[1] == 1  # a decoding step brings no picture
-                state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
-
         def before_llm(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
             if (state := current()) is None or kwargs.get("inputs_embeds") is None:
                 return None
@@ -77,13 +70,36 @@ class Decoding:
 
         handles = [
             self.model.register_forward_pre_hook(refuse_labels, with_kwargs=True),
-            self.family.base(self.model).register_forward_pre_hook(before_base, with_kwargs=True),
+            *self._find_placeholders(current),
             self.llm.register_forward_pre_hook(before_llm, with_kwargs=True),
             self.llm.register_forward_hook(after_llm),
         ]
         for i, layer in enumerate(self.layers):
             handles.append(layer.register_forward_pre_hook(before_layer(i), with_kwargs=True))
         return handles + ([] if self.cutting is None else self.cutting.watch_attention(current))
+
+    def _find_placeholders(self, current: Callable[[], Any]) -> list[Any]:
+        """Hooks on the part that joins pixels and text: where the visual tokens of this prompt go."""
+        base = self.family.base(self.model)
+
+        def before_base(module: nn.Module, args: Any, kwargs: Any = None) -> None:
+            if (state := current()) is not None:
+                ids, embeds = args[0] if args else kwargs.get("input_ids"), kwargs.get("inputs_embeds")
+                given = embeds if ids is None else ids
+                one = given is None or given.shape[1] == 1  # a decoding step brings no picture
+                state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
+                early = kwargs.get("mm_encoder_outputs")  # of `generate`, which encodes before it calls the model
+                if state.visual is not None and early is not None and len(early):
+                    state.encoded.check(state.visual)
+
+        def after_base(module: nn.Module, args: Any, out: Any) -> None:  # also after an error
+            if (state := current()) is not None:
+                state.visual = None
+
+        return [
+            base.register_forward_pre_hook(before_base, with_kwargs=True),
+            base.register_forward_hook(after_base, always_call=True),
+        ]
 
     def _enter(self, state: Any, kwargs: dict[str, Any], timed: Any) -> dict[str, Any]:
         """Remove marked rows and open the books of this call."""

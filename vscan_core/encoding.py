@@ -6,16 +6,14 @@ to the entrance of the LLM, where `decoding` removes the row: no placeholder ari
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import get_ident
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vscan_core.errors import InputError
 from vscan_core.families.base import Family
 from vscan_core.layout import Layout
 from vscan_core.merging import Merging, finish
@@ -29,8 +27,21 @@ class Encoded:
     """What the latest run of the vision side gave, for all its images."""
 
     images: list[ImageTrace] = field(default_factory=list)
+    layouts: list[Layout] = field(default_factory=list)  # of the images
     tiles: list[Selection | None] = field(default_factory=list)  # None: this tile was not cut
     marked: bool = False  # whether any row carries a mark
+
+    def check(self, placeholders: Tensor) -> None:
+        """Raise InputError unless the images fill the prompts' placeholders (batch, length), or those of each beam."""
+        needed, found = sum(image.tokens for image in self.images), int(placeholders.sum())
+        if not found or not needed:
+            return  # a later turn, which brings no picture
+        copies = found // needed  # of every prompt: one for each beam
+        if copies == 0 or found % needed or len(placeholders) % copies:
+            raise InputError(
+                f"the prompt has {found} image placeholders, but its pictures become {needed} visual tokens; "
+                "make prompt and pictures with one call of the model's own processor, one placeholder per picture"
+            )
 
 
 class Encoding:
@@ -156,15 +167,13 @@ class Encoding:
     def _publish(self, state: Any, layouts: list[Layout]) -> None:
         """Tell the trace which images there are and what cut 0 did to them."""
         encoded, start = state.encoded, 0
-        encoded.images = []
+        encoded.images, encoded.layouts = [], layouts
         for layout in layouts:
-            image = layout.trace(state.seen.sizes[start])
-            image.grid = state.seen.grids[start] if layout.tiles == 1 and layout.origin is None else None
-            chosen = [one for one in encoded.tiles[start : start + layout.tiles] if one is not None]
-            if chosen:
-                image.cuts = [layout.cut(chosen, state.seen.sizes[start])]
-            encoded.images.append(image)
-            start += layout.tiles
+            stop = start + layout.tiles
+            encoded.images.append(layout.trace(state.seen.grids[start], encoded.tiles[start:stop]))
+            start = stop
+        if (visual := getattr(state, "visual", None)) is not None:  # the prompt is already known
+            encoded.check(visual)
 
     def _merge_and_mark(self, state: Any, projected: list[Tensor], out: Tensor) -> Tensor | None:
         if not state.encoded.marked:
@@ -187,22 +196,6 @@ class Encoding:
             out[i, index] = projected[start : start + len(index)]
             start += len(index)
         return out
-
-
-def look(model: nn.Module, family: Family, needs: Needs, batch: Mapping[str, Any]) -> list[Signals]:
-    """Run only the vision side on what the processor made of pictures; one Signals per tile."""
-    state, mine = SimpleNamespace(), get_ident()
-    encoding = Encoding(model, family, None, family.anatomy(model), needs)
-    handles = encoding.hooks(lambda: state if get_ident() == mine else None, nullcontext)
-    projected: list[Tensor] = []
-    projector = family.projector(model)
-    handles.append(projector.register_forward_hook(lambda module, args, out: projected.extend(state.seen.split(out))))
-    try:
-        family.encode(model, batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [encoding.signals(state, i, projected) for i in range(len(projected))]
 
 
 def _kept(state: Any, i: int) -> Tensor:

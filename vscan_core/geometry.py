@@ -102,8 +102,18 @@ def windows(rows: int, cols: int, side: int) -> Tensor:
     return (row[:, None] * across + col[None, :]).flatten()
 
 
-def patch_boxes(rows: int, cols: int, height: int, width: int) -> Tensor:
+def patch_boxes(rows: int, cols: int, height: float, width: float) -> Tensor:
     """(rows * cols, 4) x0, y0, x1, y1 of a grid of equal patches over height x width pixels, row-major."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
     unit = torch.stack([x, y, x + 1, y + 1], dim=-1).view(-1, 4).float()
     return unit * torch.tensor([width / cols, height / rows, width / cols, height / rows])
+
+
+def tile_boxes(grid: tuple[int, int], cut: tuple[int, int], height: float, width: float) -> Tensor:
+    """(tokens, 4) boxes in height x width pixels that are cut into equal tiles, `cut` = (rows, cols), row by row.
+
+    Tile after tile, each with a `grid` = (rows, cols) of tokens, row-major.
+    """
+    (rows, cols), (down, across) = grid, cut
+    boxes = patch_boxes(down * rows, across * cols, height, width)
+    return boxes.view(down, rows, across, cols, 4).transpose(1, 2).reshape(-1, 4)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from vscan_core import geometry
 from vscan_core.selection import Selection
 from vscan_core.trace import Cut, ImageTrace, View
 
@@ -48,10 +49,15 @@ class Layout:
     boxes: Tensor  # (tokens, 4) x0, y0, x1, y1 in pixels that `view` places; NaN for newlines
     view: View = field(default_factory=View)
 
-    def trace(self, per_tile: int) -> ImageTrace:
-        """An image that nothing has happened to yet."""
+    def trace(self, grid: tuple[int, int], chosen: Sequence[Selection | None]) -> ImageTrace:
+        """The image after cut 0, from the tiles' grid and the selections of its tiles (None: not cut)."""
+        per_tile = grid[0] * grid[1]
         tokens = per_tile * self.tiles if self.origin is None else len(self.origin)
-        return ImageTrace(tokens, tiles=self.tiles, tokens_per_tile=per_tile, boxes=self.boxes, view=self.view)
+        image = ImageTrace(tokens, grid, self.boxes, self.view, [], self.tiles, per_tile, self.origin)
+        cut = [one for one in chosen if one is not None]
+        if cut:  # the tiles of an image are of one size, so all of them are cut or none is
+            image.cuts.append(self.cut(cut, per_tile))
+        return image
 
     def cut(self, chosen: Sequence[Selection], per_tile: int) -> Cut:
         """Cut 0 in the image's own token indices, from the selections of its tiles.
@@ -95,3 +101,24 @@ class Layout:
 
 def _present(index: Tensor) -> Tensor:
     return index[index >= 0].sort().values
+
+
+def tiled(views: Sequence[View] | None, tiles: int, grid: tuple[int, int], height: int, width: int) -> list[Layout]:
+    """The pictures behind `tiles` tiles of height x width pixels and `grid` tokens each, where the model is not told.
+
+    `views` say how each picture was cut: row by row, with a last tile that shows all of it. Without them (inputs that
+    `LVLM.inputs` has not made) every tile is an image of its own, in its own pixels.
+    """
+    if not views or sum(view.tiles for view in views) != tiles:
+        boxes = geometry.patch_boxes(*grid, height, width)
+        return [Layout(1, None, boxes) for _ in range(tiles)]
+    return [_whole(view, grid) for view in views]
+
+
+def _whole(view: View, grid: tuple[int, int]) -> Layout:
+    assert view.size is not None
+    width, height = view.size
+    boxes = geometry.tile_boxes(grid, view.cut, height, width)
+    if view.tiles > 1:
+        boxes = torch.cat([boxes, geometry.patch_boxes(*grid, height, width)])
+    return Layout(view.tiles, None, boxes, View(size=view.size))

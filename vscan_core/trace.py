@@ -10,11 +10,22 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class View:
-    """How the pixels that the model saw lie in the original picture: original = seen * scale + offset."""
+    """How the pixels that the model saw lie in the original picture: original = seen * scale + offset.
+
+    Of a video: in each of its frames, which are all of one size.
+    """
 
     scale: tuple[float, float] = (1.0, 1.0)  # original pixels per seen pixel, x and y
     offset: tuple[float, float] = (0.0, 0.0)  # of the seen area's top left corner, original pixels
     size: tuple[int, int] | None = None  # (width, height) of the original picture; None: not known
+    frames: int = 0  # of a video that the model looked at; 0: a picture
+    cut: tuple[int, int] = (1, 1)  # (rows, cols) of the tiles it was cut into; a last tile then shows all of it
+
+    @property
+    def tiles(self) -> int:
+        """Pieces in which the vision encoder sees the picture."""
+        pieces = self.cut[0] * self.cut[1]
+        return pieces + (pieces > 1)
 
     def place(self, boxes: Tensor) -> Tensor:
         """(tokens, 4) boxes in seen pixels -> in original pixels."""
@@ -37,17 +48,43 @@ class ImageTrace:
     """What happened to one image."""
 
     tokens: int  # visual tokens before any cut, as the LLM would see them
-    grid: tuple[int, int] | None = None
+    grid: tuple[int, int] | None = None  # (rows, cols) of the tokens of each tile
     boxes: Tensor | None = None  # (tokens, 4) x0, y0, x1, y1 in seen pixels
     view: View = field(default_factory=View)
     cuts: list[Cut] = field(default_factory=list)
     tiles: int = 1  # pieces in which the vision encoder saw the image
     tokens_per_tile: int = 0  # what budgets are counted in; 0: all of `tokens`
+    origin: Tensor | None = None  # (tokens,) tile * tokens per tile + token in the tile, -1 = newline; None: in order
 
     @property
     def budget(self) -> tuple[int, int]:
-        """(visual tokens per tile, tiles): what a schedule is asked for. Newline and padding tokens do not count."""
+        """(visual tokens per tile, tiles): what a schedule is asked for. Padding in tiles counts, newlines do not."""
         return self.tokens_per_tile or self.tokens, self.tiles
+
+    def place(self, token: int) -> tuple[int, int, int] | None:
+        """(tile, row, column) of a token, each from 0; None for newlines and where the grid is not known."""
+        source = token if self.origin is None else int(self.origin[token])
+        per_tile = self.budget[0]
+        if self.grid is None or source < 0 or self.grid[0] * self.grid[1] != per_tile:
+            return None
+        tile, inside = divmod(source, per_tile)
+        return tile, *divmod(inside, self.grid[1])
+
+    @property
+    def tile_of(self) -> Tensor:
+        """(tokens,) which tile each token is of; -1 for those of none: newlines, and CLS of a frame."""
+        source = torch.arange(self.tokens) if self.origin is None else self.origin.cpu()
+        return source.div(self.budget[0], rounding_mode="floor")
+
+    @property
+    def frames(self) -> int:
+        """How many frames of a video the model looked at; 0: a picture."""
+        return self.view.frames
+
+    def frames_of(self, tile: int) -> range:
+        """The frames of a video that tile `tile` stands for: one, in the Qwen families two."""
+        each = -(-self.frames // self.tiles)
+        return range(tile * each, min((tile + 1) * each, self.frames))
 
     @property
     def kept(self) -> Tensor:

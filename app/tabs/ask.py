@@ -12,6 +12,7 @@ from app.examples import Example
 from app.picture_input import picture_input
 from app.session import Session
 from app.tabs.wiring import MODELS
+from app.video_input import video_input
 
 MAX_QUESTION = 1000
 NOT_HERE = "\N{EN DASH} not here"  # style.css greys options that end so
@@ -28,6 +29,7 @@ class Ask:
     retention: gr.Slider
     budget: gr.Markdown
     model: gr.Dropdown
+    video: gr.Video
     run: gr.Button
     stop: gr.Button
 
@@ -42,7 +44,8 @@ def ask_panel(session: Session, examples: list[Example]) -> Ask:
     retention, budget = retention_slider()
     model = model_picker(session)
     gallery.select(pick(examples), None, [picture, question], api_visibility="private", show_progress="hidden")
-    return Ask(picture, gallery, question, retention, budget, model, run, stop)
+    video = video_input(session, model)
+    return Ask(picture, gallery, question, retention, budget, model, video, run, stop)
 
 
 def ask_about(first: Example, place: str = "") -> gr.Image:

@@ -10,15 +10,17 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from app.engine import Method
 from vscan_core import geometry
 from vscan_core.errors import InputError
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
+from vscan_core.families.llava import Llava
+from vscan_core.layout import Layout
+from vscan_core.look import Encoder, Look
 from vscan_core.reducers import VScan
 from vscan_core.selection import Anatomy, Needs, Signals
-from vscan_core.trace import Cut, ImageTrace, Trace, View
+from vscan_core.trace import Cut, Trace, View
 
 GRID, LAYERS = 24, 6
 TOKENS = GRID * GRID
@@ -32,17 +34,19 @@ class FakeLVLM:
         self.anatomy = Anatomy(vision_layers=8, feature_layer=6, text_layers=LAYERS, shallow_layer=2)
         self.looks = 0
 
-    def signals(self, image: Image.Image, needs: Any) -> Signals:
+    def look(self, image: Image.Image, needs: Any) -> Look:
         self.looks += 1
         needs = needs if isinstance(needs, Needs) else needs.needs(self.anatomy)
+        view = View(size=image.size)
+        layout = Layout(1, None, geometry.patch_boxes(GRID, GRID, image.height, image.width), view)
+        return Look(Encoder(None, Llava(), self.anatomy, {}), needs, [self._signals(image, needs)], layout)
+
+    def _signals(self, image: Image.Image, needs: Needs) -> Signals:
         pixels = torch.tensor(list(image.convert("RGB").resize((GRID, GRID)).get_flattened_data())).float()
         odd = (pixels - pixels.mean(0)).norm(dim=-1) + torch.arange(TOKENS) * 1e-4
         rows = (odd / odd.sum()).expand(2, TOKENS)
         attention = {layer: rows.roll(layer, dims=-1) for layer in needs.cls_attention}
         return Signals(features=pixels, projected=pixels, cls_attention=attention, grid=(GRID, GRID))
-
-    def boxes(self, image: Image.Image) -> Tensor:
-        return geometry.patch_boxes(GRID, GRID, image.height, image.width)
 
 
 class Coarse(VScan):
@@ -88,6 +92,9 @@ class FakeEngine:
 
     def unavailable(self, name: str) -> str | None:
         return "This model needs a GPU, and this computer has none." if name == "big" else None
+
+    def frames(self, name: str) -> int:
+        return 0
 
     def load(self, name: str) -> FakeLVLM:
         if name not in self.models():
@@ -136,23 +143,18 @@ class FakeEngine:
 def fake_trace(lvlm: FakeLVLM, image: Image.Image, reducer: Any) -> Trace:
     """The trace of a run that a real engine would have recorded."""
     per_layer = [TOKENS] * LAYERS
-    cuts = []
+    look = lvlm.look(image, Needs() if reducer is None else reducer)
+    picture = look.layout.trace((GRID, GRID), [])
     if reducer is not None:
-        schedule = reducer.schedule(TOKENS, lvlm.anatomy)
-        selection = reducer.select(lvlm.signals(image, reducer), schedule.get(0, TOKENS))
-        kept = selection.kept
-        merged = selection.merged_into if selection.merged_into is not None else torch.full((TOKENS,), -1)
-        for layer, keep in sorted(schedule.items()):
+        picture = look.trace(reducer)
+        kept = picture.kept
+        for layer, keep in sorted(reducer.schedule(TOKENS, lvlm.anatomy).items()):
             per_layer[layer:] = [keep] * (LAYERS - layer)
-            if layer == 0:
-                cuts.append(Cut(0, kept, dict(selection.labels), merged, dict(selection.scores)))
-            else:
+            if layer > 0:
                 text = torch.full((TOKENS,), torch.nan)
                 text[kept] = torch.linspace(0, 1, len(kept))
                 kept = kept[-keep:]
-                cuts.append(Cut(layer, kept, {"text": kept}, torch.full((TOKENS,), -1), {"text": text}))
-    view = View(size=image.size)
-    picture = ImageTrace(TOKENS, (GRID, GRID), lvlm.boxes(image), view, cuts)
+                picture.cuts.append(Cut(layer, kept, {"text": kept}, torch.full((TOKENS,), -1), {"text": text}))
     return Trace([picture], [count + 20 for count in per_layer], [torch.tensor(count) for count in per_layer])
 
 

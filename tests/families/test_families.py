@@ -22,7 +22,9 @@ FAMILIES = {
     "qwen2_5_vl video": (tiny.qwen, tiny.video_inputs),
     "qwen3_vl video": (tiny.qwen3, partial(tiny.video_inputs, apart=True)),
     "internvl": (tiny.internvl, tiny.tile_inputs),
+    "internvl tiled": (tiny.internvl, tiny.tiled_inputs),
     "idefics3": (tiny.idefics3, tiny.row_inputs),
+    "idefics3 tiled": (tiny.idefics3, partial(tiny.tiled_inputs, make=tiny.row_inputs)),
     "smolvlm": (tiny.smolvlm, tiny.row_inputs),
     "video_llava": (tiny.video_llava, tiny.picture_inputs),
     "video_llava video": (tiny.video_llava, tiny.frame_inputs),
@@ -35,17 +37,25 @@ BATCHES = {
     "qwen2_5_vl video": [[[(3, 12, 8)]], [[(2, 10, 14)], [], [(2, 8, 8), (1, 8, 10)]]],
     "qwen3_vl video": [[[(3, 12, 8)]], [[(2, 10, 14)], [], [(2, 8, 8), (1, 8, 10)]]],
     "internvl": [[[1]], [[1], [], [2, 3]]],
+    "internvl tiled": [[[(1, 2)]], [[(2, 2)], [], [(1, 1), (1, 2)]]],
     "idefics3": [[[1, 2, 3]], [[1], [], [2, 3]]],
+    "idefics3 tiled": [[[(2, 1)]], [[(1, 1)], [], [(1, 2), (2, 1)]]],
     "smolvlm": [[[1]], [[1], [], [2, 3]]],
     "video_llava": [[[1]], [[1], [], [2, 3]]],
-    "video_llava video": [[[1, 2, 3]], [[1, 2, 3], [], [4, 5, 6, 7, 8, 9]]],
+    "video_llava video": [[[(1, 2, 3)]], [[(1, 2, 3)], [], [(4, 5, 6), (7, 8, 9)]]],
 }
 CASES = [(name, rows) for name, batches in BATCHES.items() for rows in batches]
 CUTS = [
     {"encoder_keep": 0.3, "llm_keep": {3: 0.4}},
     {"encoder_keep": 0.3, "llm_keep": {3: 0.4}, "positions": "original"},
     {"encoder_keep": 0.5, "llm_keep": {}},
+    {"encoder_keep": 0.5, "llm_keep": {}, "positions": "original"},
     {"llm_keep": {2: 9}},
+    {"llm_keep": {2: 9}, "positions": "original"},
+]
+# M-RoPE positions are original anyway, and cannot be renumbered
+CELLS = [
+    (name, rows, cuts) for name, rows in CASES for cuts in CUTS if not (name[:4] == "qwen" and "positions" in cuts)
 ]
 
 
@@ -66,8 +76,7 @@ def generate(model, inputs, reducer):
     return out, trace
 
 
-@pytest.mark.parametrize(("name", "rows"), CASES, ids=str)
-@pytest.mark.parametrize("cuts", CUTS, ids=str)
+@pytest.mark.parametrize(("name", "rows", "cuts"), CELLS, ids=str)
 @torch.no_grad()
 def test_dropping_equals_hiding(models, name, rows, cuts) -> None:
     renumbered = not name.startswith("qwen") and "positions" not in cuts
@@ -103,14 +112,14 @@ def position_ids(original, alive):
 
 def slice_of(name, inputs, rows, i):
     """The pixels of row i alone."""
+    rows = tiny.tiles_of(rows) if name.endswith(" tiled") else rows
     before, count = sum(len(row) for row in rows[:i]), len(rows[i])
     if not count:
         return {}
-    if name in ("idefics3", "smolvlm"):
+    if name.split()[0] in ("idefics3", "smolvlm"):
         return {"pixel_values": inputs["pixel_values"][i : i + 1, :count]}
     if name == "video_llava video":
-        videos = inputs["pixel_values_videos"]
-        return {"pixel_values_videos": videos[before // tiny.FRAMES : (before + count) // tiny.FRAMES]}
+        return {"pixel_values_videos": inputs["pixel_values_videos"][before : before + count]}
     if not name.startswith("qwen"):
         keys = {"pixel_values", "pixel_values_images", "image_sizes"} & set(inputs)
         alone = {"batch_num_images": torch.tensor([count])} if "batch_num_images" in inputs else {}
@@ -169,6 +178,8 @@ def test_retention_on_tiles_follows_the_published_budgets() -> None:
     anatomy = vc.Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
     assert vc.VScan(retention=1 / 9).schedule(576, anatomy, 5) == {0: 96, 16: 160}
     assert vc.VScan(retention=2 / 9).schedule(576, anatomy, 5) == {0: 192, 16: 320}
+    # Video-LLaVA at 25 % of 8 x 256: 96 of each frame, then 256 of the whole video, 512 on average
+    assert vc.VScan(retention=1 / 4).schedule(256, anatomy, 8) == {0: 96, 16: 256}
 
 
 @torch.no_grad()
@@ -213,6 +224,23 @@ def test_every_temporal_slice_of_a_video_is_a_tile(models) -> None:
     video = trace.images[0]
     assert (video.tokens, video.tiles, video.tokens_per_tile) == (72, 3, 24)
     assert (video.cuts[0].kept // 24).bincount().tolist() == [5, 5, 5]
+    assert video.frames == 6 and list(video.frames_of(1)) == [2, 3]
+
+
+@torch.no_grad()
+def test_every_frame_of_video_llava_is_a_tile_and_its_cls_a_token_like_others_inside_the_llm(models) -> None:
+    reducer = method({"encoder_keep": 5, "llm_keep": {3: 0.4}})
+    _, trace = generate(models["video_llava"], tiny.frame_inputs([[(1, 2, 3)], [(4, 5, 6)]]), reducer)
+    assert len(trace.images) == 2
+    video = trace.images[0]
+    assert (video.tokens, video.tiles, video.tokens_per_tile, video.frames) == (111, 3, 36, 3)
+    assert list(video.frames_of(2)) == [2] and trace.boxes(0)[::37].isnan().all()
+    first, later = video.cuts
+    assert {0, 37, 74} <= set(first.kept.tolist()) and (first.kept // 37).bincount().tolist() == [6, 6, 6]
+    assert len(later.kept) == 6  # 40 % of 3 x 5, CLS tokens counted from here on
+    scores = later.scores["text"]
+    assert set(later.kept.tolist()) == set(scores.nan_to_num(-1).topk(6).indices.tolist())
+    assert not {0, 37, 74} <= set(later.kept.tolist())
 
 
 def test_what_onevision_pools_after_the_projector_is_refused(models) -> None:

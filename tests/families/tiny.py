@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from inspect import signature
 from typing import Any
 
@@ -26,6 +27,8 @@ from transformers import (
     VideoLlavaConfig,
     VideoLlavaForConditionalGeneration,
 )
+
+from vscan_core.trace import View
 
 IMAGE, VIDEO = 99, 100
 PATCHES = 6  # per side of a LLaVA-NeXT tile
@@ -275,6 +278,19 @@ def row_inputs(rows: list[list[int]]) -> dict[str, Any]:
     return {**inputs, "pixel_values": pixels}
 
 
+def tiles_of(rows: list[list[tuple[int, int]]]) -> list[list[int]]:
+    """Pictures that were cut into (rows, cols) tiles -> the seeds of their tiles, those of the whole included."""
+    seeds = itertools.count(1)
+    return [[next(seeds) for cut in row for _ in range(View(cut=cut).tiles)] for row in rows]
+
+
+def tiled_inputs(rows: list[list[tuple[int, int]]], make: Any = tile_inputs) -> dict[str, Any]:
+    """The same for pictures in tiles that belong together, as `LVLM.inputs` tells."""
+    inputs: dict[str, Any] = make(tiles_of(rows))
+    inputs["pixel_values"].views = [View(size=(168, 84), cut=cut) for row in rows for cut in row]
+    return inputs
+
+
 def video_inputs(rows: list[list[tuple[int, int, int]]], apart: bool = False) -> dict[str, Any]:
     """Qwen prompts; a video is its (slices, rows, columns) of patches. apart: text between slices (Qwen3-VL)."""
     make = torch.Generator().manual_seed(0)
@@ -302,17 +318,14 @@ def picture_inputs(rows: list[list[int]]) -> dict[str, Any]:
     return inputs
 
 
-FRAMES = 3
-
-
-def frame_inputs(rows: list[list[int]]) -> dict[str, Any]:
-    """Video-LLaVA prompts; a row holds the seeds of its frames, FRAMES per video, 37 tokens each."""
-    inputs = tile_inputs(rows)
-    pixels, ids = inputs.pop("pixel_values"), []
-    for number, row in enumerate(rows):
-        videos = len(row) // FRAMES
-        ids.append([1] + ([7, 8] + [VIDEO] * 37 * FRAMES) * videos + [9 + number, 10, 11][: 2 + number])
-    return {**padded(ids), "pixel_values_videos": pixels.view(-1, FRAMES, *pixels.shape[1:])}
+def frame_inputs(rows: list[list[tuple[int, int, int]]]) -> dict[str, Any]:
+    """Video-LLaVA prompts; a video is the seeds of its three frames, 37 tokens each."""
+    pixels = tile_inputs([[seed for video in row for seed in video] for row in rows])["pixel_values"]
+    ids = [
+        [1] + ([7, 8] + [VIDEO] * 37 * 3) * len(row) + [9 + number, 10, 11][: 2 + number]
+        for number, row in enumerate(rows)
+    ]
+    return {**padded(ids), "pixel_values_videos": pixels.unflatten(0, (-1, 3))}
 
 
 def onevision_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from vscan_core import geometry
 from vscan_core.families.base import Family, Record
 from vscan_core.families.scores import received_by_tile, tap_pair
 from vscan_core.families.shuffle import fold, sources
-from vscan_core.layout import Layout, Tiles
+from vscan_core.families.watch import Watch
+from vscan_core.layout import Layout, Tiles, tiled
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
 
@@ -22,8 +23,10 @@ class Idefics3(Family):
 
     There is no published VScan setting. Chosen: attention received as in Qwen2.5-VL, the other family without CLS,
     with the local scan at the same share of depth; renumbered positions and RoPE in the scores as in LLaVA, with
-    which it shares one-dimensional positions. The model is not told which tiles are cut from one picture (text
-    stands between them), so each tile is an image of its own in budgets and traces; its boxes are in its pixels.
+    which it shares one-dimensional positions.
+    Cut 0 works on every tile by itself, later cuts on the whole picture. The model is not told which tiles are cut
+    from one picture (text stands between them): `LVLM.inputs` tells. In other inputs, and in videos, each tile or
+    frame is an image of its own in budgets and traces, and its boxes are in its pixels.
     """
 
     model_type = "idefics3"
@@ -42,14 +45,29 @@ class Idefics3(Family):
         return self.base(model).connector.modality_projection
 
     def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
-        """Square tiles; padding tiles have gone before the tower."""
+        """Square tiles; padding tiles have gone before the tower, and with them who belongs to whom."""
         pixels = args[0] if args else kwargs["pixel_values"]
-        pixels = pixels.flatten(0, -4)
-        height, width = pixels.shape[-2:]
+        return Tiles([self._grid(model, pixels)] * len(pixels), None)
+
+    def watch_packing(self, model: nn.Module, record: Callable[[list[Layout]], None]) -> list[Any]:
+        """Note how the pictures were cut before the padding goes; tell it once the projector has run."""
+        notes: dict[int, Any] = {}  # by thread: several may run one model
+
+        def arrive(encode: Any, pixel_values: Tensor, *args: Any, **kwargs: Any) -> None:
+            notes[get_ident()] = pixel_values
+
+        def leave(module: nn.Module, args: Any, out: Tensor) -> None:
+            pixels = notes.pop(get_ident(), None)
+            if pixels is not None:  # None: another thread's call that was under way when the hooks came
+                views = getattr(pixels, "views", None)
+                record(tiled(views, len(out), self._grid(model, pixels), *pixels.shape[-2:]))
+
+        hook = self.projector(model).register_forward_hook(leave)
+        return [Watch(self.base(model), "get_image_features", arrive), hook]
+
+    def _grid(self, model: nn.Module, pixels: Tensor) -> tuple[int, int]:
         edge = self.vision_tower(model).patch_size * self.base(model).connector.scale_factor
-        grid = (height // edge, width // edge)
-        boxes = geometry.patch_boxes(*grid, height, width)
-        return Tiles([grid] * len(pixels), [Layout(1, None, boxes) for _ in pixels])
+        return pixels.shape[-2] // edge, pixels.shape[-1] // edge
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """Depths as shares of Qwen2.5-VL's: block 7 of 32."""
@@ -89,8 +107,9 @@ class Idefics3(Family):
         return token
 
     def view(self, processor: Any, width: int, height: int) -> View:
-        """Where the tiles lie in the picture does not reach the model."""
-        return View()
+        """Stretched to whole tiles, as many as the processor says; then all of it once more."""
+        _, down, across = processor.image_processor.get_number_of_image_patches(height, width, {})
+        return View(size=(width, height), cut=(max(down, 1), max(across, 1)))
 
 
 class SmolVLM(Idefics3):

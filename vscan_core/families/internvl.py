@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from vscan_core import geometry
 from vscan_core.families.base import Record
 from vscan_core.families.llava import Llava
 from vscan_core.families.scores import tap_cls
 from vscan_core.families.shuffle import fold, sources
-from vscan_core.layout import Layout, Tiles
+from vscan_core.layout import Tiles, tiled
 from vscan_core.trace import View
 
 
@@ -22,8 +22,9 @@ class InternVL(Llava):
 
     There is no published VScan setting. Chosen as for LLaVA, of which it is a relative (CLS token, square tiles,
     one-dimensional positions): local scan at the same share of depth, renumbered positions, RoPE in the scores.
-    The model is not told which tiles are cut from one picture, so each tile (also the thumbnail, and each frame of a
-    video) is an image of its own in budgets and traces, and its boxes are in the tile's pixels.
+    Cut 0 works on every tile (also the thumbnail) by itself, later cuts on the whole picture. The model is not told
+    which tiles are cut from one picture: `LVLM.inputs` tells. In other inputs, and in videos, each tile or frame is
+    an image of its own in budgets and traces, and its boxes are in its pixels.
     """
 
     model_type = "internvl"
@@ -41,10 +42,16 @@ class InternVL(Llava):
         height, width = pixels.shape[-2:]
         down, across = config.vision_config.patch_size
         grid = (int(height // down * config.downsample_ratio), int(width // across * config.downsample_ratio))
-        views = getattr(pixels, "views", None) or []
-        views = views if len(views) == len(pixels) else [View()] * len(pixels)
-        boxes = geometry.patch_boxes(*grid, height, width)
-        return Tiles([grid] * len(pixels), [Layout(1, None, boxes, view) for view in views])
+        layouts = tiled(getattr(pixels, "views", None), len(pixels), grid, height, width)
+        return Tiles([grid] * len(pixels), layouts)
+
+    def view(self, processor: Any, width: int, height: int) -> View:
+        """Stretched to whole tiles, as many and so arranged as the processor's own rule says; then a thumbnail."""
+        prepare = processor.image_processor
+        rule = vars(sys.modules[type(prepare).__module__])["get_optimal_tiled_canvas"]
+        tile = (prepare.size["height"], prepare.size["width"])
+        across, down = rule((height, width), tile, prepare.min_patches, prepare.max_patches)
+        return View(size=(width, height), cut=(down, across))
 
     def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
         """The CLS row after the layer's query and key norms; a token's score is the mean of its patches'."""

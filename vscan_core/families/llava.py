@@ -23,6 +23,11 @@ class Llava(Family):
     title = "LLaVA-1.5"
     gives_keys = True
 
+    @property
+    def one_row_per_picture(self) -> bool:
+        """True for LLaVA-1.5 itself; its relatives cut pictures into tiles or pack them."""
+        return type(self) is Llava
+
     def vision_tower(self, model: nn.Module) -> Any:
         """The CLIP vision model."""
         return self.base(model).vision_tower
@@ -94,21 +99,28 @@ class Llava(Family):
         return token
 
     def view(self, processor: Any, width: int, height: int) -> View:
-        """CLIP's preparation: shortest edge to the model's size, then the centre square; or a plain resize."""
-        prepare = processor.image_processor
+        """CLIP's preparation: shortest edge to the model's size, then the centre square; or a plain resize.
+
+        LLaVA's own image processor may first pad the picture to a square.
+        """
+        prepare, picture = processor.image_processor, (width, height)
+        before = (0, 0)
+        if hasattr(prepare, "pad_to_square") and prepare.do_pad:
+            side = max(picture)
+            before, (width, height) = ((side - width) // 2, (side - height) // 2), (side, side)
         size, crop = dict(prepare.size), dict(prepare.crop_size or {})
         if not prepare.do_resize:
             scaled = (width, height)
         elif "shortest_edge" in size:
-            factor = size["shortest_edge"] / min(width, height)
-            scaled = (max(1, int(width * factor)), max(1, int(height * factor)))
+            short = min(width, height)  # multiplied first: the shorter side becomes exactly what is asked for
+            scaled = (size["shortest_edge"] * width // short, size["shortest_edge"] * height // short)
         else:
             scaled = (size["width"], size["height"])
         scale = (width / scaled[0], height / scaled[1])
         offset = (0.0, 0.0)
         if prepare.do_center_crop:
             offset = ((scaled[0] - crop["width"]) // 2 * scale[0], (scaled[1] - crop["height"]) // 2 * scale[1])
-        return View(scale=scale, offset=offset, size=(width, height))
+        return View(scale=scale, offset=(offset[0] - before[0], offset[1] - before[1]), size=picture)
 
 
 def _tap(tower: Any, layer: int, record: Record) -> list[RemovableHandle]:

@@ -12,13 +12,17 @@ from transformers.models.llava_next.modeling_llava_next import get_anyres_image_
 
 from vscan_core.families.llava import Llava
 from vscan_core.families.watch import Watch
-from vscan_core.geometry import patch_boxes
+from vscan_core.geometry import patch_boxes, tile_boxes
 from vscan_core.layout import Layout, Tiles
 from vscan_core.trace import View
 
 
 class LlavaNext(Llava):
-    """`LlavaNextForConditionalGeneration`. Cut 0 works on every tile by itself, later cuts on the whole picture."""
+    """`LlavaNextForConditionalGeneration`. Cut 0 works on every tile by itself, later cuts on the whole picture.
+
+    Published settings: LLaVA-1.5's, with its budget for every tile. Not followed: in the released script the later cut
+    looks at the first tile only and takes one of its visual tokens for the question.
+    """
 
     model_type = "llava_next"
     title = "LLaVA-NeXT"
@@ -69,6 +73,4 @@ def _grid_boxes(side: int, rows: int, cols: int, height: int, width: int) -> Ten
     down, across = rows * side, cols * side  # tokens
     scale = max(height / down, width / across)  # original pixels per token
     top, left = (down * scale - height) / 2, (across * scale - width) / 2
-    boxes = patch_boxes(down, across, down, across) * scale - torch.tensor([left, top, left, top])
-    tiled = boxes.view(rows, side, cols, side, 4).permute(0, 2, 1, 3, 4)
-    return tiled.reshape(-1, 4)
+    return tile_boxes((side, side), (rows, cols), down, across) * scale - torch.tensor([left, top, left, top])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import Any
 
 import torch
@@ -63,5 +64,11 @@ class LlavaOnevision(LlavaNext):
 
     def _layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> Layout:
         if not torch.equal(numbers, numbers.round()):  # pooling has mixed the numbers of several tokens
-            raise InputError("this picture has too many tiles for LLaVA-OneVision to keep apart; make it smaller")
+            config: Any = model.config
+            tiles = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
+            side = isqrt(tiles) * config.vision_config.image_size
+            raise InputError(
+                f"this picture has too many tiles for LLaVA-OneVision to keep apart; make it at most {side} pixels "
+                "wide and high"
+            )
         return super()._layout(model, tiles, numbers, size)
