@@ -6,6 +6,7 @@ RUN pip install --no-cache-dir -r requirements.txt && useradd --create-home --ui
 COPY app app
 COPY vscan_core vscan_core
 COPY assets assets
+COPY benchmarks/results benchmarks/results
 USER user
 ENV PYTHONUNBUFFERED=1 GRADIO_ANALYTICS_ENABLED=False
 EXPOSE 7860

@@ -1,8 +1,8 @@
-"""The named endpoints for programs, `/compare`, `/overlay` and `/arena`: plain values in, plain values out."""
+"""The named endpoints for programs, `/compare`, `/overlay`, `/arena` and `/sweep`: plain values in and out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -11,12 +11,14 @@ from PIL import Image
 
 from app import token_view
 from app.arena.choice import usual
-from app.arena.rounds import rounds
+from app.arena.rounds import Round, rounds
 from app.arena.sheet import settings_of, sheet
 from app.errors import answering, explained, streaming
 from app.picture_input import picture_input
 from app.running import Snapshot, hint, snapshots
 from app.session import MAX_NEW_TOKENS, Session
+from app.sweep import asked as sweeps
+from app.sweep import files
 from vscan_core.events import Answer
 from vscan_core.overlay import Fate, fates
 
@@ -93,12 +95,40 @@ class Endpoints:
         names = list(dict.fromkeys(methods or []))
         with closing(self.session.arena(model, image, question or "", retention, names)) as events:
             settings = settings_of(self.session, model, image, question or "", retention, names)
-            known, ready = self.session.engine.methods(), 0
-            for now in rounds(events, {name: known[name].title for name in names}, lambda _: None, explained):
-                over = sum(entry.over for entry in now.entries)
-                if over > ready:
-                    ready = over
-                    yield sheet(settings, now, not model.startswith("dummy:"))
+            known = self.session.engine.methods()
+            moments = rounds(events, {name: known[name].title for name in names}, lambda _: None, explained)
+            for now in _as_runs_end(moments):
+                yield sheet(settings, now, not model.startswith("dummy:"))
+
+    @streaming
+    def sweep(self, image: str, question: str, retentions: str, model: str, method: str) -> Iterator[dict[str, Any]]:
+        """Answer a question about a picture with all visual tokens and then at each retention; streams every result.
+
+        Args:
+            image: The picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF; at most 10 MB and 40 megapixels).
+            question: The question, in plain words.
+            retentions: Shares of visual tokens to keep, with commas between them, such as "1, 0.333, 0.111".
+            model: Name of a model on offer, such as "mini".
+            method: Name of the reduction method, such as "vscan".
+
+        Returns:
+            Settings, versions and all numbers of the runs that have ended, the baseline first; a retention that the
+            method does not reach has a "problem" in their place. Single runs, not a benchmark.
+        """
+        asked = sweeps.asked(self.session, model, image, question or "", sweeps.shares(retentions or ""), method)
+        with closing(sweeps.sweep(self.session, image, asked)) as events:
+            for now in _as_runs_end(rounds(events, sweeps.titles(asked), lambda _: None, explained, of="runs")):
+                yield files.sheet(asked, now, not model.startswith("dummy:"))
+
+
+def _as_runs_end(moments: Iterable[Round]) -> Iterator[Round]:
+    """Only the moments at which a run has ended."""
+    ended = 0
+    for now in moments:
+        over = sum(entry.over for entry in now.entries)
+        if over > ended:
+            ended = over
+            yield now
 
 
 def endpoints(session: Session) -> None:
@@ -118,6 +148,7 @@ def endpoints(session: Session) -> None:
         picture = gr.Image(label="Picture with its tokens marked", format="jpeg")
         names = list(session.engine.methods())
         methods = gr.CheckboxGroup(names, value=usual(session), label="Names of the reduction methods")
+        shares = gr.Textbox(sweeps.PLAIN, label="Shares of visual tokens to keep, with commas between them")
         trigger = gr.Button()
     trigger.click(does.compare, inputs, [*texts, counts], api_name="compare", concurrency_id="run", concurrency_limit=1)
     trigger.click(
@@ -130,6 +161,8 @@ def endpoints(session: Session) -> None:
     )
     asked = [*inputs[:3], methods, inputs[3]]
     trigger.click(does.arena, asked, counts, api_name="arena", concurrency_id="run", concurrency_limit=1)
+    swept = [*inputs[:2], shares, *inputs[3:5]]
+    trigger.click(does.sweep, swept, counts, api_name="sweep", concurrency_id="run", concurrency_limit=1)
 
 
 def numbers(now: Snapshot) -> dict[str, Any]:

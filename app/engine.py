@@ -12,6 +12,7 @@ from vscan_core.errors import InputError
 
 if TYPE_CHECKING:
     from vscan_core.events import Event
+    from vscan_core.videos import Video
 
 
 class Card(Protocol):
@@ -40,6 +41,9 @@ class Engine(Protocol):
     def unavailable(self, name: str) -> str | None:
         """Why a model cannot run here, in one sentence; None if it can."""
 
+    def frames(self, name: str) -> int:
+        """How many frames of a video a model looks at; 0: it takes pictures only."""
+
     def load(self, name: str) -> Any:
         """The loaded model (an LVLM)."""
 
@@ -50,7 +54,7 @@ class Engine(Protocol):
         """A reducer of REDUCERS at this retention."""
 
     def compare(
-        self, lvlm: Any, image: Image.Image, question: str, reducers: Sequence[Any], max_new_tokens: int
+        self, lvlm: Any, image: Image.Image | Video, question: str, reducers: Sequence[Any], max_new_tokens: int
     ) -> Generator[Event, None, None]:
         """Events of the runs, one after the other; nothing is computed between two `next`."""
 
@@ -70,6 +74,13 @@ class CoreEngine:
         from vscan_core import catalog
 
         return catalog.unavailable(name)
+
+    def frames(self, name: str) -> int:
+        """See Engine; known without loading it."""
+        from vscan_core.families import FAMILIES
+
+        card: Any = self.models().get(name)
+        return FAMILIES[card.family].frames if card else 0
 
     def load(self, name: str) -> Any:
         """See Engine; only models of the catalog: a visitor must not make the server fetch whatever he names."""
@@ -97,7 +108,7 @@ class CoreEngine:
         return vc.REDUCERS[method](retention)
 
     def compare(
-        self, lvlm: Any, image: Image.Image, question: str, reducers: Sequence[Any], max_new_tokens: int
+        self, lvlm: Any, image: Image.Image | Video, question: str, reducers: Sequence[Any], max_new_tokens: int
     ) -> Generator[Event, None, None]:
         """See Engine."""
         import vscan_core as vc

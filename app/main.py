@@ -8,7 +8,10 @@ from app.api import endpoints
 from app.examples import Example, load_examples
 from app.session import Session
 from app.tabs.arena import ArenaPage
+from app.tabs.benchmarks import benchmarks_tab
 from app.tabs.compare import ComparePage
+from app.tabs.linking import link
+from app.tabs.sweep import SweepPage
 
 TITLE = "VScan: fewer visual tokens, faster answers"
 WELCOME = """
@@ -24,12 +27,18 @@ def build_app(session: Session, examples: list[Example] | None = None) -> gr.Blo
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 2 * HOUR), fill_width=True) as demo:
         gr.Markdown(WELCOME, elem_id="welcome")
         shown = load_examples() if examples is None else examples
-        with gr.Tabs(elem_id="tabs"):
-            with gr.Tab("Compare", id="compare"):
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Compare", id="compare") as compare_tab:
                 page = ComparePage(session, shown)
-            with gr.Tab("Arena", id="arena") as tab:
+            with gr.Tab("Arena", id="arena") as arena_tab:
                 arena = ArenaPage(session, shown)
-        tab.select(**arena.opened)
+            with gr.Tab("Sweep", id="sweep") as sweep_tab:
+                sweep = SweepPage(session, shown)
+            with gr.Tab("Benchmarks", id="benchmarks") as benchmarks:
+                benchmarks_tab(session)
+        arena_tab.select(**arena.opened)
+        sweep_tab.select(**sweep.opened)
+        link(demo, tabs, {"compare": compare_tab, "arena": arena_tab, "sweep": sweep_tab, "benchmarks": benchmarks})
         endpoints(session)
         demo.load(**page.loaded)
     demo.queue(default_concurrency_limit=1, max_size=20)

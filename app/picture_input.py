@@ -10,14 +10,14 @@ import gradio as gr
 def picture_input(**settings: Any) -> gr.Image:
     """A gr.Image that hands on the path of the uploaded file, whatever is in it; vscan_core.images decides."""
     image = gr.Image(type="filepath", image_mode=None, **settings)
-    image.preprocess = _path  # type: ignore[method-assign]
+    image.preprocess = as_path  # type: ignore[method-assign]
     return image
 
 
-def _path(payload: Any) -> str | None:
-    """The path; Gradio has already checked that it lies in its upload folder."""
+def as_path(payload: Any) -> str | None:
+    """The path of an uploaded file; Gradio has already checked that it lies in its upload folder."""
     if payload is None:
         return None
     if payload.path is None:
-        raise gr.Error("Please send the picture as an uploaded file.", title="Please check", print_exception=False)
+        raise gr.Error("Please send it as an uploaded file.", title="Please check", print_exception=False)
     return str(payload.path)

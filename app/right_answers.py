@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.examples import Example
+from app.film import Clip
 from app.session import digest_of
 
 
@@ -12,7 +13,7 @@ class RightAnswers:
     def __init__(self, examples: list[Example]) -> None:
         self._answers = {(digest_of(each.image), each.question): each.answer for each in examples if each.answer}
 
-    def sentence(self, path: str | None, question: str) -> str:
+    def sentence(self, path: str | Clip | None, question: str) -> str:
         """The right answer, if this is one of the examples; else nothing."""
-        answer = self._answers.get((digest_of(str(path)), question.strip()))
+        answer = self._answers.get((digest_of(path or ""), question.strip()))
         return f" The right answer: **{answer}**." if answer else ""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from app.devices import Device
 from app.engine import Engine
+from app.film import Clip
 from vscan_core import overlay
 from vscan_core.budget import check_retention
 from vscan_core.errors import InputError
@@ -28,6 +29,7 @@ from vscan_core.images import open_image
 from vscan_core.look import Look
 from vscan_core.series import Refused, one_by_one
 from vscan_core.trace import ImageTrace
+from vscan_core.videos import Video, open_video
 
 MAX_NEW_TOKENS = 64
 NO_PICTURE = "Please choose a picture first."
@@ -62,10 +64,10 @@ class Recent(Generic[T]):
 
 @dataclass(frozen=True)
 class Picture:
-    """An opened picture and its copy at drawing size."""
+    """An opened picture and its copy at drawing size; or a video and its first frame."""
 
     digest: str
-    image: Image.Image
+    image: Image.Image | Video
     canvas: Image.Image
 
 
@@ -107,19 +109,19 @@ class Session:
         with self._loading:
             return self._devices.setdefault(place, Device(place))
 
-    def picture(self, path: str | None) -> Picture:
-        """Open a picture file, or find it opened."""
+    def picture(self, path: str | Clip | None) -> Picture:
+        """Open a picture or video file, or find it opened."""
         if not path:
             raise InputError(NO_PICTURE)
         digest = digest_of(path)
-        return self._pictures.get(digest, lambda: _opened(path, digest))
+        return self._pictures.get((digest, path if isinstance(path, Clip) else None), lambda: _opened(path, digest))
 
     def schedule(self, model: str, retention: float, tokens: int, method: str = "vscan") -> dict[int, int]:
         """{layer: visual tokens from there on} that a retention stands for."""
         schedule: dict[int, int] = self.engine.reducer(method, retention).schedule(tokens, self.model(model).anatomy)
         return schedule
 
-    def preview(self, model: str, path: str | None, retention: float, method: str = "vscan") -> Preview:
+    def preview(self, model: str, path: str | Clip | None, retention: float, method: str = "vscan") -> Preview:
         """The first cut, from cached signals; the vision encoder runs only for a new picture."""
         picture = self.picture(path)
         reducer = self.engine.reducer(method, retention)
@@ -141,7 +143,7 @@ class Session:
     def compare(
         self,
         model: str,
-        path: str | None,
+        path: str | Clip | None,
         question: str,
         retention: float,
         method: str = "vscan",
@@ -156,7 +158,7 @@ class Session:
         )
 
     def arena(
-        self, model: str, path: str | None, question: str, retention: float, methods: Sequence[str]
+        self, model: str, path: str | Clip | None, question: str, retention: float, methods: Sequence[str]
     ) -> Generator[Event | Refused | None, None, None]:
         """Baseline and every method in one turn; a method that refuses is told in its place. Close it to stop."""
         known = self.engine.methods()
@@ -165,25 +167,34 @@ class Session:
         if unknown := [name for name in methods if name not in known]:
             raise InputError(f"There is no method {unknown[0][:40]!r}; choose from: {', '.join(known)}.")
         check_retention(retention)
+        makers = [functools.partial(self.engine.reducer, name, retention) for name in methods]
+        return self.series(model, path, question, makers)
+
+    def series(
+        self, model: str, path: str | None, question: str, makers: Sequence[Callable[[], Any]]
+    ) -> Generator[Event | Refused | None, None, None]:
+        """The baseline and these reducers in one turn; a refusal is told in its place. Close it to stop."""
         picture = self.picture(path)
         lvlm = self.model(model)
 
         def run(reducer: Any) -> Generator[Event, None, None]:
             return self.engine.compare(lvlm, picture.image, question, [reducer], MAX_NEW_TOKENS)
 
-        makers: list[Any] = [lambda: None]
-        makers += [functools.partial(self.engine.reducer, name, retention) for name in methods]
-        return self.device(model).steps(lambda: one_by_one(run, makers))
+        return self.device(model).steps(lambda: one_by_one(run, [lambda: None, *makers]))
 
 
-def digest_of(path: str) -> str:
-    """A hash of a picture file's bytes: the same picture has the same, whoever sent it."""
+def digest_of(path: str | Clip) -> str:
+    """A hash of a file's bytes: the same picture has the same, whoever sent it."""
     try:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError:
-        raise InputError("This picture is no longer on the server; please choose it again.") from None
+        kind = "video" if isinstance(path, Clip) else "picture"
+        raise InputError(f"This {kind} is no longer on the server; please choose it again.") from None
 
 
-def _opened(path: str, digest: str) -> Picture:
+def _opened(path: str | Clip, digest: str) -> Picture:
+    if isinstance(path, Clip):
+        video = open_video(path.path, path.frames)
+        return Picture(digest, video, video.frames[0])
     image = open_image(path)
     return Picture(digest, image, overlay.canvas(image))

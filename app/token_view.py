@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from app import strips, words
+from app.film import Clip, laid_out
 from app.session import Preview, Session
 from vscan_core import overlay
 from vscan_core.trace import Cut, ImageTrace, Trace
@@ -29,7 +30,7 @@ SCORES = {"global": "Whole picture", "local": "Neighbourhood", "text": "Question
 class TokenView:
     """What one visitor's token view shows: a few kilobytes, on the CPU."""
 
-    path: str
+    path: str | Clip
     trace: ImageTrace
     boxes: Tensor
     retention: float
@@ -50,13 +51,13 @@ class Drawn:
     cut: int
 
 
-def of_preview(path: str, preview: Preview, retention: float) -> TokenView:
+def of_preview(path: str | Clip, preview: Preview, retention: float) -> TokenView:
     """The view of a first cut that has not been run."""
     return TokenView(path, _on_cpu(preview.trace), preview.boxes.cpu(), retention, False)
 
 
-def of_run(path: str, trace: Trace, retention: float) -> TokenView:
-    """The view of a run; one picture per question, so image 0."""
+def of_run(path: str | Clip, trace: Trace, retention: float) -> TokenView:
+    """The view of a run; one picture or video per question, so image 0."""
     return TokenView(path, _on_cpu(trace.images[0]), trace.boxes(0).cpu(), retention, True)
 
 
@@ -85,14 +86,19 @@ def drawn(session: Session, view: TokenView, mode: str, score: str | None, cut: 
     cuts = _cuts(view.trace)
     applied = cut if cut in [number for _, number in cuts] else cuts[-1][1]
     fates = overlay.fates(view.trace, applied)
-    picture, legend = source.canvas, strips.legend(fates, view.trace.tokens, _unseen(view, source.image.size))
+    legend = strips.legend(fates, view.trace.tokens, _unseen(view, source.image.size))
+    source, view, strip = laid_out(source, view)
+    picture = source.canvas
     if mode == HEAT and chosen:
         picture = overlay.heat(source.canvas, view.boxes, scores[chosen], source.image.size)
         seen = ~view.boxes[:, 0].isnan()  # newlines have no score, and no place either
         legend = strips.scale(not bool(torch.isfinite(scores[chosen][seen]).all()))
     elif mode != PICTURE:
         picture = overlay.draw(source.canvas, view.boxes, fates, source.image.size)
-    alt = f"The picture with {fates.kept} of {words.tokens(view.trace.tokens)} marked as kept"
+    if strip is not None:
+        picture = strip.captioned(picture, fates if mode == TOKENS else None)
+    kind = "picture" if strip is None else "video"
+    alt = f"The {kind} with {fates.kept} of {words.tokens(view.trace.tokens)} marked as kept"
     return Drawn(picture, legend, _note(view), alt, names, chosen, cuts, applied)
 
 
@@ -132,14 +138,18 @@ def _note(view: TokenView) -> str:
     )
     if view.ran:
         text = f"Recorded while VScan answered with {share} of the tokens."
-    if view.trace.tiles > 1:
+    if view.trace.frames:
+        frames = view.trace.frames_of(0)
+        each = "frame" if len(frames) == 1 else f"{len(frames)} frames together"
+        text += f" Every {each} keeps as many at first; the question then chooses from the whole video."
+    elif view.trace.tiles > 1:
         text += f" The picture is seen in {view.trace.tiles} tiles; the one that shows all of it lies under the others."
     return text
 
 
 def at(session: Session, view: TokenView, cut: int | None, x: float, y: float) -> str:
     """The token under a point of the drawing (in its pixels), in words: fate, what absorbed it, ranks."""
-    source = session.picture(view.path)
+    source, view, _ = laid_out(session.picture(view.path), view)
     scale = source.image.width / source.canvas.width
     px, py = x * scale, y * scale
     left, top, right, bottom = view.boxes.unbind(1)
@@ -168,5 +178,13 @@ def _place(image: ImageTrace, token: int, inside: bool = False) -> str:
         text = f"token {token}"
     else:
         text = f"row {place[1] + 1}, column {place[2] + 1}"
-        text = f"tile {place[0] + 1}, {text}" if image.tiles > 1 else text
+        text = f"{_tile(image, place[0])}, {text}" if image.tiles > 1 else text
     return text if inside else text.capitalize()
+
+
+def _tile(image: ImageTrace, tile: int) -> str:
+    """A tile in words; of a video, the frames that it stands for."""
+    frames = image.frames_of(tile)
+    if not frames:
+        return f"tile {tile + 1}"
+    return f"frame {frames[0] + 1}" if len(frames) == 1 else f"frames {frames[0] + 1} and {frames[-1] + 1}"

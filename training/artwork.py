@@ -1,6 +1,6 @@
 """Fetch the emoji artwork from npm and render it once: python -m training.artwork.
 
-Needs `npm` and `resvg-py`. Writes training/artwork/sprites.npz (not in version control).
+Needs `npm` and `resvg-py`. Writes assets/world/STYLE.webp, one row of pictures per style in the catalog's order.
 """
 
 from __future__ import annotations
@@ -15,23 +15,68 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vscan_core.world.catalog import ARTWORK_CLASSES, EMOJI_NAMES
-from vscan_core.world.scene import STYLES
-from vscan_core.world.sprites import SPRITE_PIXELS, SPRITES
+from vscan_core.world.catalog import ARTWORK_CLASSES, HELD_OUT_STYLE, TRAINED_STYLES
+from vscan_core.world.sprites import COLUMNS, FOLDER, SPRITE_PIXELS
 
-VERSIONS = {"noto": "1.2.9", "twemoji": "1.2.5", "fluent-emoji-flat": "1.2.6", "emojione": "1.2.3"}
-LICENCES = {"noto": "Apache-2.0", "twemoji": "CC-BY-4.0", "fluent-emoji-flat": "MIT", "emojione": "CC-BY-4.0"}
+VERSIONS = {
+    "noto": "1.2.9",
+    "twemoji": "1.2.5",
+    "fluent-emoji-flat": "1.2.6",
+    "emojione": "1.2.3",
+    "fxemoji": "1.2.2",
+}
+LICENCES = {
+    "noto": "Apache-2.0",
+    "twemoji": "CC-BY-4.0",
+    "fluent-emoji-flat": "MIT",
+    "emojione": "CC-BY-4.0",
+    "fxemoji": "Apache-2.0",
+}
+# Names in the sets where they are not our word itself; first match wins.
+NAMES: dict[str, tuple[str, ...]] = {
+    "cat": ("cat-face", "cat"),
+    "dog": ("dog-face", "dog"),
+    "pig": ("pig-face", "pig"),
+    "frog": ("frog", "frog-face"),
+    "fish": ("tropical-fish", "tropicalfish"),
+    "cow": ("cow-face", "cowface"),
+    "monkey": ("monkey-face", "monkeyface"),
+    "panda": ("panda", "panda-face", "pandaface"),
+    "tiger": ("tiger-face", "tiger"),
+    "rabbit": ("rabbit-face", "bunny"),
+    "whale": ("spouting-whale", "spurtingwhale"),
+    "bee": ("honeybee",),
+    "apple": ("red-apple", "redapple"),
+    "burger": ("hamburger",),
+    "cake": ("birthday-cake", "birthdaycake"),
+    "donut": ("doughnut",),
+    "pizza": ("pizza", "sliceofpizza"),
+    "car": ("automobile",),
+    "plane": ("airplane",),
+    "boat": ("sailboat",),
+    "truck": ("delivery-truck", "deliverytruck"),
+    "train": ("locomotive", "steamlocomotive"),
+    "tree": ("deciduous-tree", "deciduoustree"),
+    "house": ("house", "housebuilding"),
+    "flower": ("sunflower",),
+    "umbrella": ("umbrella", "open-umbrella"),
+    "clock": ("alarm-clock", "alarmclock"),
+    "hat": ("top-hat", "tophat"),
+    "moon": ("crescent-moon", "crescentmoon"),
+    "snowman": ("snowman-without-snow", "snowmanwithoutsnow"),
+    "peach": ("peach",),
+}
 
 
 def fetch(folder: Path) -> dict[str, dict]:
     """Install the icon packages and return their contents by style, licences checked."""
-    packages = [f"@iconify-json/{style}@{VERSIONS[style]}" for style in STYLES]
+    packages = [f"@iconify-json/{style}@{version}" for style, version in VERSIONS.items()]
     npm = shutil.which("npm")
     if npm is None:
         raise RuntimeError("npm was not found; install Node.js to fetch the artwork")
     subprocess.run([npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), *packages], check=True)
     sets = {}
-    for style in STYLES:
+    for style in VERSIONS:
         home = folder / "node_modules" / "@iconify-json" / style
         licence = json.loads((home / "info.json").read_text())["license"]["spdx"]
         if licence != LICENCES[style]:
@@ -53,8 +98,8 @@ def svg(icons: dict, names: tuple[str, ...]) -> str | None:
     return None
 
 
-def render(document: str) -> np.ndarray:
-    """SVG -> (SPRITE_PIXELS, SPRITE_PIXELS, 4) uint8, trimmed to its ink and centred on a square."""
+def render(document: str) -> Image.Image:
+    """SVG -> RGBA square of SPRITE_PIXELS, trimmed to its ink and centred."""
     import resvg_py
 
     picture = Image.open(io.BytesIO(bytes(resvg_py.svg_to_bytes(svg_string=document, width=288, height=288))))
@@ -62,23 +107,26 @@ def render(document: str) -> np.ndarray:
     side = max(picture.size)
     square = Image.new("RGBA", (side, side))
     square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
-    return np.asarray(square.resize((SPRITE_PIXELS, SPRITE_PIXELS), Image.Resampling.LANCZOS))
+    return square.resize((SPRITE_PIXELS, SPRITE_PIXELS), Image.Resampling.LANCZOS)
 
 
 def main() -> None:
     """Fetch, render, save; says which pictures are missing from which set."""
     with tempfile.TemporaryDirectory() as temporary:
         sets = fetch(Path(temporary))
-    sprites = {}
-    for style, icons in sets.items():
-        for name in ARTWORK_CLASSES:
-            document = svg(icons, EMOJI_NAMES[name])
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    rows = -(-len(ARTWORK_CLASSES) // COLUMNS)
+    for style in (*TRAINED_STYLES, HELD_OUT_STYLE):
+        sheet = Image.new("RGBA", (COLUMNS * SPRITE_PIXELS, rows * SPRITE_PIXELS))
+        for place, name in enumerate(ARTWORK_CLASSES):
+            document = svg(sets[style], NAMES.get(name, (name,)))
             if document is None:
-                raise RuntimeError(f"{style} has no picture of {name} under {EMOJI_NAMES[name]}")
-            sprites[f"{style}/{name}"] = render(document)
-    SPRITES.parent.mkdir(exist_ok=True)
-    np.savez_compressed(SPRITES, **sprites)
-    print(f"{len(sprites)} sprites in {SPRITES}")
+                raise RuntimeError(f"{style} has no picture of {name} under {NAMES.get(name, (name,))}")
+            sheet.paste(render(document), (place % COLUMNS * SPRITE_PIXELS, place // COLUMNS * SPRITE_PIXELS))
+        clear = np.asarray(sheet).copy()
+        clear[clear[..., 3] == 0] = 0
+        Image.fromarray(clear).save(FOLDER / f"{style}.webp", lossless=True, quality=100, method=6)
+        print(f"{len(ARTWORK_CLASSES)} pictures in {FOLDER / style}.webp")
 
 
 if __name__ == "__main__":

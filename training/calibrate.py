@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from training.evaluate import load
+from training.plain import load
 from training.strangers import strangers
 from vscan_core.domain import Domain, is_foreign, strangeness
 from vscan_core.world.drawing import draw

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from training.evaluate import run
+import vscan_core as vc
+from vscan_core.evaluation import runner
+from vscan_core.evaluation.asking import BASELINE, Method
+from vscan_core.evaluation.tasks import World
 from vscan_core.world.drawing import draw
 from vscan_core.world.questions import ask
 from vscan_core.world.scene import sample_scene
@@ -60,12 +64,14 @@ def write() -> None:
 
 def candidates(model: str, scenes: int) -> None:
     """Print scenes of three or more things by how many of their questions are answered rightly."""
-    replies = run(model, scenes, FIRST_SEED, 8)
+    lvlm, task, method = vc.load_model(model), World(seed=FIRST_SEED), Method(BASELINE)
+    last = str(FIRST_SEED + scenes)
+    items = list(takewhile(lambda item: item.picture != last, task.items()))
+    records = runner.run(lvlm, task, items, method, runner.file_of(lvlm, task, method))
     for seed in range(FIRST_SEED, FIRST_SEED + scenes):
-        mine = [r for r in replies if r.seed == seed]
-        right = sum(r.given == r.truth for r in mine)
+        mine = [record.score for record in records if record.picture == str(seed)]
         if len(sample_scene(seed).things) >= 3:
-            print(f"{seed} {right}/{len(mine)}", [t.phrase for t in sample_scene(seed).things])
+            print(f"{seed} {sum(mine):.0f}/{len(mine)}", [t.phrase for t in sample_scene(seed).things])
 
 
 def main() -> None:

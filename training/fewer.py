@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from training.answering import exact, forward
-from training.evaluate import load
 from training.packing import TOKENS, pack
+from training.plain import load
 from training.seeing import see
 from training.stage_projector import WHOLE
 from training.stage_vision import LAST, drawn

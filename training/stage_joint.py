@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,12 +32,12 @@ from vscan_core.world.questions import draw_questions
 from vscan_core.world.scene import GRID, sample_scene
 
 TRAIN_SEEDS = 4_000_000
-THINNED_UNTIL = 0.35  # share of the time on thinned backgrounds; after that all 576 tokens
+THINNED_UNTIL = 0.3  # share of the time on thinned backgrounds only; after that two steps of three on all 576 tokens
 PROCESSES = 2
 MIX = FULL_MIX | {"where": 5, "sign": 3, "describe": 3}  # more of what pixels make harder than symbols do
 
 
-def train(minutes: float, resume: bool) -> None:
+def train(minutes: float, resume: bool, warm: Path | None = None) -> None:
     """Start the processes; process 0 logs and saves."""
     with tempfile.TemporaryDirectory() as meeting:
         multiprocessing.spawn(_work, (minutes, resume, f"file://{meeting}/meet"), PROCESSES)
@@ -58,7 +59,9 @@ def _work(number: int, minutes: float, resume: bool, meeting: str) -> None:
     if resume:
         run.resume()
     while (share := agree(run.share)) < 1:
-        value, answer = _step_loss(model, readout, symbols, run.step, thinned=share < THINNED_UNTIL)
+        value, answer = _step_loss(
+            model, readout, symbols, run.step, thinned=share < THINNED_UNTIL or run.step % 3 == 0
+        )
         run.advance(value)
         _report(run, model, answer)
     if number == 0:
@@ -82,7 +85,7 @@ def _step_loss(
     with torch.autocast("cpu", torch.bfloat16):
         seen = see(model.model.vision_tower, patches, index, watched=(SHALLOW, LAST))
         projected = model.model.multi_modal_projector(seen.patches)
-        gaps = index if step % 2 else None  # thinned pictures: every other time without gaps in the positions
+        gaps = index if step % 2 else None  # thinned pictures: every other time the positions close up
         answer = loss(forward(model, packed, projected, gaps), packed)
         logits, counts = readout(seen)
         spread = spread_loss(seen.attention[LAST], labels) + 0.5 * spread_loss(seen.attention[SHALLOW], labels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,21 +14,35 @@ from training.model import DIM, build_model
 from training.packing import Packed, pack, tokenizer
 from training.running import Run, optimisers
 from training.symbols import Labels, Symbols, symbolic_labels
+from training.warm import take_over
 from vscan_core.world.questions import draw_questions
 from vscan_core.world.scene import sample_scene
 
 TRAIN_SEEDS = 1_000_000  # scenes below this number are held out in every stage
-FIRST_MIX = {"exist": 6, "which": 3, "colour": 3, "what_at": 3, "side": 1, "where": 2, "count": 1, "sign": 1}
+FIRST_MIX = {
+    "exist": 6,
+    "which": 3,
+    "colour": 3,
+    "what_at": 3,
+    "side": 1,
+    "where": 2,
+    "count": 1,
+    "sign": 1,
+    "background": 0.3,
+}
 FULL_MIX = {
-    "exist": 3,
+    "exist": 4,
     "which": 1,
     "colour": 2,
     "what_at": 4,
     "side": 1,
     "where": 7,
     "beside": 2,
-    "count": 4,
-    "sign": 1,
+    "relation": 4,
+    "count": 5,
+    "biggest": 1,
+    "sign": 2,
+    "background": 0.5,
     "describe": 2,
 }
 NOISE = 0.15
@@ -47,9 +63,11 @@ def choose(labels: dict[str, Tensor], keep: int, noise: torch.Generator) -> Tens
     return score.topk(keep, dim=1).indices.sort(dim=1).values
 
 
-def train(minutes: float, resume: bool, scenes: int = 16, count: int = 20) -> Run:
+def train(minutes: float, resume: bool, warm: Path | None = None, scenes: int = 16, count: int = 20) -> Run:
     """Train tied language model and symbol vectors; gate: existence above 95 % on held-out scenes."""
     model = build_model()
+    if warm:
+        take_over(model, warm)
     symbols = Symbols(tokenizer(), DIM)
     language = model.model.language_model
     run = Run(
@@ -68,7 +86,8 @@ def train(minutes: float, resume: bool, scenes: int = 16, count: int = 20) -> Ru
             visual = visual + NOISE * torch.randn(visual.shape, generator=noise)
             kept = choose(labels, keep, noise)
             shown = visual.gather(1, kept[..., None].expand(-1, -1, DIM))
-            value = loss(forward(model, packed, shown, kept), packed)
+            # every other time without gaps in the positions: dropped tokens must not move what is left
+            value = loss(forward(model, packed, shown, kept if run.step % 2 else None), packed)
         run.advance(value)
         if run.step % 20 == 0:
             run.log(loss=value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,9 +25,11 @@ from training.stage_vision import (
     count_loss,
     dense_loss,
     drawn,
+    patch_weights,
     spread_loss,
 )
 from training.symbols import Symbols
+from training.warm import take_over
 from vscan_core.world.questions import draw_questions
 from vscan_core.world.scene import GRID, Scene, sample_scene
 
@@ -33,9 +37,11 @@ TRAIN_SEEDS = 3_000_000
 WHOLE = torch.arange(GRID * GRID)
 
 
-def assemble() -> tuple[LlavaForConditionalGeneration, Readout, Symbols]:
+def assemble(warm: Path | None = None) -> tuple[LlavaForConditionalGeneration, Readout, Symbols]:
     """The model with what stages 1 and 2 learned, and their helpers."""
     model, readout, symbols = build_model(), Readout(), Symbols(tokenizer(), DIM)
+    if warm:
+        take_over(model, warm)
     load_language(model, symbols)
     vision = torch.load(running.RUNS / "vision" / "checkpoint.pt", weights_only=False)
     model.model.vision_tower.load_state_dict(vision["tower"])
@@ -51,24 +57,28 @@ def load_language(model: LlavaForConditionalGeneration, symbols: Symbols) -> Non
 
 
 def symbol_loss(projected: Tensor, labels: dict[str, Tensor], symbols: Symbols, words: Tensor) -> Tensor:
-    """Distance to the symbols, in units of their variance, plus naming the class by word similarity.
+    """Distance to the symbols, in units of their variance, plus naming class and attribute by word similarity.
 
-    projected (batch, kept, dim); background patches weigh a quarter.
+    projected (batch, kept, dim).
     """
     with torch.no_grad():
         target = symbols(labels, words).float()
-    weight = (labels["kind"] > 0).float() * 0.75 + 0.25
+    weight = patch_weights(labels)
     error = (projected.float() - target).square().mean(-1) / target.var()
-    names = words[symbols.kind_ids]  # (classes, dim)
-    similar = (projected.float() @ names.T) / (names.square().sum(-1).mean() / 8)
-    truth = labels["kind"] - 1  # -1: background, not asked
-    naming = F.cross_entropy(similar.flatten(0, 1), truth.flatten(), ignore_index=-1)
+    naming = _naming(projected, words[symbols.kind_ids], labels["kind"])
+    naming = naming + 0.5 * _naming(projected, words[symbols.attribute_ids], labels["attribute"])
     return (error * weight).sum() / weight.sum() + 0.2 * naming
 
 
-def train(minutes: float, resume: bool, pictures: int = 12) -> Run:
+def _naming(projected: Tensor, names: Tensor, labels: Tensor) -> Tensor:
+    """Cross entropy of finding the right name (names, dim) by similarity; label 0 is not asked."""
+    similar = (projected.float() @ names.T) / (names.square().sum(-1).mean() / 8)
+    return F.cross_entropy(similar.flatten(0, 1), labels.flatten() - 1, ignore_index=-1)
+
+
+def train(minutes: float, resume: bool, warm: Path | None = None, pictures: int = 12) -> Run:
     """Fit projector and last tower layers; the words stay as they are."""
-    model, readout, symbols = assemble()
+    model, readout, symbols = assemble(warm)
     tower, projector = model.model.vision_tower, model.model.multi_modal_projector
     words = model.model.language_model.embed_tokens.weight.detach()
     # No whole stack of layers here, so no matrix goes to Muon and the first rate is not used.

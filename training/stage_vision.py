@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,14 +12,24 @@ from torch.nn import functional as F
 from training.model import DIM, VISION_LAYERS, build_model
 from training.running import Run, optimisers
 from training.seeing import Seen, grid_window, pca_filters, see, to_patches
-from training.symbols import ATTRIBUTES, Labels, label
-from vscan_core.world.catalog import CLASSES
+from training.symbols import ATTRIBUTES, STEPS, Labels, label
+from training.warm import take_over
+from vscan_core.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES
 from vscan_core.world.drawing import draw
-from vscan_core.world.scene import GRID, Scene, sample_scene
+from vscan_core.world.scene import GRID, MOST_ALIKE, MOST_THINGS, Scene, sample_scene
 
 TRAIN_SEEDS = 2_000_000
-HEADS = {"kind": len(CLASSES) + 1, "attribute": len(ATTRIBUTES) + 1, "row": 4, "column": 4, "centre": 2}
-MOST = 4  # things of one class in a picture
+HEADS = {
+    "kind": len(CLASSES) + 1,
+    "attribute": len(ATTRIBUTES) + 1,
+    "row": 4,
+    "column": 4,
+    "size": len(STEPS) + 2,
+    "background": len(BACKGROUNDS) + 1,
+    "centre": 2,
+}
+WEIGHTS = {"kind": 1.0, "attribute": 1.0, "row": 0.3, "column": 0.3, "size": 0.2, "background": 0.2, "centre": 1.0}
+MOST = MOST_ALIKE
 SHALLOW = 1  # second layer: its CLS attention is what local selection looks at
 LAST = VISION_LAYERS - 1
 # Share of the time, window side in patches (25: whole picture thinned to KEPT patches), pictures per step.
@@ -36,7 +48,7 @@ class Readout(nn.Module):
         self.counts = nn.Linear(DIM, len(CLASSES) * (MOST + 1))
 
     def forward(self, seen: Seen) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits per label (batch, kept, values) and counts (batch, classes, 0..4)."""
+        """Logits per label (batch, kept, values) and counts (batch, classes, 0..6)."""
         parts = self.dense(self.norm(seen.patches)).split(list(HEADS.values()), dim=-1)
         counts = self.counts(self.count_norm(seen.cls)).unflatten(-1, (len(CLASSES), MOST + 1))
         return dict(zip(HEADS, parts, strict=True)), counts
@@ -56,7 +68,9 @@ def pick_patches(labels: Labels, side: int, rng: np.random.Generator) -> np.ndar
         return np.sort(np.argsort(-score)[:KEPT])
     spare = GRID - side
     if rng.random() < 0.85 and spare:
-        row, column = divmod(int(rng.choice(np.flatnonzero(labels.centre))), GRID)
+        centres = np.flatnonzero(labels.centre)
+        wanted = np.where(labels.attribute[centres] > len(COLOUR_NAMES), 3.0, 1.0)  # reading comes last: more signs
+        row, column = divmod(int(rng.choice(centres, p=wanted / wanted.sum())), GRID)
         offset = rng.integers(1, side - 1, 2)
         return grid_window(side, int(np.clip(row - offset[0], 0, spare)), int(np.clip(column - offset[1], 0, spare)))
     return grid_window(side, int(rng.integers(spare + 1)), int(rng.integers(spare + 1)))
@@ -74,11 +88,18 @@ def batch(seeds: list[int], side: int, rng: np.random.Generator) -> tuple[Tensor
     return torch.from_numpy(np.stack(shown)), torch.from_numpy(np.stack(index)), Labels.stack(labels).tensors()
 
 
+def patch_weights(labels: dict[str, Tensor]) -> Tensor:
+    """(batch, kept): background counts a quarter; a patch of a small thing counts more than one of a large thing."""
+    thing = labels["thing"]
+    patches = F.one_hot(thing, MOST_THINGS + 1).sum(1).gather(1, thing)  # of the thing that owns the patch
+    return torch.where(thing > 0, (20 / patches).sqrt().clamp(0.7, 3.0), torch.tensor(0.25))
+
+
 def dense_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
-    """Cross entropy of all labels; background patches weigh a quarter of the others."""
-    weight = (labels["kind"] > 0).float() * 0.75 + 0.25
+    """Cross entropy of all labels."""
+    weight = patch_weights(labels)
     total = torch.zeros(())
-    for name, share in (("kind", 1.0), ("attribute", 0.5), ("row", 0.3), ("column", 0.3), ("centre", 1.0)):
+    for name, share in WEIGHTS.items():
         each = F.cross_entropy(logits[name].float().flatten(0, 1), labels[name].flatten(), reduction="none")
         total = total + share * (each * weight.flatten()).sum() / weight.sum()
     return total
@@ -97,7 +118,7 @@ def count_loss(logits: Tensor, labels: dict[str, Tensor]) -> Tensor:
                 mine = labels["thing"][row] == thing
                 kind = int(labels["kind"][row][mine][0]) - 1
                 truth[row, kind] += 1
-                unsure[row, kind] |= bool(mine.sum() < 10)
+                unsure[row, kind] |= not bool(labels["centre"][row][mine].any())
     each = F.cross_entropy(logits.float().flatten(0, 1), truth.flatten(), reduction="none")
     weight = (~unsure).float().flatten() * (1 + 6 * (truth > 0).float().flatten())
     return (each * weight).sum() / weight.sum()
@@ -106,18 +127,21 @@ def count_loss(logits: Tensor, labels: dict[str, Tensor]) -> Tensor:
 def spread_loss(attention: Tensor, labels: dict[str, Tensor]) -> Tensor:
     """Cross entropy from "every thing gets the same share, evenly over its patches" to CLS attention."""
     thing = labels["thing"]
-    sizes = F.one_hot(thing, 6).sum(1)  # (batch, 6), patches per thing
+    sizes = F.one_hot(thing, MOST_THINGS + 1).sum(1)  # (batch, 8), patches per thing
     share = (thing > 0).float() / sizes.gather(1, thing)
     share = share / share.sum(1, keepdim=True).clamp(min=1.0)
     return -(share * (attention + 1e-6).log()).sum(1).mean()
 
 
-def train(minutes: float, resume: bool) -> Run:
+def train(minutes: float, resume: bool, warm: Path | None = None) -> Run:
     """Train tower and readout; gate: object top-1 above 80 %, CLS covers above 90 % of the things."""
-    tower, readout = build_model().model.vision_tower, Readout()
+    model, readout = build_model(), Readout()
+    tower = model.model.vision_tower
     samples = np.concatenate([drawn(TRAIN_SEEDS - 1 - i)[1] for i in range(60)])
     with torch.no_grad():
         tower.embeddings.patch_embedding.weight.copy_(pca_filters(samples, DIM))
+    if warm:
+        take_over(model, warm)
     run = Run("vision", minutes, {"tower": tower, "readout": readout}, optimisers([tower, readout], 0.02, 1e-3))
     if resume:
         run.resume()

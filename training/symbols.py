@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from vscan_core.world.catalog import CLASSES, COLOUR_NAMES, COLUMNS, ROWS, SIGN_WORDS
+from vscan_core.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES, COLUMNS, ROWS, SIGN_TEXTS
 from vscan_core.world.scene import GRID, PATCH, Scene
 
-ATTRIBUTES = COLOUR_NAMES + SIGN_WORDS  # a thing has a colour or a word or neither
+ATTRIBUTES = COLOUR_NAMES + SIGN_TEXTS  # a thing has a colour or a word or neither
 COLOUR_WEIGHT = 0.8
 PLACE_WEIGHT = 0.8
+BACKGROUND_WEIGHT = 0.4
+STEPS = (34, 52, 72)  # pixels: where one size class ends and the next begins
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Labels:
     attribute: np.ndarray  # index into ATTRIBUTES + 1
     row: np.ndarray  # row of the thing's place + 1
     column: np.ndarray
+    size: np.ndarray  # size class of the thing + 1
+    background: np.ndarray  # index of the background + 1 where no thing is
     centre: np.ndarray  # 1 on the patch that holds the thing's centre
     thing: np.ndarray  # index of the thing in the scene + 1
 
@@ -45,18 +49,20 @@ class Labels:
 
 def label(scene: Scene, owner: np.ndarray) -> Labels:
     """Labels from the patch owners, (576,) thing index + 1 or 0."""
-    tables = np.zeros((5, len(scene.things) + 1), np.int64)
+    tables = np.zeros((6, len(scene.things) + 1), np.int64)
+    tables[5, 0] = scene.background + 1
     centre = np.zeros(GRID * GRID, np.int64)
     for index, thing in enumerate(scene.things, 1):
         attribute = thing.colour or thing.word
         tables[0, index] = CLASSES.index(thing.name) + 1
         tables[1, index] = ATTRIBUTES.index(attribute) + 1 if attribute else 0
         tables[2, index], tables[3, index] = thing.cell.row + 1, thing.cell.column + 1
+        tables[4, index] = np.searchsorted(STEPS, thing.size) + 1
         patch = centre_patch(thing.centre)
         centre[patch] = 1
         owner = owner.copy()
         owner[patch] = index  # a hollow thing still owns its middle
-    return Labels(*tables[:4][:, owner], centre=centre, thing=owner)
+    return Labels(*tables[:, owner], centre=centre, thing=owner)
 
 
 def centre_patch(centre: tuple[float, float]) -> int:
@@ -84,9 +90,12 @@ class Symbols(nn.Module):
         super().__init__()
         self.rows = nn.Parameter(torch.randn(GRID, dim) * 0.15)
         self.columns = nn.Parameter(torch.randn(GRID, dim) * 0.15)
+        self.sizes = nn.Parameter(torch.randn(len(STEPS) + 2, dim) * 0.2)
         self.flags = nn.Parameter(torch.randn(3, dim) * 0.3)  # background, thing, centre of a thing
-        ids = [_ids(tokenizer, words) for words in (CLASSES, ATTRIBUTES, ROWS, COLUMNS)]
-        for name, value in zip(("kind_ids", "attribute_ids", "row_ids", "column_ids"), ids, strict=True):
+        ids = [_ids(tokenizer, words) for words in (CLASSES, ATTRIBUTES, ROWS, COLUMNS, BACKGROUNDS)]
+        for name, value in zip(
+            ("kind_ids", "attribute_ids", "row_ids", "column_ids", "background_ids"), ids, strict=True
+        ):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, labels: dict[str, Tensor], words: Tensor) -> Tensor:
@@ -98,6 +107,8 @@ class Symbols(nn.Module):
         total = total + COLOUR_WEIGHT * _look_up(words, self.attribute_ids, labels["attribute"])
         total = total + PLACE_WEIGHT * _look_up(words, self.row_ids, labels["row"])
         total = total + PLACE_WEIGHT * _look_up(words, self.column_ids, labels["column"])
+        total = total + BACKGROUND_WEIGHT * _look_up(words, self.background_ids, labels["background"])
+        total = total + self.sizes[labels["size"]]
         total = total + self.flags[(labels["kind"] > 0).long()] + labels["centre"][..., None] * self.flags[2]
         grid = (self.rows[:, None] + self.columns[None]).reshape(GRID * GRID, -1)
         return total + (grid[labels["index"]] if "index" in labels else grid)

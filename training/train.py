@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from pathlib import Path
 
 import torch
 
@@ -16,11 +17,12 @@ def main() -> None:
     parser.add_argument("--stage", choices=STAGES, required=True)
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--warm", type=Path, help="folder of an older model to start from (all stages but joint)")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     stage = importlib.import_module(f"training.stage_{arguments.stage}")
-    stage.train(arguments.minutes, arguments.resume)
+    stage.train(arguments.minutes, arguments.resume, arguments.warm)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,17 @@ from tokenizers import (
 from transformers import PreTrainedTokenizerFast
 
 from vscan_core.world.catalog import (
+    BACKGROUNDS,
     CLASSES,
     COLOUR_NAMES,
     COLUMNS,
     GROUPS,
     NUMBERS,
     ROWS,
-    SIGN_WORDS,
+    SIGN_TEXTS,
 )
-from vscan_core.world.questions import NOTHING, PHRASINGS, RELATIONS
+from vscan_core.world.phrasings import PHRASINGS, RELATIONS
+from vscan_core.world.questions import NOTHING
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 VOCABULARY = 1024
@@ -47,9 +49,9 @@ MORE_WORDS = (
 
 def corpus() -> list[str]:
     """Every word of the world, singular, with the space before it that it has in a sentence."""
-    names = [*CLASSES, *COLOUR_NAMES, *SIGN_WORDS, *NUMBERS, *ROWS, *COLUMNS, *GROUPS, NOTHING]
+    names = [*CLASSES, *COLOUR_NAMES, *SIGN_TEXTS, *BACKGROUNDS, *NUMBERS, *ROWS, *COLUMNS, *GROUPS, NOTHING]
     sentences = " ".join(text for texts in PHRASINGS.values() for text in texts)
-    for slot in ("{a}", "{group}", "{name}", "{place}", "{relation}", "{names}"):
+    for slot in ("{a}", "{group}", "{name}", "{place}", "{relation}", "{names}", "{other}"):
         sentences = sentences.replace(slot, "")
     return [" " + word for word in [*names, *MORE_WORDS.split(), *RELATIONS] for _ in range(20)] + [sentences] * 20
 

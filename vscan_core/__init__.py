@@ -10,6 +10,7 @@ from vscan_core.lvlm import LVLM
 from vscan_core.reducers import REDUCERS, Reducer, Then, VScan
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 from vscan_core.trace import Cut, ImageTrace, Trace
+from vscan_core.videos import Video, open_video
 
 __version__ = "0.1.0"
 
@@ -35,9 +36,11 @@ __all__ = [
     "Token",
     "Trace",
     "VScan",
+    "Video",
     "answer",
     "catalog",
     "compare",
     "load_model",
+    "open_video",
     "reduced",
 ]

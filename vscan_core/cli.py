@@ -1,4 +1,4 @@
-"""The library from a shell: `python -m vscan_core ask|compare|sweep|methods|models ... [--json]`."""
+"""The library from a shell: `python -m vscan_core ask|compare|sweep|eval|methods|models ... [--json]`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from transformers.utils.logging import disable_progress_bar
 
 from vscan_core.budget import check_retention
 from vscan_core.catalog import MODELS, unavailable
 from vscan_core.errors import InputError
+from vscan_core.evaluation import command as evaluation
 from vscan_core.events import Answer, Done, Token
 from vscan_core.images import open_image
 from vscan_core.inference import compare
@@ -22,6 +24,8 @@ from vscan_core.loading import load_model
 from vscan_core.reducers import REDUCERS, Reducer
 from vscan_core.report import as_dict, lines, ratios, same_answer, summary, token_steps, verdict
 from vscan_core.series import Make, Refused, one_by_one
+from vscan_core.strip import pictured
+from vscan_core.videos import open_video
 
 RETENTIONS = "1,0.5,0.333,0.222,0.111,0.056"
 SEVERAL = "see `methods`; several by comma, or give it again; default vscan"
@@ -44,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     ask = _question(commands, "ask", _ask, "answer a question about a picture with one method")
     ask.add_argument("--method", default="vscan", help="see `methods`, or baseline; default vscan")
+    ask.add_argument("--overlay", metavar="F", help="picture file to write: what became of every visual token")
     several = _question(commands, "compare", _compare, "the baseline and one or more methods, one after the other")
     several.add_argument("--method", action="append", metavar="NAME", help=SEVERAL)
     for command in (ask, several):
@@ -51,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep = _question(commands, "sweep", _sweep, "the baseline and one method at several retentions")
     sweep.add_argument("--method", default="vscan", metavar="NAME", help="see `methods`; default vscan")
     sweep.add_argument("--retentions", default=RETENTIONS, metavar="R,R", help=f"default {RETENTIONS}")
+    evaluation.add(commands)
     for name, run, text in (("methods", _methods, "list the methods"), ("models", _models, "list the models")):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--json", action="store_true", help="JSON instead of text")
@@ -59,9 +65,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _question(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    """A command about a picture and a question."""
+    """A command about a picture or a video and a question."""
     command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    command.add_argument("--image", required=True, metavar="F", help="picture file")
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--image", metavar="F", help="picture file")
+    source.add_argument("--video", metavar="F", help="video file, for a model that takes videos")
+    command.add_argument("--frames", type=int, metavar="N", help="frames to take of the video; default by model")
     command.add_argument("--question", required=True, metavar="Q")
     command.add_argument("--model", default="mini", metavar="M", help="see `models`; default mini")
     command.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
@@ -146,11 +155,12 @@ def _shares(text: str) -> list[float]:
 
 def _answers(options: argparse.Namespace, makers: Sequence[Make]) -> list[Answer | InputError]:
     """Run all of them; a refusal stands in the place of its answer."""
-    image = open_image(Path(options.image))
+    image = None if options.image is None else open_image(Path(options.image))
     lvlm = load_model(options.model)
+    source = image or open_video(options.video, lvlm.family.frames or 1 if options.frames is None else options.frames)
 
     def run(reducer: Reducer | None) -> Any:
-        return compare(lvlm, image, options.question, [reducer], max_new_tokens=options.max_new_tokens)
+        return compare(lvlm, source, options.question, [reducer], max_new_tokens=options.max_new_tokens)
 
     answers: list[Answer | InputError] = []
     for event in one_by_one(run, makers):
@@ -158,9 +168,18 @@ def _answers(options: argparse.Namespace, makers: Sequence[Make]) -> list[Answer
             print(f"\r{event.text}", end="", file=sys.stderr, flush=True)
         if isinstance(event, Done):
             answers.append(event.answer)
+            if getattr(options, "overlay", None):
+                _save(pictured(source, event.answer.trace), options.overlay)
         if isinstance(event, Refused):
             answers.append(event.reason)
     return answers
+
+
+def _save(picture: Image.Image, path: str) -> None:
+    try:
+        picture.save(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The picture cannot be written to {path}: {error}.") from None
 
 
 def _cls(name: str, also: str = "") -> type[Reducer]:

@@ -49,7 +49,7 @@ class Cutting:
             return
         with timed():
             for span in call.spans:
-                text = ~call.visual[span.row]
+                text = ~call.visual[span.row] if call.valid is None else ~call.visual[span.row] & call.valid[span.row]
                 text[: span.columns[-1] + 1] = False
                 columns = text.nonzero()[:, 0]
                 rows = embeds[span.row]

@@ -15,6 +15,7 @@ from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Tok
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, memory_guard, prefill_tflops
 from vscan_core.reducers import Reducer
+from vscan_core.videos import Video
 
 FOREIGN = (
     "This small model only knows its own world of drawn scenes, and this picture does not look like one: "
@@ -23,7 +24,7 @@ FOREIGN = (
 
 
 def answer(
-    lvlm: LVLM, image: Image.Image, question: str, reducer: Reducer | None, *, max_new_tokens: int = 64
+    lvlm: LVLM, image: Image.Image | Video, question: str, reducer: Reducer | None, *, max_new_tokens: int = 64
 ) -> Iterator[Event]:
     """Answer greedily: Prefilled, a Token for each new token, Done(Answer). reducer None is the baseline.
 
@@ -35,7 +36,7 @@ def answer(
 
 def compare(
     lvlm: LVLM,
-    image: Image.Image,
+    image: Image.Image | Video,
     question: str,
     reducers: Sequence[Reducer | None],
     *,

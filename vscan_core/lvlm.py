@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
+from transformers import BatchFeature
 
 from vscan_core.domain import Domain, is_foreign
 from vscan_core.errors import InputError
@@ -17,9 +18,10 @@ from vscan_core.families import Family
 from vscan_core.look import Encoder, Look
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
+from vscan_core.videos import Video
 
 MAX_QUESTION_CHARACTERS = 1000
-TEXT = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids")  # what a processor makes of words
+WORDS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "second_per_grid_ts")  # not for the eye
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +41,10 @@ class LVLM:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where inputs go."""
-        device: torch.device = self.model.device
-        return device
+        """Where inputs go: the first device that computes, if the model is spread over several."""
+        places = getattr(self.model, "hf_device_map", None) or {"": self.model.device}
+        computing = [place for place in places.values() if place not in ("cpu", "disk", torch.device("cpu"))]
+        return torch.device(computing[0] if computing else "cpu")
 
     @cached_property
     def domain(self) -> Domain | None:
@@ -49,33 +52,25 @@ class LVLM:
         folder = Path(self.model.config._name_or_path)
         return Domain.load(folder) if folder.is_dir() else None
 
-    def inputs(self, image: Image.Image, question: str) -> Any:
-        """Picture and question -> keyword arguments of `generate` on the model's device, batch of one.
+    def inputs(self, image: Image.Image | Video, question: str) -> Any:
+        """Picture (or video) and question -> keyword arguments of `generate` on the model's device, batch of one.
 
-        Raises InputError for an empty or over-long question and for one with control tokens such as <image> in it, and
-        for a picture that the model's processor does not take.
+        Raises InputError for an empty or over-long question, for one with control tokens such as <image> in it, for a
+        picture that the model's processor does not take, and for a video where the model takes none.
         """
         words = check_question(question, self.processor)
-        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}
+        kind = "video" if isinstance(image, Video) else "image"
+        turn = {"role": "user", "content": [{"type": kind}, {"type": "text", "text": words}]}
         prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
-        picture = _rgb(image)
-        try:
-            batch = self.processor(images=picture, text=prompt, return_tensors="pt")
-        except ValueError as error:  # of Qwen, for a picture that is more than 200 times longer than wide
-            size = f"{picture.width} x {picture.height} pixels"
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise InputError(
-                f"{self.family.title} takes no picture of {size}; choose another one ({reason})."
-            ) from error
-        return self._placed(batch, picture)
+        return self._placed(self._prepared(image, prompt), image)
 
-    def look(self, image: Image.Image, needs: Needs | Reducer) -> Look:
+    def look(self, image: Image.Image | Video, needs: Needs | Reducer) -> Look:
         """Run only the vision side and record what `needs` asks for (a reducer: what it needs).
 
         `look.trace(reducer)` is then the picture after cut 0, for as many retentions and settings as one likes.
         """
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
-        batch = {name: part for name, part in self.inputs(image, "?").items() if name not in TEXT}
+        batch = {name: part for name, part in self.inputs(image, "?").items() if name not in WORDS}
         return Encoder(self.model, self.family, self.anatomy, batch).look(wanted)
 
     def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
@@ -90,10 +85,28 @@ class LVLM:
         """Whether vision features (tokens, dim) come from a picture unlike those the model was trained on."""
         return self.domain is not None and features is not None and is_foreign(features.float().cpu(), self.domain)
 
-    def _placed(self, batch: Any, image: Image.Image) -> Any:
-        batch = batch.to(self.device, dtype=self.model.dtype)
-        # the picture's geometry travels with its pixels, so that a trace can tell boxes in the original
-        batch["pixel_values"].views = [self.family.view(self.processor, *image.size)]
+    def _prepared(self, image: Image.Image | Video, prompt: str) -> Any:
+        if isinstance(image, Video):
+            return BatchFeature(self.family.film(self.processor, prompt, image.frames, image.times))
+        picture = _rgb(image)
+        try:
+            return self.processor(images=picture, text=prompt, return_tensors="pt")
+        except ValueError as error:  # of Qwen, for a picture that is more than 200 times longer than wide
+            size = f"{picture.width} x {picture.height} pixels"
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise InputError(
+                f"{self.family.title} takes no picture of {size}; choose another one ({reason})."
+            ) from error
+
+    def _placed(self, batch: Any, image: Image.Image | Video) -> Any:
+        names = ("pixel_values", "pixel_values_images", "pixel_values_videos")  # the second: Video-LLaVA's processor
+        pixels = next(name for name in names if name in batch)
+        batch = batch.to(self.device)
+        batch[pixels] = batch[pixels].to(self.model.dtype)  # nothing else: seconds would be rounded
+        view = self.family.view(self.processor, *image.size)
+        if isinstance(image, Video):
+            view = replace(view, frames=len(image.frames))
+        batch[pixels].views = [view]  # it travels with the pixels, so that a trace can tell boxes in the original
         return batch
 
 
@@ -106,7 +119,8 @@ def check_question(question: str, processor: Any) -> str:
         raise InputError(
             f"The question has {len(words)} characters; at most {MAX_QUESTION_CHARACTERS} are possible, so shorten it."
         )
-    control = {*processor.tokenizer.all_special_tokens, getattr(processor, "image_token", "<image>"), "<image>"}
+    named = {getattr(processor, name, None) for name in ("image_token", "video_token")}
+    control = {*processor.tokenizer.all_special_tokens, *named, "<image>", "<video>"}
     found = sorted(token for token in control if token and token in words)
     if found:
         raise InputError(f"The question must not contain the control token {found[0]}: ask in plain words.")

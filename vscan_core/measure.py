@@ -68,19 +68,20 @@ def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any) -> float:
 
 
 class PeakMemory:
-    """Peak memory from its making to `read()`, weights included: the GPU allocator's, or the process's on Linux."""
+    """Peak memory from its making to `read()`, weights included: the allocator's of all GPUs, or the process's."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+            for gpu in range(torch.cuda.device_count()):
+                torch.cuda.reset_peak_memory_stats(gpu)
         else:
             _reset_process_peak()
 
     def read(self) -> int | None:
         """Bytes; None where the system does not tell."""
         if self.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self.device))
+            return sum(int(torch.cuda.max_memory_allocated(gpu)) for gpu in range(torch.cuda.device_count()))
         try:
             status = Path("/proc/self/status").read_text()
         except OSError:

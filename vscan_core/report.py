@@ -6,8 +6,11 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+import torch
+
 from vscan_core.events import Answer
 from vscan_core.reducers import Reducer
+from vscan_core.trace import ImageTrace
 
 
 def as_dict(answer: Answer) -> dict[str, Any]:
@@ -16,6 +19,7 @@ def as_dict(answer: Answer) -> dict[str, Any]:
     images = [
         {
             "tokens": image.tokens,
+            **({"frames": image.frames, "kept_per_tile": kept_per_tile(image)} if image.frames else {}),
             "cuts": [
                 {
                     "layer": cut.layer,
@@ -41,6 +45,13 @@ def as_dict(answer: Answer) -> dict[str, Any]:
             "visual_tokens_per_layer": trace.visual_tokens_per_layer,
         },
     }
+
+
+def kept_per_tile(image: ImageTrace) -> list[int]:
+    """How many visual tokens of each tile are left after the last cut; of a video a tile is one or two frames."""
+    tile = image.tile_of[image.kept.cpu()]
+    counts: list[int] = torch.bincount(tile[tile >= 0], minlength=image.tiles).tolist()
+    return counts
 
 
 def ratios(baseline: Answer, reduced: Answer) -> dict[str, float]:
@@ -75,6 +86,11 @@ def lines(answer: Answer) -> str:
         f"  vision {timings.vision_ms:.0f} ms, selection {timings.reduce_ms:.1f} ms, "
         f"prefill {timings.prefill_ms:.0f} ms, KV cache {cost.kv_bytes / 1e6:.2f} MB (single run)",
     ]
+    for image in answer.trace.images:
+        if image.frames:
+            deep, left = len(image.frames_of(0)), ", ".join(map(str, kept_per_tile(image)))
+            each = f"tile ({deep} frames)" if deep > 1 else "frame"
+            found.append(f"  video: {image.frames} frames; left of the {image.budget[0]} tokens of each {each}: {left}")
     return "\n".join(found + ([f"  note: {answer.hint}"] if answer.hint else []))
 
 

@@ -10,11 +10,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class View:
-    """How the pixels that the model saw lie in the original picture: original = seen * scale + offset."""
+    """How the pixels that the model saw lie in the original picture: original = seen * scale + offset.
+
+    Of a video: in each of its frames, which are all of one size.
+    """
 
     scale: tuple[float, float] = (1.0, 1.0)  # original pixels per seen pixel, x and y
     offset: tuple[float, float] = (0.0, 0.0)  # of the seen area's top left corner, original pixels
     size: tuple[int, int] | None = None  # (width, height) of the original picture; None: not known
+    frames: int = 0  # of a video that the model looked at; 0: a picture
     cut: tuple[int, int] = (1, 1)  # (rows, cols) of the tiles it was cut into; a last tile then shows all of it
 
     @property
@@ -65,6 +69,22 @@ class ImageTrace:
             return None
         tile, inside = divmod(source, per_tile)
         return tile, *divmod(inside, self.grid[1])
+
+    @property
+    def tile_of(self) -> Tensor:
+        """(tokens,) which tile each token is of; -1 for those of none: newlines, and CLS of a frame."""
+        source = torch.arange(self.tokens) if self.origin is None else self.origin.cpu()
+        return source.div(self.budget[0], rounding_mode="floor")
+
+    @property
+    def frames(self) -> int:
+        """How many frames of a video the model looked at; 0: a picture."""
+        return self.view.frames
+
+    def frames_of(self, tile: int) -> range:
+        """The frames of a video that tile `tile` stands for: one, in the Qwen families two."""
+        each = -(-self.frames // self.tiles)
+        return range(tile * each, min((tile + 1) * each, self.frames))
 
     @property
     def kept(self) -> Tensor:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageOps
 
-from app import words
 from app.arena import table
 from app.arena.lettering import font, printable, wrapped
 from app.arena.rounds import Entry, Round
-from app.arena.sheet import NOTE, Settings
+from app.arena.sheet import NOTE
 
 WIDTH, EDGE = 1760, 48
 INNER = WIDTH - 2 * EDGE
@@ -25,9 +26,32 @@ NUMBERS = 3  # from this column on, text is set right
 ACROSS, GAP = 4, 20
 
 
-def poster(settings: Settings, now: Round, picture: Image.Image, title: str, noise: str | None = None) -> bytes:
+Columns = Sequence[tuple[str, int, int]]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What stands beside the picture."""
+
+    name: str  # of the page
+    question: str
+    facts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Which cells a row has, and which of them are drawn."""
+
+    row: Callable[[Entry, str | None], list[table.Cell]]
+    columns: Columns
+
+
+ARENA = Cells(table.row, COLUMNS)
+
+
+def poster(head: Head, now: Round, picture: Image.Image, noise: str | None = None, cells: Cells = ARENA) -> bytes:
     """The page as a PNG file; `picture` is the one that was asked about."""
-    parts = [_head(settings, now, picture, title), _table(now, noise), _pictures(now, noise is None), _foot()]
+    parts = [_head(head, now, picture), _table(now, noise, cells), _pictures(now, noise is None), _foot()]
     parts = [part for part in parts if part.height]
     page = Image.new("RGB", (WIDTH, sum(part.height for part in parts) + 2 * EDGE), PAPER)
     top = EDGE
@@ -39,20 +63,19 @@ def poster(settings: Settings, now: Round, picture: Image.Image, title: str, noi
     return file.getvalue()
 
 
-def _head(settings: Settings, now: Round, picture: Image.Image, title: str) -> Image.Image:
+def _head(head: Head, now: Round, picture: Image.Image) -> Image.Image:
     """The picture, and beside it what was asked."""
     small = picture.copy()
     small.thumbnail((460, 380))
     left = small.width + 36
-    asked = wrapped(settings.question, font(27), INNER - left, 4)
-    budget = f"{words.percent(settings.retention)} of the visual tokens, averaged over the layers · {settings.device}"
-    facts = (title, budget, now.status, NOTE, now.hint or "")
+    asked = wrapped(head.question, font(27), INNER - left, 4)
+    facts = (*head.facts, now.status, NOTE, now.hint or "")
     notes = [line for fact in facts if fact for line in wrapped(fact, font(20), INNER - left, 2)]
     below = 76 + 37 * len(asked)
     part = Image.new("RGB", (INNER, max(small.height, below + 29 * len(notes)) + 36), PAPER)
     part.paste(small, (0, 0))
     pen = ImageDraw.Draw(part)
-    pen.text((left, -6), "VScan Arena", INK, font(40, True))
+    pen.text((left, -6), head.name, INK, font(40, True))
     for number, line in enumerate(asked):
         pen.text((left, 62 + 37 * number), line, INK, font(27))
     for number, line in enumerate(notes):
@@ -60,29 +83,30 @@ def _head(settings: Settings, now: Round, picture: Image.Image, title: str) -> I
     return part
 
 
-def _table(now: Round, noise: str | None) -> Image.Image:
+def _table(now: Round, noise: str | None, of: Cells) -> Image.Image:
     """The answers and their numbers."""
-    rows = [[shown for _, shown in table.row(entry, noise)] for entry in now.entries]
-    answers = [wrapped(cells[1], font(20), COLUMNS[1][2] - 24, 4) for cells in rows]
+    columns = of.columns
+    rows = [[shown for _, shown in of.row(entry, noise)] for entry in now.entries]
+    answers = [wrapped(cells[1], font(20), columns[1][2] - 24, 4) for cells in rows]
     heights = [18 + 27 * len(lines) for lines in answers]
     part = Image.new("RGB", (INNER, 46 + sum(heights) + 36), PAPER)
     pen = ImageDraw.Draw(part)
-    _line(pen, 8, [name for name, _, _ in COLUMNS], QUIET, False)
+    _line(pen, 8, [name for name, _, _ in columns], columns, QUIET)
     top = 46
     for cells, lines, height in zip(rows, answers, heights, strict=True):
         pen.line([(0, top), (INNER, top)], RULE, 1)
-        _line(pen, top + 9, ["" if place == 1 else cells[place] for _, place, _ in COLUMNS], INK, True)
+        _line(pen, top + 9, ["" if place == 1 else cells[place] for _, place, _ in columns], columns, INK)
         for number, text in enumerate(lines):
-            pen.text((COLUMNS[0][2], top + 9 + 27 * number), text, INK, font(20))
+            pen.text((columns[0][2], top + 9 + 27 * number), text, INK, font(20))
         top += height
     return part
 
 
-def _line(pen: ImageDraw.ImageDraw, top: int, cells: list[str], ink: tuple[int, int, int], bold_first: bool) -> None:
-    """One row of cells; the first is bold, agreement is coloured as well as written."""
+def _line(pen: ImageDraw.ImageDraw, top: int, cells: list[str], columns: Columns, ink: tuple[int, int, int]) -> None:
+    """One row of cells; the first is bold but in the heading, agreement is coloured as well as written."""
     left = 0
-    for place, (text, (_, _, width)) in enumerate(zip(cells, COLUMNS, strict=True)):
-        face = font(20, bold_first and place == 0)
+    for place, (text, (_, _, width)) in enumerate(zip(cells, columns, strict=True)):
+        face = font(20, ink == INK and place == 0)
         text = printable(text, face)
         colour = GOOD if text == "= yes" else BAD if text.endswith(" no") and place == 2 else ink
         x = left + width - face.getlength(text) if place >= NUMBERS else left

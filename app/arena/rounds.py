@@ -25,7 +25,7 @@ Draw = Callable[[Trace], str | None]  # draws the tokens of a run and returns th
 class Entry:
     """What is known of one run. Plain values only: it is kept in the visitor's state and exported."""
 
-    name: str  # key in REDUCERS, or "baseline"
+    name: str  # key in REDUCERS, or the retention in a sweep, or "baseline"
     title: str
     text: str = ""
     counts: tuple[int, ...] = ()  # distinct counts of visual tokens in the order of the layers
@@ -48,6 +48,7 @@ class Round:
     entries: tuple[Entry, ...]
     status: str = "Starting with all visual tokens …"
     hint: str | None = None
+    of: str = "methods"  # what differs from run to run, in the plural
 
     @property
     def ended(self) -> bool:
@@ -66,9 +67,10 @@ def rounds(
     draw: Draw,
     explain: Callable[[Exception], str],
     pause_s: float = PAUSE_S,
+    of: str = "methods",
 ) -> Generator[Round, None, None]:
-    """Follow the events of methods `titles` (name: title) behind the baseline; growing text is shown now and then."""
-    now = Round((Entry(BASELINE, "Baseline"), *(Entry(name, title) for name, title in titles.items())))
+    """Follow the events of runs `titles` (name: title) behind the baseline; growing text is shown now and then."""
+    now = Round((Entry(BASELINE, "Baseline"), *(Entry(name, title) for name, title in titles.items())), of=of)
     yield now
     reference: Done | None = None
     shown_at = 0.0
@@ -124,7 +126,7 @@ def _status(now: Round, run: int) -> str:
     same = sum(bool(entry.same) for entry in answers)
     refused = len(now.entries) - len(answers)
     cannot = f"; {refused} cannot run here" if refused else ""
-    agree = f"{same} of {len(answers) - 1} methods give the baseline's answer{cannot}"
+    agree = f"{same} of {len(answers) - 1} {now.of} give the baseline's answer{cannot}"
     cut = (
         " The length limit ended an answer early."
         if any(e.answer and not e.answer["finished"] for e in answers)

@@ -39,12 +39,14 @@ def settings_of(
     return Settings(model, question, retention, tuple(methods), MAX_NEW_TOKENS, device, digest)
 
 
-def sheet(settings: Settings, now: Round, readable: bool = True) -> dict[str, Any]:
-    """The round as plain JSON types, units in the names; runs in the order in which they ran."""
+def sheet(settings: Any, now: Round, readable: bool = True) -> dict[str, Any]:
+    """The round as plain JSON types, units in the names; runs in the order in which they ran. Settings: a dataclass."""
     return {
         "note": NOTE,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "settings": asdict(settings) | {"methods": list(settings.methods)},
+        "settings": {
+            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(settings).items()
+        },
         "versions": versions(),
         "hint": now.hint,
         "ended": now.ended,

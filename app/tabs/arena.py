@@ -10,7 +10,8 @@ from typing import Any
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache, save_pil_to_cache
 
-from app.arena.poster import poster
+from app import words
+from app.arena.poster import Head, poster
 from app.arena.rounds import Round, rounds
 from app.arena.sheet import Settings, as_bytes, settings_of, sheet
 from app.arena.spending import spending
@@ -144,7 +145,10 @@ class ArenaPage:
             return dict.fromkeys(self.board.files, no_file())
         numbers = as_bytes(sheet(kept.settings, kept.now, kept.noise is None))
         picture = self.session.picture(kept.path).canvas
-        page = poster(kept.settings, kept.now, picture, kept.title, kept.noise)
+        share = words.percent(kept.settings.retention)
+        budget = f"{share} of the visual tokens, averaged over the layers · {kept.settings.device}"
+        head = Head("VScan Arena", kept.settings.question, (kept.title, budget))
+        page = poster(head, kept.now, picture, kept.noise)
         found = {}
         for button, data, name in zip(self.board.files, (numbers, page), ("arena.json", "arena.png"), strict=True):
             file = save_bytes_to_cache(data, f"vscan-{name}", button.GRADIO_CACHE)

@@ -9,6 +9,7 @@ import gradio as gr
 from app.examples import Example
 from app.picture_input import picture_input
 from app.session import Session
+from app.video_input import video_input
 
 MAX_QUESTION = 1000
 PUBLISHED = (("11.1 %", 11.1), ("22.2 %", 22.2), ("33.3 %", 33.3), ("All", 100))
@@ -24,6 +25,7 @@ class Ask:
     retention: gr.Slider
     budget: gr.Markdown
     model: gr.Dropdown
+    video: gr.Video
     run: gr.Button
     stop: gr.Button
 
@@ -38,7 +40,8 @@ def ask_panel(session: Session, examples: list[Example]) -> Ask:
     retention, budget = retention_slider()
     model = model_picker(session)
     gallery.select(pick(examples), None, [picture, question], api_visibility="private", show_progress="hidden")
-    return Ask(picture, gallery, question, retention, budget, model, run, stop)
+    video = video_input(session, model)
+    return Ask(picture, gallery, question, retention, budget, model, video, run, stop)
 
 
 def ask_about(first: Example, place: str = "") -> gr.Image:

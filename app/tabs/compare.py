@@ -11,6 +11,7 @@ import gradio as gr
 from app import token_view, words
 from app.errors import answering, explained
 from app.examples import Example
+from app.film import Clip
 from app.right_answers import RightAnswers
 from app.running import Snapshot, snapshots
 from app.session import Session
@@ -49,22 +50,28 @@ class ComparePage:
         running = gr.on(
             [ask.run.click, ask.question.submit],
             self.on_run,
-            [ask.model, ask.picture, ask.question, ask.retention, *self.tokens.switches],
+            [ask.model, ask.picture, ask.question, ask.retention, *self.tokens.switches, ask.video],
             [*self._run_outputs(), *self.tokens.outputs],
             **RUN,
         )
         running.then(self.on_end, None, [ask.run, ask.stop], queue=False, **PRIVATE)
         stopping = ask.stop.click(None, None, None, cancels=[running], **PRIVATE)
         stopping.then(self.on_stop, None, [ask.run, ask.stop, panes.status], queue=False, **PRIVATE)
-        ask.picture.change(None, None, None, cancels=[running], **PRIVATE)
-        ask.picture.change(self.on_picture, self._preview_inputs(), self._preview_outputs(), **PREVIEW)
+        for chosen in (ask.picture, ask.video):
+            chosen.change(None, None, None, cancels=[running], **PRIVATE)
+            chosen.change(self.on_picture, self._preview_inputs(), self._preview_outputs(), **PREVIEW)
         outputs = [ask.budget, *self.tokens.outputs]
         ask.retention.change(self.on_budget, self._preview_inputs(), outputs, **PREVIEW)
         loading = {**PREVIEW, "show_progress": "full", "show_progress_on": self.tokens.image}
         ask.model.change(self.on_budget, self._preview_inputs(), outputs, **loading)
 
     def _preview_inputs(self) -> list[Any]:
-        return [self.ask.model, self.ask.picture, self.ask.retention, *self.tokens.switches]
+        return [self.ask.model, self.ask.picture, self.ask.retention, *self.tokens.switches, self.ask.video]
+
+    def _chosen(self, model: str, picture: str | None, video: str | None) -> str | Clip | None:
+        """What is asked about: the video if there is one and the model takes it, else the picture."""
+        frames = self.session.engine.frames(model) if video else 0
+        return Clip(video, frames) if video and frames else picture
 
     def _preview_outputs(self) -> list[Any]:
         return [self.ask.budget, *self.tokens.outputs, *self._run_outputs()]
@@ -78,49 +85,60 @@ class ComparePage:
 
     @answering
     def on_budget(
-        self, model: str, path: str | None, percent: float, mode: str, score: str, cut: int
+        self, model: str, path: str | None, percent: float, mode: str, score: str, cut: int, video: str | None = None
     ) -> dict[Any, Any]:
         """The slider or the model changed: its counts in words, and the first cut drawn anew."""
         try:
-            return self._preview(model, path, percent, mode, score, cut)
+            return self._preview(model, self._chosen(model, path, video), percent, mode, score, cut)
         except InputError as error:
             return {self.ask.budget: explained(error)}
 
     @answering
     def on_picture(
-        self, model: str, path: str | None, percent: float, mode: str, score: str, cut: int
+        self, model: str, path: str | None, percent: float, mode: str, score: str, cut: int, video: str | None = None
     ) -> dict[Any, Any]:
-        """Another picture: the old answers go, the first cut is drawn. A bad picture is told at once."""
+        """Another picture or video: the old answers go, the first cut is drawn. A bad picture is told at once."""
         blank = fill(self.panes, Snapshot(status="Press **Run** to ask the model twice."))
         blank |= {self.charts.box: gr.update(visible=False), **self._buttons(running=False)}
+        source = self._chosen(model, path, video)
         empty = {self.tokens.state: None, self.tokens.image: None, self.tokens.legend: "", self.tokens.note: ""}
         try:
-            return blank | self._preview(model, path, percent, mode, score, cut)
+            return blank | self._preview(model, source, percent, mode, score, cut)
         except InputError as error:
-            if path:
+            if source:
                 blank[self.panes.status] = f"**{explained(error)}**"
             return blank | empty | {self.ask.budget: ""}
 
-    def _preview(self, model: str, path: str | None, percent: float, mode: str, score: str, cut: int) -> dict[Any, Any]:
+    def _preview(
+        self, model: str, path: str | Clip | None, percent: float, mode: str, score: str, cut: int
+    ) -> dict[Any, Any]:
         retention = percent / 100
         preview = self.session.preview(model, path, retention)
-        view = token_view.of_preview(str(path), preview, retention)
+        view = token_view.of_preview(path or "", preview, retention)
         budget = words.budget(retention, preview.schedule, preview.trace.tokens)
         return {self.ask.budget: budget} | fill_tokens(self.tokens, self.session, view, mode, score, cut)
 
     def on_run(
-        self, model: str, path: str | None, question: str, percent: float, mode: str, score: str, cut: int
+        self,
+        model: str,
+        path: str | None,
+        question: str,
+        percent: float,
+        mode: str,
+        score: str,
+        cut: int,
+        video: str | None = None,
     ) -> Iterator[dict[Any, Any]]:
         """Both runs, streaming. Stop closes this generator, and with it the computation."""
         try:
-            yield from self._run(model, path, question, percent, mode, score, cut)
+            yield from self._run(model, self._chosen(model, path, video), question, percent, mode, score)
         except Exception as error:
             sentence = explained(error)
             gr.Warning(sentence, title="Please check")
             yield {self.panes.status: f"**{sentence}**"} | self._buttons(running=False)
 
     def _run(
-        self, model: str, path: str | None, question: str, percent: float, mode: str, score: str, cut: int
+        self, model: str, path: str | Clip | None, question: str, percent: float, mode: str, score: str
     ) -> Iterator[dict[Any, Any]]:
         retention = percent / 100
         drawn, out = None, {}
@@ -130,7 +148,7 @@ class ComparePage:
                 out |= fill(self.panes, now, not model.startswith("dummy:")) | self._buttons(running=True)
                 if now.trace is not None and now.trace is not drawn:
                     drawn = now.trace
-                    view = token_view.of_run(str(path), drawn, retention)
+                    view = token_view.of_run(path or "", drawn, retention)
                     out |= keep_file(self.tokens, fill_tokens(self.tokens, self.session, view, mode, score, None))
                 if now.ended:
                     out |= fill_charts(self.charts, now) | {

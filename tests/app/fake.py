@@ -93,6 +93,9 @@ class FakeEngine:
     def unavailable(self, name: str) -> str | None:
         return "This model needs a GPU, and this computer has none." if name == "big" else None
 
+    def frames(self, name: str) -> int:
+        return 0
+
     def load(self, name: str) -> FakeLVLM:
         if name not in self.models():
             raise InputError("There is no such model in this demo.")

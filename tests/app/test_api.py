@@ -22,9 +22,9 @@ def ask(client: Client, image: str, **other: Any) -> Any:
     return client.predict(handle_file(image), api_name="/compare", **{"question": "What is there?"} | other)
 
 
-def test_only_the_three_endpoints_are_public_and_documented(client: Client) -> None:
+def test_only_the_four_endpoints_are_public_and_documented(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/arena", "/compare", "/overlay"}
+    assert set(endpoints) == {"/arena", "/compare", "/overlay", "/sweep"}
     compare = endpoints["/compare"]
     names = [parameter["parameter_name"] for parameter in compare["parameters"]]
     assert names == ["image", "question", "retention", "model", "method", "max_new_tokens"]
@@ -67,6 +67,32 @@ def test_arena_refuses_what_it_does_not_know(client: Client, picture_file: str) 
     for retention, methods in ((0, ["vscan"]), (0.2, []), (0.2, ["magic"])):
         with pytest.raises(Exception, match=r"above 0|at least one method|not in the list"):
             client.predict(handle_file(picture_file), "What?", retention, methods, "mini", api_name="/arena")
+
+
+def test_sweep_streams_the_numbers_of_every_retention(client: Client, picture_file: str) -> None:
+    job = client.submit(handle_file(picture_file), "What is there?", "0.111, 0.5, 0.5", api_name="/sweep")
+    found = job.result(timeout=60)
+    assert [run["retention"] for run in found["runs"]] == [None, 0.5, 0.111] and found["ended"]
+    assert [run["visual_token_steps"] for run in found["runs"][1:]] == [[432, 144], [96, 32]]
+    assert {run["method"] for run in found["runs"]} == {"baseline", "vscan"} and found["settings"]["method"] == "vscan"
+    assert len(job.outputs()) == 3
+
+
+@pytest.mark.parametrize(
+    ("shares", "method", "sentence"),
+    [
+        ("0.5, much", "vscan", "numbers with commas"),
+        ("0.5, nan", "vscan", "above 0"),
+        ("1.5", "vscan", "above 0"),
+        (",".join(str(n / 30) for n in range(1, 30)), "vscan", "between 1 and 20"),
+        ("0.5", "magic", "no method"),
+    ],
+)
+def test_sweep_refuses_what_it_does_not_know(
+    client: Client, picture_file: str, shares: str, method: str, sentence: str
+) -> None:
+    with pytest.raises(Exception, match=sentence):
+        client.predict(handle_file(picture_file), "What?", shares, "mini", method, api_name="/sweep")
 
 
 def test_overlay_counts_add_up(client: Client, picture_file: str) -> None:

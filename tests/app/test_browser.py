@@ -9,7 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.app.conftest import Server
+import app.main
+from app.examples import Example
+from app.tabs.benchmarks import benchmarks_tab
+from tests.app import recorded
+from tests.app.conftest import Server, serving
+from tests.app.fake import FakeEngine
 
 OVERLAY = "#overlay img"
 CHANGED = "old => { const i = document.querySelector('#overlay img'); return i && i.getAttribute('src') !== old }"
@@ -177,6 +182,95 @@ def test_stop_really_stops_the_arena(page: Any, slow_server: Server) -> None:
     page.wait_for_selector("#arena-run:not([disabled])")
 
 
+def test_one_method_sweeps_through_the_retentions(page: Any, mini_server: Server) -> None:
+    open_page(page, mini_server)
+    page.get_by_role("tab", name="Sweep").click()
+    page.wait_for_function("() => document.querySelector('#sweep-budget')?.innerText.includes('96 → 32')")
+    page.locator("#sweep-retentions").get_by_label("100 %").uncheck()
+    page.click("#sweep-run")
+    page.wait_for_selector("#sweep-csv:not([disabled])")
+    rows = page.evaluate(SHOWN.replace("arena", "sweep"))
+    assert [row[0] for row in rows] == ["Baseline", "50 %", "33.3 %", "22.2 %", "11.1 %", "5.6 %", "2.8 %"]
+    assert [row[3] for row in rows][:5] == ["576", "432 → 144", "288 → 96", "192 → 64", "96 → 32"]
+    assert all(row[1] and row[5].endswith("ms") for row in rows)
+    assert page.locator("#sweep-strip img").count() == 6 and "2.8 % · 24 → 8" in page.inner_text("#sweep-strip")
+    page.wait_for_selector("#sweep-chart .js-plotly-plot .bars path", state="attached")
+    for kind, starts in (("json", b"{"), ("csv", b"retention,"), ("png", b"\x89PNG")):
+        with page.expect_download() as download:
+            page.click(f"#sweep-{kind}")
+        assert download.value.suggested_filename == f"vscan-sweep.{kind}"
+        assert Path(download.value.path()).read_bytes().startswith(starts)
+
+
+def test_stop_really_stops_a_sweep(page: Any, slow_server: Server) -> None:
+    engine: Any = slow_server.session.engine
+    device = slow_server.session.device("mini")
+    open_page(page, slow_server)
+    page.get_by_role("tab", name="Sweep").click()
+    page.click("#sweep-run")
+    page.wait_for_function("() => document.querySelector('#sweep-table').innerText.includes('word word')")
+    page.click("#sweep-stop")
+    pressed = time.monotonic()
+    while device.busy and time.monotonic() - pressed < 10:
+        time.sleep(0.01)
+    assert time.monotonic() - pressed < 1 and engine.alive == 0
+    page.wait_for_function("() => document.querySelector('#sweep-status').innerText.includes('Stopped')")
+    page.wait_for_selector("#sweep-run:not([disabled])")
+
+
+def test_benchmarks_show_what_is_recorded_and_what_papers_report(page: Any, mini_server: Server) -> None:
+    open_page(page, mini_server)
+    page.get_by_role("tab", name="Benchmarks").click()
+    page.wait_for_selector("#accuracy-chart .scatterlayer .trace, #no-accuracy", state="attached")
+
+    page.get_by_role("tab", name="Speed", exact=True).click()
+    page.wait_for_selector("#speed-chart .scatterlayer .trace", state="attached")
+    assert "benchmarks.prefill" in page.inner_text("#speed-source")
+
+    page.get_by_role("tab", name="Papers", exact=True).click()
+    page.wait_for_selector("#reported-chart .scatterlayer .trace", state="attached")
+    assert "not measured by this project" in page.inner_text("#reported-warning")
+    assert page.locator("#reported-source a").first.get_attribute("href") == "https://arxiv.org/abs/2505.22654"
+    rows = page.evaluate(SHOWN.replace("arena", "reported"))
+    assert ["192 of 576", "VScan", "60.6", "63.9"] in [row[:4] for row in rows]
+    for menu, choice in (("model", "Video-LLaVA-7B"), ("model", "Qwen2.5-VL-7B"), ("title", "Documents")):
+        page.click(f"#reported-{menu} input")
+        page.get_by_role("option", name=choice, exact=True).click()
+        page.wait_for_timeout(1000)
+    assert ["33.3 %", "VScan", "94.0", "79.7"] in page.evaluate(SHOWN.replace("arena", "reported"))
+    assert page.is_visible("#reported-chart .scatterlayer .trace")
+
+
+def test_recorded_accuracy_is_drawn_by_type_of_question(
+    page: Any, picture_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = recorded.write(tmp_path)
+    monkeypatch.setattr(app.main, "benchmarks_tab", lambda session: benchmarks_tab(session, folder))
+    with serving(FakeEngine(), [Example(picture_file, "What is there?")]) as server:
+        open_page(page, server)
+        page.get_by_role("tab", name="Benchmarks").click()
+        page.wait_for_selector("#accuracy-chart .scatterlayer .trace", state="attached")
+        assert "feedface" in page.inner_text("#accuracy-source")
+        first = page.evaluate(SHOWN.replace("arena", "accuracy"))[0]
+        assert first[:2] == ["VScan", "90.0 (87.0 to 93.0)"]
+        page.click("#accuracy-kind input")
+        page.get_by_role("option", name="colour", exact=True).click()
+        page.wait_for_function("() => document.querySelector('#accuracy-table').innerText.includes('93.0 (88.0')")
+        assert "commonest answer 42.0" in page.inner_text("#accuracy-notes")
+        page.get_by_role("tab", name="Ablations", exact=True).click()
+        page.wait_for_selector("#parts-chart .scatterlayer .trace", state="attached")
+        assert "layer of the second cut" in page.inner_text("#parts-table")
+
+
+def test_a_link_leads_to_a_tab(page: Any, mini_server: Server) -> None:
+    page.goto(mini_server.url + "?tab=sweep")
+    page.wait_for_function("() => document.querySelector('#sweep-budget')?.innerText.includes('96 → 32')")
+    page.get_by_role("tab", name="Benchmarks").click()
+    page.wait_for_url("**tab=benchmarks**")
+    open_page(page, mini_server, "?tab=<script>")
+    assert page.get_by_role("tab", name="Compare").get_attribute("aria-selected") == "true"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_needs_no_sideways_scrolling(browser: Any, mini_server: Server, theme: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844})
@@ -187,7 +281,21 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Any, mini_server: Server, 
     page.get_by_role("tab", name="Arena").click()
     page.wait_for_selector("#arena-table th", state="attached")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("tab", name="Sweep").click()
+    page.click("#sweep-run")
+    page.wait_for_selector("#sweep-png:not([disabled])")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_role("tab", name="Benchmarks").click()
+    for tab, shown in (("Accuracy", "#benchmarks"), ("Speed", "#speed-chart"), ("Papers", "#reported-chart")):
+        page.get_by_role("tab", name=tab, exact=True).click()
+        page.wait_for_selector(shown)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
     context.close()
+
+
+NAMELESS = """() => [...document.querySelectorAll('button, input, textarea')].filter(e => e.offsetParent !== null
+    && !(e.innerText || e.ariaLabel || e.title || e.placeholder || e.labels?.length || e.querySelector('img[alt]'))
+    ).map(e => e.outerHTML.slice(0, 120))"""
 
 
 def test_it_can_be_used_by_keyboard_and_read_aloud(page: Any, slow_server: Server) -> None:
@@ -198,9 +306,10 @@ def test_it_can_be_used_by_keyboard_and_read_aloud(page: Any, slow_server: Serve
     page.keyboard.press("Enter")
     page.wait_for_function("() => document.querySelector('#answer-vscan textarea').value.includes('typed')")
     assert "visual tokens marked as kept" in str(page.get_attribute(OVERLAY, "alt"))
-    nameless = page.evaluate(
-        """() => [...document.querySelectorAll('button, input, textarea')].filter(e => e.offsetParent !== null
-        && !(e.innerText || e.ariaLabel || e.title || e.placeholder || e.labels?.length || e.querySelector('img[alt]'))
-        ).map(e => e.outerHTML.slice(0, 120))"""
-    )
-    assert nameless == []
+    assert page.evaluate(NAMELESS) == []
+    for tabs in (["Sweep"], ["Benchmarks", "Speed"], ["Benchmarks", "Papers"]):
+        for tab in tabs:
+            page.get_by_role("tab", name=tab, exact=True).focus()
+            page.keyboard.press("Enter")
+        page.wait_for_timeout(1000)
+        assert page.evaluate(NAMELESS) == []

@@ -42,7 +42,7 @@ BATCHES = {
     "idefics3 tiled": [[[(2, 1)]], [[(1, 1)], [], [(1, 2), (2, 1)]]],
     "smolvlm": [[[1]], [[1], [], [2, 3]]],
     "video_llava": [[[1]], [[1], [], [2, 3]]],
-    "video_llava video": [[[1, 2, 3]], [[1, 2, 3], [], [4, 5, 6, 7, 8, 9]]],
+    "video_llava video": [[[(1, 2, 3)]], [[(1, 2, 3)], [], [(4, 5, 6), (7, 8, 9)]]],
 }
 CASES = [(name, rows) for name, batches in BATCHES.items() for rows in batches]
 CUTS = [
@@ -119,8 +119,7 @@ def slice_of(name, inputs, rows, i):
     if name.split()[0] in ("idefics3", "smolvlm"):
         return {"pixel_values": inputs["pixel_values"][i : i + 1, :count]}
     if name == "video_llava video":
-        videos = inputs["pixel_values_videos"]
-        return {"pixel_values_videos": videos[before // tiny.FRAMES : (before + count) // tiny.FRAMES]}
+        return {"pixel_values_videos": inputs["pixel_values_videos"][before : before + count]}
     if not name.startswith("qwen"):
         keys = {"pixel_values", "pixel_values_images", "image_sizes"} & set(inputs)
         alone = {"batch_num_images": torch.tensor([count])} if "batch_num_images" in inputs else {}
@@ -179,6 +178,8 @@ def test_retention_on_tiles_follows_the_published_budgets() -> None:
     anatomy = vc.Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
     assert vc.VScan(retention=1 / 9).schedule(576, anatomy, 5) == {0: 96, 16: 160}
     assert vc.VScan(retention=2 / 9).schedule(576, anatomy, 5) == {0: 192, 16: 320}
+    # Video-LLaVA at 25 % of 8 x 256: 96 of each frame, then 256 of the whole video, 512 on average
+    assert vc.VScan(retention=1 / 4).schedule(256, anatomy, 8) == {0: 96, 16: 256}
 
 
 @torch.no_grad()
@@ -223,6 +224,23 @@ def test_every_temporal_slice_of_a_video_is_a_tile(models) -> None:
     video = trace.images[0]
     assert (video.tokens, video.tiles, video.tokens_per_tile) == (72, 3, 24)
     assert (video.cuts[0].kept // 24).bincount().tolist() == [5, 5, 5]
+    assert video.frames == 6 and list(video.frames_of(1)) == [2, 3]
+
+
+@torch.no_grad()
+def test_every_frame_of_video_llava_is_a_tile_and_its_cls_a_token_like_others_inside_the_llm(models) -> None:
+    reducer = method({"encoder_keep": 5, "llm_keep": {3: 0.4}})
+    _, trace = generate(models["video_llava"], tiny.frame_inputs([[(1, 2, 3)], [(4, 5, 6)]]), reducer)
+    assert len(trace.images) == 2
+    video = trace.images[0]
+    assert (video.tokens, video.tiles, video.tokens_per_tile, video.frames) == (111, 3, 36, 3)
+    assert list(video.frames_of(2)) == [2] and trace.boxes(0)[::37].isnan().all()
+    first, later = video.cuts
+    assert {0, 37, 74} <= set(first.kept.tolist()) and (first.kept // 37).bincount().tolist() == [6, 6, 6]
+    assert len(later.kept) == 6  # 40 % of 3 x 5, CLS tokens counted from here on
+    scores = later.scores["text"]
+    assert set(later.kept.tolist()) == set(scores.nan_to_num(-1).topk(6).indices.tolist())
+    assert not {0, 37, 74} <= set(later.kept.tolist())
 
 
 def test_what_onevision_pools_after_the_projector_is_refused(models) -> None:

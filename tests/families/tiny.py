@@ -318,17 +318,14 @@ def picture_inputs(rows: list[list[int]]) -> dict[str, Any]:
     return inputs
 
 
-FRAMES = 3
-
-
-def frame_inputs(rows: list[list[int]]) -> dict[str, Any]:
-    """Video-LLaVA prompts; a row holds the seeds of its frames, FRAMES per video, 37 tokens each."""
-    inputs = tile_inputs(rows)
-    pixels, ids = inputs.pop("pixel_values"), []
-    for number, row in enumerate(rows):
-        videos = len(row) // FRAMES
-        ids.append([1] + ([7, 8] + [VIDEO] * 37 * FRAMES) * videos + [9 + number, 10, 11][: 2 + number])
-    return {**padded(ids), "pixel_values_videos": pixels.view(-1, FRAMES, *pixels.shape[1:])}
+def frame_inputs(rows: list[list[tuple[int, int, int]]]) -> dict[str, Any]:
+    """Video-LLaVA prompts; a video is the seeds of its three frames, 37 tokens each."""
+    pixels = tile_inputs([[seed for video in row for seed in video] for row in rows])["pixel_values"]
+    ids = [
+        [1] + ([7, 8] + [VIDEO] * 37 * 3) * len(row) + [9 + number, 10, 11][: 2 + number]
+        for number, row in enumerate(rows)
+    ]
+    return {**padded(ids), "pixel_values_videos": pixels.unflatten(0, (-1, 3))}
 
 
 def onevision_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from training.calibrate import features
-from training.evaluate import load, reply
+from training.plain import load, reply
 from training.strangers import MADE
 from training.words import build_tokenizer
 from vscan_core.domain import Domain, is_foreign, strangeness

@@ -15,7 +15,7 @@ from training.model import DIM, PREFIX, build_model, build_processor
 from training.packing import TOKENS, encode, pack, prefix_ids, tokenizer
 from training.seeing import see, to_patches
 from training.words import prompt_text
-from vscan_core.world.catalog import CLASSES, COLOUR_NAMES, SIGN_WORDS
+from vscan_core.world.catalog import CLASSES, COLOUR_NAMES, SIGN_TEXTS
 from vscan_core.world.questions import Question
 
 
@@ -27,7 +27,7 @@ def test_any_text_has_tokens_and_nothing_is_unknown(text: str) -> None:
 
 
 def test_words_of_the_world_are_single_tokens_in_any_case() -> None:
-    for word in (*CLASSES, *COLOUR_NAMES, *SIGN_WORDS):
+    for word in (*CLASSES, *COLOUR_NAMES, *SIGN_TEXTS):
         small, large = (tokenizer()(f" {w}", add_special_tokens=False).input_ids for w in (word, word.upper()))
         assert small == large and len(small) == 1
         assert tokenizer().decode(small).strip() == word

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -26,6 +27,12 @@ class Family(ABC):
     model_type: str  # config.model_type it serves
     title: str
     gives_keys = False  # whether `tap_keys` is there
+    frames = 0  # of a video that are looked at unless told otherwise; 0: it takes no videos here
+
+    @property
+    def one_row_per_picture(self) -> bool:
+        """Whether the projector gives the LLM one row of tokens per picture: no tiles, no packing, plain positions."""
+        return False
 
     def base(self, model: nn.Module) -> Any:
         """The model without its language-model head; it joins pixels and text."""
@@ -133,6 +140,16 @@ class Family(ABC):
     @abstractmethod
     def view(self, processor: Any, width: int, height: int) -> View:
         """Where the pixels that `processor` makes of a width x height picture lie in that picture."""
+
+    def film(
+        self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
+    ) -> dict[str, Any]:
+        """A prompt and the video in it as keyword arguments of the model.
+
+        frames: pictures of one size; times: when each is shown, in seconds. They are prepared by the processor's
+        picture half: its video half would need torchvision for the same result.
+        """
+        raise InputError(f"{self.title} takes pictures only; for videos choose Video-LLaVA, Qwen2.5-VL or Qwen3-VL.")
 
     def text_scores(
         self,

@@ -23,6 +23,11 @@ class Llava(Family):
     title = "LLaVA-1.5"
     gives_keys = True
 
+    @property
+    def one_row_per_picture(self) -> bool:
+        """True for LLaVA-1.5 itself; its relatives cut pictures into tiles or pack them."""
+        return type(self) is Llava
+
     def vision_tower(self, model: nn.Module) -> Any:
         """The CLIP vision model."""
         return self.base(model).vision_tower

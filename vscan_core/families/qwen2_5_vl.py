@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from threading import get_ident
 from typing import Any
 
+import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.vision_utils import get_vision_window_index
@@ -18,12 +21,19 @@ from vscan_core.layout import Layout, Tiles
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
 
+FEWEST, MOST = 128, 768  # visual tokens per temporal slice of a video: the reference code's limits
+
 
 class Qwen25VL(Family):
-    """`Qwen2_5_VLForConditionalGeneration`. An image is one tile, of a video every temporal slice is one."""
+    """`Qwen2_5_VLForConditionalGeneration`. An image is one tile, of a video every temporal slice is one.
+
+    A slice is two frames: the encoder's patches are two frames deep. Of a video, cut 0 keeps as many tokens of each
+    slice, and later cuts choose from the whole video, as for Video-LLaVA; the paper has no setting for videos here.
+    """
 
     model_type = "qwen2_5_vl"
     title = "Qwen2.5-VL"
+    frames = 16  # our choice: the reference code takes two per second, up to 768
 
     def vision_tower(self, model: nn.Module) -> Any:
         """The window-attention vision transformer."""
@@ -56,6 +66,8 @@ class Qwen25VL(Family):
         edge = side * tower.patch_size
         layouts = []
         for (times, rows, cols), view in zip(shapes, views, strict=True):
+            if times > 1 and not view.frames:
+                view = replace(view, frames=times * tower.patch_embed.temporal_patch_size)
             boxes = geometry.patch_boxes(rows, cols, rows * edge, cols * edge).repeat(times, 1)
             layouts.append(Layout(times, None, boxes, _stretched(view, cols * edge, rows * edge)))
         return Tiles(
@@ -112,12 +124,45 @@ class Qwen25VL(Family):
         run = model.get_video_features if "pixel_values_videos" in batch else model.get_image_features
         return run(**batch, return_dict=True)
 
+    def film(
+        self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
+    ) -> dict[str, Any]:
+        """Pairs of frames, with the seconds from one pair to the next."""
+        prepare = processor.image_processor
+        pixels, grid = slices(prepare, frames)
+        tokens = grid[0] * grid[1] * grid[2] // prepare.merge_size**2
+        step = (times[-1] - times[0]) / max(len(times) - 1, 1) * prepare.temporal_patch_size
+        prompt = prompt.replace(processor.video_token, processor.video_token * tokens)
+        return {**filmed(processor, prompt, pixels, grid), "second_per_grid_ts": torch.tensor([step])}
+
     def view(self, processor: Any, width: int, height: int) -> View:
         """The picture is stretched to whole patches; how far shows only in the grid of each call."""
         return View(size=(width, height))
 
 
+def filmed(processor: Any, prompt: str, pixels: Tensor, grid: list[int]) -> dict[str, Any]:
+    """Words and pixels of a video as keyword arguments of the model."""
+    words = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)
+    token = processor.tokenizer.convert_tokens_to_ids(processor.video_token)
+    kinds = 2 * (words["input_ids"] == token).int()  # 0 text, 1 picture, 2 video
+    return {**words, "mm_token_type_ids": kinds, "pixel_values_videos": pixels, "video_grid_thw": torch.tensor([grid])}
+
+
+def slices(prepare: Any, frames: Sequence[Image.Image]) -> tuple[Tensor, list[int]]:
+    """(patches, dim) of a video and its (slices, rows, columns) of patches; an odd last frame is shown twice.
+
+    A picture's patches hold the same frame at every depth; here each depth gets its own.
+    """
+    deep, edge = prepare.temporal_patch_size, (prepare.patch_size * prepare.merge_size) ** 2
+    even = [*frames, *[frames[-1]] * (-len(frames) % deep)]
+    made = prepare(even, size={"shortest_edge": FEWEST * edge, "longest_edge": MOST * edge}, return_tensors="pt")
+    _, rows, cols = made["image_grid_thw"][0].tolist()
+    side = prepare.patch_size
+    patches = made["pixel_values"].view(len(even) // deep, deep, rows * cols, -1, deep, side, side)[:, :, :, :, 0]
+    return patches.permute(0, 2, 3, 1, 4, 5).flatten(2).flatten(0, 1), [len(even) // deep, rows, cols]
+
+
 def _stretched(view: View, width: int, height: int) -> View:
     if view.size is None:
         return view
-    return View(scale=(view.size[0] / width, view.size[1] / height), size=view.size)
+    return replace(view, scale=(view.size[0] / width, view.size[1] / height))

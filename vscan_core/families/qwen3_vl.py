@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from vscan_core.families.qwen2_5_vl import Qwen25VL
+from vscan_core.families.qwen2_5_vl import Qwen25VL, filmed, slices
 from vscan_core.selection import Anatomy
 from vscan_core.stages import take
 
@@ -38,6 +39,19 @@ class Qwen3VL(Qwen25VL):
             rope_in_scores=False,
             first_cut=max(1, len(vision.deepstack_visual_indexes)),
         )
+
+    def film(
+        self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
+    ) -> dict[str, Any]:
+        """Pairs of frames, each with its mean time in words before it."""
+        prepare = processor.image_processor
+        pixels, grid = slices(prepare, frames)
+        tokens, deep = grid[1] * grid[2] // prepare.merge_size**2, prepare.temporal_patch_size
+        start, end, pad = processor.vision_start_token, processor.vision_end_token, processor.video_token
+        pairs = [times[i : i + deep] for i in range(0, len(times), deep)]
+        text = "".join(f"<{sum(pair) / len(pair):.1f} seconds>{start}{pad * tokens}{end}" for pair in pairs)
+        whole = f"{start}{pad}{end}"
+        return filmed(processor, prompt.replace(whole if whole in prompt else pad, text), pixels, grid)
 
     def order(self, tower: Any, grid_thw: Tensor) -> Tensor:
         """Rows of the merger are in token order."""

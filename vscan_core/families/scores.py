@@ -13,8 +13,6 @@ from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
 
-QUERIES = 1024  # rows of attention that exist at a time
-
 
 def mean_keys(key: Tensor, heads: int, first: int = 1) -> Tensor:
     """Head-mean keys of the patches, (images, tokens, head_dim); key (images, 1 + tokens, dim), CLS first (0: too)."""
@@ -61,14 +59,15 @@ def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
 def received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> Tensor:
     """(patches,): attention that each patch receives, summed over heads, averaged over the queries of its image.
 
-    query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map.
+    query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map: as
+    many rows of it exist at a time as make it the size of the queries, so that the model's own layers need more.
     """
     parts = []
     for start, end in pairwise(bounds):
         keys = key[start:end].permute(1, 2, 0)  # (heads, head_dim, patches)
         total = torch.zeros(end - start, device=key.device)
-        for rows in torch.split(query[start:end].transpose(0, 1), QUERIES, dim=1):
-            total = total + (geometry.precise(rows @ keys) * scaling).softmax(-1).sum((0, 1))
+        for rows in torch.split(query[start:end].transpose(0, 1), query.shape[-1], dim=1):
+            total += geometry.precise(rows @ keys).mul_(scaling).softmax(-1).sum((0, 1))
         parts.append(total / (end - start))
     return torch.cat(parts)
 

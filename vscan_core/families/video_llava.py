@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
 from vscan_core.families.llava import Llava
+from vscan_core.families.watch import Watch
 from vscan_core.layout import Layout, Tiles
+from vscan_core.trace import View
 
 
 class VideoLlava(Llava):
     """`VideoLlavaForConditionalGeneration`.
 
-    Settings as for LLaVA-1.5, of which it is the video edition; the paper reports it, the released code lacks it.
-    Frames bring their CLS token along (257 tokens per frame): cut 0 always keeps it and counts it in no budget;
-    later cuts treat it like any other visual token, as they do newlines. The towers are not told which frames make
-    one video, so each frame is an image of its own in budgets and traces, and later cuts keep as much of each.
+    Settings as for LLaVA-1.5, of which it is the video edition; the paper reports it (its table 5: 25 % of 8 x 256
+    tokens), the released code lacks it. Every frame is a tile of its video: cut 0 keeps as many tokens of each, as
+    all published methods do, and later cuts choose from the whole video, since a question may be about one moment.
+    Frames bring their CLS token along (257 tokens per frame). Cut 0 always keeps it and counts it in no budget: it
+    has no score, being what scores the others. Later cuts count and drop it like any other visual token: the
+    decoder knows no difference, and what CLS says of its frame is only worth what the question's attention says.
     """
 
     model_type = "video_llava"
     title = "Video-LLaVA"
     gives_keys = False
+    frames = 8  # as in training
 
     def vision_tower(self, model: nn.Module) -> Any:
         """The tower for pictures."""
@@ -41,20 +47,44 @@ class VideoLlava(Llava):
         return run(**batch, return_dict=True)
 
     def see_in(self, tower: nn.Module, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
-        """Pictures lose their CLS token before the projector, frames do not."""
+        """Pictures lose their CLS token before the projector, frames do not; which frames make a video comes later."""
         tiles = self.see(model, args, kwargs)
-        if tower is not self.base(model).video_tower or tiles.layouts is None:
-            return tiles
-        return replace(tiles, layouts=[_with_cls(layout) for layout in tiles.layouts], lead=1)
+        return tiles if tower is not self.base(model).video_tower else replace(tiles, layouts=None, lead=1)
+
+    def watch_packing(self, model: nn.Module, record: Callable[[list[Layout]], None]) -> list[Any]:
+        """Only the call around the tower knows which frames make one video."""
+
+        def encoded(call: Any, *args: Any, **kwargs: Any) -> None:
+            videos = args[0] if args else kwargs["pixel_values_videos"]  # (videos, frames, 3, height, width)
+            frame = self.see(model, (videos[0],), {})
+            assert frame.layouts is not None
+            views = getattr(videos, "views", None) or [View(frames=videos.shape[1])] * len(videos)
+            record([_film(frame.layouts[0].boxes, view) for view in views])
+
+        return [Watch(self.base(model), "get_video_features", encoded, after=True)]
 
     def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
         """`<image>` and `<video>`."""
         config: Any = model.config
         return self.image_token_id(model), config.video_token_id
 
+    def film(
+        self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
+    ) -> dict[str, Any]:
+        """Frames are prepared like pictures."""
+        made = processor.image_processor(list(frames), return_tensors="pt")
+        pixels: Tensor = made["pixel_values" if "pixel_values" in made else "pixel_values_images"]
+        rows, cols = (side // processor.patch_size for side in pixels.shape[-2:])
+        tokens = len(frames) * (rows * cols + 1)
+        prompt = prompt.replace(processor.video_token, processor.video_token * tokens)
+        words = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)
+        return {**words, "pixel_values_videos": pixels[None]}
 
-def _with_cls(layout: Layout) -> Layout:
-    """The CLS token comes first, is never cut at the entrance and covers no pixels."""
-    tokens = len(layout.boxes)
-    boxes = torch.cat([torch.full((1, 4), torch.nan), layout.boxes])
-    return replace(layout, origin=torch.arange(-1, tokens), boxes=boxes)
+
+def _film(boxes: Tensor, view: View) -> Layout:
+    """boxes (tokens, 4) of one frame -> the layout of a video, where CLS comes first in every frame and has no box."""
+    tokens, frames = len(boxes), view.frames
+    numbers = torch.arange(frames * tokens).view(frames, tokens)
+    origin = torch.cat([numbers.new_full((frames, 1), -1), numbers], dim=1).flatten()
+    with_cls = torch.cat([torch.full((1, 4), torch.nan), boxes])
+    return Layout(frames, origin, with_cls.repeat(frames, 1), view)

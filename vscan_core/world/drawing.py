@@ -8,10 +8,11 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vscan_core.world.catalog import COLOURS
+from vscan_core.world.catalog import BACKGROUNDS, COLOURS
 from vscan_core.world.scene import GRID, PATCH, PIXELS, Scene, Thing
-from vscan_core.world.sprites import SPRITE_PIXELS, sprites
+from vscan_core.world.sprites import SPRITE_PIXELS, sprite
 
+GROUND = {"grass": (178, 216, 150), "sand": (238, 222, 178), "water": (160, 205, 226)}
 COVERED = 0.3  # a patch belongs to a thing that covers this share of it
 
 
@@ -54,12 +55,10 @@ def _stamp(thing: Thing, rng: np.random.Generator) -> Image.Image:
     """One thing as an RGBA picture of its size, turned and flipped."""
     if thing.word:
         return sign(thing.word, thing.size, rng)
-    side = SPRITE_PIXELS
-    source = shape(thing, rng) if thing.colour else Image.fromarray(sprites()[f"{thing.style}/{thing.name}"])
+    source = shape(thing, rng) if thing.colour else sprite(thing.style, thing.name)
     if thing.flipped:
         source = source.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     turned = source.rotate(thing.angle, Image.Resampling.BILINEAR)
-    assert turned.size == (side, side)
     return turned.resize((thing.size, thing.size), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
@@ -77,6 +76,9 @@ def shape(thing: Thing, rng: np.random.Generator) -> Image.Image:
         pen.ellipse((side * 0.25, side * 0.2, side * 0.45, side * 0.38), fill=shine)
     elif thing.name == "square":
         pen.rectangle((14, 14, side - 14, side - 14), fill=fill, outline=edge, width=rim)
+    elif thing.name == "ring":
+        pen.ellipse(box, fill=fill, outline=edge, width=rim)
+        pen.ellipse((side * 0.3, side * 0.3, side * 0.7, side * 0.7), fill=(*fill, 0), outline=edge, width=rim)
     else:
         outline = [(x * (side - 16) + 8, y * (side - 16) + 8) for x, y in _outline(thing.name)]
         pen.polygon(outline, fill=fill)
@@ -88,6 +90,8 @@ def _outline(name: str) -> list[tuple[float, float]]:
     """Corner points in the unit square, y down."""
     if name == "triangle":
         return [(0.5, 0.02), (1.0, 0.95), (0.0, 0.95)]
+    if name == "diamond":
+        return [(0.5, 0.0), (0.85, 0.5), (0.5, 1.0), (0.15, 0.5)]
     if name == "cross":
         a, b = 0.33, 0.67
         return [(a, 0), (b, 0), (b, a), (1, a), (1, b), (b, b), (b, 1), (a, 1), (a, b), (0, b), (0, a), (a, a)]
@@ -101,53 +105,53 @@ def _outline(name: str) -> list[tuple[float, float]]:
     return [(0.5 + a / 33, 0.46 - b / 33) for a, b in zip(x, y, strict=True)]
 
 
-@lru_cache(8)
+@lru_cache(128)
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def sign(word: str, size: int, rng: np.random.Generator) -> Image.Image:
-    """A board with a word in capitals; as wide as `size`, a little over half as high."""
+def sign(text: str, size: int, rng: np.random.Generator) -> Image.Image:
+    """A board with a word in capitals or a number; as wide as `size`, a little over half as high."""
     height = int(size * 0.56)
     picture = Image.new("RGBA", (size, height))
     pen = ImageDraw.Draw(picture)
     board, ink = ((255, 255, 255), (20, 20, 20)) if rng.random() < 0.6 else ((30, 60, 120), (255, 255, 255))
-    pen.rounded_rectangle((0, 0, size - 1, height - 1), 10, fill=board, outline=ink, width=4)
-    text = word.upper()
-    points = 36
-    while pen.textlength(text, font=_font(points)) > size - 18:
-        points -= 2
-    pen.text((size / 2, height / 2), text, fill=ink, font=_font(points), anchor="mm")
+    rim = max(2, size // 30)
+    pen.rounded_rectangle((0, 0, size - 1, height - 1), size // 12, fill=board, outline=ink, width=rim)
+    points = int(height * 0.85)
+    while pen.textlength(text.upper(), font=_font(points)) > size - 3 * rim - 4:
+        points -= 1
+    pen.text((size / 2, height / 2), text.upper(), fill=ink, font=_font(points), anchor="mm")
     return picture
 
 
 def background(kind: int, rng: np.random.Generator) -> Image.Image:
-    """One of eight pale backgrounds; things stay the only saturated parts of a picture."""
+    """One of the pale backgrounds; things stay the only saturated parts of a picture."""
     pale = tuple(int(v) for v in rng.integers(200, 250, 3))
-    rows = np.linspace(0, 1, PIXELS)[:, None, None]
-    if kind == 1:
-        other = rng.integers(190, 250, 3)
-        return _from(np.array(pale) * (1 - rows) + other * rows)
     picture = Image.new("RGB", (PIXELS, PIXELS), pale)
     pen = ImageDraw.Draw(picture)
     horizon = int(rng.integers(150, 250))
-    if kind in (2, 3, 4):  # sky above grass, sand or water
-        ground = {2: (178, 216, 150), 3: (238, 222, 178), 4: (160, 205, 226)}[kind]
+    name = BACKGROUNDS[kind]
+    if name == "plain" and rng.random() < 0.5:
+        return _fading(np.array(pale), rng.integers(190, 250, 3))
+    if name in GROUND:  # under a sky
         pen.rectangle((0, 0, PIXELS, PIXELS), fill=(206, 230, 246))
-        pen.rectangle((0, horizon, PIXELS, PIXELS), fill=ground)
-    elif kind == 5:  # wall and floor
+        pen.rectangle((0, horizon, PIXELS, PIXELS), fill=GROUND[name])
+    elif name == "floor":  # and a wall
         pen.rectangle((0, horizon, PIXELS, PIXELS), fill=tuple(max(v - 40, 0) for v in pale))
         pen.line((0, horizon, PIXELS, horizon), fill=(250, 250, 250), width=5)
-    elif kind == 6:  # stripes
+    elif name == "stripes":
         for x in range(0, PIXELS, 48):
             pen.rectangle((x, 0, x + 23, PIXELS), fill=tuple(v - 12 for v in pale))
-    elif kind == 7:  # hills
+    elif name == "hills":
         for _ in range(3):
-            x, y = rng.integers(0, PIXELS), rng.integers(200, 300)
+            x, y = int(rng.integers(0, PIXELS)), int(rng.integers(200, 300))
             pen.ellipse((x - 180, y, x + 180, y + 300), fill=tuple(int(v) for v in rng.integers(180, 225, 3)))
     return picture
 
 
-def _from(values: np.ndarray) -> Image.Image:
-    """Rows of colour (336, 1, 3) -> a full picture."""
+def _fading(top: np.ndarray, bottom: np.ndarray) -> Image.Image:
+    """A picture that goes from one colour to another, downwards."""
+    rows = np.linspace(0, 1, PIXELS)[:, None, None]
+    values = top * (1 - rows) + bottom * rows
     return Image.fromarray(np.broadcast_to(values, (PIXELS, PIXELS, 3)).astype(np.uint8))

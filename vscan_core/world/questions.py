@@ -2,53 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from vscan_core.world.catalog import (
+    BACKGROUNDS,
     CELLS,
     CLASSES,
     GROUP_OF,
-    GROUPS,
     NUMBERS,
     Cell,
     plural,
     with_article,
 )
+from vscan_core.world.phrasings import PHRASINGS, RELATIONS, SIDES
 from vscan_core.world.scene import Scene, Thing
 
-PHRASINGS: dict[str, tuple[str, ...]] = {
-    "exist": ("Is there {a}?", "Is there {a} in the picture?", "Can you see {a}?", "Do you see {a}?"),
-    "which": (
-        "Which {group} is in the picture?",
-        "Which {group} is there?",
-        "What {group} is this?",
-        "Which {group} do you see?",
-    ),
-    "colour": (
-        "What colour is the {name}?",
-        "What color is the {name}?",
-        "Which colour is the {name}?",
-        "Which color does the {name} have?",
-    ),
-    "what_at": ("What is at the {place}?", "What is in the {place}?", "What do you see at the {place}?"),
-    "side": ("What is on the {place}?", "What do you see on the {place}?"),
-    "where": ("Where is the {name}?", "Where in the picture is the {name}?", "Where do you see the {name}?"),
-    "beside": ("What is {relation} the {name}?", "What do you see {relation} the {name}?"),
-    "count": ("How many {names} are there?", "How many {names} are in the picture?", "How many {names} do you see?"),
-    "sign": ("What does the sign say?", "What is written on the sign?", "Read the sign."),
-    "describe": ("Describe the picture.", "What is in the picture?", "What do you see?", "Describe the image."),
-}
 TYPES = tuple(PHRASINGS)
+SHORT_TYPES = tuple(kind for kind in TYPES if kind != "describe")  # one right answer of a word or three
+MOST_DESCRIBED = 4  # things in a picture that is asked to be described
+CLEARLY = 1.4  # times the next one in width and height: the biggest thing
 NOTHING = "nothing"
-RELATIONS: dict[str, tuple[int, int]] = {  # axis (0 column, 1 row) and direction
-    **dict.fromkeys(("left of", "to the left of"), (0, -1)),
-    **dict.fromkeys(("right of", "to the right of"), (0, 1)),
-    "above": (1, -1),
-    "below": (1, 1),
-}
-SIDES = {"left": (0, 0), "right": (0, 2), "top": (1, 0), "bottom": (1, 2)}
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -77,15 +55,16 @@ def draw_questions(scene: Scene, weights: dict[str, float], count: int, rng: np.
     found: list[Question] = []
     while len(found) < count:
         tries = (ask(scene, kinds[rng.choice(len(kinds), p=share)], rng) for _ in range(20))
-        found.append(next((question for question in tries if question), None) or ask(scene, "exist", rng))
+        question = next((question for question in tries if question), None) or ask(scene, "exist", rng)
+        found += [question] if question else []
     return found
 
 
-def _pick(rng: np.random.Generator, items: list) -> object:
+def _pick(rng: np.random.Generator, items: Sequence[_T]) -> _T:
     return items[int(rng.integers(len(items)))]
 
 
-def _exist(scene: Scene, rng: np.random.Generator) -> tuple[dict, str]:
+def _exist(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str]:
     present = sorted({thing.name for thing in scene.things})
     if rng.random() < 0.5:
         return {"a": with_article(_pick(rng, present))}, "yes"
@@ -96,29 +75,26 @@ def _exist(scene: Scene, rng: np.random.Generator) -> tuple[dict, str]:
     return {"a": with_article(_pick(rng, near if hard else absent))}, "no"
 
 
-def _which(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
-    groups = [g for g in GROUPS if g not in ("thing", "sign") and len(_phrases(scene, GROUPS[g])) == 1]
-    if not groups:
+def _which(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
+    """A group of which exactly one thing is there; "which thing" would be vague."""
+    found = [(GROUP_OF[thing.name], thing.phrase) for thing in scene.things]
+    groups = [group for group, _ in found]
+    clear = [(g, phrase) for g, phrase in found if groups.count(g) == 1 and g not in ("thing", "sign")]
+    if not clear:
         return None
-    group = _pick(rng, groups)
-    return {"group": group}, _phrases(scene, GROUPS[group]).pop()
+    group, phrase = _pick(rng, clear)
+    return {"group": group}, phrase
 
 
-def _phrases(scene: Scene, names: tuple[str, ...]) -> set[str]:
-    """Distinct phrases of the things with these names that occur once; a repeated one spoils it."""
-    found = [thing.phrase for thing in scene.things if thing.name in names]
-    return set(found) if len(found) == 1 else set()
-
-
-def _colour(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
-    shapes = [thing for thing in scene.unique() if thing.colour]
+def _colour(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
+    shapes = [(thing.name, thing.colour) for thing in scene.unique() if thing.colour]
     if not shapes:
         return None
-    thing = _pick(rng, shapes)
-    return {"name": thing.name}, thing.colour
+    name, colour = _pick(rng, shapes)
+    return {"name": name}, colour
 
 
-def _what_at(scene: Scene, rng: np.random.Generator) -> tuple[dict, str]:
+def _what_at(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str]:
     if rng.random() < 0.12:
         taken = {thing.cell for thing in scene.things}
         empty = [cell for cell in CELLS if cell not in taken]
@@ -127,7 +103,7 @@ def _what_at(scene: Scene, rng: np.random.Generator) -> tuple[dict, str]:
     return {"place": thing.cell.name}, thing.phrase
 
 
-def _side(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
+def _side(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
     alone: list[tuple[str, Thing]] = []
     for side, (axis, value) in SIDES.items():
         found = [thing for thing in scene.things if _coordinate(thing.cell, axis) == value]
@@ -142,7 +118,7 @@ def _coordinate(cell: Cell, axis: int) -> int:
     return cell.row if axis else cell.column
 
 
-def _where(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
+def _where(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
     things = scene.unique()
     if not things:
         return None
@@ -150,9 +126,9 @@ def _where(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
     return {"name": thing.name}, thing.cell.name
 
 
-def _beside(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
-    clear: list[tuple[dict, str]] = []
-    empty: list[tuple[dict, str]] = []
+def _beside(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
+    clear: list[tuple[dict[str, str], str]] = []
+    empty: list[tuple[dict[str, str], str]] = []
     for thing in scene.unique():
         for relation, (axis, direction) in RELATIONS.items():
             here = _coordinate(thing.cell, axis)
@@ -167,7 +143,36 @@ def _beside(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
     return _pick(rng, empty) if empty and rng.random() < 0.3 else None
 
 
-def _count(scene: Scene, rng: np.random.Generator) -> tuple[dict, str]:
+def _relation(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
+    """Yes or no, evenly; both things occur once and stand in different columns or rows."""
+    things = scene.unique()
+    pairs = [
+        (one, other, axis)
+        for one in things
+        for other in things
+        for axis in (0, 1)
+        if _coordinate(one.cell, axis) != _coordinate(other.cell, axis)
+    ]
+    if not pairs:
+        return None
+    one, other, axis = _pick(rng, pairs)
+    relation = _pick(rng, [name for name, (along, _) in RELATIONS.items() if along == axis])
+    holds = (_coordinate(one.cell, axis) - _coordinate(other.cell, axis)) * RELATIONS[relation][1] > 0
+    return {"name": one.name, "relation": relation, "other": other.name}, "yes" if holds else "no"
+
+
+def _biggest(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
+    largest, *others = sorted(scene.things, key=lambda thing: -thing.size)
+    if not others or largest.size < CLEARLY * others[0].size or largest.name == "sign":
+        return None
+    return {}, largest.phrase
+
+
+def _background(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str]:
+    return {}, BACKGROUNDS[scene.background]
+
+
+def _count(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str]:
     """Repeated things are asked about whenever there are some, so that "one" is no safe guess."""
     many = sorted({thing.name for thing in scene.things if len(scene.of(thing.name)) > 1})
     chance = rng.random()
@@ -180,12 +185,14 @@ def _count(scene: Scene, rng: np.random.Generator) -> tuple[dict, str]:
     return {"names": plural(name)}, NUMBERS[len(scene.of(name))]
 
 
-def _sign(scene: Scene, rng: np.random.Generator) -> tuple[dict, str] | None:
-    signs = scene.of("sign")
-    return ({}, signs[0].word) if len(signs) == 1 else None
+def _sign(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
+    texts = [thing.word for thing in scene.things if thing.word]
+    return ({}, texts[0]) if len(texts) == 1 else None
 
 
-def _describe(scene: Scene, rng: np.random.Generator) -> tuple[dict, str]:
+def _describe(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
+    if len(scene.things) > MOST_DESCRIBED:
+        return None
     return {}, list_in_words([thing.phrase for thing in scene.things])
 
 
@@ -204,7 +211,10 @@ _MAKERS = {
     "side": _side,
     "where": _where,
     "beside": _beside,
+    "relation": _relation,
     "count": _count,
+    "biggest": _biggest,
     "sign": _sign,
+    "background": _background,
     "describe": _describe,
 }

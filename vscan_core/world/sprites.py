@@ -1,20 +1,28 @@
-"""The emoji artwork, rendered once by `python -m training.artwork`."""
+"""The emoji artwork: sheets that `python -m training.artwork` rendered once."""
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
+from PIL import Image
 
-SPRITES = Path(__file__).resolve().parents[2] / "training" / "artwork" / "sprites.npz"
-SPRITE_PIXELS = 144
+from vscan_core.world.catalog import ARTWORK_CLASSES
+
+FOLDER = Path(__file__).resolve().parents[2] / "assets" / "world"
+SPRITE_PIXELS = 128
+COLUMNS = 8
 
 
-@lru_cache(1)
-def sprites() -> dict[str, np.ndarray]:
-    """All emoji sprites by "style/name", read once."""
-    if not SPRITES.exists():
-        raise FileNotFoundError(f"{SPRITES} is missing; run python -m training.artwork first")
-    with np.load(SPRITES) as stored:
-        return {key: stored[key] for key in stored.files}
+@lru_cache
+def sprite(style: str, name: str) -> Image.Image:
+    """The RGBA picture of one class in one style, SPRITE_PIXELS square."""
+    row, column = divmod(ARTWORK_CLASSES.index(name), COLUMNS)
+    left, top = column * SPRITE_PIXELS, row * SPRITE_PIXELS
+    return _sheet(style).crop((left, top, left + SPRITE_PIXELS, top + SPRITE_PIXELS))
+
+
+@lru_cache
+def _sheet(style: str) -> Image.Image:
+    with Image.open(FOLDER / f"{style}.webp") as sheet:
+        return sheet.convert("RGBA")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.symbols import centre_patch, label, symbolic_labels
-from vscan_core.world.catalog import CELLS, NUMBERS, plural, with_article
+from vscan_core.world.catalog import BACKGROUNDS, CELLS, HELD_OUT_PAIRS, HELD_OUT_STYLE, NUMBERS, plural, with_article
 from vscan_core.world.drawing import draw, patch_owner
 from vscan_core.world.questions import NOTHING, TYPES, ask, list_in_words
-from vscan_core.world.scene import PIXELS, Scene, Thing, sample_scene
-from vscan_core.world.sprites import SPRITES
+from vscan_core.world.scene import PIXELS, SPLITS, Scene, Thing, sample_scene
 
 SEEDS = st.integers(0, 10**6)
 
@@ -44,7 +45,7 @@ def test_answers_agree_with_the_facts(seed: int, kind: str) -> None:
         return  # this scene has no clear answer to that kind of question
     text, answer = question.text, question.answer
     phrases = [thing.phrase for thing in scene.things]
-    named = [t for t in scene.things if f" {t.name}" in text]
+    named = [t for t in scene.things if re.search(rf"\b{t.name}\b", text)]
     if kind == "exist":
         assert answer == ("yes" if any(f" {with_article(t.name)}" in text for t in scene.things) else "no")
     elif kind == "count":
@@ -55,6 +56,20 @@ def test_answers_agree_with_the_facts(seed: int, kind: str) -> None:
         assert answer in facts
     elif kind == "sign":
         assert answer in {t.word for t in scene.things}
+    elif kind == "relation":
+        where = {t.name: t.cell for t in named}
+        one, other = (where[name] for name in sorted(where, key=lambda name: re.search(rf"\b{name}\b", text).start()))
+        holds = {
+            "left of": one.column < other.column,
+            "right of": one.column > other.column,
+            "above": one.row < other.row,
+            "below": one.row > other.row,
+        }
+        assert answer == ("yes" if next(true for name, true in holds.items() if f" {name} " in text) else "no")
+    elif kind == "biggest":
+        assert answer == max(scene.things, key=lambda thing: thing.size).phrase
+    elif kind == "background":
+        assert answer == BACKGROUNDS[scene.background]
     elif kind == "describe":
         assert answer == list_in_words(phrases)
     else:
@@ -63,7 +78,13 @@ def test_answers_agree_with_the_facts(seed: int, kind: str) -> None:
 
 def test_articles_and_plurals_read_naturally() -> None:
     assert [with_article(n) for n in ("cat", "apple", "orange ball")] == ["a cat", "an apple", "an orange ball"]
-    assert [plural(n) for n in ("cat", "fish", "bus", "cross")] == ["cats", "fish", "buses", "crosses"]
+    assert [plural(n) for n in ("cat", "fish", "bus", "peach", "tomato")] == [
+        "cats",
+        "fish",
+        "buses",
+        "peaches",
+        "tomatoes",
+    ]
     assert list_in_words(["a cat", "a dog", "a key"]) == "a cat, a dog and a key"
 
 
@@ -95,7 +116,20 @@ def test_symbolic_scenes_show_every_thing(seed: int) -> None:
     assert set(labels.thing) - {0} == set(range(1, len(scene.things) + 1))
 
 
-@pytest.mark.skipif(not SPRITES.exists(), reason="emoji artwork not fetched (python -m training.artwork)")
-def test_emoji_scenes_are_repeatable() -> None:
-    scene = sample_scene(12)
-    assert np.array_equal(draw(scene).pixels, draw(scene).pixels)
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_split_is_repeatable_and_keeps_to_its_own(split) -> None:
+    for seed in range(40):
+        scene = sample_scene(seed, split)
+        assert scene == sample_scene(seed, split)
+        assert np.array_equal(draw(scene).pixels, draw(scene).pixels)
+        held_style = {thing.style == HELD_OUT_STYLE for thing in scene.things}
+        held_pairs = {(thing.name, thing.colour) in HELD_OUT_PAIRS for thing in scene.things}
+        assert held_style == {split == "style"}
+        assert (True in held_pairs) == (split == "combos")
+
+
+def test_small_things_and_crowds_occur() -> None:
+    scenes = [sample_scene(seed) for seed in range(300)]
+    assert {len(scene.things) for scene in scenes} == set(range(1, 8))
+    assert min(thing.size for scene in scenes for thing in scene.things) <= 20
+    assert max(len(scene.of(thing.name)) for scene in scenes for thing in scene.things) == 6

@@ -1,0 +1,139 @@
+"""Something over retention: one line per method, VScan thick with its interval as a band, references dashed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from app import words
+from app.charts.style import REDUCED, styled
+
+COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b09c00", "#7a5195", "#4a7a3a", "#a05a2c", "#00838f")
+REFERENCE, QUIET = "#8a93a3", "rgba(128, 134, 148, 0.35)"
+BAND = "rgba(230, 126, 0, 0.16)"
+SYMBOLS = ("square", "diamond", "triangle-up", "triangle-down", "cross", "x", "pentagon", "star")
+DASHES = ("dash", "dot", "dashdot")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value at a retention, and its interval."""
+
+    retention: float
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method, the largest retention first."""
+
+    name: str
+    points: Sequence[Point]
+    chosen: bool = True  # else it stays in the background
+    ours: bool = False
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class Level:
+    """What does not depend on the retention."""
+
+    name: str
+    value: float
+    above: bool = False  # where its name stands
+
+
+def curve_chart(lines: Sequence[Line], levels: Sequence[Level], unit: str) -> go.Figure:
+    """All lines over a logarithmic retention axis that runs from many tokens to few."""
+    figure = go.Figure()
+    for line in lines:
+        if not line.chosen:
+            _quiet(figure, line)
+    shown = sorted((line for line in lines if line.chosen), key=lambda line: line.ours)
+    apart = [line.name for line in shown if _uncertain(line) and not line.ours]
+    dashes = 0
+    for place, line in enumerate(shown):
+        aside = 1.012 ** (apart.index(line.name) - (len(apart) - 1) / 2) if line.name in apart else 1.0
+        if line.ours:
+            _band(figure, line)
+            _line(figure, line, {"color": REDUCED, "width": 4}, "circle", aside)
+        elif line.reference:
+            dash = DASHES[dashes % len(DASHES)]
+            _line(figure, line, {"color": REFERENCE, "width": 2, "dash": dash}, "circle-open", aside)
+            dashes += 1
+        else:
+            symbol, colour = SYMBOLS[place % len(SYMBOLS)], COLOURS[place % len(COLOURS)]
+            _line(figure, line, {"color": colour, "width": 2}, symbol, aside)
+    for level in levels:
+        figure.add_hline(level.value, line={"color": REFERENCE, "width": 1.5, "dash": "longdash"})
+        figure.add_annotation(
+            text=f"{level.name} {level.value:.1f}", x=0.995, xref="x domain", y=level.value, showarrow=False,
+            xanchor="right", yanchor="bottom" if level.above else "top", font={"size": 12},
+        )  # fmt: skip
+    styled(figure, 440)
+    shares = sorted({point.retention for line in lines for point in line.points}, reverse=True)
+    figure.update_xaxes(
+        type="log", autorange="reversed", tickvals=shares, ticktext=[words.percent(share) for share in shares],
+        title={"text": "visual tokens kept"},
+    )  # fmt: skip
+    figure.update_yaxes(title={"text": unit})
+    figure.update_layout(legend={"x": 0, "entrywidth": 0, "traceorder": "reversed"}, hovermode="closest")
+    return figure
+
+
+def _uncertain(line: Line) -> bool:
+    return any(point.low != point.high for point in line.points)
+
+
+def _line(figure: go.Figure, line: Line, stroke: dict[str, object], symbol: str, aside: float) -> None:
+    """`aside` moves the markers a little, so that the bars of different methods do not hide each other."""
+    points, uncertain = line.points, _uncertain(line)
+    interval = " (%{customdata[1]:.1f} to %{customdata[2]:.1f})" if uncertain else ""
+    figure.add_scatter(
+        x=[point.retention * aside for point in points],
+        y=[point.value for point in points],
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [point.high - point.value for point in points],
+            "arrayminus": [point.value - point.low for point in points],
+            "thickness": 1,
+            "width": 3,
+        } if uncertain and not line.ours else None,
+        name=line.name,
+        mode="lines+markers",
+        line=stroke,
+        marker={"symbol": symbol, "size": 8},
+        customdata=[[words.percent(point.retention), point.low, point.high] for point in points],
+        hovertemplate=f"%{{y:.1f}}{interval} at %{{customdata[0]}}<extra>{line.name}</extra>",
+    )  # fmt: skip
+
+
+def _band(figure: go.Figure, line: Line) -> None:
+    shares = [point.retention for point in line.points]
+    figure.add_scatter(
+        x=[*shares, *reversed(shares)],
+        y=[*(point.high for point in line.points), *(point.low for point in reversed(line.points))],
+        fill="toself",
+        fillcolor=BAND,
+        line={"width": 0},
+        mode="lines",
+        showlegend=False,
+        hoverinfo="skip",
+    )
+
+
+def _quiet(figure: go.Figure, line: Line) -> None:
+    figure.add_scatter(
+        x=[point.retention for point in line.points],
+        y=[point.value for point in line.points],
+        name=line.name,
+        mode="lines",
+        line={"color": QUIET, "width": 1.2},
+        showlegend=False,
+        hovertemplate=f"%{{y:.1f}}<extra>{line.name}</extra>",
+    )

@@ -1,0 +1,204 @@
+"""Accuracy over retention of every method, or VScan's ablations, on one task: measured cell by cell, resumable.
+
+python -m benchmarks.accuracy [--limit 300] [--minutes 30] [--ablations] [--methods vscan,fastv] [--part 1/2]
+
+Every cell (method x retention, or variant) answers the same questions through `vscan_core.evaluation`; its answers are
+files in runs/eval, so a run that was stopped, or that hit --minutes, goes on when it is started again. `--part 1/2` and
+`--part 2/2`, started side by side with OMP_NUM_THREADS=1, share the cells; the last call, without --part, writes the
+record into assets/recorded/. A method that cannot reach a retention is recorded with its sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy
+import scipy
+import torch
+import transformers
+from transformers.utils.logging import disable_progress_bar
+
+import vscan_core as vc
+from vscan_core.evaluation import runner
+from vscan_core.evaluation.asking import BASELINE, NONE, Method
+from vscan_core.evaluation.command import task_named
+from vscan_core.evaluation.records import Record, weights
+from vscan_core.evaluation.summary import summary
+from vscan_core.evaluation.task import Item, Task
+
+RETENTIONS = (1.0, 1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18, 1 / 36)
+RECORDED = Path("assets/recorded")
+LIBRARIES = (torch, transformers, numpy, scipy)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One row of the record; `make` may refuse."""
+
+    name: str
+    retention: float | None  # None: the dense model and the floor
+    make: Callable[[], Method]
+    group: str | None = None
+    variant: str | None = None
+
+
+def grid(methods: Sequence[str], retentions: Sequence[float]) -> list[Cell]:
+    """Every method at every retention, retention by retention, so that a stopped run is even."""
+    return [
+        Cell(name, share, lambda name=name, share=share: Method.named(name, share))
+        for share in retentions
+        for name in methods
+    ]
+
+
+def ablations(retention: float, anatomy: vc.Anatomy) -> list[Cell]:
+    """VScan with one thing changed at a time, as in the paper's ablations; the unchanged one first."""
+    own = vc.VScan(retention)
+    cells = [_variant("VScan as published", "all parts", own)]
+    for layer in range(1, anatomy.text_layers):
+        cells.append(_variant("layer of the second cut", f"layer {layer}", replace(own, prune_layer=layer)))
+    for layer in range(anatomy.feature_layer + 1):
+        cells.append(_variant("layer of the local scan", f"layer {layer}", replace(own, local_layer=layer)))
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        cells.append(_variant("share of the local scan", f"{share:.0%}", replace(own, local_share=share)))
+    for merge in (True, False):
+        cells.append(_variant("merging", "on" if merge else "off", replace(own, merge=merge)))
+    for mode in ("renumbered", "original"):
+        cells.append(_variant("positions", mode, replace(own, positions=mode)))
+    cells.append(_variant("cuts", "two: encoder and LLM", own))
+    cells.append(_variant("cuts", "one: encoder only", replace(own, encoder_keep=float(retention), llm_keep={})))
+    return cells
+
+
+def _variant(group: str, variant: str, reducer: vc.VScan) -> Cell:
+    return Cell("vscan", reducer.retention, lambda: Method("vscan", reducer), group, variant)
+
+
+class Bench:
+    """One model, one task, one set of questions."""
+
+    def __init__(self, lvlm: vc.LVLM, task: Task, items: Sequence[Item]) -> None:
+        self.lvlm, self.task, self.items = lvlm, task, items
+        self.dense: list[Record] | None = None
+
+    def row(self, cell: Cell) -> dict[str, Any]:
+        """Measure one cell, as far as it is not in its file yet."""
+        about = {"method": cell.name, "retention": cell.retention}
+        if cell.group is not None:
+            about |= {"group": cell.group, "variant": cell.variant}
+        try:
+            method = cell.make()
+            path = runner.file_of(self.lvlm, self.task, method)
+            records = runner.run(self.lvlm, self.task, self.items, method, path)
+        except vc.InputError as refusal:
+            return about | {"refused": str(refusal)}
+        found = summary(self.task, self.items, method, records, self.dense)
+        if method.name == BASELINE:
+            self.dense = records
+        settings = {} if method.reducer is None else asdict(method.reducer)
+        marks = "".join(f"{record.score:.0f}" for record in records)
+        whole = all(record.score in (0, 1) for record in records)
+        return found | about | {"settings": settings, "scores": marks if whole else None}
+
+
+def record(bench: Bench, rows: list[dict[str, Any]], dense: Any, floor: Any, command: str) -> dict[str, Any]:
+    """The file's content; numbers rounded to four places."""
+    found = {
+        "model": bench.lvlm.name,
+        "weights_sha256": weights(bench.lvlm),
+        "task": bench.task.name,
+        "metric": bench.task.metric,
+        "seed": bench.task.seed,
+        "n": len(bench.items),
+        "pictures": dense["pictures"],
+        "hardware": f"CPU {platform.machine()}, {os.cpu_count()} cores"
+        if bench.lvlm.device.type == "cpu"
+        else torch.cuda.get_device_name(bench.lvlm.device),
+        "dtype": str(bench.lvlm.model.dtype).removeprefix("torch."),
+        "versions": {library.__name__: library.__version__ for library in LIBRARIES},
+        "commit": _commit(),
+        "date": date.today().isoformat(),
+        "command": command,
+        "intervals": "95 %, BCa bootstrap over pictures; p_value: paired sign flips over pictures against dense",
+        "dense": dense,
+        "floor": floor,
+        "majority": {
+            "accuracy": dense["majority"],
+            "by_type": {kind: part["majority"] for kind, part in dense["by_type"].items()},
+        },
+        "rows": rows,
+    }
+    return _rounded(found)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list) else value
+
+
+def _commit() -> str:
+    result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return result.stdout.strip() or "unknown"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when the record is written (with --part: when the part is done), 1 when time ran out before."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--task", default="world")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--limit", type=int, default=300, help="questions per cell")
+    parser.add_argument("--methods", default=",".join(vc.REDUCERS))
+    parser.add_argument("--ablations", type=float, nargs="?", const=1 / 9, metavar="R", help="VScan's, at R (1/9)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after that")
+    parser.add_argument(
+        "--part", default="1/1", metavar="I/N", help="only every N-th cell, from the I-th on; no record"
+    )
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(argv)
+    disable_progress_bar()
+    started, command = time.monotonic(), " ".join(["python -m benchmarks.accuracy", *(argv or sys.argv[1:])])
+    lvlm = vc.load_model(options.model)
+    task = task_named(options.task, options.data, options.seed)
+    bench = Bench(lvlm, task, task.chosen(options.limit))
+    part, parts = map(int, options.part.split("/"))
+    cells = grid(options.methods.split(","), RETENTIONS)
+    name = "accuracy"
+    if options.ablations:
+        cells, name = ablations(options.ablations, lvlm.anatomy), "ablations"
+    dense, floor = (bench.row(Cell(name, None, lambda name=name: Method(name))) for name in (BASELINE, NONE))
+    rows = []
+    for cell in cells[part - 1 :: parts]:
+        if time.monotonic() - started > 60 * options.minutes:
+            print(f"time is up after {len(rows)} of {len(cells)} cells; the same command goes on from here")
+            return 1
+        before = time.process_time()
+        rows.append(bench.row(cell))
+        spent = time.process_time() - before
+        result = rows[-1].get("refused") or f"{rows[-1]['accuracy']:.3f}"
+        print(f"{cell.name} {cell.retention:.3f} {cell.variant or ''} {spent:.1f} CPU s: {result}", flush=True)
+    if parts == 1:
+        path = options.out or RECORDED / f"{name}_{options.model.replace('/', '_')}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record(bench, rows, dense, floor, command), indent=1) + "\n")
+        print(f"written: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

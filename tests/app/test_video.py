@@ -1,0 +1,117 @@
+"""Videos in the demo: which models take them, what is asked about, the strip of frames, and bad files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+
+from app.examples import Example
+from app.film import Clip
+from app.session import Session
+from app.tabs.compare import ComparePage
+from app.token_view import HEAT, PICTURE, TOKENS, at, drawn
+from tests.app.conftest import Server, serving
+from tests.app.films import FilmEngine
+from tests.app.test_browser import OVERLAY, open_page
+from tests.app.test_browser import page as page  # a fixture
+from tests.films import shades, write
+
+VIEW = ("Tokens", "global", 1)
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(tmp_path_factory.mktemp("film") / "film.mp4", shades(20, (128, 96)))
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("picture") / "picture.png"
+    Image.radial_gradient("L").convert("RGB").save(path)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def compare() -> ComparePage:
+    with gr.Blocks():
+        return ComparePage(Session(FilmEngine()), [])
+
+
+def run(compare: ComparePage, model: str, picture: str | None, video: str | None) -> dict[Any, Any]:
+    return list(compare.on_run(model, picture, "word4 ?", 30, *VIEW, video))[-1]
+
+
+def test_the_question_is_about_the_video_if_the_model_takes_it(compare: ComparePage, picture: str, film: str) -> None:
+    view = run(compare, "film", picture, film)[compare.tokens.state]
+    assert view.path == Clip(film, 8) and view.trace.frames == 8
+    for model, video in (("mini", film), ("film", None)):
+        view = run(compare, model, picture, video)[compare.tokens.state]
+        assert view.path == picture and not view.trace.frames
+
+
+def test_the_preview_and_the_run_show_the_strip(compare: ComparePage, picture: str, film: str) -> None:
+    out = compare.on_picture("film", picture, 30, *VIEW, film)
+    assert out[compare.tokens.image]["alt_text"].startswith("The video with")
+    assert "of 296" in out[compare.ask.budget].replace("**", "")  # 8 frames of 36 tokens and CLS
+    view = run(compare, "film", picture, film)[compare.tokens.state]
+    assert "Every frame keeps as many" in drawn(compare.session, view, TOKENS, None, None).note
+    looks = [drawn(compare.session, view, mode, "global", 1).picture for mode in (TOKENS, HEAT, PICTURE)]
+    assert len({look.tobytes() for look in looks}) == 3 and {look.size[0] for look in looks} == {1008}
+    assert view.trace.cuts[0].kept.tolist() == out[compare.tokens.state].trace.kept.tolist()
+
+
+def test_a_click_names_the_frame(compare: ComparePage, picture: str, film: str) -> None:
+    view = run(compare, "film", picture, film)[compare.tokens.state]
+    width = 1008 // 3  # three frames in a row
+    for x, y, frame in ((width // 2, 100, 1), (width + width // 2, 100, 2), (width // 2, 400, 4)):
+        assert at(compare.session, view, None, x, y).startswith(f"Frame {frame}, row")
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(b"", "is empty"), (b"hello", "not a video"), (None, "no longer")])
+def test_bad_videos_are_told_in_one_sentence(
+    compare: ComparePage, tmp_path: Path, picture: str, content: bytes | None, sentence: str
+) -> None:
+    path = tmp_path / "film.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    assert sentence in compare.on_picture("film", picture, 30, *VIEW, str(path))[compare.panes.status]
+    assert sentence in run(compare, "film", picture, str(path))[compare.panes.status]
+    assert run(compare, "film", picture, None)[compare.panes.strips[1]]
+
+
+@pytest.fixture
+def film_server(picture: str) -> Iterator[Server]:
+    with serving(FilmEngine(), [Example(picture, "word4 ?")]) as server:
+        yield server
+
+
+def test_a_visitor_asks_about_a_video(page: Any, film_server: Server, film: str, tmp_path: Path) -> None:
+    open_page(page, film_server)
+    page.get_by_role("button", name="Ask about a video").click()
+    page.wait_for_function("() => document.querySelector('#video-note').innerText.includes('takes pictures only')")
+    assert "Tiny Video-LLaVA" in page.inner_text("#video-note") and page.locator("#video").count() == 0
+
+    page.click("#model input")
+    page.get_by_role("option", name="Tiny Video-LLaVA").click()
+    page.wait_for_selector("#video input[type=file]", state="attached")
+    assert "8 frames" in page.inner_text("#video-note")
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video at all")
+    page.set_input_files("#video input[type=file]", str(bad))
+    page.wait_for_function("() => document.querySelector('#status').innerText.includes('not a video')")
+    page.click("#video button[aria-label=Clear]")
+    page.wait_for_selector("#video input[type=file]", state="attached")
+
+    page.set_input_files("#video input[type=file]", film)
+    page.wait_for_function(f"() => document.querySelector('{OVERLAY}')?.alt.startsWith('The video')")
+    page.click("#run")
+    page.wait_for_selector("#time-chart .js-plotly-plot .bars path", state="attached")
+    assert "Dropped at layer" in page.inner_text("#legend") and "296" in page.inner_text("#strip-baseline")
+    assert page.locator("#video button[aria-label^='Trim']").is_hidden()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1400

@@ -1,0 +1,162 @@
+"""Folders in the published formats of the benchmarks, with tiny drawn pictures. One function per benchmark."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import pickle
+from pathlib import Path
+
+from PIL import Image
+
+
+def picture(path: Path, colour: str = "red", size: tuple[int, int] = (64, 48)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+def encoded(colour: str) -> str:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(buffer, "JPEG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def dump(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def pope(folder: Path) -> None:
+    """Two pictures in each of two files; two questions about each."""
+    for kind in ("adversarial", "random"):
+        rows = []
+        for number, (name, truth) in enumerate([("1", "yes"), ("1", "no"), ("2", "yes"), ("2", "no")], 1):
+            image = f"COCO_val2014_00000000000{name}.jpg"
+            text = f"Is there a {kind} thing in the image?"
+            rows.append({"question_id": number, "image": image, "text": text, "label": truth})
+        (folder / f"coco_pope_{kind}.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in "12":
+        picture(folder / "val2014" / f"COCO_val2014_00000000000{name}.jpg")
+
+
+def gqa(folder: Path) -> None:
+    """Two pictures; the questions of the first do not follow each other."""
+    asked = [("n1", "Is it overcast?", "no", "verify"), ("n2", "Who is it?", "man", "query")]
+    asked += [("n1", "What is on the left, a cup or a pan?", "cup", "choose")]
+    rows = {
+        f"20{number}": {"imageId": image, "question": text, "answer": answer, "types": {"structural": kind}}
+        for number, (image, text, answer, kind) in enumerate(asked)
+    }
+    dump(folder / "testdev_balanced_questions.json", rows)
+    for name in ("n1", "n2"):
+        picture(folder / "images" / f"{name}.jpg")
+
+
+def textvqa(folder: Path) -> None:
+    """Two pictures; LLaVA's OCR words for the first."""
+    rows = [
+        {
+            "question_id": 34602,
+            "image_id": "aa",
+            "question": "What brand is it?",
+            "answers": ["nike"] * 7 + ["nik"] * 3,
+        },
+        {"question_id": 34603, "image_id": "bb", "question": "What year?", "answers": ["1999"] * 2 + ["unknown"] * 8},
+    ]
+    dump(folder / "TextVQA_0.5.1_val.json", {"dataset_type": "val", "data": rows})
+    text = "what brand is it?\nReference OCR token: NIKE, AIR\nAnswer the question using a single word or phrase."
+    row = {"question_id": "aa", "image": "aa.jpg", "text": text, "category": "default"}
+    (folder / "llava_textvqa_val_v051_ocr.jsonl").write_text(json.dumps(row) + "\n")
+    for name in ("aa", "bb"):
+        picture(folder / "train_images" / f"{name}.jpg")
+
+
+def mme(folder: Path) -> None:
+    """One category with files side by side, one with folders; two pictures in the first."""
+    for name in ("0001", "0002"):
+        text = "Is it a? Please answer yes or no.\tYes\nIs it b? Please answer yes or no.\tNo\n\n"
+        picture(folder / "count" / f"{name}.png")
+        (folder / "count" / f"{name}.txt").write_text(text)
+    picture(folder / "code_reasoning" / "images" / "1.jpg")
+    (folder / "code_reasoning" / "questions_answers_YN").mkdir()
+    text = "Does it print 1?  Please answer yes or no.\tYes\nDoes it print 2? Please answer yes or no.\tNo"
+    (folder / "code_reasoning" / "questions_answers_YN" / "1.txt").write_text(text)
+
+
+def scienceqa(folder: Path) -> None:
+    """Two test questions with a picture, one without, one of another split."""
+    row = {"question": "Which is it?", "choices": ["a cat", "a dog"], "answer": 1, "hint": "", "image": "image.png"}
+    row |= {"subject": "natural science", "split": "test"}
+    problems = {
+        "4": row,
+        "5": row | {"image": None},
+        "7": row | {"hint": "Look well.", "answer": 0, "choices": ["x", "y", "z"], "subject": "language science"},
+        "9": row,
+    }
+    dump(folder / "problems.json", problems)
+    dump(folder / "pid_splits.json", {"train": ["9"], "test": ["4", "5", "7"]})
+    for name in "47":
+        picture(folder / "images" / "test" / name / "image.png")
+
+
+def mmbench(folder: Path, name: str = "mmbench_dev_20230712.tsv") -> None:
+    """Two questions, each in two orders; a copy's picture is its first row's index in one case."""
+    columns = ["index", "question", "hint", "A", "B", "C", "D", "answer", "category", "image", "split"]
+    red, blue = encoded("red"), encoded("blue")
+    rows = [
+        ["241", "What?", "nan", "cat", "dog", "nan", "nan", "A", "identity", red, "dev"],
+        ["252", 'A "quoted" one?', "A hint.", "x", "y", "z", "nan", "C", "relation", blue, "dev"],
+        ["1000241", "What?", "nan", "dog", "cat", "nan", "nan", "B", "identity", red, "dev"],
+        ["1000252", 'A "quoted" one?', "A hint.", "z", "x", "y", "nan", "A", "relation", "252", "dev"],
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open("w", newline="") as file:
+        csv.writer(file, delimiter="\t").writerows([columns, *rows])
+
+
+def vizwiz(folder: Path) -> None:
+    """Two pictures."""
+    rows = []
+    for number, (kind, answers) in enumerate([("other", ["tea"] * 10), ("unanswerable", ["unanswerable"] * 10)]):
+        image = f"VizWiz_val_0000000{number}.jpg"
+        given = [{"answer_confidence": "yes", "answer": answer} for answer in answers]
+        rows.append({"image": image, "question": "What is this?", "answers": given, "answer_type": kind})
+        picture(folder / "val" / image)
+    dump(folder / "val.json", rows)
+
+
+def refcoco(folder: Path) -> None:
+    """VLM-R1's form: two phrases about one picture; the file for training is left alone."""
+    image = "coco/train2014/COCO_train2014_000000000001.jpg"
+    row = {"image": image, "normal_caption": "the left man", "solution": [10, 10, 30, 40], "width": 64, "height": 48}
+    dump(folder / "refcoco_val.json", [row, row | {"normal_caption": "A cup", "solution": [0, 0, 20, 20]}])
+    dump(folder / "refcoco_train.json", [row])
+    picture(folder / "train2014" / "COCO_train2014_000000000001.jpg")
+
+
+def references(folder: Path) -> None:
+    """The original form: a pickle of Python 2 and instances.json."""
+    image = {"id": 7, "file_name": "COCO_train2014_000000000007.jpg", "width": 64, "height": 48}
+    refs = [
+        {"ref_id": 1, "ann_id": 5, "image_id": 7, "split": "testA", "file_name": "COCO_train2014_000000000007_5.jpg"},
+        {"ref_id": 2, "ann_id": 5, "image_id": 7, "split": "train", "file_name": "COCO_train2014_000000000007_5.jpg"},
+    ]
+    sentences = [{"sent_id": 3, "sent": "the left man"}, {"sent_id": 4, "sent": "man"}]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "refs(unc).p").write_bytes(pickle.dumps([ref | {"sentences": sentences} for ref in refs], protocol=0))
+    dump(folder / "instances.json", {"images": [image], "annotations": [{"id": 5, "bbox": [10, 10, 20, 30]}]})
+    picture(folder / "train2014" / image["file_name"])
+
+
+WRITERS = {
+    "pope": pope,
+    "gqa": gqa,
+    "textvqa": textvqa,
+    "mme": mme,
+    "scienceqa": scienceqa,
+    "mmbench": mmbench,
+    "vizwiz": vizwiz,
+    "refcoco": refcoco,
+}

@@ -1,0 +1,99 @@
+"""Scores of one reply, and the figures that benchmarks publish over many. Plain functions on strings and numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+ARTICLES = frozenset(("a", "an", "the"))
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NUMBERS = {"none": "0"} | {word: str(number) for number, word in enumerate(DIGITS)}
+REFUSALS = frozenset(("no", "not", "n't"))
+
+Box = Sequence[float]  # x0, y0, x1, y1
+
+
+def normalise(text: str) -> str:
+    """Lower case, no punctuation, no articles, number words as digits. "The two cats." -> "2 cats".
+
+    As in the VQA evaluation (Antol et al. 2015), but apostrophes go away on both sides instead of being mended, so
+    "dont" equals "don't". Commas and points inside numbers stay out of the way: "1,000" -> "1000", "2.5" stays.
+    """
+    lowered = re.sub(r"(?<=\d),(?=\d)", "", text.lower().replace("'", "").replace("\u2019", ""))
+    words = re.sub(r"(?<!\d)\.|\.(?!\d)|[^\w\s.]|_", " ", lowered).split()
+    return " ".join(NUMBERS.get(word, word) for word in words if word not in ARTICLES)
+
+
+def exact_match(reply: str, answers: Sequence[str]) -> bool:
+    """Whether the reply is one of the answers, both normalised."""
+    said = normalise(reply)
+    return any(said == normalise(answer) for answer in answers)
+
+
+def vqa_score(reply: str, answers: Sequence[str]) -> float:
+    """VQA soft score: each annotator in turn is left out, and min(1, agreeing others / 3) is averaged.
+
+    Ten answers of which four agree with the reply: 4 times min(1, 3/3), 6 times min(1, 4/3) = 1. One answer: 0 or 1.
+    """
+    if len(answers) == 1:
+        return float(exact_match(reply, answers))
+    agreeing = [normalise(answer) == normalise(reply) for answer in answers]
+    return sum(min(1.0, (sum(agreeing) - mine) / 3) for mine in agreeing) / len(agreeing)
+
+
+def yes_or_no(reply: str) -> str:
+    """ "yes" or "no", as POPE (Li et al. 2023) reads replies: a "no" or "not" in the first sentence, else "yes"."""
+    first = reply.split(".")[0].lower().replace("n't", " n't")
+    return "no" if REFUSALS & set(re.findall(r"[\w']+", first)) else "yes"
+
+
+def pope_figures(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
+    """Accuracy, precision, recall, F1 and share of "yes"; pairs are (truth, reply), "yes" is the positive class.
+
+    A ratio with nothing below the line is 0.
+    """
+    read = [(truth == "yes", yes_or_no(reply) == "yes") for truth, reply in pairs]
+    both = sum(truth and said for truth, said in read)
+    precision = _ratio(both, sum(said for _, said in read))
+    recall = _ratio(both, sum(truth for truth, _ in read))
+    return {
+        "accuracy": _ratio(sum(truth == said for truth, said in read), len(read)),
+        "precision": precision,
+        "recall": recall,
+        "f1": _ratio(2 * precision * recall, precision + recall),
+        "yes_ratio": _ratio(sum(said for _, said in read), len(read)),
+    }
+
+
+def letter(reply: str, options: Sequence[str]) -> int | None:
+    """Which option a multiple-choice reply names, by letter or by its whole text; None if none or unclear.
+
+    "B", "(B)", "B. a cat", "The answer is B." -> 1; "a cat" -> where "a cat" is among the options.
+    """
+    stripped = reply.strip()
+    letters = "ABCDEFGHIJ"[: len(options)]
+    patterns = (rf"\(?([{letters}])\)?(?:[.:,)\s]|$)", rf".*\banswer(?: is)?:?\s*\(?([{letters}])\b")
+    for pattern in patterns:
+        if found := re.match(pattern, stripped):
+            # "A cat" starts with a letter that is a word of its own; the options decide
+            if found[1] == "A" and normalise(stripped) in [normalise(option) for option in options]:
+                break
+            return letters.index(found[1])
+    said = [number for number, option in enumerate(options) if normalise(option) == normalise(stripped)]
+    return said[0] if len(said) == 1 else None
+
+
+def iou(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes; 0 where they do not meet or are empty."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(0.0, width) * max(0.0, height)
+    return _ratio(shared, _area(one) + _area(other) - shared)
+
+
+def _area(box: Box) -> float:
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def _ratio(above: float, below: float) -> float:
+    return above / below if below else 0.0
