@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from vscan_core.families import Family
 from vscan_core.look import Encoder, Look
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
+from vscan_core.trace import View
 from vscan_core.videos import Video
 
 MAX_QUESTION_CHARACTERS = 1000
@@ -63,7 +65,7 @@ class LVLM:
         kind = "video" if isinstance(image, Video) else "image"
         turn = {"role": "user", "content": [{"type": kind}, {"type": "text", "text": words}]}
         prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
-        return self._placed(self._prepared(image, prompt), image)
+        return self.placed(self._prepared(image, prompt), [image])
 
     def look(self, image: Image.Image | Video, needs: Needs | Reducer) -> Look:
         """Run only the vision side and record what `needs` asks for (a reducer: what it needs).
@@ -99,16 +101,21 @@ class LVLM:
                 f"{self.family.title} takes no picture of {size}; choose another one ({reason})."
             ) from error
 
-    def _placed(self, batch: Any, image: Image.Image | Video) -> Any:
+    def placed(self, batch: Any, images: Sequence[Image.Image | Video]) -> Any:
+        """What the processor made of `images`, on the model's device, with a note of how each was prepared.
+
+        The note travels with the pixels: a trace then tells boxes in the originals, and knows tiles of one picture.
+        """
         names = ("pixel_values", "pixel_values_images", "pixel_values_videos")  # the second: Video-LLaVA's processor
         pixels = next(name for name in names if name in batch)
         batch = batch.to(self.device)
         batch[pixels] = batch[pixels].to(self.model.dtype)  # nothing else: seconds would be rounded
-        view = self.family.view(self.processor, *image.size)
-        if isinstance(image, Video):
-            view = replace(view, frames=len(image.frames))
-        batch[pixels].views = [view]  # it travels with the pixels, so that a trace can tell boxes in the original
+        batch[pixels].views = [self._view(image) for image in images]
         return batch
+
+    def _view(self, image: Image.Image | Video) -> View:
+        view = self.family.view(self.processor, *image.size)
+        return replace(view, frames=len(image.frames)) if isinstance(image, Video) else view
 
 
 def check_question(question: str, processor: Any) -> str:

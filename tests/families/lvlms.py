@@ -117,6 +117,13 @@ def smolvlm() -> tuple[Any, Any]:
     return tiny.smolvlm("sdpa"), processor("SmolVLMProcessor", (prepare, tokenizer(), frames, 36))
 
 
+def video_llava() -> tuple[Any, Any]:
+    square = {"size": {"shortest_edge": PIECE}, "crop_size": {"height": PIECE, "width": PIECE}}
+    settings = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    parts = (images("VideoLlavaImageProcessor", **square), None, tokenizer())
+    return tiny.video_llava("sdpa"), processor("VideoLlavaProcessor", parts, **settings)
+
+
 MAKERS = {
     "llava": llava,
     "llava padded": partial(llava, "LlavaImageProcessor", do_pad=True),
@@ -127,6 +134,7 @@ MAKERS = {
     "internvl": internvl,
     "idefics3": idefics3,
     "smolvlm": smolvlm,
+    "video_llava": video_llava,
 }
 
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 import vscan_core as vc
 from tests.families import lvlms
-from vscan_core.lvlm import TEXT
 
 NAMES = list(lvlms.MAKERS)
 SIZES = [(100, 100), (200, 90), (70, 190), (20, 30), (600, 400), (333, 211), (240, 240)]
 PLACES = [(0.5, 0.5), (0.3, 0.62), (0.1, 0.1), (0.9, 0.15), (0.12, 0.88), (0.93, 0.93)]
+CROP = ("llava", "video_llava")  # look at the centre square of a picture only
 DARK, BRIGHT = (100, 100, 100), (160, 160, 160)
 BEHIND_ATTENTION = ("out_proj", "projection_layer", "attn.proj")
 Square = tuple[float, float, float, float]
@@ -50,7 +50,7 @@ def picture(size: tuple[int, int], place: tuple[float, float]) -> tuple[Image.Im
 @torch.no_grad()
 def features(lvlm: vc.LVLM, image: Image.Image) -> Tensor:
     """(tokens, dim) as they would enter the LLM."""
-    batch = {key: part for key, part in lvlm.inputs(image, "word5").items() if key not in TEXT}
+    batch = lvlm.look(image, vc.Needs()).encoder.batch
     return torch.cat([rows.flatten(0, -2) for rows in lvlm.family.encode(lvlm.model, batch).pooler_output])
 
 
@@ -83,7 +83,7 @@ def test_what_lights_up_covers_the_bright_square(name, size) -> None:
     dark = Image.new("RGB", size, DARK)
     without, boxes = features(lvlm, dark), lvlm.boxes(dark)
     assert boxes.shape == (len(without), 4)
-    seen = [min(size) / side if name == "llava" else 1 for side in size]  # LLaVA-1.5 sees the centre square only
+    seen = [min(size) / side if name in CROP else 1 for side in size]
     for place in PLACES:
         image, square = picture(size, tuple(0.5 + (p - 0.5) * share for p, share in zip(place, seen, strict=True)))
         check((features(lvlm, image) - without).norm(dim=-1), boxes, square)
@@ -112,7 +112,7 @@ def test_the_check_can_fail(name) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_boxes_leave_nothing_of_the_picture_out(name, size) -> None:
     boxes = silent(name).boxes(Image.new("RGB", size))
-    edges = [(side - min(size)) / 2 if name == "llava" else 0 for side in size]
+    edges = [(side - min(size)) / 2 if name in CROP else 0 for side in size]
     for level in levels(boxes):
         here = boxes[level]
         if name == "llava padded":  # whole tokens may lie in the padding

@@ -22,10 +22,17 @@ METHODS = [
 ]
 
 
-@pytest.fixture(scope="module", params=[(200, 90), (60, 130)], ids=str)
+SIZES = [(200, 90), (60, 130)]
+
+
+def noise(size: tuple[int, int]) -> Image.Image:
+    pixels = torch.randint(0, 255, (*size[::-1], 3), generator=torch.Generator().manual_seed(0))
+    return Image.fromarray(pixels.byte().numpy())
+
+
+@pytest.fixture(scope="module", params=SIZES, ids=str)
 def picture(request) -> Image.Image:
-    noise = torch.randint(0, 255, (*request.param[::-1], 3), generator=torch.Generator().manual_seed(0))
-    return Image.fromarray(noise.byte().numpy())
+    return noise(request.param)
 
 
 def check_same(preview: vc.ImageTrace, image: vc.ImageTrace) -> None:
@@ -78,6 +85,26 @@ def test_signals_of_several_tiles_are_not_taken_for_one(name, picture) -> None:
     assert len(lvlm.look(picture, vc.VScan()).tiles) > 1
     with pytest.raises(vc.InputError, match="tiles"):
         lvlm.signals(picture, vc.VScan())
+
+
+@pytest.mark.parametrize("name", ["llava", "llava_next", "qwen2_5_vl", "internvl", "idefics3"])
+@torch.no_grad()
+def test_a_batch_of_pictures_is_cut_as_each_alone(name) -> None:
+    lvlm, reducer = lvlms.lvlm(name), vc.VScan(0.5)
+    pictures = [noise(size) for size in SIZES]
+    turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "word5"}]}
+    text = [lvlm.processor.apply_chat_template([turn], add_generation_prompt=True)] * 2
+    batch = lvlm.processor(images=pictures, text=text, return_tensors="pt", padding=True, padding_side="left")
+    with vc.reduced(lvlm.model, reducer) as together:
+        lvlm.model(**lvlm.placed(batch, pictures))
+    assert len(together.images) == 2
+    for i, picture in enumerate(pictures):
+        with vc.reduced(lvlm.model, reducer) as alone:
+            lvlm.model(**lvlm.inputs(picture, "word5"))
+        assert [cut.kept.tolist() for cut in together.images[i].cuts] == [
+            cut.kept.tolist() for cut in alone.images[0].cuts
+        ]
+        assert torch.equal(together.boxes(i).nan_to_num(-1), alone.boxes(0).nan_to_num(-1))
 
 
 class OneModel(CoreEngine):

@@ -57,18 +57,21 @@ def test_padded_patches_neither_pay_nor_receive() -> None:
 
 @torch.no_grad()
 def test_frames_keep_their_cls_token_and_are_scored_by_the_video_tower() -> None:
-    model, inputs = tiny.video_llava("eager"), tiny.frame_inputs([[1, 2, 3]])
+    model, inputs = tiny.video_llava("eager"), tiny.frame_inputs([[(1, 2, 3)]])
     tower = model.model.video_tower
     maps = tower(inputs["pixel_values_videos"][0], output_attentions=True).attentions
     with vc.reduced(model, vc.VScan(encoder_keep=9, llm_keep={}, local_layer=1)) as trace:
         model(**inputs)
-    assert [image.tokens for image in trace.images] == [37] * 3
-    for frame, image in enumerate(trace.images):
-        scores, kept = image.cuts[0].scores, image.cuts[0].kept
-        torch.testing.assert_close(scores["local"][1:], maps[1][frame][:, 0, 1:].mean(0))
-        torch.testing.assert_close(scores["global"][1:], maps[2][frame][:, 0, 1:].mean(0))
-        assert kept[0] == 0 and len(kept) == 1 + 9 and scores["local"][0].isnan() and image.boxes[0].isnan().all()
-        assert torch.equal(image.boxes[8], torch.tensor([14.0, 14.0, 28.0, 28.0]))
+    (video,) = trace.images
+    assert (video.tokens, video.tiles) == (37 * 3, 3)
+    for frame, kept in enumerate(video.cuts[0].kept.view(3, 1 + 9)):
+        mine = slice(37 * frame, 37 * (frame + 1))
+        local, glob = (video.cuts[0].scores[name][mine] for name in ("local", "global"))
+        torch.testing.assert_close(local[1:], maps[1][frame][:, 0, 1:].mean(0))
+        torch.testing.assert_close(glob[1:], maps[2][frame][:, 0, 1:].mean(0))
+        boxes = video.boxes[mine]
+        assert kept[0] == 37 * frame and kept[-1] < 37 * (frame + 1) and local[0].isnan() and boxes[0].isnan().all()
+        assert torch.equal(boxes[8], torch.tensor([14.0, 14.0, 28.0, 28.0]))
 
 
 @torch.no_grad()

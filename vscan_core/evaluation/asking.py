@@ -113,7 +113,7 @@ def _inputs(lvlm: LVLM, pictures: list[Image.Image], questions: list[str]) -> An
     """A left-padded batch on the model's device."""
     text = [_chat(lvlm, question) for question in questions]
     batch = lvlm.processor(images=pictures, text=text, return_tensors="pt", padding=True, padding_side="left")
-    return batch.to(lvlm.device, dtype=lvlm.model.dtype)
+    return lvlm.placed(batch, pictures)
 
 
 def _chat(lvlm: LVLM, question: str) -> str:
