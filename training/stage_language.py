@@ -78,7 +78,7 @@ def train(minutes: float, resume: bool, warm: Path | None = None, scenes: int = 
     mix = FIRST_MIX
     while run.share < 1:
         noise = torch.Generator().manual_seed(run.step)
-        keep = (48, 64, 96)[run.step % 3] if run.share < 0.8 else (96, 160, 256)[run.step % 3]
+        keep = (48, 64, 96)[run.step % 3] if run.share < 0.95 else (96, 160, 256)[run.step % 3]
         seeds = [TRAIN_SEEDS + run.step * scenes + i for i in range(scenes)]
         labels, packed = symbolic_batch(seeds, mix, count, run.step)
         with torch.autocast("cpu", torch.bfloat16):
