@@ -11,7 +11,7 @@ import vscan_core as vc
 from tests.evaluation.conftest import Colours
 from vscan_core.evaluation.task import Item, Task, majority
 from vscan_core.evaluation.tasks import TASKS
-from vscan_core.evaluation.tasks.world import FIRST_SEED, World, frozen, generated
+from vscan_core.evaluation.tasks.world import FIRST_SEED, World, WorldCaptions, frozen, generated
 
 
 def test_a_seed_shuffles_pictures_and_keeps_their_questions_together() -> None:
@@ -86,7 +86,10 @@ def test_splits_show_other_pictures() -> None:
 
 
 def test_things_named_in_descriptions() -> None:
-    one = next(item for item in frozen() if item.kind == "describe")
+    one = next(iter(WorldCaptions().items()))
+    assert one.kind == "describe"
     one = replace(one, answers=("a cat, a red ball and a cat",))
-    assert World().figures([(one, "a red ball and a cat")]) == {"things named in descriptions": pytest.approx(2 / 3)}
-    assert World().figures([]) == {}
+    assert WorldCaptions().figures([(one, "a red ball and a cat")]) == {
+        "things named in descriptions": pytest.approx(2 / 3)
+    }
+    assert WorldCaptions().figures([]) == {}

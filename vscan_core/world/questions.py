@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -48,7 +48,7 @@ def ask(scene: Scene, kind: str, rng: np.random.Generator) -> Question | None:
     return Question(kind, text, answer)
 
 
-def draw_questions(scene: Scene, weights: dict[str, float], count: int, rng: np.random.Generator) -> list[Question]:
+def draw_questions(scene: Scene, weights: Mapping[str, float], count: int, rng: np.random.Generator) -> list[Question]:
     """`count` questions, kinds by weight; a kind that does not fit the scene gives way to "is there"."""
     kinds = list(weights)
     share = np.array([weights[k] for k in kinds]) / sum(weights.values())

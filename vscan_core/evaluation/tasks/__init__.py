@@ -9,7 +9,7 @@ from vscan_core.evaluation.tasks.refcoco import RefCoco
 from vscan_core.evaluation.tasks.scienceqa import ScienceQa
 from vscan_core.evaluation.tasks.textvqa import TextVqa
 from vscan_core.evaluation.tasks.vizwiz import VizWiz
-from vscan_core.evaluation.tasks.world import World, WorldCombos, WorldStyle
+from vscan_core.evaluation.tasks.world import World, WorldCaptions, WorldCombos, WorldStyle
 
 TASKS: dict[str, type[Task]] = {
     task.name: task
@@ -17,6 +17,7 @@ TASKS: dict[str, type[Task]] = {
         World,
         WorldStyle,
         WorldCombos,
+        WorldCaptions,
         Pope,
         Gqa,
         TextVqa,
@@ -39,6 +40,7 @@ __all__ = [
     "TextVqa",
     "VizWiz",
     "World",
+    "WorldCaptions",
     "WorldCombos",
     "WorldStyle",
 ]

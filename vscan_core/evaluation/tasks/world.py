@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import count
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
@@ -19,13 +20,14 @@ from vscan_core.catalog import ASSETS
 from vscan_core.errors import InputError
 from vscan_core.evaluation.metrics import normalise
 from vscan_core.evaluation.task import Item, Task
-from vscan_core.world import TYPES, Question, draw, draw_questions, sample_scene
+from vscan_core.world import Question, draw, draw_questions, sample_scene
+from vscan_core.world.questions import SHORT_TYPES
 from vscan_core.world.scene import Split
 
 FROZEN = ASSETS / "world" / "frozen.jsonl"
 FIRST_SEED, FIRST_TRAINING_SEED = 100_000, 1_000_000
 EACH = 10  # questions per scene, at most
-MIX = dict.fromkeys(TYPES, 1.0) | {"biggest": 5.0, "colour": 2.0, "sign": 2.0}  # these fit few scenes
+MIX = dict.fromkeys(SHORT_TYPES, 1.0) | {"biggest": 5.0, "colour": 2.0, "sign": 2.0}  # these fit few scenes
 ONE_EACH = frozenset(("background", "biggest", "describe", "sign"))  # other words for these ask nothing new
 
 
@@ -35,19 +37,14 @@ class World(Task):
     name = "world"
     size = 2000
     split: Split = "plain"
+    mix: Mapping[str, float] = MIX
 
     def items(self) -> Iterator[Item]:
         """The frozen set, or new scenes from `seed` on, of which there are nearly a million."""
-        if self.seed is None and self.split == "plain":
+        if self.seed is None and self.name == World.name:
             yield from frozen()
         else:
-            yield from generated(FIRST_SEED if self.seed is None else self.seed, self.split)
-
-    def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:
-        """Of the things in described pictures, the share that the description names, in any order."""
-        pairs = [(listed(one.answers[0]), listed(reply)) for one, reply in replies if one.kind == "describe"]
-        named, there = sum((truth & said).total() for truth, said in pairs), sum(truth.total() for truth, _ in pairs)
-        return {"things named in descriptions": named / there} if there else {}
+            yield from generated(FIRST_SEED if self.seed is None else self.seed, self.split, self.mix)
 
     def ordered(self) -> Iterable[Item]:
         """In order: the seed chooses scenes here and shuffles nothing."""
@@ -68,14 +65,27 @@ class WorldCombos(World):
     split = "combos"
 
 
-def generated(seed: int, split: Split = "plain") -> Iterator[Item]:
+class WorldCaptions(World):
+    """Descriptions: exact only if everything is named, from left to right; so the share of things named counts."""
+
+    name = "world-captions"
+    mix: Mapping[str, float] = MappingProxyType({"describe": 1.0})
+
+    def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:
+        """Of the things in described pictures, the share that the description names, in any order."""
+        pairs = [(listed(one.answers[0]), listed(reply)) for one, reply in replies if one.kind == "describe"]
+        named, there = sum((truth & said).total() for truth, said in pairs), sum(truth.total() for truth, _ in pairs)
+        return {"things named in descriptions": named / there} if there else {}
+
+
+def generated(seed: int, split: Split = "plain", mix: Mapping[str, float] = MIX) -> Iterator[Item]:
     """Items about scene `seed`, `seed` + 1 and so on."""
     for number in count(seed):
         if not 0 <= number < FIRST_TRAINING_SEED:
             raise InputError(f"--seed must be from 0 to {FIRST_TRAINING_SEED - 1:,}: later scenes were trained on")
         rng = np.random.default_rng([number, 99])
-        drawn = draw_questions(sample_scene(number, split), MIX, 2 * EACH, rng)
-        questions = {q.kind if q.kind in ONE_EACH else q.text: q for q in drawn}
+        drawn = draw_questions(sample_scene(number, split), mix, 2 * EACH, rng)
+        questions = {q.kind if q.kind in ONE_EACH else q.text: q for q in drawn if q.kind in mix}
         for place, question in enumerate(list(questions.values())[:EACH]):
             yield item(number, place, question, split)
 
