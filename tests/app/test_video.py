@@ -94,7 +94,7 @@ def film_server(picture: str) -> Iterator[Server]:
 def test_a_visitor_asks_about_a_video(page: Any, film_server: Server, film: str, tmp_path: Path) -> None:
     open_page(page, film_server)
     page.get_by_role("button", name="Ask about a video").click()
-    page.wait_for_function("() => document.querySelector('#video-note').innerText.includes('takes pictures only')")
+    page.wait_for_function("() => document.querySelector('#video-note')?.innerText.includes('takes pictures only')")
     assert "Tiny Video-LLaVA" in page.inner_text("#video-note") and page.locator("#video").count() == 0
 
     page.click("#model input")
@@ -104,7 +104,7 @@ def test_a_visitor_asks_about_a_video(page: Any, film_server: Server, film: str,
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(b"no video at all")
     page.set_input_files("#video input[type=file]", str(bad))
-    page.wait_for_function("() => document.querySelector('#status').innerText.includes('not a video')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('not a video')")
     page.click("#video button[aria-label=Clear]")
     page.wait_for_selector("#video input[type=file]", state="attached")
 
