@@ -34,7 +34,7 @@ from vscan_core.world.scene import GRID, sample_scene
 TRAIN_SEEDS = 4_000_000
 THINNED_UNTIL = 0.3  # share of the time on thinned backgrounds only; after that two steps of three on all 576 tokens
 PROCESSES = 2
-MIX = FULL_MIX | {"where": 5, "sign": 3, "describe": 3}  # more of what pixels make harder than symbols do
+MIX = FULL_MIX | {"where": 5, "sign": 4, "describe": 3, "background": 4}  # more of what pixels make harder than symbols
 
 
 def train(minutes: float, resume: bool, warm: Path | None = None) -> None:

@@ -88,7 +88,7 @@ def test_stop_really_stops(page: Any, slow_server: Server) -> None:
     device = slow_server.session.device("mini")
     open_page(page, slow_server)
     page.click("#run")
-    page.wait_for_function("() => document.querySelector('#answer-baseline textarea').value.length > 20")
+    page.wait_for_function("() => document.querySelector('#answer-baseline textarea')?.value.length > 20")
     assert engine.alive == 1 and device.busy
     page.click("#stop")
     pressed = time.monotonic()
@@ -96,13 +96,13 @@ def test_stop_really_stops(page: Any, slow_server: Server) -> None:
         time.sleep(0.01)
     assert time.monotonic() - pressed < 1 and engine.alive == 0
     steps = engine.steps
-    page.wait_for_function("() => document.querySelector('#status').innerText.includes('Stopped')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('Stopped')")
     page.wait_for_selector("#run:not([disabled])")
     assert engine.steps == steps
 
     engine.answer_words, engine.pause_s = ("again",), 0.0  # the page lives on
     page.click("#run")
-    page.wait_for_function("() => document.querySelector('#answer-vscan textarea').value.includes('again')")
+    page.wait_for_function("() => document.querySelector('#answer-vscan textarea')?.value.includes('again')")
 
 
 def test_leaving_the_page_stops_too(browser: Any, slow_server: Server) -> None:
@@ -112,7 +112,7 @@ def test_leaving_the_page_stops_too(browser: Any, slow_server: Server) -> None:
     page = context.new_page()
     open_page(page, slow_server)
     page.click("#run")
-    page.wait_for_function("() => document.querySelector('#answer-baseline textarea').value.length > 5")
+    page.wait_for_function("() => document.querySelector('#answer-baseline textarea')?.value.length > 5")
     context.close()
     left = time.monotonic()
     while slow_server.session.device("mini").busy and time.monotonic() - left < 15:
@@ -125,7 +125,7 @@ def test_a_bad_file_is_told_on_the_page(page: Any, mini_server: Server, tmp_path
     bad.write_bytes(b"\x89PNG\r\n\x1a\n and nothing more")
     open_page(page, mini_server)
     upload(page, str(bad))
-    page.wait_for_function("() => document.querySelector('#status').innerText.includes('damaged')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('damaged')")
 
 
 SHOWN = """() => [...document.querySelectorAll('#arena-table [role=row]')].map(
@@ -171,14 +171,14 @@ def test_stop_really_stops_the_arena(page: Any, slow_server: Server) -> None:
     device = slow_server.session.device("mini")
     open_arena(page, slow_server)
     page.click("#arena-run")
-    page.wait_for_function("() => document.querySelector('#arena-table').innerText.includes('word word')")
+    page.wait_for_function("() => document.querySelector('#arena-table')?.innerText.includes('word word')")
     assert engine.alive == 1 and device.busy
     page.click("#arena-stop")
     pressed = time.monotonic()
     while device.busy and time.monotonic() - pressed < 10:
         time.sleep(0.01)
     assert time.monotonic() - pressed < 1 and engine.alive == 0
-    page.wait_for_function("() => document.querySelector('#arena-status').innerText.includes('Stopped')")
+    page.wait_for_function("() => document.querySelector('#arena-status')?.innerText.includes('Stopped')")
     page.wait_for_selector("#arena-run:not([disabled])")
 
 
@@ -189,9 +189,9 @@ def test_a_model_that_does_not_fit_is_grey_and_says_why(page: Any, slow_server: 
     looks = options.evaluate_all("all => all.map(e => [e.ariaLabel, Number(getComputedStyle(e).opacity)])")
     assert [(label.endswith("not here"), opacity) for label, opacity in looks] == [(False, 1), (True, 0.5)]
     options.nth(1).click()
-    page.wait_for_function("() => document.querySelector('#about-model').innerText.includes('needs a GPU')")
+    page.wait_for_function("() => document.querySelector('#about-model')?.innerText.includes('needs a GPU')")
     page.click("#run")
-    page.wait_for_function("() => document.querySelector('#status').innerText.includes('needs a GPU')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('needs a GPU')")
     page.get_by_role("tab", name="Arena").click()  # the other tabs keep their own choice
     page.wait_for_function("() => document.querySelector('#arena-budget')?.innerText.includes('of 576')")
 
@@ -222,13 +222,13 @@ def test_stop_really_stops_a_sweep(page: Any, slow_server: Server) -> None:
     open_page(page, slow_server)
     page.get_by_role("tab", name="Sweep").click()
     page.click("#sweep-run")
-    page.wait_for_function("() => document.querySelector('#sweep-table').innerText.includes('word word')")
+    page.wait_for_function("() => document.querySelector('#sweep-table')?.innerText.includes('word word')")
     page.click("#sweep-stop")
     pressed = time.monotonic()
     while device.busy and time.monotonic() - pressed < 10:
         time.sleep(0.01)
     assert time.monotonic() - pressed < 1 and engine.alive == 0
-    page.wait_for_function("() => document.querySelector('#sweep-status').innerText.includes('Stopped')")
+    page.wait_for_function("() => document.querySelector('#sweep-status')?.innerText.includes('Stopped')")
     page.wait_for_selector("#sweep-run:not([disabled])")
 
 
@@ -269,7 +269,7 @@ def test_recorded_accuracy_is_drawn_by_type_of_question(
         assert first[:2] == ["VScan", "90.0 (87.0 to 93.0)"]
         page.click("#accuracy-kind input")
         page.get_by_role("option", name="colour", exact=True).click()
-        page.wait_for_function("() => document.querySelector('#accuracy-table').innerText.includes('93.0 (88.0')")
+        page.wait_for_function("() => document.querySelector('#accuracy-table')?.innerText.includes('93.0 (88.0')")
         assert "commonest answer 42.0" in page.inner_text("#accuracy-notes")
         page.get_by_role("tab", name="Ablations", exact=True).click()
         page.wait_for_selector("#parts-chart .scatterlayer .trace", state="attached")
@@ -318,7 +318,7 @@ def test_it_can_be_used_by_keyboard_and_read_aloud(page: Any, slow_server: Serve
     open_page(page, slow_server)
     page.locator("#question textarea").focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("() => document.querySelector('#answer-vscan textarea').value.includes('typed')")
+    page.wait_for_function("() => document.querySelector('#answer-vscan textarea')?.value.includes('typed')")
     assert "visual tokens marked as kept" in str(page.get_attribute(OVERLAY, "alt"))
     assert page.evaluate(NAMELESS) == []
     for tabs in (["Sweep"], ["Benchmarks", "Speed"], ["Benchmarks", "Papers"]):
