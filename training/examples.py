@@ -26,19 +26,20 @@ from vscan_core.world.scene import sample_scene
 FOLDER = Path("assets/examples")
 FIRST_SEED = 60_000
 PICKS: tuple[tuple[int, str, str], ...] = (  # scene seed, kind of question, question
-    (60016, "where", "Where is the house?"),
-    (60030, "count", "How many hats are there?"),
-    (60042, "colour", "What colour is the heart?"),
-    (60061, "which", "Which animal is in the picture?"),
-    (60024, "where", "Where is the bell?"),
-    (60010, "what_at", "What is at the top right?"),
-    (60029, "exist", "Is there a frog in the picture?"),
-    (60006, "exist", "Is there a dog?"),
+    (60059, "colour", "What colour is the heart?"),
+    (60071, "count", "How many bananas do you see?"),
+    (60022, "where", "Where is the bell?"),
     (60003, "which", "Which vehicle is there?"),
-    (60066, "beside", "What is left of the bus?"),
-    (60055, "side", "What is on the right?"),
-    (60054, "describe", "Describe the picture."),
-    (60017, "sign", "What does the sign say?"),
+    (60067, "exist", "Is there a tractor in the picture?"),
+    (60012, "relation", "Is the train below the whale?"),
+    (60024, "what_at", "What is at the top right?"),
+    (60057, "count", "How many fish are there?"),
+    (60069, "what_at", "What is at the center right?"),
+    (60013, "beside", "What is left of the cloud?"),
+    (60061, "exist", "Is there a guitar?"),
+    (60052, "where", "Where is the bee?"),
+    (60054, "colour", "What colour is the ball?"),
+    (60066, "side", "What is on the left?"),
 )
 
 
