@@ -58,7 +58,7 @@ def fit(known: list[Tensor], usual: list[Tensor]) -> Domain:
     centre, scale = every.mean(0), every.std(0)
     draft = Domain(cluster((every - centre) / scale, LANDMARKS), centre, scale, 0.0)
     seen = np.array([strangeness(picture, draft) for picture in usual])
-    return Domain(draft.landmarks, centre, scale, float(np.quantile(seen, QUANTILE) * 1.02))
+    return Domain(draft.landmarks, centre, scale, float(np.quantile(seen, QUANTILE) * 1.1))
 
 
 def main() -> None:
