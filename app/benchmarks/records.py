@@ -10,6 +10,7 @@ from typing import Any
 
 from vscan_core.errors import InputError
 
+LEVELS = ("dense", "floor", "majority")
 FOLDER = Path(__file__).resolve().parents[2] / "assets" / "recorded"
 ALL = "All questions"
 
@@ -78,8 +79,8 @@ def record(path: Path) -> Record:
     """Read one file."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        levels = {name: _scores(data[name]) for name in ("dense", "floor", "majority") if data.get(name)}
-        facts = {key: value for key, value in data.items() if key not in ("rows", "dense", "floor", "majority")}
+        levels = {name: _scores(data[name]) for name in LEVELS if data.get(name) and "refused" not in data[name]}
+        facts = {key: value for key, value in data.items() if key not in ("rows", *LEVELS)}
         rows = [_row(each) for each in data["rows"] if each["retention"] is not None]  # else it is the baseline
         return Record(path, facts, rows, levels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -220,3 +220,9 @@ def test_charts_have_no_colours_that_fight_the_theme() -> None:
     for figure in (curve_chart([], [], "y"), dot_chart([("", [Dot("a", 1, 0, 2)])], "x", log=True)):
         layout = json.loads(figure.to_json())["layout"]
         assert layout["paper_bgcolor"] == layout["plot_bgcolor"] == "rgba(0,0,0,0)"
+
+
+def test_what_is_shipped_can_be_shown() -> None:
+    for prefix in ("accuracy", "ablations"):
+        for found in records(prefix):
+            assert set(found.levels) == {"dense", "floor", "majority"} and found.rows, found.path.name

@@ -34,7 +34,7 @@ def lvlm() -> vc.LVLM:
             intermediate_size=48,
             num_hidden_layers=6,
             num_attention_heads=4,
-            vocab_size=640,
+            vocab_size=len(processor.tokenizer),
             pad_token_id=0,
             bos_token_id=1,
             eos_token_id=2,
@@ -42,7 +42,7 @@ def lvlm() -> vc.LVLM:
         image_token_index=4,
         vision_feature_layer=-2,
     )
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     model = LlavaForConditionalGeneration._from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():

@@ -95,7 +95,7 @@ class Records:
         for item in items:
             self.found.pop(item.id, None)
         lines = [self.header, *(asdict(record) for record in self.found.values())]
-        beside = self.path.with_name(self.path.name + ".part")
+        beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")  # another run may write the same file
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             beside.write_text("".join(json.dumps(line) + "\n" for line in lines))
