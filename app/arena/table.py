@@ -34,9 +34,13 @@ Cell = tuple[Any, str]  # what it sorts by, what is shown
 
 def table(now: Round, noise: str | None = None) -> dict[str, Any]:
     """The round as a value of a Dataframe; `noise` stands for answers that are not worth reading."""
-    rows = [row(entry, noise) for entry in now.entries]
+    return as_value(HEADERS, [row(entry, noise) for entry in now.entries])
+
+
+def as_value(headers: list[str], rows: list[list[Cell]]) -> dict[str, Any]:
+    """Cells as a value of a Dataframe."""
     return {
-        "headers": HEADERS,
+        "headers": headers,
         "data": [[value for value, _ in cells] for cells in rows],
         "metadata": {"display_value": [[shown for _, shown in cells] for cells in rows]},
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from app import words
 from app.arena.rounds import BASELINE, Entry, Round
-from app.arena.table import NUMBER, STR, Cell, agrees
+from app.arena.table import NUMBER, STR, Cell, agrees, as_value
 
 COLUMNS = (
     ("Kept", NUMBER, 105),
@@ -28,12 +28,7 @@ WIDTHS = [f"{width}px" for _, _, width in COLUMNS]
 
 def table(now: Round, noise: str | None = None) -> dict[str, Any]:
     """The sweep as a value of a Dataframe; `noise` stands for answers that are not worth reading."""
-    rows = [row(entry, noise) for entry in now.entries]
-    return {
-        "headers": HEADERS,
-        "data": [[value for value, _ in cells] for cells in rows],
-        "metadata": {"display_value": [[shown for _, shown in cells] for cells in rows]},
-    }
+    return as_value(HEADERS, [row(entry, noise) for entry in now.entries])
 
 
 def row(entry: Entry, noise: str | None = None) -> list[Cell]:

@@ -30,6 +30,11 @@ class ArenaAsk:
         """Inputs of a run."""
         return [self.model, self.picture, self.question, self.retention, self.methods]
 
+    @property
+    def planned(self) -> list[gr.components.Component]:
+        """Inputs of the budget in words."""
+        return [self.model, self.picture, self.retention, self.methods]
+
 
 def arena_ask(session: Session, examples: list[Example]) -> ArenaAsk:
     """Build the left column."""

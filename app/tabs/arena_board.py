@@ -27,12 +27,18 @@ class Board:
     table: gr.Dataframe
     gallery: gr.Gallery
     box: gr.Column
-    files: tuple[gr.DownloadButton, gr.DownloadButton]  # JSON, PNG
+    files: tuple[gr.DownloadButton, ...]  # JSON, PNG
 
     @property
     def outputs(self) -> list[Any]:
         """Outputs of every handler that fills the board."""
         return [self.status, self.hint, self.table, self.gallery, self.box, *self.files]
+
+    def clear(self, status: str | None = None) -> dict[Any, Any]:
+        """Nothing has run."""
+        empty = {self.status: status or START, self.hint: gr.update(value="", visible=False)}
+        empty |= {self.table: {"headers": HEADERS, "data": []}, self.gallery: None}
+        return empty | {self.box: gr.update(visible=False)} | dict.fromkeys(self.files, no_file())
 
 
 def board() -> Board:
@@ -69,7 +75,7 @@ def board() -> Board:
             elem_id="arena-gallery",
         )
         gr.Markdown(SIGNS, elem_classes="quiet")
-    return Board(status, hint, frame, gallery, box, (files[0], files[1]))
+    return Board(status, hint, frame, gallery, box, tuple(files))
 
 
 def fill(widgets: Board, now: Round, noise: str | None = None) -> dict[Any, Any]:
@@ -82,13 +88,6 @@ def fill(widgets: Board, now: Round, noise: str | None = None) -> dict[Any, Any]
         widgets.gallery: pictures,
         widgets.box: gr.update(visible=bool(pictures)),
     }
-
-
-def clear(widgets: Board, status: str = START) -> dict[Any, Any]:
-    """Nothing has run."""
-    empty = {widgets.status: status, widgets.hint: gr.update(value="", visible=False)}
-    empty |= {widgets.table: {"headers": HEADERS, "data": []}, widgets.gallery: None}
-    return empty | {widgets.box: gr.update(visible=False)} | dict.fromkeys(widgets.files, no_file())
 
 
 def no_file() -> dict[str, Any]:

@@ -35,6 +35,12 @@ class SweepBoard:
         """Outputs of every handler that fills the board."""
         return [self.status, self.hint, self.box, self.chart, self.strip, self.table, *self.files]
 
+    def clear(self, status: str | None = None) -> dict[Any, Any]:
+        """Nothing has run."""
+        empty: dict[Any, Any] = {self.status: status or START, self.hint: gr.update(value="", visible=False)}
+        empty |= {self.table: {"headers": HEADERS, "data": []}, self.strip: None, self.chart: None}
+        return empty | {self.box: gr.update(visible=False)} | dict.fromkeys(self.files, no_file())
+
 
 def sweep_board() -> SweepBoard:
     """Build the right column."""
@@ -98,10 +104,3 @@ def chart(now: Round, noise: str | None) -> Any:
         if entry.answer
     ]
     return sweep_chart(bars)
-
-
-def clear(widgets: SweepBoard, status: str = START) -> dict[Any, Any]:
-    """Nothing has run."""
-    empty: dict[Any, Any] = {widgets.status: status, widgets.hint: gr.update(value="", visible=False)}
-    empty |= {widgets.table: {"headers": HEADERS, "data": []}, widgets.strip: None, widgets.chart: None}
-    return empty | {widgets.box: gr.update(visible=False)} | dict.fromkeys(widgets.files, no_file())
