@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration
 
+from training.attending import PACKED, Blocks
 from training.model import PREFIX
-from training.packing import TOKENS, Packed, attention_mask, positions, prefix_ids
+from training.packing import TOKENS, Packed, positions, prefix_ids
 
 
 def forward(model: LlavaForConditionalGeneration, packed: Packed, visual: Tensor, kept: Tensor | None = None) -> Tensor:
@@ -26,9 +27,10 @@ def forward(model: LlavaForConditionalGeneration, packed: Packed, visual: Tensor
     inputs = torch.cat([prefix, visual, words[packed.ids]], dim=1)
     where, stop = (torch.arange(count).expand(batch, -1), count) if kept is None else (kept, TOKENS)
     place = positions(packed, where + PREFIX, PREFIX + stop)
-    hidden = language(
-        inputs_embeds=inputs, attention_mask=attention_mask(packed, count), position_ids=place, use_cache=False
-    ).last_hidden_state[:, PREFIX + count :]
+    assert language.config._attn_implementation == PACKED, "the model must be quickened first"
+    blocks = Blocks.of(packed.block, packed.offset, PREFIX + count)
+    hidden = language(inputs_embeds=inputs, position_ids=place, use_cache=False, blocks=blocks).last_hidden_state
+    hidden = hidden[:, PREFIX + count :]
     return F.linear(hidden[packed.answer], words)
 
 

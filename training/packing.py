@@ -66,16 +66,6 @@ def pack(questions: list[list[Question]]) -> Packed:
     return Packed(*made, questions=questions)
 
 
-def attention_mask(packed: Packed, visual: int) -> Tensor:
-    """(batch, 1, sequence, sequence), True = may look: causal, and text only inside its own block."""
-    batch, length = packed.ids.shape
-    front = PREFIX + visual
-    owner = torch.cat([torch.full((batch, front), -2), packed.block], dim=1)  # -2: seen by all
-    same = (owner[:, :, None] == owner[:, None, :]) | (owner[:, None, :] == -2)
-    causal = torch.ones(front + length, front + length, dtype=torch.bool).tril()
-    return (same & causal)[:, None]
-
-
 def positions(packed: Packed, visual_positions: Tensor, text_start: int) -> Tensor:
     """(batch, sequence): visual positions as given (batch, visual), text counts on from text_start."""
     batch = len(packed.ids)

@@ -13,10 +13,11 @@ from torch import multiprocessing
 from transformers import LlavaForConditionalGeneration
 
 from training.answering import forward, loss
+from training.counting import Ordinals
 from training.packing import pack
 from training.running import RUNS, Run, agree, optimisers, rank
 from training.seeing import see
-from training.stage_language import FULL_MIX
+from training.stage_language import FULL_MIX, choose
 from training.stage_projector import answers, assemble, symbol_loss
 from training.stage_vision import (
     LAST,
@@ -32,9 +33,10 @@ from vscan_core.world.questions import draw_questions
 from vscan_core.world.scene import GRID, sample_scene
 
 TRAIN_SEEDS = 4_000_000
-THINNED_UNTIL = 0.3  # share of the time on thinned backgrounds only; after that two steps of three on all 576 tokens
+THINNED = 192  # patches, chosen as in stage 1
+THINNED_UNTIL = 0.25  # share of the time on thinned pictures only; after that two steps of three on all 576 tokens
 PROCESSES = 2
-MIX = FULL_MIX | {"where": 5, "sign": 4, "describe": 3, "background": 4}  # more of what pixels make harder than symbols
+MIX = FULL_MIX | {"exist": 6, "what_at": 9, "where": 3, "beside": 3, "relation": 2, "sign": 5, "background": 1.5}
 
 
 def train(minutes: float, resume: bool, warm: Path | None = None) -> None:
@@ -54,14 +56,15 @@ def _work(number: int, minutes: float, resume: bool, meeting: str) -> None:
     projector.load_state_dict(learned["projector"])
     tower.load_state_dict(learned["tower"])
     readout.load_state_dict(learned["readout"])
-    found = optimisers([language, projector], 0.005, 5e-4) + optimisers([tower, readout], 0.003, 2e-4)
-    run = Run("joint", minutes, {"model": model, "readout": readout}, found, flat_until=0.3)
+    ordinals = Ordinals(language)
+    ordinals.load_state_dict(torch.load(RUNS / "language" / "checkpoint.pt", weights_only=False)["ordinals"])
+    found = optimisers([language, projector, ordinals], 0.003, 4e-4) + optimisers([tower, readout], 0.002, 2e-4)
+    run = Run("joint", minutes, {"model": model, "readout": readout, "ordinals": ordinals}, found, flat_until=0.3)
     if resume:
         run.resume()
     while (share := agree(run.share)) < 1:
-        value, answer = _step_loss(
-            model, readout, symbols, run.step, thinned=share < THINNED_UNTIL or run.step % 3 == 0
-        )
+        thinned = share < THINNED_UNTIL or run.step % 3 == 0
+        value, answer = _step_loss(model, readout, symbols, ordinals, run.step, thinned)
         run.advance(value)
         _report(run, model, answer)
     if number == 0:
@@ -72,26 +75,40 @@ def _work(number: int, minutes: float, resume: bool, meeting: str) -> None:
 
 
 def _step_loss(
-    model: LlavaForConditionalGeneration, readout: Readout, symbols: Symbols, step: int, thinned: bool
+    model: LlavaForConditionalGeneration,
+    readout: Readout,
+    symbols: Symbols,
+    ordinals: Ordinals,
+    step: int,
+    thinned: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Answer loss plus a little of everything learned before, so that nothing is forgotten."""
+    """Answer loss plus a little of everything learned before, so that nothing is forgotten.
+
+    The tower always sees whole pictures; with `thinned` the language model gets only some of their patches.
+    """
     pictures = 8 if thinned else 6
     first = TRAIN_SEEDS + (step * PROCESSES + rank()) * 8
     seeds = list(range(first, first + pictures))
     rng = np.random.default_rng([step, rank()])
-    patches, index, labels = batch(seeds, GRID + 1 if thinned else GRID, rng)
+    patches, index, labels = batch(seeds, GRID, rng)
     packed = pack([draw_questions(sample_scene(seed), MIX, 16, rng) for seed in seeds])
     words = model.model.language_model.embed_tokens.weight
     with torch.autocast("cpu", torch.bfloat16):
         seen = see(model.model.vision_tower, patches, index, watched=(SHALLOW, LAST))
         projected = model.model.multi_modal_projector(seen.patches)
-        gaps = index if step % 2 else None  # thinned pictures: every other time the positions close up
-        answer = loss(forward(model, packed, projected, gaps), packed)
+        shown, ordinal, gaps = projected, labels["ordinal"], None
+        if thinned:
+            kept = choose(labels, THINNED, torch.Generator().manual_seed(first))
+            shown = projected.gather(1, kept[..., None].expand(-1, -1, projected.shape[-1]))
+            ordinal = ordinal.gather(1, kept)
+            gaps = kept if step % 2 else None  # every other time the positions close up
+        answer = loss(forward(model, packed, shown, gaps), packed)
+        counted = ordinals.loss(ordinal)
         logits, counts = readout(seen)
         spread = spread_loss(seen.attention[LAST], labels) + 0.5 * spread_loss(seen.attention[SHALLOW], labels)
-        kept = dense_loss(logits, labels) + 0.5 * count_loss(counts, labels) + 0.1 * spread
+        named = dense_loss(logits, labels) + 0.5 * count_loss(counts, labels) + 0.1 * spread
         symbol = symbol_loss(projected, labels | {"index": index}, symbols, words.detach())
-    return answer + 0.2 * kept + 0.1 * symbol, answer
+    return answer + 0.2 * named + 0.1 * symbol + 0.1 * counted, answer
 
 
 def _report(run: Run, model: LlavaForConditionalGeneration, answer: torch.Tensor) -> None:

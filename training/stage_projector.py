@@ -12,6 +12,7 @@ from transformers import LlavaForConditionalGeneration
 
 from training import running
 from training.answering import exact, forward
+from training.attending import quicken
 from training.model import DIM, build_model
 from training.packing import pack, tokenizer
 from training.running import Run, optimisers
@@ -39,7 +40,7 @@ WHOLE = torch.arange(GRID * GRID)
 
 def assemble(warm: Path | None = None) -> tuple[LlavaForConditionalGeneration, Readout, Symbols]:
     """The model with what stages 1 and 2 learned, and their helpers."""
-    model, readout, symbols = build_model(), Readout(), Symbols(tokenizer(), DIM)
+    model, readout, symbols = quicken(build_model()), Readout(), Symbols(tokenizer(), DIM)
     if warm:
         take_over(model, warm)
     load_language(model, symbols)
@@ -57,9 +58,9 @@ def load_language(model: LlavaForConditionalGeneration, symbols: Symbols) -> Non
 
 
 def symbol_loss(projected: Tensor, labels: dict[str, Tensor], symbols: Symbols, words: Tensor) -> Tensor:
-    """Distance to the symbols, in units of their variance, plus naming class and attribute by word similarity.
+    """Distance to the symbols, in units of their variance, plus naming kind, attribute and background.
 
-    projected (batch, kept, dim).
+    projected (batch, kept, dim); a name is found by similarity with the words.
     """
     with torch.no_grad():
         target = symbols(labels, words).float()
@@ -67,6 +68,7 @@ def symbol_loss(projected: Tensor, labels: dict[str, Tensor], symbols: Symbols, 
     error = (projected.float() - target).square().mean(-1) / target.var()
     naming = _naming(projected, words[symbols.kind_ids], labels["kind"])
     naming = naming + 0.5 * _naming(projected, words[symbols.attribute_ids], labels["attribute"])
+    naming = naming + 0.5 * _naming(projected, words[symbols.background_ids], labels["background"])
     return (error * weight).sum() / weight.sum() + 0.2 * naming
 
 

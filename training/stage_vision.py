@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.attending import quicken
 from training.model import DIM, VISION_LAYERS, build_model
 from training.running import Run, optimisers
 from training.seeing import Seen, grid_window, pca_filters, see, to_patches
@@ -28,7 +29,7 @@ HEADS = {
     "background": len(BACKGROUNDS) + 1,
     "centre": 2,
 }
-WEIGHTS = {"kind": 1.0, "attribute": 1.0, "row": 0.3, "column": 0.3, "size": 0.2, "background": 0.2, "centre": 1.0}
+WEIGHTS = {"kind": 1.0, "attribute": 1.5, "row": 0.3, "column": 0.3, "size": 0.2, "background": 0.2, "centre": 1.0}
 MOST = MOST_ALIKE
 SHALLOW = 1  # second layer: its CLS attention is what local selection looks at
 LAST = VISION_LAYERS - 1
@@ -61,6 +62,13 @@ def drawn(seed: int) -> tuple[Scene, np.ndarray, Labels]:
     return scene, to_patches(picture.pixels), label(scene, picture.owner)
 
 
+def pick_seeds(first: int, pictures: int, signs: bool) -> list[int]:
+    """The next seeds; with `signs`, the half of twice as many whose scenes hold a sign, as far as they do."""
+    if not signs:
+        return list(range(first, first + pictures))
+    return sorted(range(first, first + 2 * pictures), key=lambda seed: not sample_scene(seed).of("sign"))[:pictures]
+
+
 def pick_patches(labels: Labels, side: int, rng: np.random.Generator) -> np.ndarray:
     """Patch numbers to show: a window around a thing, or the whole picture with background thinned."""
     if side > GRID:
@@ -69,7 +77,7 @@ def pick_patches(labels: Labels, side: int, rng: np.random.Generator) -> np.ndar
     spare = GRID - side
     if rng.random() < 0.85 and spare:
         centres = np.flatnonzero(labels.centre)
-        wanted = np.where(labels.attribute[centres] > len(COLOUR_NAMES), 3.0, 1.0)  # reading comes last: more signs
+        wanted = np.where(labels.attribute[centres] > len(COLOUR_NAMES), 5.0, 1.0)  # reading comes last: more signs
         row, column = divmod(int(rng.choice(centres, p=wanted / wanted.sum())), GRID)
         offset = rng.integers(1, side - 1, 2)
         return grid_window(side, int(np.clip(row - offset[0], 0, spare)), int(np.clip(column - offset[1], 0, spare)))
@@ -135,19 +143,25 @@ def spread_loss(attention: Tensor, labels: dict[str, Tensor]) -> Tensor:
 
 def train(minutes: float, resume: bool, warm: Path | None = None) -> Run:
     """Train tower and readout; gate: object top-1 above 80 %, CLS covers above 90 % of the things."""
-    model, readout = build_model(), Readout()
+    model, readout = quicken(build_model()), Readout()
     tower = model.model.vision_tower
     samples = np.concatenate([drawn(TRAIN_SEEDS - 1 - i)[1] for i in range(60)])
     with torch.no_grad():
         tower.embeddings.patch_embedding.weight.copy_(pca_filters(samples, DIM))
     if warm:
         take_over(model, warm)
-    run = Run("vision", minutes, {"tower": tower, "readout": readout}, optimisers([tower, readout], 0.02, 1e-3))
+    run = Run(
+        "vision",
+        minutes,
+        {"tower": tower, "readout": readout},
+        optimisers([tower, readout], 0.01, 1e-3),
+        flat_until=0.5,
+    )
     if resume:
         run.resume()
     while run.share < 1:
         side, pictures = next((s, n) for until, s, n in CURRICULUM if run.share < until)
-        seeds = [TRAIN_SEEDS + run.step * 48 + i for i in range(pictures)]
+        seeds = pick_seeds(TRAIN_SEEDS + run.step * 96, pictures, signs=side < GRID // 2 + 1)
         patches, index, labels = batch(seeds, side, np.random.default_rng(run.step))
         with torch.autocast("cpu", torch.bfloat16):
             seen = see(tower, patches, index, watched=(SHALLOW, LAST))
@@ -168,7 +182,7 @@ def train(minutes: float, resume: bool, warm: Path | None = None) -> Run:
 def validate(tower: nn.Module, readout: Readout, scenes: int = 24) -> dict[str, float]:
     """On held-out whole pictures: patch and object accuracy, and how many things CLS attention finds."""
     hits: dict[str, list[bool]] = {
-        name: [] for name in ("patch", "object", "attribute", "place", "centre", "covered", "covered_shallow")
+        name: [] for name in ("patch", "object", "colour", "sign", "place", "centre", "covered", "covered_shallow")
     }
     everywhere = torch.arange(GRID * GRID)[None]
     for seed in range(scenes):
@@ -184,7 +198,8 @@ def validate(tower: nn.Module, readout: Readout, scenes: int = 24) -> dict[str, 
             hits["patch"] += (logits["kind"][mine].argmax(-1).numpy() == truth.kind[mine]).tolist()
             hits["object"].append(best["kind"] == truth.kind[first])
             if truth.attribute[first]:
-                hits["attribute"].append(best["attribute"] == truth.attribute[first])
+                name = "colour" if truth.attribute[first] <= len(COLOUR_NAMES) else "sign"
+                hits[name].append(best["attribute"] == truth.attribute[first])
             hits["place"].append(best["row"] == truth.row[first] and best["column"] == truth.column[first])
             likely = logits["centre"].softmax(-1)[mine, 1].numpy()
             hits["centre"].append(bool(truth.centre[mine[likely.argmax()]]))

@@ -36,6 +36,7 @@ class Labels:
     background: np.ndarray  # index of the background + 1 where no thing is
     centre: np.ndarray  # 1 on the patch that holds the thing's centre
     thing: np.ndarray  # index of the thing in the scene + 1
+    ordinal: np.ndarray  # on that patch: how many things of its kind have their centre here or before; else 0
 
     @staticmethod
     def stack(items: list[Labels]) -> Labels:
@@ -51,7 +52,7 @@ def label(scene: Scene, owner: np.ndarray) -> Labels:
     """Labels from the patch owners, (576,) thing index + 1 or 0."""
     tables = np.zeros((6, len(scene.things) + 1), np.int64)
     tables[5, 0] = scene.background + 1
-    centre = np.zeros(GRID * GRID, np.int64)
+    centre, ordinal = np.zeros((2, GRID * GRID), np.int64)
     for index, thing in enumerate(scene.things, 1):
         attribute = thing.colour or thing.word
         tables[0, index] = CLASSES.index(thing.name) + 1
@@ -62,7 +63,10 @@ def label(scene: Scene, owner: np.ndarray) -> Labels:
         centre[patch] = 1
         owner = owner.copy()
         owner[patch] = index  # a hollow thing still owns its middle
-    return Labels(*tables[:, owner], centre=centre, thing=owner)
+    middles = np.flatnonzero(centre)
+    kinds = tables[0, owner[middles]]
+    ordinal[middles] = [(kinds[: place + 1] == kind).sum() for place, kind in enumerate(kinds)]
+    return Labels(*tables[:, owner], centre=centre, thing=owner, ordinal=ordinal)
 
 
 def centre_patch(centre: tuple[float, float]) -> int:

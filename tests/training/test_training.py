@@ -11,12 +11,16 @@ from PIL import Image
 
 from training import running, stage_language
 from training.answering import exact, forward, targets
+from training.attending import LONG, Blocks, look, quicken
+from training.curve import in_one_time
 from training.model import DIM, PREFIX, build_model, build_processor
 from training.packing import TOKENS, encode, pack, prefix_ids, tokenizer
 from training.seeing import see, to_patches
+from training.symbols import symbolic_labels
 from training.words import prompt_text
 from vscan_core.world.catalog import CLASSES, COLOUR_NAMES, SIGN_TEXTS
 from vscan_core.world.questions import Question
+from vscan_core.world.scene import MOST_ALIKE, sample_scene
 
 
 @settings(max_examples=60, deadline=None)
@@ -42,15 +46,46 @@ def test_the_prompt_is_prefix_picture_question() -> None:
 
 
 @torch.no_grad()
-def test_packed_questions_score_as_if_asked_alone() -> None:
+def test_packed_questions_score_as_if_asked_alone_in_the_stock_model() -> None:
     model = build_model().eval()
-    visual = torch.randn(1, TOKENS, DIM)
-    asked = [Question("exist", "Is there a cat?", "yes"), Question("where", "Where is the bus?", "top left")]
-    together = pack([asked])
-    alone = [forward(model, pack([[question]]), visual) for question in asked]
-    torch.testing.assert_close(forward(model, together, visual), torch.cat(alone), atol=1e-4, rtol=1e-3)
+    words = model.model.language_model.embed_tokens.weight
+    visual = torch.randn(2, 40, DIM)
+    asked = [
+        [Question("exist", "Is there a cat?", "yes"), Question("where", "Where is the bus?", "top left")],
+        [Question("count", "How many cats are in the picture?", "two")],
+    ]
+    alone = []
+    for picture, mine in zip(visual, asked, strict=True):
+        for question in mine:
+            tokens, prompt = encode(question.text, question.answer)
+            inputs = torch.cat([words[torch.tensor(prefix_ids())], picture, words[torch.tensor(tokens)]])
+            hidden = model.model.language_model(inputs_embeds=inputs[None]).last_hidden_state[0, PREFIX + 40 :]
+            alone.append((hidden @ words.T)[prompt - 1 : -1])
+    together = pack(asked)
+    logits = forward(quicken(model), together, visual)
+    torch.testing.assert_close(logits, torch.cat(alone), atol=0.05, rtol=0.05)
     best = torch.nn.functional.one_hot(targets(together), 640).float()
-    assert exact(best, together) == {"exist": [True], "where": [True]}
+    assert exact(best, together) == {"exist": [True], "where": [True], "count": [True]}
+
+
+@pytest.mark.parametrize("front", [9, LONG + 9])
+def test_packed_attention_and_its_gradients_are_those_of_a_mask(front: int) -> None:
+    block = torch.tensor([[0, 0, 0, 1, 1, 2], [0, 0, 1, -1, -1, -1]])
+    offset = torch.tensor([[0, 1, 2, 0, 1, 0], [0, 1, 0, 0, 0, 0]])
+    owner = torch.cat([torch.full((2, front), -2), block], dim=1)
+    same = (owner[:, :, None] == owner[:, None, :]) | (owner[:, None, :] == -2)
+    mask = same & torch.ones(front + 6, front + 6, dtype=torch.bool).tril()
+    shape = (2, 3, front + 6, 8)
+    parts = [torch.randn(shape, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in range(3)]
+    wanted = torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=mask[:, None]).transpose(1, 2)
+    found = look(*parts, Blocks.of(block, offset, front))
+    real = (owner != -1)[:, :, None, None]
+    torch.testing.assert_close(found * real, wanted * real, atol=1e-5, rtol=1e-4)
+    pull = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(9)) * real
+    for one, other in zip(
+        torch.autograd.grad(found, parts, pull), torch.autograd.grad(wanted, parts, pull), strict=True
+    ):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -70,3 +105,18 @@ def test_two_steps_of_training_then_resume(tmp_path, monkeypatch: pytest.MonkeyP
     assert first.step >= 1 and (tmp_path / "language" / "checkpoint.pt").exists()
     again = stage_language.train(minutes=0.02, resume=True, scenes=2, count=3)
     assert again.step >= first.step
+
+
+def test_the_clocks_of_several_sittings_are_put_one_behind_the_other() -> None:
+    clock = [20, 100, 80, 120, 10, 30]  # killed at 100 and resumed from 70; begun anew after 120
+    lines = in_one_time([{"step": step, "seconds": seconds} for step, seconds in enumerate(clock)])
+    assert [line["seconds"] for line in lines] == [20, 80, 120, 130, 150]
+
+
+def test_a_thing_is_counted_where_its_centre_lies() -> None:
+    scene = next(scene for scene in map(sample_scene, range(1000)) if scene.most_alike == MOST_ALIKE)
+    name = max(CLASSES, key=lambda one: len(scene.of(one)))
+    labels = symbolic_labels(scene, np.random.default_rng(0))
+    mine = labels.ordinal[(labels.kind == CLASSES.index(name) + 1) & (labels.ordinal > 0)]
+    assert mine.tolist() == list(range(1, MOST_ALIKE + 1))
+    assert ((labels.ordinal > 0) == (labels.centre > 0)).all()

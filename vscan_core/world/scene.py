@@ -65,6 +65,11 @@ class Scene:
         """All things of one class."""
         return [thing for thing in self.things if thing.name == name]
 
+    @property
+    def most_alike(self) -> int:
+        """How often the commonest class occurs."""
+        return max(len(self.of(thing.name)) for thing in self.things)
+
     def unique(self) -> list[Thing]:
         """Things whose class occurs once, so that "the cat" is unambiguous."""
         return [thing for thing in self.things if len(self.of(thing.name)) == 1]
