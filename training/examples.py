@@ -36,8 +36,8 @@ PICKS: tuple[tuple[int, str, str], ...] = (  # scene seed, kind of question, que
     (60057, "count", "How many fish are there?"),
     (60069, "what_at", "What is at the center right?"),
     (60013, "beside", "What is left of the cloud?"),
-    (60061, "exist", "Is there a guitar?"),
-    (60052, "where", "Where is the bee?"),
+    (60035, "sign", "What does the sign say?"),
+    (60019, "count", "How many crowns do you see?"),
     (60054, "colour", "What colour is the ball?"),
     (60066, "side", "What is on the left?"),
 )
