@@ -18,6 +18,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 from training.plain import load
 from training.strangers import strangers
+from vscan_core import hashes
 from vscan_core.domain import Domain, is_foreign, strangeness
 from vscan_core.world.drawing import draw
 from vscan_core.world.scene import sample_scene
@@ -69,6 +70,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model, processor = load(arguments.model)
     fit(of_scenes(model, processor, FIT), of_scenes(model, processor, LIMIT)).save(arguments.model)
+    hashes.write(arguments.model)  # of the new domain, too
     domain = Domain.load(arguments.model)
     assert domain is not None
     checked = of_scenes(model, processor, CHECK)

@@ -9,10 +9,11 @@ import torch
 
 from training import running
 from training.model import build_model, export
+from vscan_core import hashes
 
 
 def main() -> None:
-    """Load the checkpoint and save it in half precision with processor and tokenizer."""
+    """Load the checkpoint; save it in half precision with processor, tokenizer and the hashes of all files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--to", type=Path, default=Path("assets/mini"))
     arguments = parser.parse_args()
@@ -20,6 +21,7 @@ def main() -> None:
     model = build_model()
     model.load_state_dict(state["model"])
     export(model, arguments.to)
+    hashes.write(arguments.to)
     print(f"step {state['step']}, {state['seconds']:.0f} s -> {arguments.to}")
 
 

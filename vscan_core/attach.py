@@ -1,9 +1,7 @@
 """`reduced(model, reducer)`: the one place where methods and models meet.
 
 Hooks on the model's own modules, taken off when the `with` ends, also after an exception; nothing else is changed.
-Several threads may each run their own `with` on one model: a call belongs to the `with` of its thread. A thread
-that was started inside a `with` (a streaming worker) belongs to that one; a thread that was already running and
-has no `with` of its own runs the model as it is.
+Which calls belong to which `with` is told by their context: see `membership`.
 """
 
 from __future__ import annotations
@@ -11,114 +9,133 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from vscan_core.books import Call
+from vscan_core.arrival import Arrival
+from vscan_core.compiled import inner, uncompiled
 from vscan_core.decoding import Decoding
-from vscan_core.encoding import Encoded, Encoding
+from vscan_core.encoding import Encoding
 from vscan_core.families import family_of
-from vscan_core.layout import Tiles
+from vscan_core.generation import Generation
+from vscan_core.membership import Block, block_of, entered
 from vscan_core.reducers.base import Reducer
+from vscan_core.rope import RopeDeltas
+from vscan_core.state import State
 from vscan_core.trace import Trace
+from vscan_core.versions import check
+from vscan_core.wrappers import unwrapped
 
 Section = Callable[[], AbstractContextManager[Any]]
 
-_running: WeakKeyDictionary[nn.Module, list[Session]] = WeakKeyDictionary()
-_guard = threading.Lock()
+NOTHING_RAN = (
+    "the model did not run inside this `with reduced(...)`, so nothing was reduced; call this very model inside it, "
+    "not a copy, a compiled export or another process"
+)
+NOT_FINITE = (
+    "the model's logits are not finite numbers (NaN or infinity), so its answer would mean nothing; load it in "
+    "bfloat16 or float32, or check its weights"
+)
 
 
-@dataclass
-class State:
-    """What one thread's calls hand from hook to hook."""
+class Session(Block):
+    """One `with reduced(...)`, or one run of `answer`."""
 
-    seen: Tiles | None = None
-    features: list[Tensor] | None = None  # per tile, before the projector; None where tokens are several rows there
-    rows: dict[int, Any] = field(default_factory=dict)  # vision layer -> scores per tile
-    keys: Tensor | None = None
-    merging: Any = None  # tokens merging inside the encoder, if they do
-    encoded: Encoded = field(default_factory=Encoded)
-    visual: Tensor | None = None
-    call: Call | None = None
-
-
-class Session:
-    """One `with reduced(...)`."""
-
-    def __init__(self, model: nn.Module, adopts: bool) -> None:
-        self.model, self.trace, self.active, self.adopts = model, Trace(), True, adopts
-        self.owner: threading.Thread | None = None
-        self.strangers: WeakSet[threading.Thread] = WeakSet(threading.enumerate())
+    def __init__(self, model: nn.Module, shared: bool) -> None:
+        super().__init__(model, shared)
+        self.trace = Trace()
+        self.ran = False
         self.states: WeakKeyDictionary[threading.Thread, State] = WeakKeyDictionary()
+        self._bad: Tensor | None = None  # () bool on the device, so that nothing waits for it
 
     def state(self) -> State | None:
         """The calling thread's state, or None if its calls are not ours."""
-        thread = threading.current_thread()
-        if thread is not self.owner and (thread in self.strangers or not self._adopts(thread)):
+        if block_of(self.model) is not self:
             return None
-        if thread not in self.states:
-            self.states[thread] = State()
-        return self.states[thread]
+        return self.states.setdefault(threading.current_thread(), State())
+
+    def orphan(self) -> bool:
+        """Whether the calling context, which is not in this block, is in none, so that it could be meant for this."""
+        return self.active and self.shared and block_of(self.model) is None
 
     @contextmanager
     def here(self) -> Iterator[None]:
-        """The calling thread's model calls are ours from here to the end of the `with`."""
-        thread = threading.current_thread()
-        with _guard:
-            if any(other.owner is thread for other in _running[self.model]):
-                raise RuntimeError("this thread is already inside a `with reduced(...)` on this model; leave it first")
-            self.owner = thread
+        """The calling context's model calls are ours from here to the end of the `with`."""
+        other = block_of(self.model)
+        if other is not None and other.thread is threading.current_thread():
+            raise RuntimeError("this thread is already inside a `with reduced(...)` on this model; leave it first")
+        self.thread = threading.current_thread()
         try:
-            yield
+            with entered(self), uncompiled(self.model):
+                yield
         finally:
-            self.owner = None
+            self.thread = None
 
-    def _adopts(self, thread: threading.Thread) -> bool:
-        sessions = _running.get(self.model, [])
-        if not self.adopts or any(session.owner is thread for session in sessions):
-            return False
-        if sum(session.adopts and thread not in session.strangers for session in sessions) > 1:
-            raise RuntimeError(
-                "this thread could belong to several `with reduced(...)` blocks on this model; "
-                "open its own block inside the thread (reducer None for the model as it is)"
-            )
-        return True
+    def saw_logits(self, logits: Tensor) -> None:
+        """Note whether the last position's logits (batch, positions, vocabulary) are numbers; nothing waits for it."""
+        bad = ~logits[:, -1].detach().isfinite().all()
+        self._bad = bad if self._bad is None else self._bad.to(bad.device) | bad
+
+    def check_logits(self) -> None:
+        """RuntimeError if any logits were not finite."""
+        bad, self._bad = self._bad, None
+        if bad is not None and bool(bad):
+            raise RuntimeError(NOT_FINITE)
+
+    def check_ran(self) -> None:
+        """RuntimeError if the block is left as if it had reduced something, and nothing ran."""
+        if not self.ran:
+            raise RuntimeError(NOTHING_RAN)
+        self.check_logits()
 
 
 @contextmanager
 def reduced(model: Any, reducer: Reducer | None) -> Iterator[Trace]:
     """Run an unmodified transformers LVLM with fewer visual tokens.
 
-    model: any model of a known family, e.g. `LlavaForConditionalGeneration`. reducer: None only watches.
-    Yields the Trace, which fills while the model runs: `generate`, plain forward, streaming, beams, batches.
-    Not supported, and refused: static caches, labels, 4-D attention masks, one `with` inside another on the same
-    thread and model. Image features that the model computed inside the `with` carry marks (-inf rows) and must not
-    be used outside it; logits of a plain forward have the reduced length.
+    model: any model of a known family, e.g. `LlavaForConditionalGeneration`, or a wrapper that holds one (PEFT,
+    torch.compile). reducer: None only watches.
+    Yields the Trace, which fills while the model runs: `generate`, plain forward, streaming, beams, batches. Threads
+    that are started inside, and jobs given to a pool inside, belong to it; leaving waits for them. Logits of a plain
+    forward have the reduced length. `docs/ways.md` lists every way of calling a model, and what becomes of it.
+    Raises InputError or RuntimeError, one sentence, for what cannot be reduced, and where nothing was reduced at all:
+    static caches, labels, 4-D attention masks, picture features that did not come this way, calls with pictures from
+    outside of any `with`, one `with` inside another on the same thread and model, a `with` in which nothing ran.
     """
-    with open_session(model, reducer, adopts=True) as session, session.here():
-        yield session.trace
+    with open_session(unwrapped(model), reducer, shared=True) as session, session.here():
+        try:
+            yield session.trace
+        finally:
+            session.settle()
+        session.check_ran()
 
 
 @contextmanager
 def open_session(
-    model: Any, reducer: Reducer | None, *, adopts: bool = False, timed: Section = nullcontext
+    model: Any, reducer: Reducer | None, *, shared: bool = False, timed: Section = nullcontext
 ) -> Iterator[Session]:
-    """Hooks on, but no thread's calls are reduced outside `session.here()`; for generators that hop threads.
+    """Hooks on, but no calls are reduced outside `session.here()`; for generators that hop threads.
 
-    `timed()` is entered around every selection. adopts: whether threads started from now on belong to it.
+    `timed()` is entered around every selection. shared: whether work started inside belongs to it.
     """
     family = family_of(model)
     anatomy = family.anatomy(model)
+    parts = (model, family.base(model), family.language_model(model), family.layers(model)[0])
+    check(*(type(inner(part)) for part in parts))
+    session = Session(model, shared)
+    decoding = Decoding(model, family, reducer, anatomy, session)
+    parts = (
+        Generation(model, decoding.idle, session.check_logits),
+        Encoding(model, family, reducer, anatomy),
+        Arrival(model, family, reducer is None, decoding.idle, session),
+        RopeDeltas(model, family),
+        decoding,
+    )
     with ExitStack() as undo:
-        session = Session(model, adopts)
         undo.callback(setattr, session, "active", False)
-        with _guard:
-            _running.setdefault(model, []).append(session)
-        undo.callback(_running[model].remove, session)
-        for part in (Encoding(model, family, reducer, anatomy), Decoding(model, family, reducer, anatomy, session)):
+        for part in parts:
             for handle in part.hooks(session.state, timed):
                 undo.callback(handle.remove)
         yield session

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vscan_core.encoding import Encoded
+from vscan_core.encoded import Encoded
 from vscan_core.errors import InputError
 from vscan_core.selection import Selection
 from vscan_core.stages import Stages, right_align, take
@@ -24,7 +24,8 @@ class Span:
     recorded: bool  # False for the copies that beam search makes of a row
     columns: Tensor  # (left,) where they are in the sequence
     kept: Tensor  # (left,) which of the image's unreduced tokens they are
-    raters: Tensor | None = None  # (raters,) columns of the text tokens that score it; None = the last one
+    raters: Tensor | None = None  # (raters,) columns of the text tokens that score it; None = the last prompt token
+    asks: bool = False  # its last token is the last of the prompt, so the answer is read from it
 
     def record(self, layer: int, chosen: Selection) -> Cut:
         """A later cut in the image's unreduced indices; scores are NaN for tokens that were no longer there."""
@@ -54,10 +55,13 @@ class Call:
     valid: Tensor | None  # (batch, length) False = padding; None = no padding
     visual: Tensor | None  # (batch, length) bool; None = no visual tokens in this call
     spans: list[Span]
+    asking: Tensor | None = None  # (batch,) column of the last prompt token; None = the last column in every row
+    columns: Tensor | None = None  # (batch, length) the caller's column of each that is left; only where asked for
     override: dict[str, Any] | None = None  # arguments of the layers after a cut
     scores: dict[int, list[Tensor]] = field(default_factory=dict)  # {later cut: per span (length,)}, taken ahead
     entered: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, into its score layer
     attended: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, behind attention
+    seen: int = 0  # decoder layers that were called
     copies: int = 1  # rows per prompt: beam search repeats every row
     traced: bool = False
 
@@ -77,6 +81,8 @@ class Call:
         self.position = take(self.position, index)
         if self.visual is not None:
             self.visual = take(self.visual & keep, index)
+        if self.columns is not None:
+            self.columns = take(self.columns, index)
         self.valid = valid
         # where a surviving column went: rows are right-aligned, so count survivors from the right
         place = keep.cumsum(1) - 1 + (index.shape[1] - keep.sum(1, keepdim=True))
@@ -84,14 +90,27 @@ class Call:
             span.columns = place[span.row, span.columns]
             if span.raters is not None:
                 span.raters = place[span.row, span.raters]
+        if self.asking is not None:
+            self.asking = place.gather(1, self.asking[:, None])[:, 0]
         return index
+
+    def find_asking(self, end: int) -> None:
+        """Where each row's prompt ends, of which `end` columns are in this call: padding or drafts may follow."""
+        length = self.position.shape[1]
+        if self.valid is not None:  # the last column that is neither
+            count = torch.arange(1, end + 1, device=self.valid.device)
+            last = (self.valid[:, :end] * count).argmax(1)
+            self.asking = last if end < length else _unless_last(last, length)
+        elif end < length:
+            self.asking = torch.full((len(self.position),), end - 1, device=self.position.device)
 
     def find_images(self, visual: Tensor, encoded: Encoded) -> None:
         """Match the placeholders of every row, visual (batch, length), with the images that were encoded, in order.
 
         Raises InputError unless every row's placeholders are those of whole images.
         """
-        per_row = visual.sum(1).tolist()
+        ends = visual[:, -1] if self.asking is None else visual.gather(1, self.asking[:, None])[:, 0]
+        per_row, ends_so = torch.stack([visual.sum(1), ends.long()]).tolist()
         if not any(per_row) or not encoded.images:
             return
         self.visual = visual
@@ -113,6 +132,34 @@ class Call:
                 for copy in range(self.copies):
                     self.spans.append(Span(row + copy, image, copy == 0, mine[kept], kept))
                 start += image.tokens
+            for span in self.spans[-self.copies :] if ends_so[row] else ():
+                span.asks = True
+
+    def place_of(self, asked: Tensor) -> Tensor:
+        """Where the caller's columns `asked` (n,) are now: (n,). Needs `columns`.
+
+        Raises InputError if one was dropped, or if rows of the batch were shortened differently.
+        """
+        assert self.columns is not None
+        found = self.columns[:, None, :] == asked.to(self.columns.device)[None, :, None]  # (batch, n, length)
+        if self.valid is not None:
+            found = found & self.valid[:, None, :]
+        place = found.int().argmax(-1)
+        if not bool(found.any(-1).all()):
+            raise InputError(
+                "logits_to_keep asks for a position whose token was dropped (or is padding); ask for positions of text"
+            )
+        if not bool((place == place[:1]).all()):
+            raise InputError(
+                "logits_to_keep names positions that lie elsewhere in every row once these are shortened; leave it "
+                "out, or pass one row at a time"
+            )
+        return place[0]
+
+
+def _unless_last(column: Tensor, length: int) -> Tensor | None:
+    """None if every row's column is the last one, as in a left-padded batch."""
+    return None if bool((column == length - 1).all()) else column
 
 
 def moved(value: Any, device: torch.device) -> Any:

@@ -28,6 +28,7 @@ from vscan_core.strip import pictured
 from vscan_core.videos import open_video
 
 RETENTIONS = "1,0.5,0.333,0.222,0.111,0.056"
+ATTENTION = "sdpa (default), eager, or another that transformers knows, such as flash_attention_2"
 SEVERAL = "see `methods`; several by comma, or give it again; default vscan"
 
 
@@ -73,7 +74,7 @@ def _question(commands: Any, name: str, run: Any, text: str) -> argparse.Argumen
     command.add_argument("--frames", type=int, metavar="N", help="frames to take of the video; default by model")
     command.add_argument("--question", required=True, metavar="Q")
     command.add_argument("--model", default="mini", metavar="M", help="see `models`; default mini")
-    command.add_argument("--attention", default="sdpa", metavar="A", help="sdpa (default), eager or flash_attention_2")
+    command.add_argument("--attention", default="sdpa", metavar="A", help=ATTENTION)
     command.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
     command.add_argument("--json", action="store_true", help="one JSON object instead of text")
     command.set_defaults(run=run)

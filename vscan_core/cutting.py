@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vscan_core import geometry
 from vscan_core.books import Call, Span
 from vscan_core.families.base import Family
 from vscan_core.reducers.base import Reducer
-from vscan_core.selection import Anatomy, Signals
+from vscan_core.selection import Anatomy, Selection, Signals
 from vscan_core.stages import take
 
 
@@ -51,6 +52,8 @@ class Cutting:
             for span in call.spans:
                 text = ~call.visual[span.row] if call.valid is None else ~call.visual[span.row] & call.valid[span.row]
                 text[: span.columns[-1] + 1] = False
+                if call.asking is not None:  # behind the prompt: drafts
+                    text[call.asking[span.row] + 1 :] = False
                 columns = text.nonzero()[:, 0]
                 rows = embeds[span.row]
                 if len(columns):
@@ -91,7 +94,8 @@ class Cutting:
         rope = rotary if self.reducer.uses_rope(self.anatomy) else None
         block = self.layers[layer]
         if all(span.raters is None for span in call.spans):
-            scores = self.family.text_scores(block, hidden, rope, call.valid)
+            asking = None if call.asking is None else call.asking[:, None]
+            scores = self.family.text_scores(block, hidden, rope, call.valid, asking)
             return [scores[span.row] for span in call.spans]
         return [self._score_span(call, span, block, hidden, rope) for span in call.spans]
 
@@ -101,7 +105,10 @@ class Cutting:
 
         valid = None if call.valid is None else mine(call.valid)
         cos_sin = None if rope is None else (mine(rope[0]), mine(rope[1]))
-        return self.family.text_scores(block, mine(hidden), cos_sin, valid, span.raters)[0]
+        asking = span.raters
+        if asking is None and call.asking is not None:
+            asking = call.asking[span.row : span.row + 1]
+        return self.family.text_scores(block, mine(hidden), cos_sin, valid, None if asking is None else asking[None])[0]
 
     def _choose(self, call: Call, layer: int, hidden: Tensor, rotary: Any, budgets: list[int | None]) -> Tensor:
         """(batch, length) bool: everything but the visual tokens that lose; what they lend is written into `hidden`."""
@@ -110,7 +117,7 @@ class Cutting:
             if budget is None:
                 continue
             states = hidden[span.row, span.columns] if self.reducer.recycles else None
-            chosen = self.reducer.select_in_llm(self._signals(call, number, layer, hidden, rotary), budget)
+            chosen = self._select(call, number, layer, hidden, rotary, budget)
             keep[span.row, span.columns] = False
             if span.recorded:
                 span.image.cuts.append(span.record(layer, chosen))
@@ -120,22 +127,41 @@ class Cutting:
                 hidden[span.row, span.columns] = chosen.apply(states)
         return keep
 
-    def _signals(self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Any) -> Signals:
-        """What the reducer asks for of the visual tokens of span `number`, as they enter `layer`."""
+    def _select(self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Any, budget: int) -> Selection:
+        """The reducer's choice; the token that the answer is read from, if it is one of the image's, always stays."""
         span = call.spans[number]
-        at, rows = (span.row, span.columns), hidden[span.row, span.columns]
-        signals: dict[str, Any] = {"hidden": rows, "question": hidden[span.row, -1]}
+        if not span.asks:
+            signals = self._signals(call, number, layer, hidden, rotary)
+            with geometry.as_written(hidden.device):
+                return self.reducer.select_in_llm(signals, budget)
+        last = torch.tensor([len(span.columns) - 1], device=span.columns.device)
+        if budget == 1:
+            return Selection(kept=last)
+        signals = self._signals(call, number, layer, hidden, rotary, slice(-1))
+        with geometry.as_written(hidden.device):
+            chosen = self.reducer.select_in_llm(signals, budget - 1)
+        return chosen.with_last(last)
+
+    def _signals(
+        self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Any, part: slice = slice(None)
+    ) -> Signals:
+        """What the reducer asks for of the visual tokens of span `number` (`part` of them), as they enter `layer`."""
+        span = call.spans[number]
+        columns = span.columns[part]
+        at, rows = (span.row, columns), hidden[span.row, columns]
+        asking = -1 if call.asking is None else call.asking[span.row]
+        signals: dict[str, Any] = {"hidden": rows, "question": hidden[span.row, asking]}
         if "text" in self.wants:
-            signals["text"] = call.scores[layer][number][span.columns]
+            signals["text"] = call.scores[layer][number][columns]
         for name, table in (("entered", call.entered), ("attended", call.attended)):
             signals[name] = table[layer][at] if name in self.wants else None
         if "queries" in self.wants:
-            parts = (part[span.row if len(part) > 1 else 0, span.columns][None] for part in rotary)
-            rope = tuple(parts) if self.reducer.uses_rope(self.anatomy) else None
+            turns = (turn[span.row if len(turn) > 1 else 0, columns][None] for turn in rotary)
+            rope = tuple(turns) if self.reducer.uses_rope(self.anatomy) else None
             names = ("queries", "lookups", "turned")
             signals |= zip(names, self.family.projections(self.layers[layer], rows, rope), strict=True)
         if "places" in self.wants and span.image.boxes is not None:
-            signals["places"] = centres(span.image.boxes).to(rows.device)[span.kept]
+            signals["places"] = centres(span.image.boxes).to(rows.device)[span.kept[part]]
         return Signals(**{name: value for name, value in signals.items() if name in self.wants})
 
 

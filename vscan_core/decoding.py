@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
-from transformers.masking_utils import create_causal_mask
 
+from vscan_core.arrival import READY_MADE
 from vscan_core.books import Call, moved
 from vscan_core.cutting import Cutting
 from vscan_core.errors import InputError
@@ -22,6 +21,16 @@ from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy
 from vscan_core.stages import Stage, Stages, stages_of, take
 from vscan_core.trace import Trace
+from vscan_core.versions import cache_in, causal_mask, new_cache, with_cache
+
+BY_HAND = (
+    "this prompt may hold picture features that were not computed for it in this call, so its visual tokens cannot be "
+    "reduced; pass input_ids and the picture's pixels (what the processor returns) instead of inputs_embeds or features"
+)
+ENDS_IN_PICTURE = (
+    "this prompt ends in the picture, so the answer would be read from a visual token that may be dropped; put the "
+    "question, or the start of the answer, behind the picture"
+)
 
 
 class Decoding:
@@ -47,13 +56,10 @@ class Decoding:
         kwargs may be missing: torch calls a hook without them if another thread is just removing it.
         """
 
-        def refuse_labels(module: nn.Module, args: Any, kwargs: Any = None) -> None:
-            if current() is not None and kwargs.get("labels") is not None and self.reducer is not None:
-                raise ValueError("labels do not fit a shortened sequence; compute the loss outside `reduced(...)`")
-
         def before_llm(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
             if (state := current()) is None or kwargs.get("inputs_embeds") is None:
                 return None
+            state.arrived = self.owner.ran = True
             return args, self._enter(state, kwargs, timed)
 
         def before_layer(layer: int) -> Callable[..., Any]:
@@ -65,12 +71,11 @@ class Decoding:
             return hook
 
         def after_llm(module: nn.Module, args: Any, out: Any) -> None:
-            if (state := current()) is not None:
+            if (state := current()) is not None and (call := state.call) is not None:
                 state.call = None
+                self._leave(state, call)
 
         handles = [
-            self.model.register_forward_pre_hook(refuse_labels, with_kwargs=True),
-            *self._find_placeholders(current),
             self.llm.register_forward_pre_hook(before_llm, with_kwargs=True),
             self.llm.register_forward_hook(after_llm),
         ]
@@ -78,32 +83,24 @@ class Decoding:
             handles.append(layer.register_forward_pre_hook(before_layer(i), with_kwargs=True))
         return handles + ([] if self.cutting is None else self.cutting.watch_attention(current))
 
-    def _find_placeholders(self, current: Callable[[], Any]) -> list[Any]:
-        """Hooks on the part that joins pixels and text: where the visual tokens of this prompt go."""
-        base = self.family.base(self.model)
-
-        def before_base(module: nn.Module, args: Any, kwargs: Any = None) -> None:
-            if (state := current()) is not None:
-                ids, embeds = args[0] if args else kwargs.get("input_ids"), kwargs.get("inputs_embeds")
-                given = embeds if ids is None else ids
-                one = given is None or given.shape[1] == 1  # a decoding step brings no picture
-                state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
-                early = kwargs.get("mm_encoder_outputs")  # of `generate`, which encodes before it calls the model
-                if state.visual is not None and early is not None and len(early):
-                    state.encoded.check(state.visual)
-
-        def after_base(module: nn.Module, args: Any, out: Any) -> None:  # also after an error
-            if (state := current()) is not None:
-                state.visual = None
-
-        return [
-            base.register_forward_pre_hook(before_base, with_kwargs=True),
-            base.register_forward_hook(after_base, always_call=True),
-        ]
+    def _leave(self, state: Any, call: Call) -> None:
+        """The decoder is done: were all layers seen, and where are the positions that the caller asked for?"""
+        if call.seen < len(self.layers):
+            raise RuntimeError(
+                f"only {call.seen} of {len(self.layers)} decoder layers were seen, so it is not known what they did; "
+                "do not compile or replace the decoder as a whole inside `reduced(...)` (layers one by one are fine)"
+            )
+        if call.columns is None:
+            return
+        if state.asked is not None:
+            asked = torch.where(state.asked < 0, state.asked + call.logical, state.asked)
+            state.asked.copy_(call.place_of(asked))
+        elif state.last < call.logical:
+            call.place_of(torch.arange(call.logical - state.last, call.logical))
 
     def _enter(self, state: Any, kwargs: dict[str, Any], timed: Any) -> dict[str, Any]:
         """Remove marked rows and open the books of this call."""
-        embeds, more = kwargs["inputs_embeds"], {}
+        embeds, more, state.call = kwargs["inputs_embeds"], {}, None
         if self.idle and embeds.shape[1] == 1:
             return kwargs  # a decoding step that nobody cuts or counts
         call = self._open_call(state, kwargs)
@@ -124,14 +121,14 @@ class Decoding:
         position = self._positions(call, stage)
         mask = self._mask2d(call, stage, embeds)
         changed = {"inputs_embeds": embeds, "position_ids": position, "attention_mask": mask, **more}
-        return {**kwargs, **changed, "past_key_values": call.cache}
+        return with_cache({**kwargs, **changed}, call.cache)
 
     def _open_call(self, state: Any, kwargs: dict[str, Any]) -> Call:
-        embeds, cache = kwargs["inputs_embeds"], kwargs.get("past_key_values")
+        embeds, cache = kwargs["inputs_embeds"], cache_in(kwargs)
         batch, length = embeds.shape[:2]
         use_cache = kwargs.get("use_cache")
         if cache is None and (self.llm.config.use_cache if use_cache is None else use_cache) and not self.idle:
-            cache = DynamicCache(config=self.llm.config)
+            cache = new_cache(self.llm.config)
         past = cache.get_seq_length() if cache is not None else 0
         starts = [0, *self.later]
         kept = cache is not None and not self.idle
@@ -154,22 +151,53 @@ class Decoding:
             spans=[],
         )
         visual, state.visual = state.visual, None
-        if length > 1 and visual is not None and visual.shape == embeds.shape[:2]:
-            call.find_images(visual, state.encoded)
-        if call.spans or (past == 0 and length > 1):
+        if length > 1:
+            self._find_images(state, call, visual, past)
+        run = state.run
+        if call.spans or (past == 0 and length > 1 and not (run is not None and run.traced)):
             call.traced = True
             self.trace.images = state.encoded.images if call.spans else []
             self.trace.tokens_per_layer, self.trace._visual = [], []
+            self.trace.attention = self.family.attention(self.model)
+            if run is not None:
+                run.traced = bool(call.spans)
         return call
+
+    def _find_images(self, state: Any, call: Call, visual: Tensor | None, past: int) -> None:
+        """Which visual tokens a prompt brings, and who asks; InputError if they did not come the way that is seen."""
+        length = call.logical
+        end = length if state.run is None else min(length, state.run.length - past)
+        if end <= 0:
+            return  # drafts behind the prompt: text, whatever they say
+        if not self.idle:
+            call.find_asking(end)
+        if visual is None or visual.shape != call.position.shape[:2]:
+            self._refuse_unless_idle(visual is None)
+            return
+        if end < length:
+            visual = visual & (torch.arange(length, device=visual.device) < end)
+        if state.fresh:
+            call.find_images(visual, state.encoded)
+            if any(span.asks and span.image.cuts and span.image.last_is_patch for span in call.spans):
+                raise InputError(ENDS_IN_PICTURE)
+        else:
+            self._refuse_unless_idle(state.ids is None or bool(visual.any()))
+        if call.spans and (state.asked is not None or state.last > 1):
+            columns = torch.arange(length, device=call.position.device)
+            call.columns = columns.expand(call.position.shape[:2])
+
+    def _refuse_unless_idle(self, unseen: bool) -> None:
+        if unseen and not self.idle:
+            raise InputError(BY_HAND)
 
     def _padding(self, mask: Tensor | None, length: int) -> Tensor | None:
         """(batch, length) bool for the new tokens; None if all of them are real."""
         if mask is None or length == 1:
             return None
-        if mask.dim() != 2:
+        if getattr(mask, "ndim", 0) != 2:
             if self.idle:
                 return None
-            raise ValueError("a ready-made 4-D attention mask cannot be shortened; pass the 2-D padding mask")
+            raise ValueError(READY_MADE)
         new = mask[:, -length:].bool()
         return None if bool(new.all()) else new
 
@@ -208,6 +236,7 @@ class Decoding:
         return hidden.to(device), {**kwargs, **tensors}
 
     def _at_layer(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any], timed: Any) -> Any:
+        call.seen += 1
         if self.cutting is not None and (layer in self.later or layer in self.cutting.ahead):
             hidden, kwargs = self._bring(call, layer, hidden, kwargs)
         if self.cutting is not None and layer in self.later:
@@ -217,14 +246,7 @@ class Decoding:
             stage.extend(hidden.shape[1], call.logical, call.valid, len(hidden), hidden.device)
             if self.renumber:
                 rotary = moved(self.llm.rotary_emb(hidden, self._positions(call, stage)), hidden.device)
-            mask = create_causal_mask(
-                config=self.llm.config,
-                inputs_embeds=hidden,
-                attention_mask=self._mask2d(call, stage, hidden),
-                past_key_values=call.cache,
-                position_ids=None,
-                layer_idx=layer,
-            )
+            mask = causal_mask(self.llm.config, hidden, self._mask2d(call, stage, hidden), call.cache, layer)
             call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
         if self.cutting is not None:
             self.cutting.look_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"], timed)

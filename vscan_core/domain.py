@@ -15,7 +15,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vscan_core.checkpoint import AGAIN, in_words, refusal, tensor_shapes
+from vscan_core.errors import InputError
+
 FILE = "domain.safetensors"
+NAMES = ("landmarks", "centre", "scale", "limit")
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,21 @@ class Domain:
 
     @classmethod
     def load(cls, folder: str | Path) -> Domain | None:
-        """The domain stored beside a model's weights, or None where a model has none."""
+        """The domain stored beside a model's weights, or None where a model has none.
+
+        Raises InputError, one sentence, if the file is cut short, damaged, or holds something else.
+        """
         path = Path(folder) / FILE
-        if not path.is_file():
+        if not path.exists():
             return None
-        stored = load_file(path)
-        floats = {name: stored[name].float() for name in ("landmarks", "centre", "scale")}
-        return cls(**floats, limit=float(stored["limit"]))
+        if absent := set(NAMES) - tensor_shapes(path).keys():
+            raise refusal(path.parent, f"{FILE} lacks {in_words(absent)}; {AGAIN}")
+        stored = {name: tensor.float() for name, tensor in load_file(path).items()}
+        landmarks, centre, scale, limit = (stored[name] for name in NAMES)
+        shapes = landmarks.ndim == 2 and len(landmarks) and centre.shape == scale.shape == landmarks.shape[1:]
+        if not shapes or limit.numel() != 1 or not all(stored[name].isfinite().all() for name in NAMES):
+            raise refusal(path.parent, f"{FILE} is damaged: its tensors do not belong together; {AGAIN}")
+        return cls(landmarks, centre, scale, limit=float(limit))
 
     def save(self, folder: str | Path) -> None:
         """Write the domain beside a model's weights, in half precision but for the limit."""
@@ -52,7 +64,10 @@ def strangeness(features: Tensor, domain: Domain) -> float:
     features: (tokens, dim), the tower's output for ONE image before the projector, CLS removed.
     """
     if features.ndim != 2 or features.shape[1] != len(domain.centre):
-        raise ValueError(f"features have shape {tuple(features.shape)}, expected (tokens, {len(domain.centre)})")
+        raise InputError(
+            f"features have shape {tuple(features.shape)}, expected (tokens, {len(domain.centre)}): take the "
+            f"{FILE} that belongs to the model"
+        )
     scaled = (features.detach().float().cpu() - domain.centre) / domain.scale
     nearest = torch.cdist(scaled, domain.landmarks).min(dim=1).values  # (tokens,)
     return float(nearest.mean() / len(domain.centre) ** 0.5)

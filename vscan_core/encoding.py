@@ -7,41 +7,18 @@ to the entrance of the LLM, where `decoding` removes the row: no placeholder ari
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vscan_core.errors import InputError
+from vscan_core import geometry
+from vscan_core.encoded import Encoded
 from vscan_core.families.base import Family
-from vscan_core.layout import Layout
+from vscan_core.layout import Layout, Picture, tiled
 from vscan_core.merging import Merging, finish
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
-from vscan_core.trace import ImageTrace
-
-
-@dataclass
-class Encoded:
-    """What the latest run of the vision side gave, for all its images."""
-
-    images: list[ImageTrace] = field(default_factory=list)
-    layouts: list[Layout] = field(default_factory=list)  # of the images
-    tiles: list[Selection | None] = field(default_factory=list)  # None: this tile was not cut
-    marked: bool = False  # whether any row carries a mark
-
-    def check(self, placeholders: Tensor) -> None:
-        """Raise InputError unless the images fill the prompts' placeholders (batch, length), or those of each beam."""
-        needed, found = sum(image.tokens for image in self.images), int(placeholders.sum())
-        if not found or not needed:
-            return  # a later turn, which brings no picture
-        copies = found // needed  # of every prompt: one for each beam
-        if copies == 0 or found % needed or len(placeholders) % copies:
-            raise InputError(
-                f"the prompt has {found} image placeholders, but its pictures become {needed} visual tokens; "
-                "make prompt and pictures with one call of the model's own processor, one placeholder per picture"
-            )
 
 
 class Encoding:
@@ -60,52 +37,57 @@ class Encoding:
     def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
         towers, projector = self.family.vision_towers(self.model), self.family.projector(self.model)
+        mine = _at_work(current)
 
         def look(module: nn.Module, args: Any, kwargs: Any = None) -> None:
-            if (state := current()) is not None:
+            if (state := mine()) is not None:
                 state.seen = self.family.see_in(module, self.model, args, kwargs)
                 state.rows, state.keys = {}, None
                 if self.merging is not None:
                     self.merging.start(state, next(module.parameters()).device)
 
         def before(module: nn.Module, args: Any) -> Any:
-            if (state := current()) is None:
-                return None
-            state.features = state.seen.split(args[0]) if state.seen.order is None else None
-            state.encoded = Encoded(tiles=[None] * len(state.seen.grids))
-            if self.merging is not None and state.merging is not None:
-                with timed():
-                    state.encoded.tiles, merged = finish(state.merging, args[0])
-                state.encoded.marked = True
-                return (torch.cat(merged),)
-            if self.merging is not None or not self.cuts or not self._gathers(state):
-                return None  # the projector sees every token
-            with timed():
-                self._select(state, projected=None)
-            pairs = zip(state.features, state.encoded.tiles, strict=True)
-            return (torch.cat([rows if chosen is None else chosen.apply(rows) for rows, chosen in pairs]),)
+            return None if (state := mine()) is None else self._select_early(state, args[0], timed)
 
         def after(module: nn.Module, args: Any, out: Tensor) -> Any:
-            if (state := current()) is None:
+            if (state := mine()) is None:
                 return None
             marked = self._mark(state, out, timed) if self.cuts else None
             if state.seen.layouts is not None:
                 self._publish(state, state.seen.layouts)
+            elif state.seen.side is not None:
+                self._publish(state, self._group(state))
             return marked
 
         def packed(layouts: list[Layout]) -> None:
-            if (state := current()) is not None:
+            if (state := mine()) is not None:
                 self._publish(state, layouts)
 
-        handles = self._taps(current)  # first: they may refuse
+        handles = self._taps(mine)  # first: they may refuse
         handles += [
             *(tower.register_forward_pre_hook(look, with_kwargs=True) for tower in towers),
             projector.register_forward_pre_hook(before),
             projector.register_forward_hook(after),
         ]
         if self.merging is not None:
-            handles += self.merging.hooks(current)
+            handles += self.merging.hooks(mine)
         return handles + self.family.watch_packing(self.model, packed)
+
+    def _select_early(self, state: Any, rows: Tensor, timed: Callable[[], Any]) -> tuple[Tensor] | None:
+        """The rows that the projector gets, where dropped tokens need not be projected at all; None: all of them."""
+        state.features = state.seen.split(rows) if state.seen.order is None else None
+        state.encoded = Encoded(tiles=[None] * len(state.seen.grids))
+        if self.merging is not None and state.merging is not None:
+            with timed():
+                state.encoded.tiles, merged = finish(state.merging, rows)
+            state.encoded.marked = True
+            return (torch.cat(merged),)
+        if self.merging is not None or not self.cuts or not self._gathers(state):
+            return None
+        with timed():
+            self._select(state, projected=None)
+        pairs = zip(state.features, state.encoded.tiles, strict=True)
+        return (torch.cat([part if chosen is None else chosen.apply(part) for part, chosen in pairs]),)
 
     def _taps(self, current: Callable[[], Any]) -> list[Any]:
         """Hooks that record the signals of inner vision layers."""
@@ -157,23 +139,44 @@ class Encoding:
             return self._merge_and_mark(state, projected, out)
 
     def _select(self, state: Any, projected: list[Tensor] | None) -> None:
+        if missing := set(self.needs.cls_attention) - set(state.rows):
+            raise RuntimeError(
+                f"layers {sorted(missing)} of the vision encoder ran without being seen, so there is nothing to select "
+                "by; do not compile or replace the encoder as a whole inside `reduced(...)`"
+            )
         chosen: list[Selection | None] = []
         for i, tokens in enumerate(state.seen.sizes):
             keep = self.reducer.at_entrance(tokens, self.anatomy)
-            chosen.append(None if keep is None else self.reducer.select(self.signals(state, i, projected), keep))
+            if keep is None:
+                chosen.append(None)
+                continue
+            signals = self.signals(state, i, projected)
+            with geometry.as_written(signals.device):
+                chosen.append(self.reducer.select(signals, keep))
         state.encoded.tiles = chosen
         state.encoded.marked = any(one is not None for one in chosen)
+
+    def _group(self, state: Any) -> list[Layout]:
+        """The images that loose tiles make: by the prompt, and where that leaves open how they lie, by the inputs."""
+        grid, ids = state.seen.grids[0], state.prompt
+        found = None if ids is None else self.family.pictures(self.model, ids, grid[0] * grid[1])
+        views = state.views or []
+        if found is not None and [one.tiles for one in found] == [view.tiles for view in views]:
+            found = [Picture(view.tiles, view.cut if view.tiles > 1 else None) for view in views]
+        return tiled(found, len(state.seen.grids), grid, state.seen.side)
 
     def _publish(self, state: Any, layouts: list[Layout]) -> None:
         """Tell the trace which images there are and what cut 0 did to them."""
         encoded, start = state.encoded, 0
-        encoded.images, encoded.layouts = [], layouts
+        if state.views is not None and len(state.views) == len(layouts):
+            layouts = [layout.placed(view) for layout, view in zip(layouts, state.views, strict=True)]
+        encoded.images, encoded.layouts, state.fresh = [], layouts, True
         for layout in layouts:
             stop = start + layout.tiles
             encoded.images.append(layout.trace(state.seen.grids[start], encoded.tiles[start:stop]))
             start = stop
-        if (visual := getattr(state, "visual", None)) is not None:  # the prompt is already known
-            encoded.check(visual)
+        if state.visual is not None:  # the prompt is already known
+            encoded.check(state.visual)
 
     def _merge_and_mark(self, state: Any, projected: list[Tensor], out: Tensor) -> Tensor | None:
         if not state.encoded.marked:
@@ -196,6 +199,16 @@ class Encoding:
             out[i, index] = projected[start : start + len(index)]
             start += len(index)
         return out
+
+
+def _at_work(current: Callable[[], Any]) -> Callable[[], Any]:
+    """The state, while features are on their way into the LLM: marks must not leak to who asks for features only."""
+
+    def mine() -> Any:
+        state = current()
+        return state if state is not None and state.inside else None
+
+    return mine
 
 
 def _kept(state: Any, i: int) -> Tensor:

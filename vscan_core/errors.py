@@ -1,5 +1,7 @@
 """One exception for everything a caller can put right; its message is one sentence that says how."""
 
+LONGEST = 200  # characters of another library's message
+
 
 class InputError(ValueError):
     """Bad input: the picture, the question, a setting or a model name. Safe to show to a visitor as it is."""
@@ -7,3 +9,11 @@ class InputError(ValueError):
 
 class OutOfMemory(InputError):
     """The device's memory did not suffice; what the run held has been freed."""
+
+
+def first_line(error: Exception) -> str:
+    """What a library's exception says, in a form to be quoted in a sentence: its first line, without the full stop."""
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "").rstrip(".:")
+    line = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+    told = isinstance(error, (OSError, ValueError, RuntimeError, ImportError)) and line
+    return line if told else f"{type(error).__name__}: {line}".rstrip(": ")

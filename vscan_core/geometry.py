@@ -11,6 +11,11 @@ def precise(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def as_written(device: torch.device) -> torch.autocast:
+    """A `with` in which autocast does not round what a choice is computed from."""
+    return torch.autocast(device.type, enabled=False)
+
+
 def top(scores: Tensor, keep: int) -> Tensor:
     """Indices of the `keep` largest of the last axis, best first; ties go to the lowest index.
 

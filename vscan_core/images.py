@@ -1,7 +1,7 @@
-"""The picture policy: open a file that a stranger sent, or say in one sentence why not.
+"""The picture policy: what every model looks at, wherever the picture comes from, or one sentence that says why not.
 
-Nothing is decoded before the size written in the file's header has been read and allowed. The result is always
-upright, opaque 8-bit RGB of a sane size, so that no later stage has to think about formats.
+`as_rgb` makes any picture upright, opaque 8-bit RGB of a sane size, so that no later stage has to think about formats.
+`open_image` does it for a file that a stranger sent; nothing is decoded before the size in its header is allowed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from vscan_core.errors import InputError
 
@@ -22,13 +22,24 @@ WORKING_SIDE = 2048  # longer side after opening; models look at less
 
 _ACCEPTED = "please use a JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF picture"
 _DAMAGED = "This picture file is damaged or incomplete; please choose another one."
+_CLOSED = "This picture was closed before it was read; keep its file open, or open it with open_image."
 _TOO_BIG = f"This picture has more than {MAX_MEGAPIXELS} megapixels; please make it smaller first."
+_ORIENTATION = 0x0112  # the EXIF tag in which cameras note how they were held
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Open a picture as upright RGB, at most WORKING_SIDE pixels on its longer side; refuse what is not one.
+    """Open a picture file as `as_rgb` would prepare it; refuse what is not one, or too large, small or thin.
 
-    Of an animation the first frame is taken, transparency is laid on white, and 16-bit grey is scaled to 8 bit.
+    Of an animation the first frame is taken.
     """
     try:
         image = Image.open(path, formats=FORMATS)
@@ -42,10 +53,44 @@ def open_image(path: str | Path) -> Image.Image:
         raise InputError(_why_unknown(Path(path))) from None
     with image:
         _check_size(*image.size)
-        try:
-            return _to_rgb(image)
-        except Exception:
-            raise InputError(_DAMAGED) from None
+        return as_rgb(image)
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """Any picture as upright RGB, at most WORKING_SIDE pixels on its longer side; the one given stays as it is.
+
+    Transparency is laid on white, and grey of more than 8 bit is scaled to 8 bit. A plain picture that is RGB already
+    is returned itself, so a second call changes nothing. Raises InputError if there is no picture or it is damaged.
+    """
+    _read(image)
+    turn, small = _turn(image), working_size(*image.size)
+    rgb = type(image) is Image.Image and image.mode == "RGB" and not image.has_transparency_data
+    if rgb and turn is None and small == image.size:
+        return image
+    try:
+        flat = _opaque(_eight_bit(image))
+    except Exception:
+        raise InputError(_DAMAGED) from None
+    if flat.size != small:
+        flat = flat.resize(small, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    if turn is not None:
+        flat = flat.transpose(turn)
+    flat.info = {}  # the note to rotate has been followed; the rest is nobody's business
+    return flat
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) of a picture in its own pixels, once the camera's note to rotate is followed."""
+    _read(image)
+    width, height = image.size
+    turned = _turn(image) in [_TURNS[noted] for noted in (5, 6, 7, 8)]
+    return (height, width) if turned else (width, height)
+
+
+def working_size(width: int, height: int) -> tuple[int, int]:
+    """(width, height) after shrinking to WORKING_SIDE on the longer side. working_size(4096, 1000) = (2048, 500)."""
+    scale = min(1.0, WORKING_SIDE / max(width, height))
+    return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -63,26 +108,26 @@ def _check_size(width: int, height: int) -> None:
         )
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Decode, shrink, turn upright and convert."""
-    if image.format in ("JPEG", "MPO"):  # MPO: several pictures in one .jpg, as phones write
-        image.draft("RGB", (WORKING_SIDE, WORKING_SIDE))  # decodes large JPEGs at a half, a quarter ... for free
-    image.load()
-    flat = _opaque(_eight_bit(image))
-    flat.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.LANCZOS)
-    return _upright(flat, image)
-
-
-def _upright(flat: Image.Image, source: Image.Image) -> Image.Image:
-    """Apply the rotation that the camera noted in the file."""
+def _read(image: Image.Image) -> None:
+    """Decode a picture that has been opened but not yet read; InputError if that is not possible."""
+    if not isinstance(image, Image.Image):
+        given = "choose one first" if image is None else f"make a PIL image of this {type(image).__name__} first"
+        raise InputError(f"There is no picture: {given}.")
+    closed = getattr(image, "fp", None) is None
     try:
-        orientation = source.getexif().get(0x0112, 1)
+        image.load()
     except Exception:
-        return flat
-    exif = flat.getexif()
-    exif.clear()
-    exif[0x0112] = orientation if orientation in range(1, 9) else 1
-    return ImageOps.exif_transpose(flat)
+        raise InputError(_CLOSED if closed else _DAMAGED) from None
+    if not all(image.size):
+        raise InputError(f"This picture is {image.width} x {image.height} pixels; please choose one that has pixels.")
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What turns the picture upright, by the camera's note; None if there is nothing to do."""
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION))
+    except Exception:  # damaged notes are no reason to refuse the picture
+        return None
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
@@ -93,22 +138,24 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     """
     if not (image.mode == "F" or image.mode.startswith("I")):
         return image
-    grey = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0.0, neginf=0.0)
+    raw = np.asarray(image)
+    grey = np.nan_to_num(raw.astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = float(grey.min()), float(grey.max())
     if image.mode == "F" and low >= 0 and high <= 1:
         grey = grey * 255
     elif low >= 0 and high <= 65535:
         grey = grey / 257
     else:
-        grey = (grey - low) / max(high - low, 1.0) * 255
-    return Image.fromarray(grey.astype(np.uint8))
+        grey = (grey - low) / ((high - low) or 1.0) * 255
+    clear = image.info.get("transparency")  # the one shade that is transparent, if any: white, as in `_opaque`
+    return Image.fromarray(np.where(raw == clear, 255, grey).astype(np.uint8))
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """RGB without transparency; what shines through is white paper."""
+    """RGB without transparency; what shines through is white paper. Never the picture given."""
     if not image.has_transparency_data:
         return image.convert("RGB")
-    layer = image.convert("RGBA")
+    layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
     paper = Image.new("RGBA", layer.size, "white")
     return Image.alpha_composite(paper, layer).convert("RGB")
 

@@ -15,6 +15,7 @@ from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Tok
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, memory_guard, prefill_tflops
 from vscan_core.reducers import Reducer
+from vscan_core.versions import CACHE, cache_out
 from vscan_core.videos import Video
 
 FOREIGN = (
@@ -115,24 +116,29 @@ class _Run:
                 next_id = out.logits[:, -1].argmax(-1)
                 end = watch.mark()
                 first = int(next_id)  # synchronises
-                features = getattr(session.state(), "features", None)
+                session.check_logits()
+                state = session.state()
+                features = None if state is None else state.features
         finally:
             handle.remove()
         self.hint = FOREIGN if features is not None and self.lvlm.is_foreign(features[0]) else None
         before, split = entered
         early, late = watch.spent(0, split), watch.spent(split)
         times = (watch.ms(start, before) - early, early + late, watch.ms(before, end) - late)
-        return first, out.past_key_values, (*times, kv_bytes(out.past_key_values))
+        cache = cache_out(out)
+        return first, cache, (*times, kv_bytes(cache))
 
     @torch.inference_mode()
     def _step(self, session: Session, cache: Any, last: int) -> tuple[int, float]:
         with session.here():
             start = self.watch.mark()
             ids = torch.tensor([[last]], device=self.lvlm.device)
-            out = self.lvlm.model(input_ids=ids, past_key_values=cache, use_cache=True)
+            out = self.lvlm.model(input_ids=ids, use_cache=True, **{CACHE: cache})
             next_id = out.logits[:, -1].argmax(-1)
             end = self.watch.mark()
-            return int(next_id), self.watch.ms(start, end)
+            found, ms = int(next_id), self.watch.ms(start, end)
+            session.check_logits()
+            return found, ms
 
     def _warm_up(self) -> None:
         """One untimed prefill for every new shape: kernels are chosen and memory is mapped on first use."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,12 +14,21 @@ from vscan_core.trace import Cut, ImageTrace, View
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture that the vision encoder sees as tiles."""
+
+    tiles: int
+    cut: tuple[int, int] | None = None  # (rows, cols) of them; then a last tile shows all of it. None: not known
+
+
+@dataclass(frozen=True)
 class Tiles:
     """What one run of the vision side sees: its tiles, and how their tokens lie in the projector's rows."""
 
     grids: list[tuple[int, int]]  # (rows, cols) of visual tokens, per tile
-    layouts: list[Layout] | None  # the images; None: the model packs the tiles and tells later
+    layouts: list[Layout] | None  # the images; None: shown by the prompt (`side`), or told when the model packs them
     order: Tensor | None = None  # (rows,) token of each projector row; None: rows come as (tiles, tokens, dim)
+    side: tuple[int, int] | None = None  # (height, width) in pixels of a tile; the prompt shows which make a picture
     lead: int = 0  # rows in front of each tile's tokens that always stay (CLS); only without `order`
 
     @property
@@ -48,6 +57,14 @@ class Layout:
     origin: Tensor | None  # (tokens,) tile * tokens per tile + token in the tile, -1 = newline; None: tile after tile
     boxes: Tensor  # (tokens, 4) x0, y0, x1, y1 in pixels that `view` places; NaN for newlines
     view: View = field(default_factory=View)
+    canvas: tuple[int, int] | None = None  # (width, height) that the boxes are in, if it is the whole picture stretched
+
+    def placed(self, view: View) -> Layout:
+        """The same with `view`, which says how the original was prepared."""
+        if self.canvas is None or view.size is None:
+            return replace(self, view=view)
+        scale = (view.size[0] / self.canvas[0], view.size[1] / self.canvas[1])
+        return replace(self, view=replace(view, scale=scale, offset=(0.0, 0.0)))
 
     def trace(self, grid: tuple[int, int], chosen: Sequence[Selection | None]) -> ImageTrace:
         """The image after cut 0, from the tiles' grid and the selections of its tiles (None: not cut)."""
@@ -103,22 +120,27 @@ def _present(index: Tensor) -> Tensor:
     return index[index >= 0].sort().values
 
 
-def tiled(views: Sequence[View] | None, tiles: int, grid: tuple[int, int], height: int, width: int) -> list[Layout]:
-    """The pictures behind `tiles` tiles of height x width pixels and `grid` tokens each, where the model is not told.
+def tiled(pictures: Sequence[Picture] | None, tiles: int, grid: tuple[int, int], side: tuple[int, int]) -> list[Layout]:
+    """The pictures behind `tiles` tiles of `side` = (height, width) pixels and `grid` = (rows, cols) tokens each.
 
-    `views` say how each picture was cut: row by row, with a last tile that shows all of it. Without them (inputs that
-    `LVLM.inputs` has not made) every tile is an image of its own, in its own pixels.
+    pictures: None, or not of so many tiles: every tile is an image of its own, in its own pixels. A list that goes on
+    (beam search repeats prompts, not pictures) is read as far as there are tiles.
     """
-    if not views or sum(view.tiles for view in views) != tiles:
-        boxes = geometry.patch_boxes(*grid, height, width)
-        return [Layout(1, None, boxes) for _ in range(tiles)]
-    return [_whole(view, grid) for view in views]
+    found: list[Picture] = []
+    for picture in pictures or ():
+        if sum(one.tiles for one in found) < tiles:
+            found.append(picture)
+    if sum(one.tiles for one in found) != tiles:
+        found = [Picture(1)] * tiles
+    return [_whole(one, grid, *side) for one in found]
 
 
-def _whole(view: View, grid: tuple[int, int]) -> Layout:
-    assert view.size is not None
-    width, height = view.size
-    boxes = geometry.tile_boxes(grid, view.cut, height, width)
-    if view.tiles > 1:
-        boxes = torch.cat([boxes, geometry.patch_boxes(*grid, height, width)])
-    return Layout(view.tiles, None, boxes, View(size=view.size))
+def _whole(picture: Picture, grid: tuple[int, int], height: int, width: int) -> Layout:
+    each = geometry.patch_boxes(*grid, height, width)
+    if picture.cut is None:  # how the tiles lie is not known: boxes are in their own pixels
+        canvas = (width, height) if picture.tiles == 1 else None
+        return Layout(picture.tiles, None, each.repeat(picture.tiles, 1), canvas=canvas)
+    down, across = picture.cut
+    size = (down * height, across * width)
+    boxes = [geometry.tile_boxes(grid, picture.cut, *size), geometry.patch_boxes(*grid, *size)]
+    return Layout(picture.tiles, None, torch.cat(boxes), canvas=(size[1], size[0]))

@@ -7,17 +7,21 @@ from typing import Any
 
 import accelerate
 import torch
-import transformers
-from huggingface_hub import constants
 
-from vscan_core import dummies
+from vscan_core import dummies, hashes
+from vscan_core.attention import check_attention, usable
 from vscan_core.catalog import MODELS, WEIGHTS_AND_WORK, unavailable
-from vscan_core.errors import InputError
-from vscan_core.families import FAMILIES, family_of
+from vscan_core.checkpoint import refusal
+from vscan_core.domain import FILE, Domain
+from vscan_core.errors import InputError, first_line
+from vscan_core.families import family_of
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
+from vscan_core.pretrained import pretrained
 
-ATTENTION = ("sdpa", "eager", "flash_attention_2")
+DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+EMBEDDED = "mini"
+MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 DeviceMap = str | dict[str, int | str | torch.device]
 
 
@@ -33,31 +37,91 @@ def load_model(
 
     device: default the GPU if there is one. device_map: spread the weights over devices as accelerate does ("auto",
     or {module: device}); the default for catalogued models that one GPU does not hold. dtype: default bfloat16 on a
-    GPU, float32 on a CPU. attn_implementation: "sdpa", "eager" or, where flash-attn is installed,
-    "flash_attention_2". HF_HUB_OFFLINE=1 keeps away from the network.
-    Raises InputError, one sentence, for an unknown name, an unreachable Hub or a missing GPU.
+    GPU, float32 on a CPU. attn_implementation: any that transformers knows, "paged|..." apart, and its kernels on the
+    Hub; those other than "sdpa" and "eager" need packages or a GPU. HF_HUB_OFFLINE=1 keeps away from the network.
+    Raises InputError, one sentence, for an unknown name, an unreachable Hub, a missing GPU, an attention that cannot
+    be had here, and for a model whose files are damaged, incomplete, pickled or code. The embedded model's files are
+    compared with the hashes recorded for them, each time.
     """
-    if attn_implementation not in ATTENTION:
-        raise InputError(f"there is no attention {attn_implementation!r}; choose {', '.join(ATTENTION)}")
+    check_attention(attn_implementation)
+    _check_name(name)
     if device is not None and device_map is not None:
         raise InputError("give either a device or a device_map, not both")
     if device is None and device_map is None and (reason := unavailable(name)) is not None:
         raise InputError(reason)
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = _device(device)
+    _check_map(device_map)
     if device is None and device_map is None and _too_large_for_one(name, where):
         device_map = "auto"
     kind = dtype or (torch.bfloat16 if where.type == "cuda" else torch.float32)
+    if kind not in DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(map(str, DTYPES))}, but is {dtype!r}")
     with memory_guard(where):
         if name.startswith("dummy:"):
-            made = where if device_map is None else torch.device("cpu")
-            short, tokenizer = name.removeprefix("dummy:"), MODELS["mini"].source
-            model, processor = dummies.build(short, made, kind, attn_implementation, tokenizer)
-            if device_map is not None:
-                model = _spread(model, device_map)
+            model, processor = _random(name, where, device_map, kind, attn_implementation)
         else:
             source = MODELS[name].source if name in MODELS else name
-            model, processor = _pretrained(name, source, device_map or where, kind, attn_implementation)
+            if name == EMBEDDED:
+                hashes.check(source)
+            model, processor = pretrained(name, source, device_map or where, kind, attn_implementation)
+            _check_domain(Path(source), model)
     return LVLM(model=model.eval(), processor=processor, family=family_of(model), name=name)
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str):
+        raise InputError(f"a model's name is a text such as {EMBEDDED!r}, but this is {name!r}")
+    hub = name.count("/") == 1 and name[0] not in "./~"
+    if name in MODELS or name.startswith("dummy:") or hub or Path(name).is_dir():
+        return
+    raise InputError(
+        f"there is no model {name!r}; choose one that `python -m vscan_core models` lists, a local folder, "
+        "or a Hub id such as owner/name"
+    )
+
+
+def _device(device: Any) -> torch.device:
+    """The device, or the default for None; InputError unless PyTorch can put something there."""
+    try:
+        where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
+        if where.type != "cuda":
+            torch.empty(0, device=where)
+    except (RuntimeError, TypeError, AssertionError) as error:  # the last: PyTorch was built without it
+        raise InputError(f"there is no device {device!r} here; choose cpu, cuda or cuda:0") from error
+    if where.type == "cuda" and (where.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"there is no device {device!r} here, only {torch.cuda.device_count()} GPUs; choose another")
+    return where
+
+
+def _check_map(device_map: Any) -> None:
+    if device_map is None or (isinstance(device_map, str) and device_map in MAPS):
+        return
+    places = device_map if isinstance(device_map, dict) else {"": device_map}
+    if not places or not all(isinstance(module, str) for module in places) or None in places.values():
+        raise InputError(f"device_map must be {', '.join(MAPS)} or {{module: device}}, but is {device_map!r}")
+    for place in places.values():
+        if place != "disk":
+            _device(place)
+
+
+def _check_domain(folder: Path, model: Any) -> None:
+    """The picture check beside the weights, which a run would read only after its first answer."""
+    domain = Domain.load(folder) if folder.is_dir() else None
+    width = getattr(getattr(model.config, "vision_config", None), "hidden_size", None)
+    if domain is not None and width and len(domain.centre) % width:  # several layers may feed the projector
+        raise refusal(folder, f"{FILE} is for features of {len(domain.centre)} numbers, the vision tower has {width}")
+
+
+def _random(
+    name: str, where: torch.device, device_map: DeviceMap | None, dtype: torch.dtype, attn: str
+) -> tuple[Any, Any]:
+    """(model, processor) with random weights; its tokenizer is the embedded model's."""
+    source = MODELS[EMBEDDED].source
+    hashes.check(source, "tokenizer*")
+    made = where if device_map is None else torch.device("cpu")
+    with usable(attn, dtype):
+        model, processor = dummies.build(name.removeprefix("dummy:"), made, dtype, attn, source)
+    return (model if device_map is None else _spread(model, device_map)), processor
 
 
 def _too_large_for_one(name: str, device: torch.device) -> bool:
@@ -74,55 +138,7 @@ def _spread(model: Any, device_map: DeviceMap) -> Any:
         together = list(model._no_split_modules or ())
         memory = accelerate.utils.get_balanced_memory(model, no_split_module_classes=together)
         device_map = accelerate.infer_auto_device_map(model, memory, no_split_module_classes=together)
-    return accelerate.dispatch_model(model, device_map)
-
-
-def _pretrained(
-    name: str, source: str, place: DeviceMap | torch.device, dtype: torch.dtype, attn: str
-) -> tuple[Any, Any]:
-    if name not in MODELS and not Path(source).is_dir() and source.count("/") != 1:
-        raise InputError(
-            f"there is no model {name!r}; choose one that `python -m vscan_core models` lists, a local folder, "
-            "or a Hub id such as owner/name"
-        )
     try:
-        config = transformers.AutoConfig.from_pretrained(source)
-        if config.model_type not in FAMILIES:
-            raise InputError(f"{name} is a {config.model_type!r} model; supported are: {', '.join(FAMILIES)}")
-        cls = getattr(transformers, config.architectures[0])
-        processor = _processor(name, source)
-        return cls.from_pretrained(source, dtype=dtype, attn_implementation=attn, device_map=place), processor
-    except InputError:
-        raise
-    except ImportError as error:
-        raise InputError(f"{name} could not be loaded with attention {attn!r}: {_first_line(error)}") from error
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(_why_not_there(name, source, error)) from error
-
-
-def _processor(name: str, source: str) -> Any:
-    """The stock processor; that of a model for videos, too, may need packages that the model itself does not."""
-    try:
-        return transformers.AutoProcessor.from_pretrained(source)
-    except ImportError as error:
-        missing = [package for package in ("torchvision", "num2words") if package in str(error).lower()]
-        wanted = " ".join(missing) or "what the message before this one names"
-        raise InputError(f"{name} prepares its pictures and videos with {wanted}: pip install {wanted}") from error
-
-
-def _why_not_there(name: str, source: str, error: Exception) -> str:
-    if Path(source).is_dir():
-        return f"the folder {source} does not hold a complete model: {_first_line(error)}"
-    if constants.HF_HUB_OFFLINE:
-        return (
-            f"{name} is not in the local cache, and HF_HUB_OFFLINE forbids to fetch it; unset that variable, "
-            f"or fetch the model beforehand with `hf download {source}`"
-        )
-    return (
-        f"{name} is neither in the local cache nor could it be fetched from the Hugging Face Hub; "
-        "check the name, the network and whether the model needs a login"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        return accelerate.dispatch_model(model, device_map)
+    except ValueError as error:
+        raise InputError(f"device_map does not fit this model: {first_line(error)}") from error

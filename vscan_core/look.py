@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from threading import get_ident
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vscan_core.compiled import uncompiled
 from vscan_core.encoding import Encoding
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
 from vscan_core.layout import Layout
+from vscan_core.membership import Block, block_of, entered
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
-from vscan_core.trace import ImageTrace
+from vscan_core.state import State
+from vscan_core.trace import ImageTrace, views_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +57,7 @@ class Look:
         needs = reducer.needs(anatomy)
         if needs.blocks:
             state, _ = self.encoder.run(reducer, needs)
-            image: ImageTrace = state.encoded.images[0]
-            return image
+            return state.encoded.images[0]
         if needs | self.needs != self.needs:
             raise ValueError(f"{type(reducer).__name__} needs signals that were not recorded; look with its own needs")
         return self.layout.trace(grid, [reducer.select(tile, keep) for tile in self.tiles])
@@ -70,7 +70,8 @@ class Encoder:
     model: Any
     family: Family
     anatomy: Anatomy
-    batch: Mapping[str, Any]
+    batch: Mapping[str, Any]  # what the processor made of the picture
+    ids: Tensor | None = None  # (1, length) of a prompt with this picture in it: shows which tiles make it
 
     def look(self, needs: Needs) -> Look:
         """Run it once and record what `needs` asks for."""
@@ -79,21 +80,27 @@ class Encoder:
         return Look(self, needs, tiles, state.encoded.layouts[0])
 
     @torch.inference_mode()
-    def run(self, reducer: Reducer | None, needs: Needs) -> tuple[Any, list[Signals]]:
+    def run(self, reducer: Reducer | None, needs: Needs) -> tuple[State, list[Signals]]:
         """Run it with a reducer (None: only watch): what the hooks left, and the signals of every tile."""
-        state, mine = SimpleNamespace(merging=None), get_ident()
+        state, block = State(depth=1, ids=self.ids, views=views_in(self.batch)), Block(self.model)
+
+        def current() -> State | None:
+            return state if block_of(self.model) is block else None
+
         encoding = Encoding(self.model, self.family, reducer, self.anatomy, needs)
-        handles = encoding.hooks(lambda: state if get_ident() == mine else None, nullcontext)
+        handles = encoding.hooks(current, nullcontext)
         projected: list[Tensor] = []
 
         def keep(module: nn.Module, args: Any, out: Tensor) -> None:
-            if get_ident() == mine:
+            if current() is not None:
+                assert state.seen is not None
                 projected.extend(state.seen.split(out))
 
         if reducer is None:
             handles.append(self.family.projector(self.model).register_forward_hook(keep))
         try:
-            self.family.encode(self.model, self.batch)
+            with entered(block), uncompiled(self.model):
+                self.family.encode(self.model, self.batch)
         finally:
             for handle in handles:
                 handle.remove()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import BatchFeature
 from vscan_core.domain import Domain, is_foreign
 from vscan_core.errors import InputError
 from vscan_core.families import Family
+from vscan_core.images import as_rgb, upright_size, working_size
 from vscan_core.look import Encoder, Look
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
@@ -24,6 +26,7 @@ from vscan_core.videos import Video
 
 MAX_QUESTION_CHARACTERS = 1000
 WORDS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "second_per_grid_ts")  # not for the eye
+PIXELS = {"pixel_values", "pixel_values_images", "pixel_values_videos"}  # the second: Video-LLaVA's processor
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +65,48 @@ class LVLM:
         picture that the model's processor does not take, and for a video where the model takes none.
         """
         words = check_question(question, self.processor)
-        kind = "video" if isinstance(image, Video) else "image"
+        if not isinstance(image, Video):
+            return self.prepare([image], [self.chat(words)])
+        film = self.family.film(self.processor, self.chat(words, "video"), image.frames, image.times)
+        return self.placed(BatchFeature(film), [image])
+
+    def chat(self, words: str, kind: str = "image") -> str:
+        """The model's prompt for one question about one picture (kind "video": about one video)."""
         turn = {"role": "user", "content": [{"type": kind}, {"type": "text", "text": words}]}
-        prompt = self.processor.apply_chat_template([turn], add_generation_prompt=True)
-        return self.placed(self._prepared(image, prompt), [image])
+        made: str = self.processor.apply_chat_template([turn], add_generation_prompt=True)
+        return made
+
+    def prepare(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> Any:
+        """Pictures and prompts -> keyword arguments of `generate` on the model's device, one left-padded row each.
+
+        A prompt has any number of places for pictures, as the model's chat template writes them; `pictures` fill them
+        in order, each as `as_rgb` makes it. Only pixels are cast to the model's dtype. Raises InputError for pictures
+        that are too many, too few, damaged, or of a shape that the model's processor does not take.
+        """
+        places = [prompt.count(self.processor.image_token) for prompt in prompts]
+        if (wanted := sum(places)) != len(pictures):
+            raise InputError(
+                f"There are {len(pictures)} pictures for {wanted} places in the prompts; give one for each."
+            )
+        seen: Any = [as_rgb(picture) for picture in pictures]
+        if self.family.pictures_by_prompt:
+            rest = iter(seen)
+            seen = [list(islice(rest, count)) for count in places]
+        try:
+            batch = self.processor(
+                images=seen if pictures else None,
+                text=list(prompts),
+                return_tensors="pt",
+                padding=True,
+                padding_side="left",
+            )
+        except ValueError as error:  # of Qwen, for a picture that is more than 200 times longer than wide
+            sizes = ["{} x {} pixels".format(*upright_size(picture)) for picture in pictures]
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise InputError(
+                f"{self.family.title} takes no picture of {' or of '.join(sizes)}; choose another one ({reason})."
+            ) from error
+        return self.placed(batch, pictures)
 
     def look(self, image: Image.Image | Video, needs: Needs | Reducer) -> Look:
         """Run only the vision side and record what `needs` asks for (a reducer: what it needs).
@@ -73,8 +114,9 @@ class LVLM:
         `look.trace(reducer)` is then the picture after cut 0, for as many retentions and settings as one likes.
         """
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
-        batch = {name: part for name, part in self.inputs(image, "?").items() if name not in WORDS}
-        return Encoder(self.model, self.family, self.anatomy, batch).look(wanted)
+        inputs = self.inputs(image, "?")
+        pictures = {name: part for name, part in inputs.items() if name not in WORDS}
+        return Encoder(self.model, self.family, self.anatomy, pictures, inputs["input_ids"]).look(wanted)
 
     def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
         """As `look`, only the signals; for a picture that the model sees as one tile."""
@@ -88,34 +130,26 @@ class LVLM:
         """Whether vision features (tokens, dim) come from a picture unlike those the model was trained on."""
         return self.domain is not None and features is not None and is_foreign(features.float().cpu(), self.domain)
 
-    def _prepared(self, image: Image.Image | Video, prompt: str) -> Any:
-        if isinstance(image, Video):
-            return BatchFeature(self.family.film(self.processor, prompt, image.frames, image.times))
-        picture = _rgb(image)
-        try:
-            return self.processor(images=picture, text=prompt, return_tensors="pt")
-        except ValueError as error:  # of Qwen, for a picture that is more than 200 times longer than wide
-            size = f"{picture.width} x {picture.height} pixels"
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise InputError(
-                f"{self.family.title} takes no picture of {size}; choose another one ({reason})."
-            ) from error
-
     def placed(self, batch: Any, images: Sequence[Image.Image | Video]) -> Any:
         """What the processor made of `images`, on the model's device, with a note of how each was prepared.
 
         The note travels with the pixels: a trace then tells boxes in the originals, and knows tiles of one picture.
         """
-        names = ("pixel_values", "pixel_values_images", "pixel_values_videos")  # the second: Video-LLaVA's processor
-        pixels = next(name for name in names if name in batch)
         batch = batch.to(self.device)
-        batch[pixels] = batch[pixels].to(self.model.dtype)  # nothing else: seconds would be rounded
-        batch[pixels].views = [self._view(image) for image in images]
+        for name in PIXELS & batch.keys():
+            batch[name] = batch[name].to(self.model.dtype)  # nothing else: seconds would be rounded
+            batch[name].views = [self._view(image) for image in images]
         return batch
 
     def _view(self, image: Image.Image | Video) -> View:
-        view = self.family.view(self.processor, *image.size)
-        return replace(view, frames=len(image.frames)) if isinstance(image, Video) else view
+        if isinstance(image, Video):
+            return replace(self.family.view(self.processor, *image.size), frames=len(image.frames))
+        size = upright_size(image)
+        seen = working_size(*size)
+        view = self.family.view(self.processor, *seen)
+        x, y = size[0] / seen[0], size[1] / seen[1]  # more than 1 where the picture was shrunk before anything else
+        scale, offset = (view.scale[0] * x, view.scale[1] * y), (view.offset[0] * x, view.offset[1] * y)
+        return replace(view, scale=scale, offset=offset, size=size)
 
 
 def check_question(question: str, processor: Any) -> str:
@@ -133,9 +167,3 @@ def check_question(question: str, processor: Any) -> str:
     if found:
         raise InputError(f"The question must not contain the control token {found[0]}: ask in plain words.")
     return words
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if not isinstance(image, Image.Image):
-        raise InputError("There is no picture: choose one first.")
-    return image if image.mode == "RGB" else image.convert("RGB")

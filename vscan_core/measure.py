@@ -102,7 +102,7 @@ def memory_guard(device: torch.device) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "allocate memory" not in str(error):
+        if not ran_out(error):
             raise
         exhausted = True
     if exhausted:  # outside the except block: the error's frames no longer hold tensors
@@ -110,6 +110,11 @@ def memory_guard(device: torch.device) -> Iterator[None]:
         raise OutOfMemory(
             "Memory ran out, and what was used has been freed: try a lower retention, a smaller picture or model."
         )
+
+
+def ran_out(error: Exception) -> bool:
+    """Whether an exception says that memory could not be had; libraries have no common type for that."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
 
 
 def release_memory() -> None:

@@ -1,7 +1,7 @@
 """What became of every visual token, painted on the picture. Pure PIL and numpy; no model, no plots, no widgets.
 
     fate = fates(trace.images[0])                               # read from the trace, nothing is planned or guessed
-    picture = draw(canvas(original), trace.boxes(0), fate, original.size)
+    picture = draw(canvas(original), trace.boxes(0), fate, upright_size(original))
 
 Colours are safe for colour-blind readers, and every fate also has a shape of its own: a square frame (global), a
 ring (local), a dot (merged), nothing but shade (dropped), diagonal hatching (dropped inside the language model).
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from vscan_core.images import as_rgb
 from vscan_core.trace import Cut, ImageTrace
 
 SIDE = 1008  # longer side of what is drawn, pixels: 24 patches of 42
@@ -105,14 +106,15 @@ def _at_the_entrance(cut: Cut, stays: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def canvas(picture: Image.Image) -> Image.Image:
-    """The picture at drawing size: its longer side becomes SIDE pixels."""
-    scale = SIDE / max(picture.size)
-    size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
-    return picture.convert("RGB").resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    """The picture as a model sees it, upright, at drawing size: its longer side becomes SIDE pixels."""
+    upright = as_rgb(picture)
+    scale = SIDE / max(upright.size)
+    size = (max(round(upright.width * scale), 1), max(round(upright.height * scale), 1))
+    return upright.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def draw(canvas: Image.Image, boxes: Tensor, fate: Fates, original: tuple[int, int]) -> Image.Image:
-    """Paint the fates on `canvas`; `boxes` (tokens, 4) are in pixels of the `original` (width, height)."""
+    """Paint the fates on `canvas`; `boxes` (tokens, 4) are in pixels of the upright `original` (width, height)."""
     return _paint(canvas, boxes, original, fate.codes, _mark)
 
 

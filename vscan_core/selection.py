@@ -141,6 +141,13 @@ class Selection:
         kept = first.sort().values
         return cls(kept=kept, labels={"merged": kept}, merged_into=first[group].index_fill(0, kept, -1))
 
+    def with_last(self, last: Tensor) -> Selection:
+        """This choice among the first tokens, and `last` (1,), the one behind them, which stays as it is."""
+        assert self.mix is None, "a weighted mix has no place for a token that it does not know"
+        into = None if self.merged_into is None else torch.cat([self.merged_into, torch.full_like(last, -1)])
+        scores = {name: torch.cat([rows, rows.new_full((1,), torch.nan)]) for name, rows in self.scores.items()}
+        return Selection(torch.cat([self.kept, last]), self.labels, into, scores)
+
     def apply(self, features: Tensor) -> Tensor:
         """(tokens, dim) -> (kept, dim): gather the kept rows and average in what they absorb, or follow `mix`."""
         if self.mix is not None:

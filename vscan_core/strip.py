@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vscan_core import overlay
+from vscan_core.images import upright_size
 from vscan_core.overlay import SIDE, Fate, Fates
 from vscan_core.trace import ImageTrace, Trace
 from vscan_core.videos import Video
@@ -84,4 +85,4 @@ def pictured(source: Image.Image | Video, trace: Trace) -> Image.Image:
     fates = overlay.fates(image)
     if isinstance(source, Video):
         return film_strip(source, image, boxes).draw(fates)
-    return overlay.draw(overlay.canvas(source), boxes, fates, source.size)
+    return overlay.draw(overlay.canvas(source), boxes, fates, upright_size(source))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +32,12 @@ class View:
     def place(self, boxes: Tensor) -> Tensor:
         """(tokens, 4) boxes in seen pixels -> in original pixels."""
         return boxes * torch.tensor(self.scale * 2) + torch.tensor(self.offset * 2)
+
+
+def views_in(inputs: Mapping[str, Any]) -> Sequence[View] | None:
+    """What `LVLM.inputs` noted beside the pixels about the pictures that they come from; None for other inputs."""
+    notes = (getattr(part, "views", None) for name, part in inputs.items() if name.startswith("pixel_values"))
+    return next((note for note in notes if note is not None), None)
 
 
 @dataclass
@@ -71,6 +79,11 @@ class ImageTrace:
         return tile, *divmod(inside, self.grid[1])
 
     @property
+    def last_is_patch(self) -> bool:
+        """Whether its last token is a piece of the picture, not a newline, which cut 0 never drops."""
+        return self.origin is None or int(self.origin[-1]) >= 0
+
+    @property
     def tile_of(self) -> Tensor:
         """(tokens,) which tile each token is of; -1 for those of none: newlines, and CLS of a frame."""
         source = torch.arange(self.tokens) if self.origin is None else self.origin.cpu()
@@ -101,6 +114,7 @@ class Trace:
 
     images: list[ImageTrace] = field(default_factory=list)
     tokens_per_layer: list[int] = field(default_factory=list)
+    attention: dict[str, str] = field(default_factory=dict)  # the kernel that ran: {"vision": "sdpa", "text": "sdpa"}
     _visual: list[Tensor] = field(default_factory=list)
 
     @property

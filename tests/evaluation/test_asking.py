@@ -44,6 +44,15 @@ def test_padding_behind_the_picture_rates_nothing(lvlm, monkeypatch) -> None:
     assert together == seen and len(set(seen)) > 1
 
 
+@pytest.mark.parametrize("name", ["baseline", "vscan", "visionzip", "divprune"])
+def test_questions_that_follow_the_picture_without_a_word_in_common(lvlm, monkeypatch, name) -> None:
+    monkeypatch.setattr(vc.LVLM, "chat", lambda self, words: f"<image>{words} A:")
+    method = Method.named(name, SHARE)
+    alone = [ask(lvlm, method, [prompt], 6)[0].text for prompt in prompts()]
+    assert [reply.text for reply in ask(lvlm, method, prompts(), 6)] == alone
+    assert [reply.text for reply in ask(lvlm, method, prompts()[:1] * 2, 6)] == alone[:1] * 2
+
+
 def test_the_picture_and_the_method_matter(lvlm) -> None:
     def texts(method: Method, colour: str) -> list[str]:
         image = picture(colour)

@@ -284,11 +284,30 @@ def tiles_of(rows: list[list[tuple[int, int]]]) -> list[list[int]]:
     return [[next(seeds) for cut in row for _ in range(View(cut=cut).tiles)] for row in rows]
 
 
+MARK, LINE, WHOLE, FIRST = 70, 71, 72, 73  # what Idefics3's processor writes around tiles; FIRST: row 1, column 1
+
+
 def tiled_inputs(rows: list[list[tuple[int, int]]], make: Any = tile_inputs) -> dict[str, Any]:
-    """The same for pictures in tiles that belong together, as `LVLM.inputs` tells."""
+    """The same for pictures in tiles that belong together: prompts as the stock processors write them."""
     inputs: dict[str, Any] = make(tiles_of(rows))
-    inputs["pixel_values"].views = [View(size=(168, 84), cut=cut) for row in rows for cut in row]
-    return inputs
+    write = _together if make is tile_inputs else _apart
+    ids = [[1] + [word for cut in row for word in (3, 4, *write(*cut))] + [5, 6, 7 + n] for n, row in enumerate(rows)]
+    return {**inputs, **padded(ids)}
+
+
+def _together(down: int, across: int) -> list[int]:
+    """InternVL: one run."""
+    return [IMAGE] * 36 * View(cut=(down, across)).tiles
+
+
+def _apart(down: int, across: int) -> list[int]:
+    """Idefics3: a run for each tile, tagged with its row and column."""
+    words = []
+    for row in range(down if down * across > 1 else 0):
+        for col in range(across):
+            words += [MARK, FIRST + 6 * row + col] + [IMAGE] * 36
+        words += [LINE]
+    return words + [LINE] * (len(words) > 0) + [MARK, WHOLE] + [IMAGE] * 36 + [MARK]
 
 
 def video_inputs(rows: list[list[tuple[int, int, int]]], apart: bool = False) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Questions about one picture in, replies out; the picture is looked at once wherever that changes nothing.
 
 Three ways, the first that fits (`way`):
-- "prefill": the method never reads the question, so the prompt up to the picture's last token runs once, and every
-  question continues a copy of its cache;
+- "prefill": the method never reads the question, so the words and the picture that all prompts begin with run once,
+  and every question continues a copy of their cache;
 - "picture": the method reads the question inside the LLM, so one run of the vision side serves a batch of prompts;
 - "prompt": a plain padded batch, one picture per prompt; for models whose pictures are packed.
 Without a method's name, "none": the same prompts with the visual tokens left out.
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
 from vscan_core.reducers import REDUCERS, Reducer
 from vscan_core.trace import Trace
+from vscan_core.versions import cache_out, with_cache
 
 BASELINE, NONE = "baseline", "none"
 
@@ -85,17 +87,16 @@ def ask(lvlm: LVLM, method: Method, prompts: Sequence[Prompt], max_new_tokens: i
     shared = "prompt" if alone else way(lvlm, method)
     with memory_guard(lvlm.device), reduced(lvlm.model, method.reducer) as trace:
         if shared == "prompt":
-            inputs = _inputs(lvlm, [p.picture for p in prompts], [p.words for p in prompts])
-            return _replies(lvlm, inputs, trace, max_new_tokens)
+            return _replies(lvlm, _inputs(lvlm, prompts), trace, max_new_tokens)
         inputs, before = _aligned(lvlm, prompts)
-        if shared == "picture":
+        if shared == "picture" or not before:
             with _repeated(lvlm, len(prompts)):
                 return _replies(lvlm, inputs, trace, max_new_tokens)
         pixels = inputs.pop("pixel_values")
         out = lvlm.model(input_ids=inputs["input_ids"][:1, :before], pixel_values=pixels, logits_to_keep=1)
-        cache = out.past_key_values
+        cache = cache_out(out)
         cache.batch_repeat_interleave(len(prompts))
-        return _replies(lvlm, {**inputs, "past_key_values": cache}, trace, max_new_tokens)
+        return _replies(lvlm, with_cache(inputs, cache), trace, max_new_tokens)
 
 
 def _blind(lvlm: LVLM, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Reply]:
@@ -103,40 +104,37 @@ def _blind(lvlm: LVLM, prompts: Sequence[Prompt], max_new_tokens: int) -> list[R
     visual = set(lvlm.family.visual_token_ids(lvlm.model))
     rows = []
     for prompt in prompts:
-        ids = _inputs(lvlm, [prompt.picture], [prompt.words])["input_ids"][0].tolist()
+        ids = _inputs(lvlm, [prompt])["input_ids"][0].tolist()
         rows.append([token for token in ids if token not in visual])
     with reduced(lvlm.model, None) as trace:
         return _replies(lvlm, _padded(lvlm, [[]] * len(rows), rows), trace, max_new_tokens)
 
 
-def _inputs(lvlm: LVLM, pictures: list[Image.Image], questions: list[str]) -> Any:
+def _inputs(lvlm: LVLM, prompts: Sequence[Prompt]) -> Any:
     """A left-padded batch on the model's device."""
-    text = [_chat(lvlm, question) for question in questions]
-    batch = lvlm.processor(images=pictures, text=text, return_tensors="pt", padding=True, padding_side="left")
-    return lvlm.placed(batch, pictures)
-
-
-def _chat(lvlm: LVLM, question: str) -> str:
-    turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}
-    made: str = lvlm.processor.apply_chat_template([turn], add_generation_prompt=True)
-    return made
+    return lvlm.prepare([prompt.picture for prompt in prompts], [lvlm.chat(prompt.words) for prompt in prompts])
 
 
 def _aligned(lvlm: LVLM, prompts: Sequence[Prompt]) -> tuple[dict[str, Tensor], int]:
     """One picture, and its prompts padded BEHIND it, so that its tokens have the same columns in every row.
 
-    Also how many columns the shared beginning has, up to the picture's last token.
+    Also how many columns the shared beginning has: the picture, and the words behind it that all prompts have. 0 if
+    there are no such words: a prompt that ended in the picture would be answered by its last visual token.
     """
-    first = _inputs(lvlm, [prompts[0].picture], [prompts[0].words])
+    first = _inputs(lvlm, prompts[:1])
     ids = first["input_ids"][0]
     visual = torch.isin(ids, torch.tensor(lvlm.family.visual_token_ids(lvlm.model), device=ids.device))
-    before = int(visual.nonzero()[-1]) + 1
-    beginning, rows = ids[:before].tolist(), []
+    behind = int(visual.nonzero()[-1]) + 1
+    beginning, rows = ids[:behind].tolist(), []
     for prompt in prompts:  # whole, because a tokenizer may treat the start of a text in its own way
-        whole = lvlm.processor.tokenizer(_chat(lvlm, prompt.words))["input_ids"]
+        whole = lvlm.processor.tokenizer(lvlm.chat(prompt.words))["input_ids"]
         rows.append(whole[whole.index(beginning[-1]) + 1 :])
     assert beginning + rows[0] == ids.tolist(), "words are tokenised alike, whatever stands for the picture"
-    return _padded(lvlm, [beginning] * len(rows), rows) | {"pixel_values": first["pixel_values"]}, before
+    alike = takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
+    common = min(len(list(alike)), min(map(len, rows)) - 1)  # every row has something left to ask
+    beginnings = [beginning + row[:common] for row in rows]
+    inputs = _padded(lvlm, beginnings, [row[common:] for row in rows])
+    return inputs | {"pixel_values": first["pixel_values"]}, behind + common if common else 0
 
 
 def _padded(lvlm: LVLM, beginnings: list[list[int]], ends: list[list[int]]) -> dict[str, Tensor]:

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vscan_core.errors import InputError
 from vscan_core.evaluation.task import Item
+from vscan_core.images import as_rgb
 
 SHORT = "Answer the question using a single word or phrase."  # LLaVA-1.5's words, used across the field
 LETTER = "Answer with the option's letter from the given choices directly."
@@ -59,18 +60,18 @@ def place(folder: Path, name: str, *subfolders: str) -> Path:
 
 
 def opener(path: Path) -> Callable[[], Image.Image]:
-    """Reads the picture when it is called: RGB, full size, as stored (a camera's note to rotate is not followed)."""
+    """Reads the picture when it is called, prepared like every other (`as_rgb`), but of any size and shape."""
     return partial(_open, path)
 
 
 def _open(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return as_rgb(image)
     except FileNotFoundError:
         raise InputError(f"the picture {path} is missing; put the benchmark's pictures there") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"the picture {path} cannot be read ({error}); fetch it again") from None
+    except (OSError, SyntaxError, ValueError):  # InputError, too, is a ValueError
+        raise InputError(f"the picture {path} cannot be read; fetch it again") from None
 
 
 def by_picture(items: Iterable[Item]) -> list[Item]:

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
-from vscan_core.layout import Layout, Tiles
+from vscan_core.layout import Layout, Picture, Tiles
 from vscan_core.selection import Anatomy, Needs
 from vscan_core.trace import View
 
@@ -27,6 +27,7 @@ class Family(ABC):
     model_type: str  # config.model_type it serves
     title: str
     gives_keys = False  # whether `tap_keys` is there
+    pictures_by_prompt = False  # whether the processor wants the pictures of each prompt in a list of their own
     frames = 0  # of a video that are looked at unless told otherwise; 0: it takes no videos here
 
     @property
@@ -58,6 +59,11 @@ class Family(ABC):
     def vision_towers(self, model: nn.Module) -> list[nn.Module]:
         """All of them, where pictures and videos have their own."""
         return [self.vision_tower(model)]
+
+    def attention(self, model: nn.Module) -> dict[str, str]:
+        """The attention that each half is set to run: {"vision": ..., "text": ...}, by transformers' names."""
+        halves = {"vision": self.vision_tower(model), "text": self.language_model(model)}
+        return {name: str(half.config._attn_implementation) for name, half in halves.items()}
 
     @abstractmethod
     def projector(self, model: nn.Module) -> nn.Module:
@@ -107,6 +113,13 @@ class Family(ABC):
     @abstractmethod
     def image_token_id(self, model: nn.Module) -> int:
         """The placeholder that stands for visual tokens in input_ids."""
+
+    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[Picture] | None:
+        """For families of loose tiles: which of them make a picture, read off the prompts; ids (batch, length).
+
+        None: the prompt does not show it, so every tile is an image of its own.
+        """
+        return None
 
     def watch_packing(self, model: nn.Module, record: Callable[[list[Layout]], None]) -> list[Any]:
         """For families that pack: report the layout of every image after each encode. Things with `.remove()`."""
@@ -158,32 +171,31 @@ class Family(ABC):
         hidden: Tensor,
         rotary: tuple[Tensor, Tensor] | None,
         valid: Tensor | None,
-        rows: Tensor | None = None,
+        asking: Tensor | None = None,
     ) -> Tensor:
         """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
 
         hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
         position; valid (batch, tokens) masks padding. One query row; softmax over all tokens, then head mean.
-        With rows (queries,): the mean over these tokens' attention instead, each to what comes before it.
+        With asking (batch, queries): the mean over these tokens' attention instead, each to what comes before it.
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden)
-        asking = slice(-1, None) if rows is None else rows
-        query = _heads(attn, "q", normed[:, asking])  # (batch, heads, queries, head_dim)
+        query = _heads(attn, "q", _rows(normed, asking))  # (batch, heads, queries, head_dim)
         key = _heads(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
         if rotary is not None:
             rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"]
             cos, sin = rotary
-            query, _ = rotate(query, query, cos[:, asking], sin[:, asking])
+            query, _ = rotate(query, query, _rows(cos, asking), _rows(sin, asking))
             key, _ = rotate(key, key, cos, sin)
         # grouped queries share a key head: fold the group into the query axis instead of repeating keys
         query = query.reshape(key.shape[0], key.shape[1], -1, key.shape[-1])
         weights: Tensor = (
             geometry.precise(query @ key.transpose(-1, -2)) * attn.scaling
         )  # (batch, kv_heads, group, tokens)
-        if rows is not None:
-            later = torch.arange(hidden.shape[1], device=rows.device)[None, :] > rows[:, None]
-            weights = weights.masked_fill(later.repeat(weights.shape[2] // len(rows), 1), -torch.inf)
+        if asking is not None:
+            later = torch.arange(hidden.shape[1], device=asking.device) > asking[..., None]  # (batch, queries, tokens)
+            weights = weights.masked_fill(later.repeat(1, weights.shape[2] // asking.shape[1], 1)[:, None], -torch.inf)
         if valid is not None:
             weights = weights.masked_fill(~valid[:, None, None, :], -torch.inf)
         return weights.softmax(-1).mean((1, 2))
@@ -202,6 +214,14 @@ class Family(ABC):
         if rotary is not None:
             turned, _ = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"](key, key, *rotary)
         return query[0].transpose(0, 1), key[0].transpose(0, 1), turned[0].transpose(0, 1)
+
+
+def _rows(states: Tensor, asking: Tensor | None) -> Tensor:
+    """(batch or 1, tokens, dim) -> (batch, queries, dim): these rows of each; None: the last one."""
+    if asking is None:
+        return states[:, -1:]
+    states = states.expand(len(asking), *states.shape[1:])
+    return states.gather(1, asking[..., None].expand(*asking.shape, states.shape[-1]))
 
 
 def _heads(attn: Any, name: str, normed: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from threading import get_ident
 from typing import Any
 
@@ -10,10 +9,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core.families.base import Family, Record
+from vscan_core.families.grouping import separated
 from vscan_core.families.scores import received_by_tile, tap_pair
 from vscan_core.families.shuffle import fold, sources
-from vscan_core.families.watch import Watch
-from vscan_core.layout import Layout, Tiles, tiled
+from vscan_core.layout import Picture, Tiles
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
 
@@ -24,13 +23,13 @@ class Idefics3(Family):
     There is no published VScan setting. Chosen: attention received as in Qwen2.5-VL, the other family without CLS,
     with the local scan at the same share of depth; renumbered positions and RoPE in the scores as in LLaVA, with
     which it shares one-dimensional positions.
-    Cut 0 works on every tile by itself, later cuts on the whole picture. The model is not told which tiles are cut
-    from one picture (text stands between them): `LVLM.inputs` tells. In other inputs, and in videos, each tile or
-    frame is an image of its own in budgets and traces, and its boxes are in its pixels.
+    Cut 0 works on every tile by itself, later cuts on the whole picture. Which tiles make a picture shows in the
+    prompt, as the stock processor writes it; in other prompts, and in videos, each is an image of its own.
     """
 
     model_type = "idefics3"
     title = "Idefics3"
+    pictures_by_prompt = True
 
     def language_model(self, model: nn.Module) -> Any:
         """Named differently here."""
@@ -47,23 +46,14 @@ class Idefics3(Family):
     def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
         """Square tiles; padding tiles have gone before the tower, and with them who belongs to whom."""
         pixels = args[0] if args else kwargs["pixel_values"]
-        return Tiles([self._grid(model, pixels)] * len(pixels), None)
+        return Tiles([self._grid(model, pixels)] * len(pixels), None, side=tuple(pixels.shape[-2:]))
 
-    def watch_packing(self, model: nn.Module, record: Callable[[list[Layout]], None]) -> list[Any]:
-        """Note how the pictures were cut before the padding goes; tell it once the projector has run."""
-        notes: dict[int, Any] = {}  # by thread: several may run one model
-
-        def arrive(encode: Any, pixel_values: Tensor, *args: Any, **kwargs: Any) -> None:
-            notes[get_ident()] = pixel_values
-
-        def leave(module: nn.Module, args: Any, out: Tensor) -> None:
-            pixels = notes.pop(get_ident(), None)
-            if pixels is not None:  # None: another thread's call that was under way when the hooks came
-                views = getattr(pixels, "views", None)
-                record(tiled(views, len(out), self._grid(model, pixels), *pixels.shape[-2:]))
-
-        hook = self.projector(model).register_forward_hook(leave)
-        return [Watch(self.base(model), "get_image_features", arrive), hook]
+    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[Picture] | None:
+        """Tags before the tiles tell their rows and columns."""
+        cuts = separated(ids, self.image_token_id(model), per_tile)
+        if cuts is None:
+            return None
+        return [Picture(rows * cols + 1, (rows, cols)) if rows * cols > 1 else Picture(1) for rows, cols in cuts]
 
     def _grid(self, model: nn.Module, pixels: Tensor) -> tuple[int, int]:
         edge = self.vision_tower(model).patch_size * self.base(model).connector.scale_factor

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core.families.base import Record
+from vscan_core.families.grouping import contiguous
 from vscan_core.families.llava import Llava
 from vscan_core.families.scores import tap_cls
 from vscan_core.families.shuffle import fold, sources
-from vscan_core.layout import Tiles, tiled
+from vscan_core.layout import Picture, Tiles
 from vscan_core.trace import View
 
 
@@ -22,9 +23,9 @@ class InternVL(Llava):
 
     There is no published VScan setting. Chosen as for LLaVA, of which it is a relative (CLS token, square tiles,
     one-dimensional positions): local scan at the same share of depth, renumbered positions, RoPE in the scores.
-    Cut 0 works on every tile (also the thumbnail) by itself, later cuts on the whole picture. The model is not told
-    which tiles are cut from one picture: `LVLM.inputs` tells. In other inputs, and in videos, each tile or frame is
-    an image of its own in budgets and traces, and its boxes are in its pixels.
+    Cut 0 works on every tile (also the thumbnail) by itself, later cuts on the whole picture. Which tiles make a
+    picture shows in the prompt, where they are one run of placeholders; each frame of a video is an image of its own.
+    How the tiles lie only `LVLM.inputs` tells: in other inputs, boxes of a cut picture are in the pixels of each tile.
     """
 
     model_type = "internvl"
@@ -42,8 +43,12 @@ class InternVL(Llava):
         height, width = pixels.shape[-2:]
         down, across = config.vision_config.patch_size
         grid = (int(height // down * config.downsample_ratio), int(width // across * config.downsample_ratio))
-        layouts = tiled(getattr(pixels, "views", None), len(pixels), grid, height, width)
-        return Tiles([grid] * len(pixels), layouts)
+        return Tiles([grid] * len(pixels), None, side=(height, width))
+
+    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[Picture] | None:
+        """All tiles of a picture are one run of placeholders; how they lie it does not tell."""
+        runs = contiguous(ids, self.image_token_id(model), per_tile)
+        return None if runs is None else [Picture(tiles, (1, 1) if tiles == 1 else None) for tiles in runs]
 
     def view(self, processor: Any, width: int, height: int) -> View:
         """Stretched to whole tiles, as many and so arranged as the processor's own rule says; then a thumbnail."""

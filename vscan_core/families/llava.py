@@ -42,9 +42,8 @@ class Llava(Family):
         height, width = pixels.shape[-2:]
         patch = self.vision_tower(model).config.patch_size
         grid = (height // patch, width // patch)
-        views = getattr(pixels, "views", None) or [View()] * len(pixels)
-        boxes = geometry.patch_boxes(*grid, height, width)
-        return Tiles([grid] * len(pixels), [Layout(1, None, boxes, view) for view in views])
+        layout = Layout(1, None, geometry.patch_boxes(*grid, height, width))
+        return Tiles([grid] * len(pixels), [layout] * len(pixels))
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """VScan's released code scans attentions[5] of CLIP's 24 layers locally; other depths take the same share."""

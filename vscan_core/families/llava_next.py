@@ -56,7 +56,7 @@ class LlavaNext(Llava):
         grid = _grid_boxes(side, rows, cols, height, width)
         boxes = torch.cat([whole, grid])[origin.clamp(min=0)] if tiles > 1 else whole[origin.clamp(min=0)]
         boxes[origin < 0] = torch.nan
-        return Layout(tiles=tiles, origin=origin, boxes=boxes, view=View(size=(width, height)))
+        return Layout(tiles=tiles, origin=origin, boxes=boxes, view=View(size=(width, height)), canvas=(width, height))
 
 
 def _numbers(tiles: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from threading import get_ident
 from typing import Any
 
@@ -59,17 +58,15 @@ class Qwen25VL(Family):
     def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
         """One tile per temporal slice of every image or video."""
         tower = self.vision_tower(model)
-        pixels, grid_thw = args[0], kwargs.get("grid_thw", kwargs.get("image_grid_thw"))
+        grid_thw = kwargs.get("grid_thw", kwargs.get("image_grid_thw"))
         side = tower.spatial_merge_size
         shapes = [(int(t), int(h) // side, int(w) // side) for t, h, w in grid_thw.tolist()]
-        views = getattr(pixels, "views", None) or [View()] * len(shapes)
         edge = side * tower.patch_size
         layouts = []
-        for (times, rows, cols), view in zip(shapes, views, strict=True):
-            if times > 1 and not view.frames:
-                view = replace(view, frames=times * tower.patch_embed.temporal_patch_size)
+        for times, rows, cols in shapes:
+            view = View(frames=times * tower.patch_embed.temporal_patch_size if times > 1 else 0)
             boxes = geometry.patch_boxes(rows, cols, rows * edge, cols * edge).repeat(times, 1)
-            layouts.append(Layout(times, None, boxes, _stretched(view, cols * edge, rows * edge)))
+            layouts.append(Layout(times, None, boxes, view, (cols * edge, rows * edge)))
         return Tiles(
             [(rows, cols) for times, rows, cols in shapes for _ in range(times)], layouts, self.order(tower, grid_thw)
         )
@@ -160,9 +157,3 @@ def slices(prepare: Any, frames: Sequence[Image.Image]) -> tuple[Tensor, list[in
     side = prepare.patch_size
     patches = made["pixel_values"].view(len(even) // deep, deep, rows * cols, -1, deep, side, side)[:, :, :, :, 0]
     return patches.permute(0, 2, 3, 1, 4, 5).flatten(2).flatten(0, 1), [len(even) // deep, rows, cols]
-
-
-def _stretched(view: View, width: int, height: int) -> View:
-    if view.size is None:
-        return view
-    return replace(view, scale=(view.size[0] / width, view.size[1] / height))

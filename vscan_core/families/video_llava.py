@@ -58,10 +58,10 @@ class VideoLlava(Llava):
             videos = args[0] if args else kwargs["pixel_values_videos"]  # (videos, frames, 3, height, width)
             frame = self.see(model, (videos[0],), {})
             assert frame.layouts is not None
-            views = getattr(videos, "views", None) or [View(frames=videos.shape[1])] * len(videos)
-            record([_film(frame.layouts[0].boxes, view) for view in views])
+            film = _film(frame.layouts[0].boxes, View(frames=videos.shape[1]))
+            record([film] * len(videos))
 
-        return [Watch(self.base(model), "get_video_features", encoded, after=True)]
+        return [Watch(self.base(model), "get_video_features", encoded, "after")]
 
     def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
         """`<image>` and `<video>`."""

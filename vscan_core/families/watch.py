@@ -7,36 +7,47 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-Listener = Callable[..., None]  # called with the original method first, then with the call's arguments
+Listener = Callable[..., Any]  # called with a callable first (see Watch), then with the call's arguments
 
 _guard = threading.Lock()
 
 
 class _Watched:
-    """Stands in for the method: does what the method does, and tells every listener before or after it."""
+    """Stands in for the method: does what the method does, and lets every listener have its say."""
 
     def __init__(self, original: Callable[..., Any]) -> None:
         functools.update_wrapper(self, original)  # transformers reads the signature of some methods
         self.original = original
-        self.listeners: list[tuple[Listener, bool]] = []
+        self.listeners: list[tuple[Listener, str]] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._tell(False, *args, **kwargs)
-        result = self.original(*args, **kwargs)
-        self._tell(True, *args, **kwargs)
-        return result
+        listeners, run = tuple(self.listeners), self._told
+        for listener, when in listeners:
+            if when == "around":
+                run = functools.partial(listener, run)
+        return run(*args, **kwargs)
 
-    def _tell(self, now: bool, *args: Any, **kwargs: Any) -> None:
-        for listener, after in tuple(self.listeners):
-            if after is now:
+    def _told(self, *args: Any, **kwargs: Any) -> Any:
+        listeners = tuple(self.listeners)
+        for listener, when in listeners:
+            if when == "before":
                 listener(self.original, *args, **kwargs)
+        result = self.original(*args, **kwargs)
+        for listener, when in listeners:
+            if when == "after":
+                listener(self.original, *args, **kwargs)
+        return result
 
 
 class Watch:
-    """One listener on one method; several may watch the same, and leave in any order."""
+    """One listener on one method; several may watch the same, and leave in any order.
 
-    def __init__(self, owner: Any, name: str, listener: Listener, after: bool = False) -> None:
-        self.owner, self.name, self.listener = owner, name, (listener, after)
+    when: "before" or "after" the method, told the original and the arguments; or "around" it, told what to call
+    (the next listener, in the end the method), and its result is the call's.
+    """
+
+    def __init__(self, owner: Any, name: str, listener: Listener, when: str = "before") -> None:
+        self.owner, self.name, self.listener = owner, name, (listener, when)
         with _guard:
             if not isinstance(vars(owner).get(name), _Watched):
                 setattr(owner, name, _Watched(getattr(owner, name)))

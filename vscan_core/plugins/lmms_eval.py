@@ -64,7 +64,6 @@ class VScanModel(lmms):  # type: ignore[misc]
             attn_implementation=attn_implementation,
         )
         self.processor = self.lvlm.processor
-        self.processor.tokenizer.padding_side = "left"
         self.batch_size = _batch_size(batch_size)
         self.system_prompt = self._resolve_system_prompt(system_prompt)
 
@@ -95,9 +94,8 @@ class VScanModel(lmms):  # type: ignore[misc]
         options = dict(batch[0].args[2])
         chats = [self._messages(request) for request in batch]
         texts = [self.processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats]
-        images = [image.convert("RGB") for chat in chats for image in _images(chat)]
-        inputs = self.processor(images=images or None, text=texts, padding=True, return_tensors="pt")
-        inputs = inputs.to(self.device, dtype=self.lvlm.model.dtype)
+        images = [image for chat in chats for image in _images(chat)]
+        inputs = self.lvlm.prepare(images, texts)
         with torch.inference_mode(), reduced(self.lvlm.model, self.reducer) as trace:
             out = self.lvlm.model.generate(**inputs, **self._settings(options))
         new = out[:, inputs["input_ids"].shape[1] :]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from vscan_core.budget import average, check_keep, check_layer, check_retention, one_cut, whole, without_idle_cuts
 from vscan_core.errors import InputError
+from vscan_core.reducers.settings import check_kind, frozen
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ MANY = 1 << 20  # more tokens, and more tiles, than any image has: no budget is 
 class Reducer(ABC):
     """Say where the cuts are, how many tokens stay, which signals are needed, and which tokens to keep.
 
-    Fields are settings; change one with `dataclasses.replace`. State of a run never lives here.
+    Fields are settings; change one with `dataclasses.replace`. State of a run never lives here. Dicts and lists given
+    for a field are taken over as they are at that moment, in a form that has a hash, so that every reducer has one.
     """
 
     retention: float = 1 / 9  # average over decoder layers of the share of visual tokens that enter the layer
@@ -31,9 +33,13 @@ class Reducer(ABC):
     rope_in_scores: bool | None = None  # rotary embedding in the scores of later cuts; None = the family's
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            object.__setattr__(self, setting.name, frozen(getattr(self, setting.name)))
         check_retention(self.retention)
         if self.positions not in (None, "original", "renumbered"):
             raise InputError(f'positions must be "original" or "renumbered", but is {self.positions!r}')
+        for setting in fields(self):
+            check_kind(getattr(self, setting.name), setting.name, str(setting.type))
 
     @abstractmethod
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:

@@ -26,6 +26,7 @@ from vscan_core import geometry
 from vscan_core.budget import check_keep, check_layer, two_stage, whole, without_idle_cuts
 from vscan_core.errors import InputError
 from vscan_core.reducers.base import Reducer
+from vscan_core.reducers.settings import check_kind
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 CLS_WINDOW, RECEIVED_WINDOW = 6, 4  # published window sides, in tokens
@@ -53,7 +54,10 @@ class VScan(Reducer):
         super().__post_init__()
         if self.encoder_keep is not None:
             check_keep(self.encoder_keep, "encoder_keep")
+        if not isinstance(self.llm_keep, Mapping | None):
+            raise InputError(f"llm_keep must be a dict such as {{16: 32}}, {{layer: tokens}}, but is {self.llm_keep!r}")
         for layer, keep in (self.llm_keep or {}).items():
+            check_kind(layer, "each layer of llm_keep", "int")
             check_keep(keep, f"llm_keep[{layer}]")
         if not 0 <= self.local_share <= 1:
             raise InputError(f"local_share must lie between 0 and 1, but is {self.local_share}")

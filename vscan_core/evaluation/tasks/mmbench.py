@@ -17,12 +17,13 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vscan_core.errors import InputError
 from vscan_core.evaluation.files import LETTER, LETTERS, by_picture, entries, with_options
 from vscan_core.evaluation.metrics import letter
 from vscan_core.evaluation.task import Item, Task
+from vscan_core.images import as_rgb
 
 COPIES = 1_000_000  # a question's other orders have its index plus multiples of this
 LONGEST_INDEX = 64  # characters; a shorter "picture" is the index of the row that holds it
@@ -117,6 +118,6 @@ def _empty(text: str | None) -> bool:
 def _decode(text: str, index: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(base64.b64decode(text))) as image:
-            return image.convert("RGB")
-    except (binascii.Error, UnidentifiedImageError, OSError, ValueError):
+            return as_rgb(image)
+    except (binascii.Error, OSError, SyntaxError, ValueError):
         raise InputError(f"the picture of question {index} is damaged; fetch the MMBench file again") from None

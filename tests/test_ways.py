@@ -1,0 +1,161 @@
+"""Every way of calling a model, on every family: it gives what plain greedy gives, or the library says no.
+
+Plain greedy itself is held against the slow masked recompute first. `docs/ways.md` is this run's outcome: a cell that
+changes fails here until `make ways` has written the page anew.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+import vscan_core as vc
+from tests import ways
+from tests.conftest import IMAGE_TOKEN, prompt, tiny_llava
+from tests.families.test_families import BATCHES, FAMILIES, check_hiding, token_of
+from tests.reference.masked import step_logits
+from vscan_core.families import FAMILIES as TITLES
+
+PAGE = Path(__file__).parent.parent / "docs" / "ways.md"
+NAMES = {
+    "llava": "llava",
+    "llava_next": "llava_next",
+    "llava_onevision": "llava_onevision",
+    "qwen2_5_vl": "qwen2_5_vl",
+    "qwen3_vl": "qwen3_vl",
+    "qwen3_vl video": "qwen3_vl",
+    "internvl tiled": "internvl",
+    "idefics3 tiled": "idefics3",
+    "smolvlm": "smolvlm",
+    "video_llava": "video_llava",
+    "video_llava video": "video_llava",
+}
+METHODS = {
+    "both": {"encoder_keep": 0.3, "llm_keep": {3: 0.4}, "merge": False},
+    "inside": {"encoder_keep": 1.0, "llm_keep": {2: 9}, "merge": False},
+}
+WORKS, REFUSED = "yes", "no"
+SLOW, QUICK = ("compiled", "compiled_in_place", "compiled_layers"), ("llava", "qwen3_vl", "idefics3 tiled")
+NO_ANSWER = ("from_outside",)  # nothing of ours to compare
+REASONS: dict[str, str] = {}
+OUTCOMES: dict[tuple[str, str], str] = {}
+
+
+def make(name):
+    return tiny_llava() if name == "llava" else FAMILIES[name][0]("sdpa")
+
+
+def inputs_of(name):
+    return prompt([1]) if name == "llava" else FAMILIES[name][1](BATCHES[name][0])
+
+
+@cache
+def case_of(name, method) -> ways.Case:
+    token = IMAGE_TOKEN if name == "llava" else token_of(name)
+    return ways.Case(lambda: make(name), make(name), inputs_of(name), vc.VScan(**METHODS[method]), token)
+
+
+@cache
+def truth(name, method) -> ways.Seen:
+    """Plain greedy `generate`, once it has been held against hiding."""
+    case = case_of(name, method)
+    if name == "llava":
+        seen = ways.generate(case)
+        cuts = {"first": 10, "later": {3: 4}} if method == "both" else {"later": {2: 9}}
+        ids, pixels = case.inputs["input_ids"][0], case.inputs["pixel_values"]
+        window = {"window": 6, "layers": (1, 3)}
+        with torch.no_grad():
+            slow, history = step_logits(
+                case.model, ids, pixels, torch.tensor(seen.tokens), **cuts, **window, merge=False
+            )
+        torch.testing.assert_close(seen.first, slow[0], atol=1e-5, rtol=0)
+        assert slow.argmax(-1).tolist() == seen.tokens and history == seen.kept
+        return seen
+    with torch.no_grad():
+        check_hiding(case.model, name, BATCHES[name][0], case.method, not name.startswith("qwen"))
+    return ways.generate(case)
+
+
+def outcome(name, key, method) -> str:
+    expected, case = truth(name, method), case_of(name, method)
+    try:
+        seen = ways.WAYS[key].run(case)
+    except (vc.InputError, RuntimeError, ValueError) as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        assert "vscan_core" in frame.filename and (frame.line or "").startswith("raise"), error
+        REASONS[key] = str(error)
+        return REFUSED
+    assert key not in NO_ANSWER, "a call from outside was answered"
+    assert seen.kept == expected.kept
+    assert seen.tokens in (None, expected.tokens)
+    if seen.first is not None:
+        torch.testing.assert_close(seen.first, expected.first, atol=1e-5, rtol=0)
+    return WORKS
+
+
+@pytest.mark.parametrize("key", ways.WAYS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_way_gives_the_same_or_is_refused(name, key) -> None:
+    if key in SLOW and name not in QUICK and not os.environ.get("WRITE_WAYS"):
+        pytest.skip("compiling every family takes minutes: `make ways` does it")
+    seen = {outcome(name, key, method) for method in (["both"] if key in SLOW else METHODS)}
+    assert len(seen) == 1, "it depends on the method"
+    (OUTCOMES[name, key],) = seen
+    if not os.environ.get("WRITE_WAYS"):
+        assert f"| {ways.WAYS[key].title} |" in PAGE.read_text(), "docs/ways.md lacks this way: make ways"
+        assert cells()[ways.WAYS[key].title][list(NAMES).index(name)] == OUTCOMES[name, key]
+
+
+def cells() -> dict[str, list[str]]:
+    rows = [line.strip("|\n ").split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    return {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+
+
+def title(name: str) -> str:
+    return TITLES[NAMES[name]].title + (" (video)" if name.endswith(" video") else "")
+
+
+def page() -> str:
+    head = "# Ways to call it\n\n" + INTRODUCTION
+    table = ["| way | " + " | ".join(map(title, NAMES)) + " |", "|---" * (len(NAMES) + 1) + "|"]
+    for key, way in ways.WAYS.items():
+        table.append(f"| {way.title} | " + " | ".join(OUTCOMES[name, key] for name in NAMES) + " |")
+    why = [f"- **{ways.WAYS[key].title}**: {REASONS[key]}." for key in ways.WAYS if key in REASONS]
+    return head + "\n".join(table) + "\n\n## What is refused, in the library's own words\n\n" + "\n".join(why) + "\n"
+
+
+INTRODUCTION = """Written by `make ways`, and checked by every test run.
+
+**yes**: kept tokens, logits and answer equal those of a plain greedy `generate` inside `with reduced(...)`, which
+itself equals a slow recompute that only hides the dropped tokens. **no**: the library says so in one sentence, before
+anything looks like an answer. Both with cuts before and inside the language model, and with cuts inside it only.
+
+- Work that is started inside a `with` belongs to it: threads, jobs of a ThreadPoolExecutor, `asyncio.to_thread`.
+  Leaving the `with` waits for them.
+- A model that was compiled as a whole runs uncompiled inside the `with`: compile its decoder layers one by one instead.
+- `prefill_chunk_size` is set aside: the cut inside the language model looks from the question back at all of the
+  picture.
+- Under autocast as many tokens are kept; rounding may choose others.
+- A call with a picture that comes from outside of an open `with` is refused, not guessed: run the model as it is in
+  `with reduced(model, None)`.
+
+"""
+
+
+def test_the_page_is_written_when_asked() -> None:
+    if not os.environ.get("WRITE_WAYS"):
+        pytest.skip("`make ways` writes docs/ways.md")
+    PAGE.write_text(page())
+
+
+def test_the_page_lists_these_ways_and_families_and_no_others() -> None:
+    rows = cells()
+    assert rows.pop("way") == [title(name) for name in NAMES]
+    assert list(rows) == [way.title for way in ways.WAYS.values()]
+    text = PAGE.read_text()
+    assert all(f"- **{title}**: " in text for title, row in rows.items() if REFUSED in row)

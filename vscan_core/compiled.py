@@ -1,0 +1,60 @@
+"""torch.compile and hooks: code that was compiled as a whole does not see them, so it runs uncompiled meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from vscan_core.families import family_of
+
+
+class _Eager:
+    """`force_eager` for the process while anyone needs it: compiled code is neither used nor made."""
+
+    def __init__(self) -> None:
+        self._users, self._guard = 0, threading.Lock()
+        self._stance: Any = None
+
+    def __enter__(self) -> None:
+        with self._guard:
+            self._users += 1
+            if self._users == 1:
+                self._stance = torch.compiler.set_stance("force_eager")
+
+    def __exit__(self, *_: Any) -> None:
+        with self._guard:
+            self._users -= 1
+            if self._users == 0:
+                self._stance.__exit__(None, None, None)
+
+
+_eager = _Eager()
+
+
+@contextmanager
+def uncompiled(model: Any) -> Iterator[None]:
+    """Run a model so that hooks on its parts are called, also if it was compiled as a whole.
+
+    Decoder layers that were compiled one by one stay compiled: what is hooked there is outside of the compiled part.
+    """
+    if any(_compiled(layer) for layer in family_of(model).layers(model)):
+        yield
+        return
+    with _eager:
+        yield
+
+
+def inner(module: nn.Module) -> nn.Module:
+    """What torch.compile wrapped, or the module itself."""
+    wrapped: nn.Module = getattr(module, "_orig_mod", module)
+    return wrapped
+
+
+def _compiled(module: nn.Module) -> bool:
+    in_place = getattr(module, "_compiled_call_impl", None) is not None
+    return in_place or inner(module) is not module

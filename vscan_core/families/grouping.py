@@ -1,0 +1,128 @@
+"""Which tiles make one picture, read off the prompt: a model is told in no other way.
+
+The stock processors write a picture of several tiles in one of two ways:
+- `contiguous` (InternVL): all its tiles as one run of placeholders;
+- `separated` (Idefics3, SmolVLM): every tile as a run of its own behind a tag that names its row and column, and in
+  the end a run behind the tag of whole pictures.
+Both functions take `ids` (batch, length) int64, `token`, the placeholder's id, and `per_tile`, the visual tokens of a
+tile, and go through the pictures row by row. They return None for prompts that no stock processor has written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
+from typing import NamedTuple
+
+from torch import Tensor
+
+WIDEST = 6  # tiles; the tags run from <row_1_col_1> to <row_6_col_6>
+
+
+class _Run(NamedTuple):
+    """Placeholders with nothing between them."""
+
+    length: int
+    before: tuple[int, ...]  # ids between it and the run before, or the beginning of the prompt
+    after: int | None  # the id behind it
+
+    @property
+    def tag(self) -> int:
+        return self.before[-1]
+
+    @property
+    def mark(self) -> int:
+        return self.before[-2]
+
+    @property
+    def gap(self) -> tuple[int, ...]:
+        """What stands between the run before and the mark: nothing, or new lines."""
+        return self.before[:-2]
+
+
+def contiguous(ids: Tensor, token: int, per_tile: int) -> list[int] | None:
+    """The number of tiles of each picture, where a picture is one run; None if one is no multiple of `per_tile`.
+
+    token 9, per_tile 2: 1 9 9 9 9 5 9 9 -> [2, 1]
+    """
+    lengths = [run.length for row in ids.tolist() for run in _runs(row, token)]
+    return None if any(length % per_tile for length in lengths) else [length // per_tile for length in lengths]
+
+
+def separated(ids: Tensor, token: int, per_tile: int) -> list[tuple[int, int]] | None:
+    """(rows, cols) of each picture, where a tile is a run; (1, 1) is uncut, else one more tile shows all of it.
+
+    With m for the mark around pictures, w for the tag of whole ones, and / for a new line:
+    m a ## m b ## / m c ## m d ## / / m w ## m -> [(2, 2)]
+    No config names these ids: they are what stands in their places, and it must be the same everywhere.
+    """
+    prompts = [runs for row in ids.tolist() if (runs := list(_runs(row, token)))]
+    runs = [run for prompt in prompts for run in prompt]
+    if not runs:
+        return []
+    if any(run.length != per_tile or len(run.before) < 2 for run in runs):
+        return None
+    whole, mark = runs[-1].tag, runs[-1].mark
+    if whole == mark or any(run.mark != mark for run in runs) or any(prompt[-1].tag != whole for prompt in prompts):
+        return None
+    if not all(_closed(prompt, whole, mark) for prompt in prompts):
+        return None
+    pictures = [picture for prompt in prompts for picture in _pictures(prompt, whole)]
+    shapes = [
+        _shape([run.tag for run in tiles], [run.gap for run in [*tiles[1:], all_of_it]])
+        for *tiles, all_of_it in pictures
+    ]
+    known = [shape for shape in shapes if shape is not None]
+    return known if len(known) == len(pictures) and _alike(pictures, known) else None
+
+
+def _runs(row: Sequence[int], token: int) -> Iterator[_Run]:
+    before: tuple[int, ...] = ()
+    end = 0
+    for visual, group in groupby(row, key=token.__eq__):
+        stretch = tuple(group)
+        end += len(stretch)
+        if visual:
+            yield _Run(len(stretch), before, row[end] if end < len(row) else None)
+        before = stretch
+
+
+def _closed(prompt: Sequence[_Run], whole: int, mark: int) -> bool:
+    """Whether a mark of its own, not the next picture's, stands behind every picture."""
+    apart = all(later.gap for earlier, later in pairwise(prompt) if earlier.tag == whole)
+    return apart and all(run.after == mark for run in prompt if run.tag == whole)
+
+
+def _pictures(prompt: Sequence[_Run], whole: int) -> Iterator[list[_Run]]:
+    """The runs of each picture; the last one shows all of it."""
+    picture = []
+    for run in prompt:
+        picture.append(run)
+        if run.tag == whole:
+            yield picture
+            picture = []
+
+
+def _shape(tags: Sequence[int], gaps: Sequence[tuple[int, ...]]) -> tuple[int, int] | None:
+    """(rows, cols) of a picture, from the tags of its tiles and what stands behind each; None if it has none."""
+    tiles = len(tags)
+    if tiles < 2:
+        return None if tiles else (1, 1)
+    if gaps[-1]:
+        cols = next(place for place, gap in enumerate(gaps, 1) if gap)
+        regular = [bool(gap) for gap in gaps] == [place % cols == 0 for place in range(1, tiles + 1)]
+    else:  # a tokenizer without new lines; but its tags have ids one after the other, WIDEST to a row
+        steps = [tag - tags[0] for tag in tags]
+        cols = max(step % WIDEST for step in steps) + 1
+        regular = steps == [place // cols * WIDEST + place % cols for place in range(tiles)]
+    return (tiles // cols, cols) if regular and tiles % cols == 0 else None
+
+
+def _alike(pictures: Sequence[Sequence[_Run]], shapes: Sequence[tuple[int, int]]) -> bool:
+    """Whether new lines and tags are the same in all pictures: a tag for each place, and for no other place."""
+    cut = [(picture, cols) for picture, (_, cols) in zip(pictures, shapes, strict=True) if len(picture) > 1]
+    lines = {run.gap for picture, _ in cut for run in picture[1:-1] if run.gap}
+    ends = {picture[-1].gap for picture, _ in cut}
+    named = {(*divmod(place, cols), run.tag) for picture, cols in cut for place, run in enumerate(picture[:-1])}
+    tags, places = {name[2] for name in named}, {name[:2] for name in named}
+    return len(lines) <= 1 and len(ends) <= 1 and len(named) == len(tags) == len(places)

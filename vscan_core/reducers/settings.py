@@ -1,0 +1,61 @@
+"""Settings that cannot change: a reducer is a key of sets, of dicts and of caches, whatever its caller does later."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence, Set
+from numbers import Integral, Real
+from typing import Any, NoReturn, TypeVar
+
+from vscan_core.errors import InputError
+
+KINDS: dict[str, tuple[type, str]] = {
+    "int": (Integral, "a whole number"),
+    "float": (Real, "a number"),
+    "bool": (Integral, "True or False"),
+    "str": (str, "a word"),
+    "None": (type(None), "None"),
+}
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class FrozenDict(dict[Key, Value]):
+    """A dict with a hash. It prints as a dict, equals one, and raises TypeError where one would change."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # pickle and deepcopy would fill an empty one, item by item
+        return FrozenDict, (dict(self),)
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("the settings of a reducer do not change; make another one with dataclasses.replace")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+
+def frozen(value: Any) -> Any:
+    """The value with everything in it that could change made fast: dict -> FrozenDict, list -> tuple, set -> frozenset.
+
+    frozen({3: [5, 6]}) = {3: (5, 6)}; numbers, texts and anything that is no container stay what they are.
+    """
+    if isinstance(value, Mapping):
+        return FrozenDict({key: frozen(part) for key, part in value.items()})
+    if isinstance(value, Set):
+        return frozenset(value)
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return tuple(frozen(part) for part in value)
+    return value
+
+
+def check_kind(value: Any, name: str, kind: str) -> None:
+    """Raise InputError unless `value` is of the kind that its annotation names, such as "int | None".
+
+    Annotations with a container or a class in them are left to the reducer that has them.
+    """
+    words = re.findall(r"\w+", kind)
+    if set(words) <= set(KINDS) and not isinstance(value, tuple(KINDS[word][0] for word in words)):
+        named = [KINDS[word][1] for word in words if word != "int" or "float" not in words]
+        raise InputError(f"{name} must be {' or '.join(named)}, but is {value!r}")
