@@ -158,6 +158,16 @@ def test_embeddings_that_still_hold_placeholders_are_reduced(sdpa_llava, inputs,
         assert sdpa_llava.generate(**rows, **rest, **GREEDY)[0, -8:].tolist() == wanted
 
 
+@torch.no_grad()
+def test_embeddings_of_words_alone_bring_no_picture(sdpa_llava, inputs) -> None:
+    words = sdpa_llava.get_input_embeddings()(torch.tensor([[4, 5, 6, 7]]))
+    before = sdpa_llava(inputs_embeds=words).logits
+    with vc.reduced(sdpa_llava, BOTH):
+        assert torch.equal(sdpa_llava(inputs_embeds=words).logits, before)
+        with pytest.raises(vc.InputError, match="may hold picture features"):
+            sdpa_llava(inputs_embeds=words + 1e-3)
+
+
 def test_guidance_does_not_overwrite_the_trace(sdpa_llava, inputs) -> None:
     with vc.reduced(sdpa_llava, BOTH) as trace:
         sdpa_llava.generate(**inputs, **GREEDY, guidance_scale=2.0)

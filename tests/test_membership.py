@@ -16,7 +16,7 @@ from transformers import TextIteratorStreamer
 
 import vscan_core as vc
 from tests.conftest import prompt
-from tests.ways import Digits
+from tests.ways import Digits, run_apart
 from vscan_core import membership
 
 BOTH = vc.VScan(encoder_keep=14, llm_keep={3: 5}, window=3)
@@ -83,7 +83,7 @@ def test_tasks_on_one_event_loop_are_independent(sdpa_llava, inputs, answers) ->
         return await asyncio.gather(*(serve(method) for method in answers for serve in (by_asyncio, by_anyio)))
 
     for _ in range(2):
-        assert asyncio.run(all_at_once()) == [ids for ids in answers.values() for _ in range(2)]
+        assert run_apart(all_at_once) == [ids for ids in answers.values() for _ in range(2)]
 
 
 def test_a_job_may_open_its_own_block(sdpa_llava, inputs, answers) -> None:

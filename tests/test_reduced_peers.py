@@ -55,7 +55,7 @@ def check(model, inputs, method, settings, entrance_of=None) -> None:
         new = out.sequences[i, -STEPS:]
         entrance = entrance_of(pixels) if entrance_of and pixels is not None else None
         expected, history = step_logits(model, row, pixels, new, entrance=entrance, **settings)
-        torch.testing.assert_close(logits[i], expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(logits[i], expected, atol=5e-5, rtol=0)  # means over many tokens round more
         histories += history
     assert [[cut.kept.tolist() for cut in image.cuts] for image in trace.images] == histories
 
@@ -237,6 +237,7 @@ def test_layers_that_were_watched_are_left_as_found(sdpa_llava) -> None:
     before = sdpa_llava(**inputs).logits
     with vc.reduced(sdpa_llava, TopV(keep=9)):
         assert [len(norm._forward_hooks) for norm in norms] == [0, 1, 0, 0, 0, 0]
+        sdpa_llava(**inputs)
     assert not any(norm._forward_hooks for norm in norms)
     with vc.reduced(sdpa_llava, TopV(retention=1)):
         assert torch.equal(sdpa_llava(**inputs).logits, before)

@@ -89,7 +89,8 @@ class Arrival:
 
         def after_base(module: nn.Module, args: Any, out: Any) -> None:  # also after an error
             if (state := current()) is not None:
-                state.visual, state.depth, state.fresh = None, max(0, state.depth - 1), False
+                state.visual, state.depth = None, max(0, state.depth - 1)
+                state.fresh = state.fresh and state.run is not None  # without a cache, each step has them again
 
         return [
             base.register_forward_pre_hook(before_base, with_kwargs=True),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -107,8 +107,11 @@ def reduced(model: Any, reducer: Reducer | None) -> Iterator[Trace]:
     with open_session(unwrapped(model), reducer, shared=True) as session, session.here():
         try:
             yield session.trace
-        finally:
-            session.settle()
+        except BaseException:
+            with suppress(RuntimeError):  # what was raised inside matters more
+                session.settle()
+            raise
+        session.settle()
         session.check_ran()
 
 
@@ -122,8 +125,8 @@ def open_session(
     """
     family = family_of(model)
     anatomy = family.anatomy(model)
-    parts = (model, family.base(model), family.language_model(model), family.layers(model)[0])
-    check(*(type(inner(part)) for part in parts))
+    called = (model, family.base(model), family.language_model(model), family.layers(model)[0])
+    check(*(type(inner(part)) for part in called))
     session = Session(model, shared)
     decoding = Decoding(model, family, reducer, anatomy, session)
     parts = (

@@ -152,9 +152,9 @@ class Decoding:
         )
         visual, state.visual = state.visual, None
         if length > 1:
-            self._find_images(state, call, visual, past)
+            self._find_images(state, call, visual, past, embeds)
         run = state.run
-        if call.spans or (past == 0 and length > 1 and not (run is not None and run.traced)):
+        if (call.spans or (past == 0 and length > 1)) and not (run is not None and run.traced):
             call.traced = True
             self.trace.images = state.encoded.images if call.spans else []
             self.trace.tokens_per_layer, self.trace._visual = [], []
@@ -163,16 +163,16 @@ class Decoding:
                 run.traced = bool(call.spans)
         return call
 
-    def _find_images(self, state: Any, call: Call, visual: Tensor | None, past: int) -> None:
+    def _find_images(self, state: Any, call: Call, visual: Tensor | None, past: int, embeds: Tensor) -> None:
         """Which visual tokens a prompt brings, and who asks; InputError if they did not come the way that is seen."""
         length = call.logical
-        end = length if state.run is None else min(length, state.run.length - past)
-        if end <= 0:
+        end = state.prompt_end(past, length)
+        if end == 0:
             return  # drafts behind the prompt: text, whatever they say
         if not self.idle:
             call.find_asking(end)
         if visual is None or visual.shape != call.position.shape[:2]:
-            self._refuse_unless_idle(visual is None)
+            self._refuse_unless(self.idle)
             return
         if end < length:
             visual = visual & (torch.arange(length, device=visual.device) < end)
@@ -180,14 +180,15 @@ class Decoding:
             call.find_images(visual, state.encoded)
             if any(span.asks and span.image.cuts and span.image.last_is_patch for span in call.spans):
                 raise InputError(ENDS_IN_PICTURE)
-        else:
-            self._refuse_unless_idle(state.ids is None or bool(visual.any()))
+        elif not self.idle:
+            text = state.ids is not None or self.family.is_text(self.model, embeds)
+            self._refuse_unless(text and not bool(visual.any()))
         if call.spans and (state.asked is not None or state.last > 1):
             columns = torch.arange(length, device=call.position.device)
             call.columns = columns.expand(call.position.shape[:2])
 
-    def _refuse_unless_idle(self, unseen: bool) -> None:
-        if unseen and not self.idle:
+    def _refuse_unless(self, fine: bool) -> None:
+        if not fine:
             raise InputError(BY_HAND)
 
     def _padding(self, mask: Tensor | None, length: int) -> Tensor | None:

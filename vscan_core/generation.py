@@ -72,11 +72,12 @@ class Generation:
         if not self.idle:
             self._check(given)
             given = self._in_one_piece(given)
-        state.run, state.views = _run(given), views_in(given)
+        drafts = given.get("assistant_model") is not None or self._setting(given, "prompt_lookup_num_tokens")
+        state.run, state.views = _run(given, bool(drafts)), views_in(given)
         try:
             return run(**given)
         finally:
-            state.run, state.ids = None, None
+            state.run, state.ids, state.fresh = None, None, False
             self.finished()
 
     def _check(self, given: dict[str, Any]) -> None:
@@ -113,7 +114,7 @@ class Generation:
         return own if own is not None else getattr(self.model.generation_config, name, None)
 
 
-def _run(given: dict[str, Any]) -> Run:
+def _run(given: dict[str, Any], drafts: bool) -> Run:
     ids = given.get("input_ids")
     ids = given.get("inputs") if ids is None else ids
     prompt = ids if ids is not None and ids.shape[-1] else given.get("inputs_embeds")
@@ -122,4 +123,4 @@ def _run(given: dict[str, Any]) -> Run:
     if isinstance(mask, Tensor) and mask.dim() == 2:
         length = max(length, mask.shape[1])
     past = 0 if cache is None else cache.get_seq_length()
-    return Run(ids, length if length > past else past + length)
+    return Run(ids, length if length > past else past + length, drafts)

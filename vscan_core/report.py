@@ -43,6 +43,7 @@ def as_dict(answer: Answer) -> dict[str, Any]:
             "images": images,
             "tokens_per_layer": trace.tokens_per_layer,
             "visual_tokens_per_layer": trace.visual_tokens_per_layer,
+            "attention": trace.attention,
         },
     }
 
@@ -84,7 +85,8 @@ def lines(answer: Answer) -> str:
         f"  visual tokens: {counts[0]} into the language model, {counts[-1]} in its last layer, "
         f"mean {cost.visual_tokens:.0f}",
         f"  vision {timings.vision_ms:.0f} ms, selection {timings.reduce_ms:.1f} ms, "
-        f"prefill {timings.prefill_ms:.0f} ms, KV cache {cost.kv_bytes / 1e6:.2f} MB (single run)",
+        f"prefill {timings.prefill_ms:.0f} ms, KV cache {cost.kv_bytes / 1e6:.2f} MB "
+        f"(single run, {kernels(answer)} attention)",
     ]
     for image in answer.trace.images:
         if image.frames:
@@ -92,6 +94,12 @@ def lines(answer: Answer) -> str:
             each = f"tile ({deep} frames)" if deep > 1 else "frame"
             found.append(f"  video: {image.frames} frames; left of the {image.budget[0]} tokens of each {each}: {left}")
     return "\n".join(found + ([f"  note: {answer.hint}"] if answer.hint else []))
+
+
+def kernels(answer: Answer) -> str:
+    """The attention that ran: "sdpa", or of each half where they differ: "vision sdpa, text eager"."""
+    ran = answer.trace.attention
+    return ", ".join(f"{half} {name}" for half, name in ran.items()) if len({*ran.values()}) > 1 else ran["text"]
 
 
 def verdict(baseline: Answer, reduced: Answer) -> str:

@@ -21,6 +21,7 @@ class Run:
 
     ids: Tensor | None  # (batch, length) of the prompt; None where only embeddings are given
     length: int  # of the prompt as the caller counts it, earlier turns in the cache included
+    drafts: bool = False  # whether tokens that are only guessed may follow the prompt
     traced: bool = False  # its pictures are in the trace: what it asks beside (guidance) is not
 
 
@@ -50,6 +51,12 @@ class State:
     visual: Tensor | None = None  # (batch, length) bool: the prompt's placeholders
     call: Call | None = None
     arrived: bool = False  # the decoder stack was called since the model was
+
+    def prompt_end(self, past: int, length: int) -> int:
+        """How many of the `length` tokens of a call, behind `past` earlier ones, are the prompt's: 0 if it is over."""
+        if self.run is None or (past and not self.run.drafts):
+            return length
+        return max(0, min(length, self.run.length - past))
 
     @property
     def inside(self) -> bool:

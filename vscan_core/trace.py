@@ -114,8 +114,8 @@ class Trace:
 
     images: list[ImageTrace] = field(default_factory=list)
     tokens_per_layer: list[int] = field(default_factory=list)
-    attention: dict[str, str] = field(default_factory=dict)  # the kernel that ran: {"vision": "sdpa", "text": "sdpa"}
     _visual: list[Tensor] = field(default_factory=list)
+    attention: dict[str, str] = field(default_factory=dict)  # the kernel that ran: {"vision": "sdpa", "text": "sdpa"}
 
     @property
     def visual_tokens_per_layer(self) -> list[int]:

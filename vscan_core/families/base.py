@@ -151,6 +151,19 @@ class Family(ABC):
             raise InputError("images and videos in one call are not supported; ask about them in separate calls")
         return torch.stack(masks).any(0)
 
+    def is_text(self, model: nn.Module, inputs_embeds: Tensor) -> bool:
+        """Whether every row of (batch, length, dim) is some word's embedding, so that none is a picture's feature.
+
+        The first few numbers of a row tell; the table is read piece by piece, since its weights may be elsewhere.
+        """
+        embed: Any = self.language_model(model).get_input_embeddings()
+        rows, place = inputs_embeds.flatten(0, 1)[:, None, :8], inputs_embeds.device
+        known = torch.zeros(len(rows), dtype=torch.bool, device=place)
+        for start in range(0, embed.num_embeddings, 4096):
+            ids = torch.arange(start, min(start + 4096, embed.num_embeddings), device=place)
+            known |= (rows == embed(ids).to(inputs_embeds)[None, :, :8]).all(-1).any(-1)
+        return bool(known.all())
+
     @abstractmethod
     def view(self, processor: Any, width: int, height: int) -> View:
         """Where the pixels that `processor` makes of a width x height picture lie in that picture."""
