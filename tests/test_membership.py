@@ -156,10 +156,17 @@ def test_a_thread_that_goes_on_without_the_model_is_named(sdpa_llava, inputs, mo
         while not stop:
             time.sleep(0.01)
 
-    with pytest.raises(RuntimeError, match="'spinner' was started inside .* join it"), vc.reduced(sdpa_llava, BOTH):
+    with pytest.raises(RuntimeError, match="'spinner' was started inside .* wait for it"), vc.reduced(sdpa_llava, BOTH):
         threading.Thread(target=spin, name="spinner").start()
         answer(sdpa_llava, inputs)
-    stop.append(True)
+    with (
+        ThreadPoolExecutor(1) as pool,
+        pytest.raises(RuntimeError, match="a job of a pool was started inside"),
+        vc.reduced(sdpa_llava, BOTH),
+    ):
+        answer(sdpa_llava, inputs)
+        pool.submit(spin)
+        threading.Timer(1, stop.append, [True]).start()
     assert not sdpa_llava._forward_pre_hooks
 
 

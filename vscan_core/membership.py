@@ -26,6 +26,10 @@ from torch import nn
 
 PATIENCE_S = 10.0  # how long leaving a block waits for a thread that does not run the model
 _POLL_S = 0.002
+_STILL_RUNS = (
+    "{} was started inside a `with reduced(...)` that is being left, and still runs; wait for it before the `with` "
+    "ends, or start it outside"
+)
 
 
 class Block:
@@ -40,19 +44,18 @@ class Block:
     def settle(self) -> None:
         """Wait for the work that was started inside and not waited for; a thread that only waits is not at work.
 
-        Raises RuntimeError, one sentence, if a thread goes on for PATIENCE_S without running a model.
+        Raises RuntimeError, one sentence, if it goes on for PATIENCE_S without running a model.
         """
-        concurrent.futures.wait(tuple(self.jobs))
+        while concurrent.futures.wait(tuple(self.jobs), PATIENCE_S).not_done:
+            if not any(_doing(thread) == "model" for thread in threading.enumerate()):
+                raise RuntimeError(_STILL_RUNS.format("a job of a pool"))
         deadline = time.monotonic() + PATIENCE_S
         for thread in tuple(self.threads):
             while (doing := _doing(thread)) is not None:
                 if doing == "model":
                     deadline = time.monotonic() + PATIENCE_S
                 elif time.monotonic() > deadline:
-                    raise RuntimeError(
-                        f"the thread {thread.name!r} was started inside a `with reduced(...)` that is being left, and "
-                        "still runs; join it before the `with` ends, or start it outside"
-                    )
+                    raise RuntimeError(_STILL_RUNS.format(f"the thread {thread.name!r}"))
                 thread.join(_POLL_S)
 
 
