@@ -54,7 +54,10 @@ class Session(Block):
         """The calling thread's state, or None if its calls are not ours."""
         if block_of(self.model) is not self:
             return None
-        return self.states.setdefault(threading.current_thread(), State())
+        thread = threading.current_thread()
+        if (state := self.states.get(thread)) is None:
+            state = self.states[thread] = State()
+        return state
 
     def orphan(self) -> bool:
         """Whether the calling context, which is not in this block, is in none, so that it could be meant for this."""

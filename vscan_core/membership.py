@@ -64,7 +64,10 @@ _inside: ContextVar[tuple[Block, ...]] = ContextVar("vscan_blocks", default=())
 
 def block_of(model: nn.Module) -> Block | None:
     """The innermost open block of the calling context on this model; None: the call is nobody's."""
-    return next((block for block in reversed(_inside.get()) if block.model is model and block.active), None)
+    for block in reversed(_inside.get()):
+        if block.model is model and block.active:
+            return block
+    return None
 
 
 @contextmanager
