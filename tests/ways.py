@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -96,8 +96,17 @@ def generate(case: Case, model: Any = None, **more: Any) -> Seen:
 
 def forward(case: Case, model: Any = None, **more: Any) -> Seen:
     with torch.no_grad(), case.reduced() as trace:
-        logits = (case.model if model is None else model)(**{**case.inputs, **more}).logits[0, -1]
-    return Seen(None, kept(trace), logits)
+        out = (case.model if model is None else model)(**{**case.inputs, **more})
+    assert all(part.isfinite().all() for part in _tensors(out)), "marks leak"
+    return Seen(None, kept(trace), out.logits[0, -1])
+
+
+def _tensors(found: Any) -> list[Tensor]:
+    if torch.is_tensor(found):
+        return [found]
+    if isinstance(found, Mapping):
+        return [tensor for part in found.values() for tensor in _tensors(part)]
+    return [tensor for part in found for tensor in _tensors(part)] if isinstance(found, list | tuple) else []
 
 
 def by_hand(case: Case, wait: Callable[[], Any] = lambda: None) -> Seen:

@@ -9,17 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vscan_core.families.base import Family
 from vscan_core.trace import views_in
 
 READY_MADE = "a ready-made attention mask (4-D, or one per layer) cannot be shortened; pass the 2-D padding mask"
+FEATURES = {"image_hidden_states", "video_hidden_states", "image_outputs", "video_outputs"}
 NOT_OURS = (
     "this call brings a picture while a `with reduced(...)` is open on this model, but comes from outside of it, so "
     "whether to reduce it cannot be told; open a `with reduced(...)` around it (reducer None for the model as it is), "
     "or start its work inside the open one (thread, ThreadPoolExecutor or asyncio.to_thread)"
 )
+
+
+def _unmark(output: Any) -> None:
+    """Features in a model's output, for whoever reads them there: dropped rows are zero, not -inf."""
+    for name in FEATURES & set(output):
+        found = output[name]
+        if found is None or torch.is_tensor(found) or isinstance(found, list | tuple):
+            output[name] = _finite(found)
+        elif found.get("pooler_output") is not None:
+            found["pooler_output"] = _finite(found["pooler_output"])
+
+
+def _finite(found: Any) -> Any:
+    if torch.is_tensor(found):
+        return found.masked_fill((found == -torch.inf).all(-1, keepdim=True), 0)
+    return found if found is None else type(found)(_finite(part) for part in found)
 
 
 class Arrival:
@@ -89,6 +107,8 @@ class Arrival:
 
         def after_base(module: nn.Module, args: Any, out: Any) -> None:  # also after an error
             if (state := current()) is not None:
+                if out is not None and state.run is None and state.encoded.marked:
+                    _unmark(out)  # `generate` keeps them to itself, and may need them again
                 state.visual, state.depth = None, max(0, state.depth - 1)
                 state.fresh = state.fresh and state.run is not None  # without a cache, each step has them again
 

@@ -102,7 +102,8 @@ def reduced(model: Any, reducer: Reducer | None) -> Iterator[Trace]:
     torch.compile). reducer: None only watches.
     Yields the Trace, which fills while the model runs: `generate`, plain forward, streaming, beams, batches. Threads
     that are started inside, and jobs given to a pool inside, belong to it; leaving waits for them. Logits of a plain
-    forward have the reduced length. `docs/ways.md` lists every way of calling a model, and what becomes of it.
+    forward have the reduced length, and picture features in its output are zero where dropped. `docs/ways.md` lists
+    every way of calling a model, and what becomes of it.
     Raises InputError or RuntimeError, one sentence, for what cannot be reduced, and where nothing was reduced at all:
     static caches, labels, 4-D attention masks, picture features that did not come this way, calls with pictures from
     outside of any `with`, one `with` inside another on the same thread and model, a `with` in which nothing ran.
