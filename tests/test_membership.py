@@ -200,6 +200,19 @@ def test_a_call_from_outside_is_refused_only_if_it_brings_a_picture(sdpa_llava, 
     assert trace.visual_tokens_per_layer == [14] * 3 + [5] * 3
 
 
+def test_a_block_that_changes_nothing_refuses_nobody(sdpa_llava, inputs, answers) -> None:
+    said = []
+    visitor = threading.Thread(target=lambda: (opened.wait(), said.append(answer(sdpa_llava, inputs)), leave.set()))
+    opened, leave = threading.Event(), threading.Event()
+    visitor.start()  # outside
+    with vc.reduced(sdpa_llava, None):
+        assert answer(sdpa_llava, inputs) == answers[None]
+        opened.set()
+        leave.wait()
+    visitor.join()
+    assert said == [answers[None]]
+
+
 def test_what_is_no_call_of_this_model_never_looks_like_success(sdpa_llava, inputs) -> None:
     other = copy.deepcopy(sdpa_llava)
     with pytest.raises(RuntimeError, match="did not run inside"), vc.reduced(sdpa_llava, BOTH):

@@ -29,7 +29,10 @@ CORE = (
     "test_wrappers.py",
     "test_parity_vscan.py",
     "test_parity_families.py",
-    "families",
+    "families/test_families.py",
+    "families/test_interleaved.py",
+    "families/test_scores.py",
+    "families/test_boxes.py",
 )
 
 

@@ -93,7 +93,7 @@ class Arrival:
             given = embeds if ids is None else ids
             one = given is None or given.shape[1] == 1  # a decoding step brings no picture
             if (state := current()) is None:
-                if not one and self.owner.orphan() and self._brings_picture(ids, kwargs):
+                if not one and not self.idle and self.owner.orphan() and self._brings_picture(ids, kwargs):
                     raise RuntimeError(NOT_OURS)
                 return
             state.depth += 1
