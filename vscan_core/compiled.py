@@ -41,8 +41,12 @@ def uncompiled(model: Any) -> Iterator[None]:
     """Run a model so that hooks on its parts are called, also if it was compiled as a whole.
 
     Decoder layers that were compiled one by one stay compiled: what is hooked there is outside of the compiled part.
+    So does flex attention on a GPU, where its scores would fill the memory otherwise; a model compiled around either is
+    noticed when a hook is not called.
     """
-    if any(_compiled(layer) for layer in family_of(model).layers(model)):
+    family = family_of(model)
+    flex = model.device.type == "cuda" and "flex_attention" in family.attention(model).values()
+    if flex or any(_compiled(layer) for layer in family.layers(model)):
         yield
         return
     with _eager:
