@@ -18,6 +18,7 @@ from torch import Tensor
 
 import vscan_core as vc
 from tests.families import lvlms
+from tests.families.test_look import noise
 from vscan_core.evaluation.asking import Prompt, _inputs
 from vscan_core.images import as_rgb
 from vscan_core.lvlm import PIXELS
@@ -182,3 +183,22 @@ def test_boxes_of_a_shrunk_picture_are_in_its_own_pixels(name) -> None:
     large = Image.new("RGB", (4096, 2048))
     large.getexif()[0x0112] = 8  # upright it is 2048 wide
     torch.testing.assert_close(lvlm.boxes(large), 2 * small, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", list(lvlms.MAKERS))
+@torch.no_grad()
+def test_a_budget_does_not_depend_on_who_made_or_copied_the_inputs(name) -> None:
+    lvlm, picture = lvlms.lvlm(name), noise((200, 90))
+    made = lvlm.inputs(picture, "word5 word6")
+    copied = {key: part.clone() for key, part in made.items()}
+    twice = {key: part.double().float() if part.is_floating_point() else part for key, part in made.items()}
+    seen = []
+    for inputs in (made, copied, twice):
+        with vc.reduced(lvlm.model, vc.VScan(0.4)) as trace:
+            logits = lvlm.model(**inputs).logits[0, -1]
+        with vc.reduced(lvlm.model, vc.VScan(0.4)) as generated:
+            lvlm.model.generate(**inputs, max_new_tokens=2, do_sample=False)
+        kept = [[cut.kept.tolist() for cut in image.cuts] for image in trace.images]
+        assert kept == [[cut.kept.tolist() for cut in image.cuts] for image in generated.images]
+        seen.append((trace.visual_tokens_per_layer, [image.tiles for image in trace.images], kept, logits.tolist()))
+    assert seen[0] == seen[1] == seen[2] and len(seen[0][1]) == 1
