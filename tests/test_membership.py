@@ -178,6 +178,27 @@ def test_threads_and_pools_are_as_before_once_nobody_is_inside(sdpa_llava, input
     assert (threading.Thread.start, ThreadPoolExecutor.submit) == before
 
 
+def test_what_others_wrapped_around_threads_meanwhile_stays(sdpa_llava, inputs) -> None:
+    before, started = threading.Thread.start, []
+    with vc.reduced(sdpa_llava, BOTH):
+        ours = threading.Thread.start
+
+        def start(thread: threading.Thread) -> None:
+            started.append(thread)
+            ours(thread)
+
+        threading.Thread.start = start  # as tracing libraries do
+        answer(sdpa_llava, inputs)
+    try:
+        assert threading.Thread.start is start
+        thread = threading.Thread(target=int)
+        thread.start()
+        thread.join()
+        assert started == [thread]
+    finally:
+        threading.Thread.start = before
+
+
 def test_a_call_from_outside_is_refused_only_if_it_brings_a_picture(sdpa_llava, inputs) -> None:
     text, said = prompt([0]), []
 

@@ -47,6 +47,7 @@ class Session(Block):
         super().__init__(model, shared)
         self.trace = Trace()
         self.ran = False
+        self._uncompiled = uncompiled(model)  # once: `here` is entered for every token
         self.states: WeakKeyDictionary[threading.Thread, State] = WeakKeyDictionary()
         self._bad: Tensor | None = None  # () bool on the device, so that nothing waits for it
 
@@ -71,7 +72,7 @@ class Session(Block):
             raise RuntimeError("this thread is already inside a `with reduced(...)` on this model; leave it first")
         self.thread = threading.current_thread()
         try:
-            with entered(self), uncompiled(self.model):
+            with entered(self), self._uncompiled:
                 yield
         finally:
             self.thread = None

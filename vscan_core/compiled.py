@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import nn
 from vscan_core.families import family_of
 
 
-class _Eager:
+class _Eager(AbstractContextManager[None]):
     """`force_eager` for the process while anyone needs it: compiled code is neither used nor made."""
 
     def __init__(self) -> None:
@@ -36,9 +35,8 @@ class _Eager:
 _eager = _Eager()
 
 
-@contextmanager
-def uncompiled(model: Any) -> Iterator[None]:
-    """Run a model so that hooks on its parts are called, also if it was compiled as a whole.
+def uncompiled(model: Any) -> AbstractContextManager[None]:
+    """A `with`, to be entered any number of times, in which hooks on a model's parts are called, compiled or not.
 
     Decoder layers that were compiled one by one stay compiled: what is hooked there is outside of the compiled part.
     So does flex attention on a GPU, where its scores would fill the memory otherwise; a model compiled around either is
@@ -46,11 +44,7 @@ def uncompiled(model: Any) -> Iterator[None]:
     """
     family = family_of(model)
     flex = model.device.type == "cuda" and "flex_attention" in family.attention(model).values()
-    if flex or any(_compiled(layer) for layer in family.layers(model)):
-        yield
-        return
-    with _eager:
-        yield
+    return nullcontext() if flex or any(_compiled(layer) for layer in family.layers(model)) else _eager
 
 
 def inner(module: nn.Module) -> nn.Module:

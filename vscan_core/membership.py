@@ -95,14 +95,18 @@ class _HandingOn:
             self._open += 1
             if self._open == 1:
                 self._start, self._submit = Thread.start, ThreadPoolExecutor.submit
-                Thread.start = _starter(self._start)  # type: ignore[method-assign]
-                ThreadPoolExecutor.submit = _submitter(self._submit)  # type: ignore[method-assign]
+                self._ours = _starter(self._start), _submitter(self._submit)
+                Thread.start, ThreadPoolExecutor.submit = self._ours  # type: ignore[method-assign]
 
     def __exit__(self, *_: Any) -> None:
         with self._guard:
             self._open -= 1
-            if self._open == 0:
+            if self._open:
+                return
+            # whoever wrapped them meanwhile keeps what they wrapped: outside of blocks it only passes on
+            if Thread.start is self._ours[0]:
                 Thread.start = self._start  # type: ignore[method-assign]
+            if ThreadPoolExecutor.submit is self._ours[1]:
                 ThreadPoolExecutor.submit = self._submit  # type: ignore[method-assign]
 
 
