@@ -5,8 +5,8 @@ COPY requirements.txt .
 RUN pip install --no-cache-dir -r requirements.txt && useradd --create-home --uid 1000 user
 COPY app app
 COPY vscan_core vscan_core
+COPY vscan_eval vscan_eval
 COPY assets assets
-COPY benchmarks/results benchmarks/results
 USER user
 ENV PYTHONUNBUFFERED=1 GRADIO_ANALYTICS_ENABLED=False
 EXPOSE 7860

@@ -10,7 +10,9 @@ from typing import Any
 
 def launch_options(host: str, port: int) -> dict[str, Any]:
     """Arguments of `Blocks.launch`."""
-    from app import examples, server, theme
+    from .server import guard
+    from .session import examples
+    from .ui import theme
 
     return {
         "server_name": host,
@@ -18,9 +20,9 @@ def launch_options(host: str, port: int) -> dict[str, Any]:
         "theme": theme.theme(),
         "css_paths": [theme.CSS],
         "head": theme.HEAD,
-        "max_file_size": server.MAX_FILE,
+        "max_file_size": guard.MAX_FILE,
         "allowed_paths": [str(examples.FOLDER)],
-        "app_kwargs": server.app_kwargs(),
+        "app_kwargs": guard.app_kwargs(),
         "show_error": False,
         "footer_links": ["api", "settings"],
         "run_history": False,
@@ -41,10 +43,11 @@ def main() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
 
-    from app.engine import CoreEngine
-    from app.main import build_app
-    from app.session import Session
     from vscan_core.errors import InputError
+
+    from .main import build_app
+    from .session.engine import CoreEngine
+    from .session.session import Session
 
     session = Session(CoreEngine(), arguments.model)
     try:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import gradio as gr
 
-from app.api import endpoints
-from app.examples import Example, load_examples
-from app.session import Session
-from app.tabs.arena import ArenaPage
-from app.tabs.benchmarks import benchmarks_tab
-from app.tabs.compare import ComparePage
-from app.tabs.linking import link
-from app.tabs.sweep import SweepPage
+from .arena.page import ArenaPage
+from .benchmarks.page import benchmarks_tab
+from .compare.page import ComparePage
+from .server.api import endpoints
+from .session.examples import Example, load_examples
+from .session.session import Session
+from .sweep.page import SweepPage
+from .ui.links import link
 
 TITLE = "VScan: fewer visual tokens, faster answers"
 WELCOME = """

@@ -2,7 +2,7 @@
 
 python -m benchmarks.accuracy [--limit 300] [--minutes 30] [--ablations] [--methods vscan,fastv] [--part 1/2]
 
-Every cell (method x retention, or variant) answers the same questions through `vscan_core.evaluation`; its answers are
+Every cell (method x retention, or variant) answers the same questions through `vscan_eval`; its answers are
 files in runs/eval, so a run that was stopped, or that hit --minutes, goes on when it is started again. `--part 1/2` and
 `--part 2/2`, started side by side with OMP_NUM_THREADS=1, share the cells; the last call, without --part, writes the
 record into assets/recorded/. A method that cannot reach a retention is recorded with its sentence.
@@ -30,12 +30,12 @@ import transformers
 from transformers.utils.logging import disable_progress_bar
 
 import vscan_core as vc
-from vscan_core.evaluation import runner
-from vscan_core.evaluation.asking import BASELINE, NONE, Method
-from vscan_core.evaluation.command import task_named
-from vscan_core.evaluation.records import Record, weights
-from vscan_core.evaluation.summary import summary
-from vscan_core.evaluation.task import Item, Task
+from vscan_eval import runner
+from vscan_eval.command import task_named
+from vscan_eval.records import Record, weights
+from vscan_eval.replies import BASELINE, NONE, Method
+from vscan_eval.summary import summary
+from vscan_eval.task import Item, Task
 
 RETENTIONS = (1.0, 1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18, 1 / 36)
 RECORDED = Path("assets/recorded")

@@ -1,6 +1,6 @@
 """Peak memory of one answer, baseline against VScan, each in a process of its own.
 
-python -m benchmarks.peak [--models dummy:llava-small,...] [--threads 1] [--out benchmarks/results/NAME.json]
+python -m benchmarks.peak [--models dummy:llava-small,...] [--threads 1] [--out assets/recorded/NAME.json]
 
 The figure is the most bytes that tensors made during the run hold at once, from a dispatch mode that sees every
 operator. It repeats exactly; weights, and scratch memory inside one operator, are left out. The process's resident

@@ -1,6 +1,6 @@
 """Baseline against VScan over retentions: prefill time, time to first token, memory, as ratios within one run.
 
-python -m benchmarks.prefill --model dummy:llava-small [--repeats 7] [--out benchmarks/results/NAME.json]
+python -m benchmarks.prefill --model dummy:llava-small [--repeats 7] [--out assets/recorded/NAME.json]
 
 Baseline and reduced runs alternate, so that a drifting machine hits both; each ratio is the median over the pairs,
 with the smallest and largest beside it. Random weights say nothing about answers, so only time and memory are kept.

@@ -1,6 +1,6 @@
 """What choosing costs: time, memory, FLOPs and bytes of every method that cuts at the entrance of the LLM.
 
-python -m benchmarks.selection [--repeats 9] [--threads 1] [--out benchmarks/results/NAME.json]
+python -m benchmarks.selection [--repeats 9] [--threads 1] [--out assets/recorded/NAME.json]
 
 Random signals in half precision, as a half precision LLaVA-1.5-7B hands them over; measured is `select` and then
 `apply`, without the vision tower's own work on the signals. The yardstick is that model's dense prefill of the same

@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from app.__main__ import launch_options  # noqa: E402
-from app.engine import CoreEngine  # noqa: E402
 from app.main import build_app  # noqa: E402
-from app.session import Session  # noqa: E402
+from app.session.engine import CoreEngine  # noqa: E402
+from app.session.session import Session  # noqa: E402
 
 PORT = 7899
 ENDED = "() => document.querySelector('#status').innerText.includes('took')"

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import vscan_core as vc
-from vscan_core import hashes
 from vscan_core.catalog import MODELS
+from vscan_core.checkpoints import hashes
 
 MINI = Path(MODELS["mini"].source)
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 8793312\n"

@@ -10,10 +10,10 @@ import pytest
 
 import vscan_core as vc
 from benchmarks import accuracy
-from vscan_core.evaluation import runner
-from vscan_core.evaluation.asking import Method
-from vscan_core.evaluation.records import weights
-from vscan_core.evaluation.tasks import TASKS
+from vscan_eval import runner
+from vscan_eval.records import weights
+from vscan_eval.replies import Method
+from vscan_eval.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "assets" / "recorded").glob("accuracy_*.json"))

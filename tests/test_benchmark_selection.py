@@ -10,6 +10,7 @@ import torch
 
 import vscan_core as vc
 from benchmarks import selection
+from vscan_core.resources import asset
 
 ROOT = Path(__file__).parent.parent / "benchmarks"
 SMALL = {"vision": 64, "projected": 48, "joint": 24, "heads": 4}
@@ -54,7 +55,7 @@ def test_dense_figures_are_those_of_the_7b_decoder() -> None:
 
 def filled(text: str) -> str:
     """The README with the table of the record: `python -m tests.test_benchmark_selection` writes it."""
-    record = json.loads((ROOT / "results" / "selection-cpu.json").read_text())
+    record = json.loads((asset("recorded") / "selection-cpu.json").read_text())
     load = f"load {record['load_before']} before the start"
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     about = f"`{record['command']}`, {record['date']}, {record['hardware']} ({load}), {versions}:"

@@ -11,8 +11,8 @@ from PIL import Image
 
 import vscan_core as vc
 from tests.films import shades, write
-from vscan_core import cli
-from vscan_core.cli import main
+from vscan_core.cli import main as cli
+from vscan_core.cli.main import main
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import torch
 
 import vscan_core as vc
 from tests.conftest import prompt
+from tests.engine.test_reduced import STEPS, generate, rows_of
 from tests.reducers import test_examination as examination
 from tests.reference.masked import step_logits
 from tests.test_architecture import MAY_NOT_IMPORT, violations
-from tests.test_reduced import STEPS, generate, rows_of
-from vscan_core.cli import summary
+from vscan_core.cli.main import summary
 
 TEXT = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
 (BLOCK,) = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)

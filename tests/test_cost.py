@@ -16,7 +16,7 @@ from tests.test_parity_vscan import LLAVA, inputs_of
 METHOD = vc.VScan(local_layer=5)
 
 
-class Watch(TorchDispatchMode):
+class MethodHook(TorchDispatchMode):
     """Largest outputs and host syncs of everything that torch computes."""
 
     def __init__(self) -> None:
@@ -43,8 +43,8 @@ def model():
 
 
 @torch.no_grad()
-def watched(model, method) -> Watch:
-    with vc.reduced(model, method), Watch() as watch:
+def watched(model, method) -> MethodHook:
+    with vc.reduced(model, method), MethodHook() as watch:
         model(**inputs_of(LLAVA["cases"][0]), use_cache=True)
     return watch
 

@@ -11,7 +11,7 @@ from PIL import Image
 import vscan_core as vc
 from benchmarks.selection import Tally
 from vscan_core.catalog import MODELS, PUBLISHED
-from vscan_core.cli import main
+from vscan_core.cli.main import main
 from vscan_core.dummies import REAL, SHAPES, SMALL, model_of
 from vscan_core.dummies.configs import Ids, config_of
 from vscan_core.families import FAMILIES, family_of

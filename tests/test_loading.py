@@ -16,8 +16,8 @@ from huggingface_hub import constants
 
 import vscan_core as vc
 from tests.conftest import GOLDEN, tiny_llava
-from vscan_core.attention import usable
 from vscan_core.catalog import MODELS, unavailable
+from vscan_core.checkpoints.attention import usable
 
 
 def test_the_embedded_model_is_a_stock_llava() -> None:

@@ -113,19 +113,19 @@ def test_fastv(case) -> None:
 @pytest.mark.parametrize("case", cases("SparseVLM"))
 def test_sparsevlm(case) -> None:
     embeds, image = PARTS["sparsevlm.embeds"][0], slice(35, 611)
-    raters = SparseVLM().raters(embeds[image], embeds[611:]).nonzero()[:, 0]
-    assert torch.equal(raters, PARTS["sparsevlm.text_raters"])
-    text = PARTS["sparsevlm.text_rows"][:, raters, image].mean((0, 1))
+    query_tokens = SparseVLM().query_tokens(embeds[image], embeds[611:]).nonzero()[:, 0]
+    assert torch.equal(query_tokens, PARTS["sparsevlm.text_raters"])
+    text = PARTS["sparsevlm.text_rows"][:, query_tokens, image].mean((0, 1))
     torch.testing.assert_close(text, PARTS[f"sparsevlm.v{case['version']}.relation"], atol=2e-6, rtol=0)
-    name, recycles = case["id"], "cluster_num" in case
+    name, merges_in_llm = case["id"], "cluster_num" in case
     before, after = PARTS["sparsevlm.layer_out"][0, :35], PARTS["sparsevlm.layer_out"][0, 611:]
     signals = vc.Signals(text=text, hidden=PARTS["sparsevlm.layer_out"][0, image])
-    method = SparseVLM(recycle=recycles, layers=(3,), keep=(case["n_kept"],))
+    method = SparseVLM(recycle=merges_in_llm, layers=(3,), keep=(case["n_kept"],))
     total = method.schedule(576, ANATOMY)[3]
     assert total == case["n_kept"] + case.get("cluster_num", 0)
     chosen = method.select_in_llm(signals, total)
     assert torch.equal(chosen.labels["text"], PARTS[f"{name}.keep_idx"])
-    if not recycles:
+    if not merges_in_llm:
         return
     out = PARTS[f"{name}.sequence_out"]
     rows = {int(token): row for token, row in zip(chosen.kept, chosen.apply(signals.hidden), strict=True)}

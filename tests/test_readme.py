@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from vscan_core.catalog import MODELS
-from vscan_core.cli import summary
+from vscan_core.cli.main import summary
 from vscan_core.dummies.shapes import SMALL
 from vscan_core.families import FAMILIES
 from vscan_core.reducers import REDUCERS

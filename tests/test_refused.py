@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import vscan_core as vc
 from tests.folders import INDEX, MINI, SHARDS, change, linked, put, refused, retensor
-from vscan_core.cli import main
+from vscan_core.cli.main import main
 from vscan_core.errors import OutOfMemory
 
 

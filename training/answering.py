@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration
 
-from training.attending import PACKED, Blocks
+from training.fast_attention import PACKED, Blocks
 from training.model import PREFIX
 from training.packing import TOKENS, Packed, positions, prefix_ids
 

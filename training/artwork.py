@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vscan_core.world.catalog import ARTWORK_CLASSES, HELD_OUT_STYLE, TRAINED_STYLES
-from vscan_core.world.sprites import COLUMNS, FOLDER, SPRITE_PIXELS
+from vscan_eval.world.catalog import ARTWORK_CLASSES, HELD_OUT_STYLE, TRAINED_STYLES
+from vscan_eval.world.sprites import COLUMNS, FOLDER, SPRITE_PIXELS
 
 VERSIONS = {
     "noto": "1.2.9",

@@ -16,12 +16,12 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, LlavaForConditionalGeneration
 
-from training.plain import load
-from training.strangers import strangers
-from vscan_core import hashes
-from vscan_core.domain import Domain, is_foreign, strangeness
-from vscan_core.world.drawing import draw
-from vscan_core.world.scene import sample_scene
+from training.out_of_distribution import out_of_distribution
+from training.reference_model import load
+from vscan_core.checkpoints import hashes
+from vscan_core.ood import OODReference, is_out_of_distribution, ood_distance
+from vscan_eval.world.drawing import draw
+from vscan_eval.world.scene import sample_scene
 
 LANDMARKS = 192
 ROUNDS = 12
@@ -53,13 +53,13 @@ def cluster(points: Tensor, count: int, seed: int = 0) -> Tensor:
     return centres
 
 
-def fit(known: list[Tensor], usual: list[Tensor]) -> Domain:
+def fit(known: list[Tensor], usual: list[Tensor]) -> OODReference:
     """Landmarks from known pictures, limit from how strange usual ones are."""
     every = torch.cat(known)[::3]
     centre, scale = every.mean(0), every.std(0)
-    draft = Domain(cluster((every - centre) / scale, LANDMARKS), centre, scale, 0.0)
-    seen = np.array([strangeness(picture, draft) for picture in usual])
-    return Domain(draft.landmarks, centre, scale, float(np.quantile(seen, QUANTILE) * 1.1))
+    draft = OODReference(cluster((every - centre) / scale, LANDMARKS), centre, scale, 0.0)
+    seen = np.array([ood_distance(picture, draft) for picture in usual])
+    return OODReference(draft.landmarks, centre, scale, float(np.quantile(seen, QUANTILE) * 1.1))
 
 
 def main() -> None:
@@ -70,13 +70,13 @@ def main() -> None:
     arguments = parser.parse_args()
     model, processor = load(arguments.model)
     fit(of_scenes(model, processor, FIT), of_scenes(model, processor, LIMIT)).save(arguments.model)
-    hashes.write(arguments.model)  # of the new domain, too
-    domain = Domain.load(arguments.model)
-    assert domain is not None
+    hashes.write(arguments.model)  # of the new reference, too
+    reference = OODReference.load(arguments.model)
+    assert reference is not None
     checked = of_scenes(model, processor, CHECK)
-    report = {"known scenes": _rates([is_foreign(f, domain) for f in checked])}
-    for kind, pictures in strangers(40, arguments.photographs).items():
-        report[kind] = _rates([is_foreign(features(model, processor, p), domain) for p in pictures])
+    report = {"known scenes": _rates([is_out_of_distribution(f, reference) for f in checked])}
+    for kind, pictures in out_of_distribution(40, arguments.photographs).items():
+        report[kind] = _rates([is_out_of_distribution(features(model, processor, p), reference) for p in pictures])
     print(json.dumps(report, indent=1))
 
 

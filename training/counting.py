@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.model import DIM, PREFIX
-from vscan_core.world.scene import MOST_ALIKE
+from vscan_eval.world.scene import MOST_ALIKE
 
 RARE = (1.0, 3.0, 3.0, 5.0, 5.0, 5.0)
 LAYER = 2  # of six: the later ones read the number off

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from training.running import RUNS
+from training.stage import RUNS
 from training.train import STAGES
 
 FOLDER = Path("assets/mini")

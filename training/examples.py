@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image
 
 import vscan_core as vc
-from vscan_core.evaluation import runner
-from vscan_core.evaluation.asking import BASELINE, Method
-from vscan_core.evaluation.tasks import World
-from vscan_core.world.drawing import draw
-from vscan_core.world.questions import ask
-from vscan_core.world.scene import sample_scene
+from vscan_eval import runner
+from vscan_eval.replies import BASELINE, Method
+from vscan_eval.tasks import World
+from vscan_eval.world.drawing import draw
+from vscan_eval.world.questions import ask
+from vscan_eval.world.scene import sample_scene
 
 FOLDER = Path("assets/examples")
 FIRST_SEED = 60_000

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
-from training import running
+from training import stage
 from training.model import build_model, export
-from vscan_core import hashes
+from vscan_core.checkpoints import hashes
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--to", type=Path, default=Path("assets/mini"))
     arguments = parser.parse_args()
-    state = torch.load(running.RUNS / "joint" / "checkpoint.pt", weights_only=False)
+    state = torch.load(stage.RUNS / "joint" / "checkpoint.pt", weights_only=False)
     model = build_model()
     model.load_state_dict(state["model"])
     export(model, arguments.to)

@@ -14,8 +14,8 @@ from transformers import (
     LlavaProcessor,
 )
 
-from training.words import CHAT_TEMPLATE, build_tokenizer
-from vscan_core.world.scene import PATCH, PIXELS
+from training.vocabulary import CHAT_TEMPLATE, build_tokenizer
+from vscan_eval.world.scene import PATCH, PIXELS
 
 DIM = 256
 VISION_LAYERS = 6

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from training.model import PREFIX
-from training.words import build_tokenizer, prompt_text
-from vscan_core.world.questions import Question
+from training.vocabulary import build_tokenizer, prompt_text
+from vscan_eval.world.questions import Question
 
 EOS = 2
 TOKENS = 576

@@ -1,4 +1,4 @@
-"""Stage 4: the whole model on drawn pictures, several processes side by side."""
+"""Segment 4: the whole model on drawn pictures, several processes side by side."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from transformers import LlavaForConditionalGeneration
 from training.answering import forward, loss
 from training.counting import Ordinals
 from training.packing import pack
-from training.running import RUNS, Run, agree, optimisers, rank
-from training.seeing import see
+from training.stage import RUNS, Run, agree, optimisers, rank
 from training.stage_language import FULL_MIX, choose
 from training.stage_projector import answers, assemble, symbol_loss
 from training.stage_vision import (
@@ -29,8 +28,9 @@ from training.stage_vision import (
     spread_loss,
 )
 from training.symbols import Symbols
-from vscan_core.world.questions import draw_questions
-from vscan_core.world.scene import GRID, sample_scene
+from training.vision_features import see
+from vscan_eval.world.questions import draw_questions
+from vscan_eval.world.scene import GRID, sample_scene
 
 TRAIN_SEEDS = 4_000_000
 THINNED = 192  # patches, chosen as in stage 1

@@ -1,4 +1,4 @@
-"""Stage 1: the language model learns to look, on symbolic scenes."""
+"""Segment 1: the language model learns to look, on symbolic scenes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from transformers import LlavaForConditionalGeneration
 
 from training.answering import exact, forward, loss
-from training.attending import quicken
 from training.counting import Ordinals
+from training.fast_attention import quicken
 from training.model import DIM, build_model
 from training.packing import Packed, pack, tokenizer
-from training.running import Run, optimisers
+from training.stage import Run, optimisers
 from training.symbols import Labels, Symbols, symbolic_labels
-from training.warm import take_over
-from vscan_core.world.questions import draw_questions
-from vscan_core.world.scene import sample_scene
+from training.warmup import take_over
+from vscan_eval.world.questions import draw_questions
+from vscan_eval.world.scene import sample_scene
 
 TRAIN_SEEDS = 1_000_000  # scenes below this number are held out in every stage
 FIRST_MIX = {

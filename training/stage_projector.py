@@ -1,4 +1,4 @@
-"""Stage 3: the projector learns to say in word embeddings what the tower sees."""
+"""Segment 3: the projector learns to say in word embeddings what the tower sees."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration
 
-from training import running
+from training import stage
 from training.answering import exact, forward
-from training.attending import quicken
+from training.fast_attention import quicken
 from training.model import DIM, build_model
 from training.packing import pack, tokenizer
-from training.running import Run, optimisers
-from training.seeing import see
+from training.stage import Run, optimisers
 from training.stage_language import FULL_MIX
 from training.stage_vision import (
     LAST,
@@ -30,9 +29,10 @@ from training.stage_vision import (
     spread_loss,
 )
 from training.symbols import Symbols
-from training.warm import take_over
-from vscan_core.world.questions import draw_questions
-from vscan_core.world.scene import GRID, Scene, sample_scene
+from training.vision_features import see
+from training.warmup import take_over
+from vscan_eval.world.questions import draw_questions
+from vscan_eval.world.scene import GRID, Scene, sample_scene
 
 TRAIN_SEEDS = 3_000_000
 WHOLE = torch.arange(GRID * GRID)
@@ -44,15 +44,15 @@ def assemble(warm: Path | None = None) -> tuple[LlavaForConditionalGeneration, R
     if warm:
         take_over(model, warm)
     load_language(model, symbols)
-    vision = torch.load(running.RUNS / "vision" / "checkpoint.pt", weights_only=False)
+    vision = torch.load(stage.RUNS / "vision" / "checkpoint.pt", weights_only=False)
     model.model.vision_tower.load_state_dict(vision["tower"])
     readout.load_state_dict(vision["readout"])
     return model, readout, symbols
 
 
 def load_language(model: LlavaForConditionalGeneration, symbols: Symbols) -> None:
-    """Take over the newest checkpoint of stage 1, which may still be running."""
-    language = torch.load(running.RUNS / "language" / "checkpoint.pt", weights_only=False)
+    """Take over the newest checkpoint of stage 1, which may still be stage."""
+    language = torch.load(stage.RUNS / "language" / "checkpoint.pt", weights_only=False)
     model.model.language_model.load_state_dict(language["language"])
     symbols.load_state_dict(language["symbols"])
 

@@ -1,4 +1,4 @@
-"""Stage 2: the vision tower learns to name what lies under each patch, and CLS to count."""
+"""Segment 2: the vision tower learns to name what lies under each patch, and CLS to count."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.attending import quicken
+from training.fast_attention import quicken
 from training.model import DIM, VISION_LAYERS, build_model
-from training.running import Run, optimisers
-from training.seeing import Seen, grid_window, pca_filters, see, to_patches
+from training.stage import Run, optimisers
 from training.symbols import ATTRIBUTES, STEPS, Labels, label
-from training.warm import take_over
-from vscan_core.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES
-from vscan_core.world.drawing import draw
-from vscan_core.world.scene import GRID, MOST_ALIKE, MOST_THINGS, Scene, sample_scene
+from training.vision_features import Seen, grid_window, pca_filters, see, to_patches
+from training.warmup import take_over
+from vscan_eval.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES
+from vscan_eval.world.drawing import draw
+from vscan_eval.world.scene import GRID, MOST_ALIKE, MOST_THINGS, Scene, sample_scene
 
 TRAIN_SEEDS = 2_000_000
 HEADS = {

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from vscan_core.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES, COLUMNS, ROWS, SIGN_TEXTS
-from vscan_core.world.scene import GRID, PATCH, Scene
+from vscan_eval.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES, COLUMNS, ROWS, SIGN_TEXTS
+from vscan_eval.world.scene import GRID, PATCH, Scene
 
 ATTRIBUTES = COLOUR_NAMES + SIGN_TEXTS  # a thing has a colour or a word or neither
 COLOUR_WEIGHT = 0.8

@@ -7,10 +7,10 @@ from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Tok
 from vscan_core.inference import answer, compare
 from vscan_core.loading import load_model
 from vscan_core.lvlm import LVLM
+from vscan_core.media.videos import Video, open_video
 from vscan_core.reducers import REDUCERS, Reducer, Then, VScan
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 from vscan_core.trace import Cut, ImageTrace, Trace
-from vscan_core.videos import Video, open_video
 
 __version__ = "0.1.0"
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from vscan_core.cli import main
+from vscan_core.cli.main import main
 
 sys.exit(main())

@@ -14,19 +14,19 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-from vscan_core.arrival import Arrival
-from vscan_core.compiled import inner, uncompiled
-from vscan_core.decoding import Decoding
-from vscan_core.encoding import Encoding
+from vscan_core.engine.call_checks import CallChecks
+from vscan_core.engine.compiled import inner, uncompiled
+from vscan_core.engine.generate_hook import GenerateHook
+from vscan_core.engine.llm_side import LLMSide
+from vscan_core.engine.membership import Block, block_of, entered
+from vscan_core.engine.rope_deltas import RopeDeltas
+from vscan_core.engine.state import State
+from vscan_core.engine.vision_side import VisionSide
+from vscan_core.engine.wrappers import unwrapped
 from vscan_core.families import family_of
-from vscan_core.generation import Generation
-from vscan_core.membership import Block, block_of, entered
 from vscan_core.reducers.base import Reducer
-from vscan_core.rope import RopeDeltas
-from vscan_core.state import State
 from vscan_core.trace import Trace
 from vscan_core.versions import check
-from vscan_core.wrappers import unwrapped
 
 Section = Callable[[], AbstractContextManager[Any]]
 
@@ -40,7 +40,7 @@ NOT_FINITE = (
 )
 
 
-class Session(Block):
+class Attachment(Block):
     """One `with reduced(...)`, or one run of `answer`."""
 
     def __init__(self, model: nn.Module, shared: bool) -> None:
@@ -109,7 +109,7 @@ def reduced(model: Any, reducer: Reducer | None) -> Iterator[Trace]:
     static caches, labels, 4-D attention masks, picture features that did not come this way, calls with pictures from
     outside of any `with`, one `with` inside another on the same thread and model, a `with` in which nothing ran.
     """
-    with open_session(unwrapped(model), reducer, shared=True) as session, session.here():
+    with open_attachment(unwrapped(model), reducer, shared=True) as session, session.here():
         try:
             yield session.trace
         except BaseException:
@@ -121,9 +121,9 @@ def reduced(model: Any, reducer: Reducer | None) -> Iterator[Trace]:
 
 
 @contextmanager
-def open_session(
+def open_attachment(
     model: Any, reducer: Reducer | None, *, shared: bool = False, timed: Section = nullcontext
-) -> Iterator[Session]:
+) -> Iterator[Attachment]:
     """Hooks on, but no calls are reduced outside `session.here()`; for generators that hop threads.
 
     `timed()` is entered around every selection. shared: whether work started inside belongs to it.
@@ -132,12 +132,12 @@ def open_session(
     anatomy = family.anatomy(model)
     called = (model, family.base(model), family.language_model(model), family.layers(model)[0])
     check(*(type(inner(part)) for part in called))
-    session = Session(model, shared)
-    decoding = Decoding(model, family, reducer, anatomy, session)
+    session = Attachment(model, shared)
+    decoding = LLMSide(model, family, reducer, anatomy, session)
     parts = (
-        Generation(model, decoding.idle, session.check_logits),
-        Encoding(model, family, reducer, anatomy),
-        Arrival(model, family, reducer is None, decoding.idle, session),
+        GenerateHook(model, decoding.idle, session.check_logits),
+        VisionSide(model, family, reducer, anatomy),
+        CallChecks(model, family, reducer is None, decoding.idle, session),
         RopeDeltas(model, family),
         decoding,
     )

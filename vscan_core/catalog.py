@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from vscan_core.dummies.shapes import REAL, SMALL
+from vscan_core.resources import asset
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
 RANDOM = "its text means nothing"
 WEIGHTS_AND_WORK = 1.15  # memory for a run, as a multiple of the weights: caches and activations of one picture
 PUBLISHED, CHOSEN = "published", "ours"
@@ -97,7 +96,7 @@ _EMBEDDED = ModelCard(
     name="mini",
     title="VScan-Mini (embedded)",
     description="A 10M-parameter LLaVA, trained by this project on drawn scenes; answers on any computer",
-    source=str(ASSETS / "mini"),
+    source=str(asset("mini")),
     memory_gb=0.05,
     licence="Apache-2.0",
     dummy="dummy:llava-small",

@@ -122,3 +122,10 @@ def tile_boxes(grid: tuple[int, int], cut: tuple[int, int], height: float, width
     (rows, cols), (down, across) = grid, cut
     boxes = patch_boxes(down * rows, across * cols, height, width)
     return boxes.view(down, rows, across, cols, 4).transpose(1, 2).reshape(-1, 4)
+
+
+def take(rows: Tensor, index: Tensor) -> Tensor:
+    """rows (batch or 1, length, ...), index (batch, n) -> (batch, n, ...)."""
+    rows = rows.expand(index.shape[0], *rows.shape[1:])
+    shape = (*index.shape, *([1] * (rows.dim() - 2)))
+    return rows.gather(1, index.view(shape).expand(*index.shape, *rows.shape[2:]))

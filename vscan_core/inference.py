@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from PIL import Image
 
-from vscan_core.attach import Session, open_session
+from vscan_core.attach import Attachment, open_attachment
 from vscan_core.errors import InputError
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, memory_guard, prefill_tflops
+from vscan_core.media.videos import Video
 from vscan_core.reducers import Reducer
 from vscan_core.versions import CACHE, cache_out
-from vscan_core.videos import Video
 
-FOREIGN = (
+OUT_OF_DISTRIBUTION = (
     "This small model only knows its own world of drawn scenes, and this picture does not look like one: "
     "read the answer as a guess. The token selection is real all the same."
 )
@@ -63,7 +63,7 @@ class _Run:
     def events(self) -> Generator[Event, None, None]:
         self._warm_up()
         memory = PeakMemory(self.lvlm.device)
-        with open_session(self.lvlm.model, self.reducer, timed=self.watch.section) as session:
+        with open_attachment(self.lvlm.model, self.reducer, timed=self.watch.section) as session:
             next_id, cache, stages = self._prefill(session)
             yield Prefilled(self.place, self.method, session.trace)
             ids, steps, text, finished = [next_id], [], "", False
@@ -99,7 +99,7 @@ class _Run:
         )
 
     @torch.inference_mode()
-    def _prefill(self, session: Session) -> tuple[int, Any, tuple[float, float, float, int]]:
+    def _prefill(self, session: Attachment) -> tuple[int, Any, tuple[float, float, float, int]]:
         watch, llm = self.watch, self.lvlm.family.language_model(self.lvlm.model)
         entered: list[Any] = []
 
@@ -121,7 +121,9 @@ class _Run:
                 features = None if state is None else state.features
         finally:
             handle.remove()
-        self.hint = FOREIGN if features is not None and self.lvlm.is_foreign(features[0]) else None
+        self.hint = (
+            OUT_OF_DISTRIBUTION if features is not None and self.lvlm.is_out_of_distribution(features[0]) else None
+        )
         before, split = entered
         early, late = watch.spent(0, split), watch.spent(split)
         times = (watch.ms(start, before) - early, early + late, watch.ms(before, end) - late)
@@ -129,7 +131,7 @@ class _Run:
         return first, cache, (*times, kv_bytes(cache))
 
     @torch.inference_mode()
-    def _step(self, session: Session, cache: Any, last: int) -> tuple[int, float]:
+    def _step(self, session: Attachment, cache: Any, last: int) -> tuple[int, float]:
         with session.here():
             start = self.watch.mark()
             ids = torch.tensor([[last]], device=self.lvlm.device)
@@ -145,7 +147,7 @@ class _Run:
         key = (self.inputs["input_ids"].shape, repr(self.reducer))
         if key in self.lvlm.warmed:
             return
-        with open_session(self.lvlm.model, self.reducer, timed=self.watch.section) as session:
+        with open_attachment(self.lvlm.model, self.reducer, timed=self.watch.section) as session:
             self._prefill(session)
         self.watch.sections.clear()
         self.lvlm.warmed.add(key)

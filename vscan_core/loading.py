@@ -8,16 +8,17 @@ from typing import Any
 import accelerate
 import torch
 
-from vscan_core import dummies, hashes
-from vscan_core.attention import check_attention, usable
+from vscan_core import dummies
 from vscan_core.catalog import MODELS, WEIGHTS_AND_WORK, unavailable
-from vscan_core.checkpoint import refusal
-from vscan_core.domain import FILE, Domain
+from vscan_core.checkpoints import hashes
+from vscan_core.checkpoints.attention import check_attention, usable
+from vscan_core.checkpoints.folder import refusal
+from vscan_core.checkpoints.pretrained import pretrained
 from vscan_core.errors import InputError, first_line
 from vscan_core.families import family_of
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
-from vscan_core.pretrained import pretrained
+from vscan_core.ood import FILE, OODReference
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 EMBEDDED = "mini"
@@ -64,7 +65,7 @@ def load_model(
             if name == EMBEDDED:
                 hashes.check(source)
             model, processor = pretrained(name, source, device_map or where, kind, attn_implementation)
-            _check_domain(Path(source), model)
+            _check_ood(Path(source), model)
     return LVLM(model=model.eval(), processor=processor, family=family_of(model), name=name)
 
 
@@ -104,12 +105,14 @@ def _check_map(device_map: Any) -> None:
             _device(place)
 
 
-def _check_domain(folder: Path, model: Any) -> None:
+def _check_ood(folder: Path, model: Any) -> None:
     """The picture check beside the weights, which a run would read only after its first answer."""
-    domain = Domain.load(folder) if folder.is_dir() else None
+    reference = OODReference.load(folder) if folder.is_dir() else None
     width = getattr(getattr(model.config, "vision_config", None), "hidden_size", None)
-    if domain is not None and width and len(domain.centre) % width:  # several layers may feed the projector
-        raise refusal(folder, f"{FILE} is for features of {len(domain.centre)} numbers, the vision tower has {width}")
+    if reference is not None and width and len(reference.centre) % width:  # several layers may feed the projector
+        raise refusal(
+            folder, f"{FILE} is for features of {len(reference.centre)} numbers, the vision tower has {width}"
+        )
 
 
 def _random(

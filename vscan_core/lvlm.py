@@ -14,15 +14,15 @@ from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature
 
-from vscan_core.domain import Domain, is_foreign
+from vscan_core.engine.preview import PreparedImage, VisionPreview
 from vscan_core.errors import InputError
 from vscan_core.families import Family
-from vscan_core.images import as_rgb, upright_size, working_size
-from vscan_core.look import Encoder, Look
+from vscan_core.media.images import as_rgb, upright_size, working_size
+from vscan_core.media.videos import Video
+from vscan_core.ood import OODReference, is_out_of_distribution
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.trace import View
-from vscan_core.videos import Video
 
 MAX_QUESTION_CHARACTERS = 1000
 WORDS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "second_per_grid_ts")  # not for the eye
@@ -53,10 +53,10 @@ class LVLM:
         return torch.device("cuda", first) if isinstance(first, int) else torch.device(first)
 
     @cached_property
-    def domain(self) -> Domain | None:
+    def ood_reference(self) -> OODReference | None:
         """What the pictures of the model's world look like, if the model's folder says so."""
         folder = Path(self.model.config._name_or_path)
-        return Domain.load(folder) if folder.is_dir() else None
+        return OODReference.load(folder) if folder.is_dir() else None
 
     def inputs(self, image: Image.Image | Video, question: str) -> Any:
         """Picture (or video) and question -> keyword arguments of `generate` on the model's device, batch of one.
@@ -67,7 +67,7 @@ class LVLM:
         words = check_question(question, self.processor)
         if not isinstance(image, Video):
             return self.prepare([image], [self.chat(words)])
-        film = self.family.film(self.processor, self.chat(words, "video"), image.frames, image.times)
+        film = self.family.video_inputs(self.processor, self.chat(words, "video"), image.frames, image.times)
         return self.placed(BatchFeature(film), [image])
 
     def chat(self, words: str, kind: str = "image") -> str:
@@ -108,7 +108,7 @@ class LVLM:
             ) from error
         return self.placed(batch, pictures)
 
-    def look(self, image: Image.Image | Video, needs: Needs | Reducer) -> Look:
+    def preview(self, image: Image.Image | Video, needs: Needs | Reducer) -> VisionPreview:
         """Run only the vision side and record what `needs` asks for (a reducer: what it needs).
 
         `look.trace(reducer)` is then the picture after cut 0, for as many retentions and settings as one likes.
@@ -116,19 +116,23 @@ class LVLM:
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
         inputs = self.inputs(image, "?")
         pictures = {name: part for name, part in inputs.items() if name not in WORDS}
-        return Encoder(self.model, self.family, self.anatomy, pictures, inputs["input_ids"]).look(wanted)
+        return PreparedImage(self.model, self.family, self.anatomy, pictures, inputs["input_ids"]).preview(wanted)
 
     def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
         """As `look`, only the signals; for a picture that the model sees as one tile."""
-        return self.look(image, needs).signals
+        return self.preview(image, needs).signals
 
     def boxes(self, image: Image.Image) -> Tensor:
         """(tokens, 4) x0, y0, x1, y1 of every visual token in the picture, in its own pixels; NaN for newlines."""
-        return self.look(image, Needs()).boxes
+        return self.preview(image, Needs()).boxes
 
-    def is_foreign(self, features: Tensor | None) -> bool:
+    def is_out_of_distribution(self, features: Tensor | None) -> bool:
         """Whether vision features (tokens, dim) come from a picture unlike those the model was trained on."""
-        return self.domain is not None and features is not None and is_foreign(features.float().cpu(), self.domain)
+        return (
+            self.ood_reference is not None
+            and features is not None
+            and is_out_of_distribution(features.float().cpu(), self.ood_reference)
+        )
 
     def placed(self, batch: Any, images: Sequence[Image.Image | Video]) -> Any:
         """What the processor made of `images`, on the model's device, with a note of how each was prepared.

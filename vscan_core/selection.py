@@ -64,8 +64,8 @@ class Signals:
     hidden: Tensor | None = None  # (tokens, dim_llm) what enters the layer of a later cut
     question: Tensor | None = None  # (dim_llm,) the last prompt token there
     queries: Tensor | None = None  # (tokens, heads, head_dim) of the layer of a later cut, before rotation
-    lookups: Tensor | None = None  # (tokens, kv_heads, head_dim) its keys, before rotation
-    turned: Tensor | None = None  # (tokens, kv_heads, head_dim) its keys, rotated where scores are
+    llm_keys: Tensor | None = None  # (tokens, kv_heads, head_dim) its keys, before rotation
+    rotated_keys: Tensor | None = None  # (tokens, kv_heads, head_dim) its keys, rotated where scores are
     entered: Tensor | None = None  # (tokens, dim_llm) what entered the layer that scores a later cut
     attended: Tensor | None = None  # (tokens, dim_llm) normalised sum of that and the layer's attention
     places: Tensor | None = None  # (tokens, 2) centres x, y in the picture, whose longer side is 1; NaN for newlines

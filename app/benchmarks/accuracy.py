@@ -7,9 +7,9 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app import words
-from app.benchmarks.records import ALL, Record, Row, Score
-from app.charts.curves import Level, Line, Point
+from .. import formatting
+from ..charts.curves import Level, Line, Point
+from .records import ALL, Record, Row, Score
 
 USUAL = ("vscan", "visionzip", "divprune", "fastv", "random", "grid")  # chosen at first, as far as recorded
 REFERENCES = ("random", "grid", "downsample")  # what any method should beat
@@ -61,13 +61,13 @@ def table(record: Record, kind: str, titles: Mapping[str, str]) -> dict[str, Any
         cells = [_cell(by_share.get(share), kind) for share in shares]
         data.append([titles.get(method, method), *(value for value, _ in cells)])
         shown.append([titles.get(method, method), *(text for _, text in cells)])
-    headers = ["Method", *(words.percent(share) for share in shares)]
+    headers = ["Method", *(formatting.percent(share) for share in shares)]
     return {"headers": headers, "data": data, "metadata": {"display_value": shown}}
 
 
 def _cell(row: Row | None, kind: str) -> tuple[float | None, str]:
     if row is None or kind not in row.scores:
-        return None, words.NOTHING
+        return None, formatting.NOTHING
     mark = f" {MARK}" if kind == ALL and row.p_value is not None and row.p_value < SIGNIFICANT else ""
     score = row.scores[kind]
     return score.accuracy, written(score) + mark
@@ -93,7 +93,7 @@ def notes(record: Record, kind: str, titles: Mapping[str, str]) -> str:
     refused: dict[str, list[str]] = {}
     for row in record.rows:
         if row.refused:
-            refused.setdefault(titles.get(row.method, row.method), []).append(words.percent(row.retention))
+            refused.setdefault(titles.get(row.method, row.method), []).append(formatting.percent(row.retention))
     if refused:
         out_of_reach = "; ".join(f"{name} at {', '.join(shares)}" for name, shares in refused.items())
         found.append(f"Out of reach on this model: {out_of_reach}.")

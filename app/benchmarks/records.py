@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vscan_core.errors import InputError
+from vscan_core.resources import asset
 
 LEVELS = ("dense", "floor", "majority")
-FOLDER = Path(__file__).resolve().parents[2] / "assets" / "recorded"
+FOLDER = asset("recorded")
 ALL = "All questions"
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app import words
-from app.charts.curves import Level, Line, Point
+from vscan_core.resources import asset
 
-FOLDER = Path(__file__).resolve().parents[2] / "assets" / "reported"
+from .. import formatting
+from ..charts.curves import Level, Line, Point
+
+FOLDER = asset("reported")
 Number = float | None
 
 
@@ -93,7 +95,7 @@ def cells(table: Table) -> dict[str, Any]:
 
 
 def _written(value: Number) -> str:
-    return words.NOTHING if value is None else str(value)  # with the decimals that were printed
+    return formatting.NOTHING if value is None else str(value)  # with the decimals that were printed
 
 
 def origin(table: Table) -> str:

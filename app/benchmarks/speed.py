@@ -1,4 +1,4 @@
-"""Speed that this project measured: `benchmarks/results/*.json`."""
+"""Speed that this project measured: `assets/recorded/*.json`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from app import words
-from app.charts.curves import Line, Point, curve_chart
-from app.charts.dots import Dot, dot_chart
+from vscan_core.resources import asset
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+from .. import formatting
+from ..charts.curves import Line, Point, curve_chart
+from ..charts.dots import Dot, dot_chart
+
+FOLDER = asset("recorded")
 RATIOS = {"prefill": "Reading (prefill)", "ttft": "First word", "kv_bytes": "KV cache", "tflops": "FLOPs"}
 
 
@@ -59,7 +61,7 @@ def _prefill(data: dict[str, Any], titles: Mapping[str, str]) -> Speed:
         cells = [_spread(row[name]) for name in RATIOS]
         values.append([row["retention"], counts[0], *(median for median, _, _ in cells)])
         written = [f"{a:.2f} ({lo:.2f} to {hi:.2f})" if lo != hi else f"{a:.2f}" for a, lo, hi in cells]
-        shown.append([words.percent(row["retention"]), words.arrows(counts), *written])
+        shown.append([formatting.percent(row["retention"]), formatting.arrows(counts), *written])
     note = "How many times cheaper VScan is than the baseline: median of pairs of runs, smallest and largest pair."
     figure = curve_chart(lines, [], "baseline / VScan, times")
     return Speed(f"Prefill, first word, memory: {data['model']}", data, figure, note, headers, values, shown)
@@ -96,7 +98,7 @@ def _peak(data: dict[str, Any], titles: Mapping[str, str]) -> Speed:
         dots = []
         for name, found in row["bytes"].items():
             tensors, process = (found[what] / 2**20 for what in ("tensors", "process"))
-            kept = name if name == "baseline" else words.percent(float(Fraction(name)))
+            kept = name if name == "baseline" else formatting.percent(float(Fraction(name)))
             dots.append(Dot(kept, tensors, tensors, tensors, ours=name != "baseline"))
             values.append([row["model"], kept, tensors, process])
             shown.append([row["model"], kept, f"{tensors:.1f} MiB", f"{process:.1f} MiB"])

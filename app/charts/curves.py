@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from app import words
-from app.charts.style import REDUCED, styled
+from .. import formatting
+from .style import REDUCED, styled
 
 COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b09c00", "#7a5195", "#4a7a3a", "#a05a2c", "#00838f")
 REFERENCE, QUIET = "#8a93a3", "rgba(128, 134, 148, 0.35)"
@@ -77,7 +77,7 @@ def curve_chart(lines: Sequence[Line], levels: Sequence[Level], unit: str) -> go
     styled(figure, 440)
     shares = sorted({point.retention for line in lines for point in line.points}, reverse=True)
     figure.update_xaxes(
-        type="log", autorange="reversed", tickvals=shares, ticktext=[words.percent(share) for share in shares],
+        type="log", autorange="reversed", tickvals=shares, ticktext=[formatting.percent(share) for share in shares],
         title={"text": "visual tokens kept"},
     )  # fmt: skip
     figure.update_yaxes(title={"text": unit})
@@ -108,7 +108,7 @@ def _line(figure: go.Figure, line: Line, stroke: dict[str, object], symbol: str,
         mode="lines+markers",
         line=stroke,
         marker={"symbol": symbol, "size": 8},
-        customdata=[[words.percent(point.retention), point.low, point.high] for point in points],
+        customdata=[[formatting.percent(point.retention), point.low, point.high] for point in points],
         hovertemplate=f"%{{y:.1f}}{interval} at %{{customdata[0]}}<extra>{line.name}</extra>",
     )  # fmt: skip
 

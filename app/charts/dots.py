@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from app.charts.style import REDUCED, styled
+from .style import REDUCED, styled
 
 PLAIN = "#7f9dbd"
 ROW = 26  # pixels

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from app.charts.style import STAGES, styled
+from .style import STAGES, styled
 
 NAMES = {"vision": "Looking", "reduce": "Choosing", "prefill": "Reading"}
 SIGNS = {True: "=", False: "≠", None: ""}

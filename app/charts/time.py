@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.charts.style import STAGES, styled
 from vscan_core.events import Answer
+
+from .style import STAGES, styled
 
 NAMES = {
     "vision": "Looking",

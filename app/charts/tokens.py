@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from app.charts.style import BASELINE, REDUCED, styled
 from vscan_core.trace import Trace
+
+from .style import BASELINE, REDUCED, styled
 
 
 def tokens_chart(traces: Sequence[tuple[str, Trace]]) -> go.Figure:

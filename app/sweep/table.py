@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from app import words
-from app.arena.rounds import BASELINE, Entry, Round
-from app.arena.table import NUMBER, STR, Cell, agrees, as_value
+from .. import formatting
+from ..runs.progress import BASELINE, Entry, Round
+from ..runs.table import NUMBER, STR, Cell, agrees, as_value
 
 COLUMNS = (
     ("Kept", NUMBER, 105),
@@ -33,25 +33,25 @@ def table(now: Round, noise: str | None = None) -> dict[str, Any]:
 
 def row(entry: Entry, noise: str | None = None) -> list[Cell]:
     """One run; dashes for what is not known (yet)."""
-    text = entry.problem or (noise if noise and entry.text else entry.text) or words.NOTHING
-    same = words.NOTHING if noise else agrees(entry)
+    text = entry.problem or (noise if noise and entry.text else entry.text) or formatting.NOTHING
+    same = formatting.NOTHING if noise else agrees(entry)
     share = 1.0 if entry.name == BASELINE else float(entry.name)
     cells: list[Cell] = [(share, entry.title), (text, text), (same, same)]
     if entry.answer is None:
-        return cells + [(None, words.NOTHING)] * (len(COLUMNS) - len(cells))
+        return cells + [(None, formatting.NOTHING)] * (len(COLUMNS) - len(cells))
     timings, cost = entry.answer["timings"], entry.answer["cost"]
     speed = tokens_per_second(timings["decode_ms_per_token"])
     faster = entry.ratios["prefill"] if entry.ratios else 1.0
     return [
         *cells,
-        (entry.counts[0], words.arrows(entry.counts)),
-        (cost["visual_tokens"], words.count(cost["visual_tokens"])),
-        (timings["prefill_ms"], words.milliseconds(timings["prefill_ms"])),
-        (timings["ttft_ms"], words.milliseconds(timings["ttft_ms"])),
-        (speed, words.NOTHING if speed is None else words.count(speed)),
-        (cost["kv_bytes"], words.size(cost["kv_bytes"])),
-        (cost["tflops"], words.operations(cost["tflops"])),
-        (faster, f"{words.ratio(faster, 1)} {words.TIMES}"),
+        (entry.counts[0], formatting.arrows(entry.counts)),
+        (cost["visual_tokens"], formatting.count(cost["visual_tokens"])),
+        (timings["prefill_ms"], formatting.milliseconds(timings["prefill_ms"])),
+        (timings["ttft_ms"], formatting.milliseconds(timings["ttft_ms"])),
+        (speed, formatting.NOTHING if speed is None else formatting.count(speed)),
+        (cost["kv_bytes"], formatting.size(cost["kv_bytes"])),
+        (cost["tflops"], formatting.operations(cost["tflops"])),
+        (faster, f"{formatting.ratio(faster, 1)} {formatting.TIMES}"),
     ]
 
 

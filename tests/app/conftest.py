@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import launch_options
-from app.engine import CoreEngine, Engine
-from app.examples import Example, load_examples
 from app.main import build_app
-from app.session import Session
+from app.session.engine import CoreEngine, Engine
+from app.session.examples import Example, load_examples
+from app.session.session import Session
 from tests.app.fake import FakeEngine
-from vscan_core.catalog import ASSETS
+from vscan_core.resources import asset
 
-MINI = ASSETS / "mini"
+MINI = asset("mini")
 BROWSER_FLAGS = ["--no-sandbox", "--headless=new", "--disable-gpu", "--disable-dev-shm-usage"]
 
 

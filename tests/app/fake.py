@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from PIL import Image
 
-from app.engine import Method
+from app.session.engine import Method
 from vscan_core import geometry
+from vscan_core.engine.preview import PreparedImage, VisionPreview
 from vscan_core.errors import InputError
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.families.llava import Llava
-from vscan_core.layout import Layout
-from vscan_core.look import Encoder, Look
+from vscan_core.families.tiles import TokenLayout
 from vscan_core.reducers import VScan
 from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.trace import Cut, Trace, View
@@ -34,12 +34,14 @@ class FakeLVLM:
         self.anatomy = Anatomy(vision_layers=8, feature_layer=6, text_layers=LAYERS, shallow_layer=2)
         self.looks = 0
 
-    def look(self, image: Image.Image, needs: Any) -> Look:
+    def preview(self, image: Image.Image, needs: Any) -> VisionPreview:
         self.looks += 1
         needs = needs if isinstance(needs, Needs) else needs.needs(self.anatomy)
         view = View(size=image.size)
-        layout = Layout(1, None, geometry.patch_boxes(GRID, GRID, image.height, image.width), view)
-        return Look(Encoder(None, Llava(), self.anatomy, {}), needs, [self._signals(image, needs)], layout)
+        layout = TokenLayout(1, None, geometry.patch_boxes(GRID, GRID, image.height, image.width), view)
+        return VisionPreview(
+            PreparedImage(None, Llava(), self.anatomy, {}), needs, [self._signals(image, needs)], layout
+        )
 
     def _signals(self, image: Image.Image, needs: Needs) -> Signals:
         pixels = torch.tensor(list(image.convert("RGB").resize((GRID, GRID)).get_flattened_data())).float()
@@ -143,7 +145,7 @@ class FakeEngine:
 def fake_trace(lvlm: FakeLVLM, image: Image.Image, reducer: Any) -> Trace:
     """The trace of a run that a real engine would have recorded."""
     per_layer = [TOKENS] * LAYERS
-    look = lvlm.look(image, Needs() if reducer is None else reducer)
+    look = lvlm.preview(image, Needs() if reducer is None else reducer)
     picture = look.layout.trace((GRID, GRID), [])
     if reducer is not None:
         picture = look.trace(reducer)

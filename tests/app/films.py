@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from app.engine import CoreEngine
-from tests.families import lvlms, test_films
+from app.session.engine import CoreEngine
+from tests.families import lvlms
+from tests.families import test_videos as test_films
 
 
 class FilmEngine(CoreEngine):

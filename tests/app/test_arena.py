@@ -12,13 +12,13 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from app import words
-from app.arena import table
-from app.arena.lettering import font, printable, wrapped
-from app.arena.rounds import rounds
-from app.examples import Example
-from app.session import Session
-from app.tabs.arena import ArenaPage
+from app import formatting
+from app.arena.page import ArenaPage
+from app.runs import table
+from app.runs.fonts import font, printable, wrapped
+from app.runs.progress import rounds
+from app.session.examples import Example
+from app.session.session import Session
 from tests.app.fake import FakeEngine
 from vscan_core.errors import InputError
 from vscan_core.events import Done
@@ -82,7 +82,7 @@ def test_a_method_that_refuses_says_so_in_its_place(page: ArenaPage, picture: st
     last = run(page, picture, "picky", "absent", "vscan")[-1]
     _, picky, absent, vscan = rows(page, last)
     assert picky[1].startswith("Cannot run here: Picky cannot keep less than 50 %") and "<" not in picky[1]
-    assert absent[1] == "Cannot run here: This model has no text tower." and absent[2] == words.NOTHING
+    assert absent[1] == "Cannot run here: This model has no text tower." and absent[2] == formatting.NOTHING
     assert vscan[3] == "96 → 32" and len(last[page.board.gallery]) == 1
     assert rows(page, run(page, picture, "picky", percent=60)[-1])[1][2] == "= yes"
 

@@ -11,14 +11,14 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from app import words
-from app.benchmarks import accuracy, parts, speed
+from app import formatting
+from app.benchmarks import ablations, accuracy, speed
+from app.benchmarks.page import ReportedSection, SpeedSection, benchmarks_tab
 from app.benchmarks.records import ALL, Record, made, record, records
+from app.benchmarks.sections import AccuracySection, PartsSection
 from app.charts.curves import Level, Line, Point, curve_chart
 from app.charts.dots import Dot, dot_chart
-from app.session import Session
-from app.tabs.benchmarks import ReportedSection, SpeedSection, benchmarks_tab
-from app.tabs.benchmarks_accuracy import AccuracySection, PartsSection
+from app.session.session import Session
 from tests.app import recorded
 from tests.app.fake import FakeEngine
 from vscan_core.errors import InputError
@@ -91,7 +91,7 @@ def test_the_table_has_intervals_marks_and_dashes(found: Record) -> None:
     table = accuracy.table(found, ALL, TITLES)
     rows = {row[0]: row for row in table["metadata"]["display_value"]}
     assert table["headers"] == ["Method", "100 %", "50 %", "33.3 %", "22.2 %", "11.1 %", "5.6 %", "2.8 %"]
-    assert rows["VScan"][1] == "90.0 (87.0 to 93.0)" and rows["FastV"][7] == words.NOTHING
+    assert rows["VScan"][1] == "90.0 (87.0 to 93.0)" and rows["FastV"][7] == formatting.NOTHING
     assert rows["random"][7].endswith("†") and "†" not in rows["VScan"][7]
     assert table["data"][0][1] == pytest.approx(0.9)  # plain numbers, so that columns sort
     notes = accuracy.notes(found, ALL, TITLES)
@@ -132,7 +132,7 @@ def test_files_that_can_be_saved_are_the_record_and_its_table(folder: Path) -> N
 
 def test_ablations_are_grouped_by_part(folder: Path) -> None:
     found = records("ablations", folder)[0]
-    groups = parts.groups(found, ALL, 0.1111)
+    groups = ablations.groups(found, ALL, 0.1111)
     assert [(name, [dot.name for dot in dots]) for name, dots in groups] == [
         ("VScan as published", ["all parts"]), ("merging", ["on", "off"]), ("layer of the second cut", ["layer 2"])
     ]  # fmt: skip

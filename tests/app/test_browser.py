@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import app.main
-from app.examples import Example
-from app.tabs.benchmarks import benchmarks_tab
+from app.benchmarks.page import benchmarks_tab
+from app.session.examples import Example
 from tests.app import recorded
 from tests.app.conftest import Server, serving
 from tests.app.fake import FakeEngine

@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from app import strips
-from app.examples import Example
-from app.session import Session
-from app.tabs import panes
-from app.tabs.compare import STOPPED, ComparePage
+from app.compare import outputs
+from app.compare.page import STOPPED, ComparePage
+from app.session.examples import Example
+from app.session.session import Session
+from app.ui import html
 from tests.app.fake import FakeEngine
 
 VIEW = ("Tokens", "global", 1)
@@ -64,7 +64,7 @@ def test_a_run_fills_everything(page: ComparePage, picture: str) -> None:
 
 
 def test_a_sentence_cannot_carry_html(page: ComparePage, picture: str) -> None:
-    from app.errors import explained
+    from app.ui.errors import explained
     from vscan_core.errors import InputError
 
     assert "<" not in explained(InputError("no <img src=x onerror=alert(1)> & co"))
@@ -97,7 +97,7 @@ def test_text_of_random_weights_is_not_shown(page: ComparePage, picture: str) ->
     page.session.models._there["dummy:x"] = page.session.model("mini")
     last = run(page, picture, model="dummy:x")[-1]
     assert "answer" not in last[page.panes.verdict] and "9.0" in last[page.panes.verdict]
-    assert last[page.panes.texts[0]] == panes.NOISE and "576" in last[page.panes.strips[0]]
+    assert last[page.panes.texts[0]] == outputs.NOISE and "576" in last[page.panes.strips[0]]
 
 
 def test_what_visitor_and_model_wrote_never_reaches_html(picture: str) -> None:
@@ -122,7 +122,7 @@ def test_the_slider_draws_the_first_cut_without_the_language_model(page: Compare
 
 def test_the_switches_change_the_drawing(page: ComparePage, picture: str) -> None:
     last = run(page, picture)[-1]
-    from app.token_view import HEAT, PICTURE, TOKENS, drawn
+    from app.ui.token_map import HEAT, PICTURE, TOKENS, drawn
 
     view = last[page.tokens.state]
     looks = {
@@ -134,14 +134,12 @@ def test_the_switches_change_the_drawing(page: ComparePage, picture: str) -> Non
     }  # fmt: skip
     assert len(set(looks.values())) == 6
     shown = drawn(page.session, view, HEAT, "text", None)
-    assert [name for _, name in shown.scores] == ["global", "local", "text"] and shown.legend == strips.scale(
-        shaded=True
-    )
+    assert [name for _, name in shown.scores] == ["global", "local", "text"] and shown.legend == html.scale(shaded=True)
     assert [label for label, _ in shown.cuts] == ["Into the language model", "From layer 3 on"]
 
 
 def test_a_click_tells_about_one_token(page: ComparePage, picture: str) -> None:
-    from app.token_view import at
+    from app.ui.token_map import at
 
     view = run(page, picture)[-1][page.tokens.state]
     kept = int(view.trace.kept[0])
@@ -162,7 +160,7 @@ def test_the_right_answer_of_an_example_is_told_but_not_of_another_question(pict
 
 
 def test_what_the_model_did_not_look_at_is_in_the_legend(page: ComparePage, picture: str) -> None:
-    from app.token_view import drawn
+    from app.ui.token_map import drawn
 
     view = run(page, picture)[-1][page.tokens.state]
     assert "Outside" not in drawn(page.session, view, "Tokens", None, None).legend
@@ -182,7 +180,7 @@ def test_state_of_a_visitor_is_small(page: ComparePage, picture: str) -> None:
 def test_another_picture_clears_the_old_answers(page: ComparePage, picture: str) -> None:
     run(page, picture)
     out = page.on_picture("mini", picture, 11.1, *VIEW)
-    assert out[page.panes.texts[0]] == "" and out[page.panes.verdict] == strips.verdict(None, None)
+    assert out[page.panes.texts[0]] == "" and out[page.panes.verdict] == html.verdict(None, None)
     assert not out[page.charts.box]["visible"]
 
 
@@ -238,7 +236,7 @@ def test_out_of_memory_is_told_and_survived(picture: str) -> None:
 
 
 def test_an_unavailable_model_is_explained_on_the_page(page: ComparePage, picture: str) -> None:
-    from app.tabs.ask import describe
+    from app.ui.inputs import describe
 
     assert "needs a GPU" in describe(page.session, "big") and "Not available" not in describe(page.session, "mini")
     assert "needs a GPU" in page.on_budget("big", picture, 11.1, *VIEW)[page.ask.budget]

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app import strips, words
+from app import formatting
 from app.charts.time import stages, time_chart
 from app.charts.tokens import tokens_chart
-from app.examples import load_examples
+from app.session.examples import load_examples
+from app.ui import html
 from tests.app.fake import FakeLVLM, fake_answer, fake_trace
-from vscan_core import overlay
+from vscan_core.draw import overlay
 from vscan_core.events import Answer
 from vscan_core.reducers import VScan
 
@@ -32,22 +33,22 @@ def answers() -> tuple[Answer, Answer]:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        (words.percent(1 / 9), "11.1 %"),
-        (words.percent(1.0), "100 %"),
-        (words.milliseconds(8.24), "8.2 ms"),
-        (words.milliseconds(1234), "1.23 s"),
-        (words.milliseconds(None), words.NOTHING),
-        (words.size(1_400_000), "1.4 MB"),
-        (words.size(512), "512 B"),
-        (words.size(512_000_000), "512 MB"),
-        (words.size(3_200_000_000_000), "3.2 TB"),
-        (words.size(None), words.NOTHING),
-        (words.operations(8.5), "8.50 TFLOPs"),
-        (words.operations(0.0042), "4.20 GFLOPs"),
-        (words.ratio(290, 100), "2.9"),
-        (words.ratio(1, 0), words.NOTHING),
-        (words.ratio(100_000, 10), "10000"),
-        (words.tokens(1), "1 visual token"),
+        (formatting.percent(1 / 9), "11.1 %"),
+        (formatting.percent(1.0), "100 %"),
+        (formatting.milliseconds(8.24), "8.2 ms"),
+        (formatting.milliseconds(1234), "1.23 s"),
+        (formatting.milliseconds(None), formatting.NOTHING),
+        (formatting.size(1_400_000), "1.4 MB"),
+        (formatting.size(512), "512 B"),
+        (formatting.size(512_000_000), "512 MB"),
+        (formatting.size(3_200_000_000_000), "3.2 TB"),
+        (formatting.size(None), formatting.NOTHING),
+        (formatting.operations(8.5), "8.50 TFLOPs"),
+        (formatting.operations(0.0042), "4.20 GFLOPs"),
+        (formatting.ratio(290, 100), "2.9"),
+        (formatting.ratio(1, 0), formatting.NOTHING),
+        (formatting.ratio(100_000, 10), "10000"),
+        (formatting.tokens(1), "1 visual token"),
     ],
 )
 def test_numbers_in_words(text: str, wanted: str) -> None:
@@ -55,44 +56,44 @@ def test_numbers_in_words(text: str, wanted: str) -> None:
 
 
 def test_the_slider_in_words() -> None:
-    text = words.budget(1 / 9, {0: 96, 16: 32}, 576).replace("**", "")
+    text = formatting.budget(1 / 9, {0: 96, 16: 32}, 576).replace("**", "")
     assert text == "11.1 % = 96 of 576 visual tokens into the language model, 32 from layer 16 on"
-    assert words.budget(1.0, {}, 576).replace("**", "").startswith("100 % = 576 of 576")
+    assert formatting.budget(1.0, {}, 576).replace("**", "").startswith("100 % = 576 of 576")
 
 
 def test_a_strip_shows_the_recorded_counts_and_no_text_of_the_model(answers: tuple[Answer, Answer]) -> None:
-    html = strips.strip(answers[1])
-    assert "96 → 32" in html and "1.3 ms" in html
+    shown = html.strip(answers[1])
+    assert "96 → 32" in shown and "1.3 ms" in shown
     for piece in ("script", "${", "`", "{{", "alert"):
-        assert piece not in html + strips.verdict(*answers)
+        assert piece not in shown + html.verdict(*answers)
 
 
 def test_both_strips_have_the_same_rows_before_and_after_a_run(answers: tuple[Answer, Answer]) -> None:
-    rows = [re.findall(r"<th[^>]*>(.*?)</th>", strips.strip(each)) for each in (None, *answers)]
+    rows = [re.findall(r"<th[^>]*>(.*?)</th>", html.strip(each)) for each in (None, *answers)]
     assert rows[0] == rows[1] == rows[2] and len(rows[0]) == 10
 
 
 def test_the_verdict_says_times_and_whether_the_answer_is_the_same(answers: tuple[Answer, Answer]) -> None:
-    html = strips.verdict(*answers)
+    shown = html.verdict(*answers)
     assert (
-        f"9.0 {words.TIMES}" in html
-        and "faster reading" in html
-        and "Same answer" in html
-        and "not a benchmark" in html
+        f"9.0 {formatting.TIMES}" in shown
+        and "faster reading" in shown
+        and "Same answer" in shown
+        and "not a benchmark" in shown
     )
     other = replace(answers[1], text="something else")
-    assert "Different answer" in strips.verdict(answers[0], other)
+    assert "Different answer" in shown.verdict(answers[0], other)
 
 
 def test_the_verdict_admits_when_it_got_slower(answers: tuple[Answer, Answer]) -> None:
-    html = strips.verdict(answers[1], answers[0])
-    assert "slower reading" in html and "more FLOPs" in html and "faster" not in html
+    shown = html.verdict(answers[1], answers[0])
+    assert "slower reading" in shown and "more FLOPs" in shown and "faster" not in shown
 
 
 def test_the_legend_counts_every_token_once(answers: tuple[Answer, Answer]) -> None:
-    html = strips.legend(overlay.fates(answers[1].trace.images[0]), 576)
-    counts = [int(number) for number in re.findall(r"<b>(\d+)</b></li>", html)]
-    assert sum(counts) == 576 and "layer 3" in html and "<b>32</b> of 576" in html
+    shown = html.legend(overlay.fates(answers[1].trace.images[0]), 576)
+    counts = [int(number) for number in re.findall(r"<b>(\d+)</b></li>", shown)]
+    assert sum(counts) == 576 and "layer 3" in shown and "<b>32</b> of 576" in shown
 
 
 def test_time_chart_stacks_the_four_stages(answers: tuple[Answer, Answer]) -> None:

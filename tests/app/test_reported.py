@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app import words
+from app import formatting
 from app.benchmarks.reported import Table, cells, levels, lines, origin, reported
 from app.charts.curves import curve_chart
 
@@ -71,7 +71,7 @@ def test_a_curve_needs_two_budgets() -> None:
 def test_missing_values_are_dashes_and_leave_gaps() -> None:
     table = find("LLaVA-1.5-7B", "VScan and others on nine benchmarks")
     tome = cells(table)["metadata"]["display_value"][1]
-    assert tome[:2] == ["192 of 576", "ToMe"] and tome[4] == words.NOTHING and tome[9] == "52.1"
+    assert tome[:2] == ["192 of 576", "ToMe"] and tome[4] == formatting.NOTHING and tome[9] == "52.1"
     assert "ToMe" not in {line.name for line in lines(table, "VizWiz")}
     figure = curve_chart(lines(table, "Average"), levels(table, "Average"), "Average")
     assert figure.data[-1].name == "VScan" and figure.data[-1].error_y.array is None

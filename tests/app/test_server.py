@@ -13,7 +13,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from app.__main__ import launch_options
-from app.server import HEADERS, MAX_JSON, MAX_UPLOAD, app_kwargs
+from app.server.guard import HEADERS, MAX_JSON, MAX_UPLOAD, app_kwargs
 
 
 async def echo(request: Request) -> PlainTextResponse:

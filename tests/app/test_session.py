@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app.devices import Device
-from app.running import Snapshot, snapshots
-from app.session import Recent, Session
-from app.tabs.ask import loading, menu
+from app.compare.progress import Snapshot, snapshots
+from app.session.devices import Device
+from app.session.session import Recent, Session
+from app.ui.inputs import loading, menu
 from tests.app.fake import FakeEngine, FakeLVLM
 from vscan_core.errors import InputError
 from vscan_core.events import Done, Prefilled

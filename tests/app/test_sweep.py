@@ -12,13 +12,13 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from app import words
+from app import formatting
 from app.charts.sweep import Bar, sweep_chart
-from app.engine import CoreEngine
-from app.examples import Example
-from app.session import Session
-from app.sweep.asked import PUBLISHED, spending
-from app.tabs.sweep import SweepPage
+from app.session.engine import CoreEngine
+from app.session.examples import Example
+from app.session.session import Session
+from app.sweep.page import SweepPage
+from app.sweep.settings import PUBLISHED, spending
 from tests.app.conftest import MINI
 from tests.app.fake import FakeEngine
 
@@ -62,7 +62,7 @@ def test_every_retention_gets_a_row_a_picture_and_a_bar(page: SweepPage, picture
         "576", "576", "432 → 144", "288 → 96", "192 → 64", "96 → 32", "48 → 16", "24 → 8"
     ]  # fmt: skip
     assert shown[0][2] == "reference" and {row[2] for row in shown[1:]} == {"= yes"}
-    assert shown[5][7] == "160" and shown[5][10] == f"9.0 {words.TIMES}"  # 6.25 ms per token; 144 ms against 16
+    assert shown[5][7] == "160" and shown[5][10] == f"9.0 {formatting.TIMES}"  # 6.25 ms per token; 144 ms against 16
     captions = [caption for _, caption in last[page.board.strip]]
     assert captions[0] == "100 % · 576 · same answer" and captions[6] == "2.8 % · 24 → 8 · same answer"
     figure = last[page.board.chart]

@@ -10,11 +10,11 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from app.examples import Example
-from app.film import Clip
-from app.session import Session
-from app.tabs.compare import ComparePage
-from app.token_view import HEAT, PICTURE, TOKENS, at, drawn
+from app.compare.page import ComparePage
+from app.session.clip import Clip
+from app.session.examples import Example
+from app.session.session import Session
+from app.ui.token_map import HEAT, PICTURE, TOKENS, at, drawn
 from tests.app.conftest import Server, serving
 from tests.app.films import FilmEngine
 from tests.app.test_browser import OVERLAY, open_page

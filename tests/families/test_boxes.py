@@ -50,7 +50,7 @@ def picture(size: tuple[int, int], place: tuple[float, float]) -> tuple[Image.Im
 @torch.no_grad()
 def features(lvlm: vc.LVLM, image: Image.Image) -> Tensor:
     """(tokens, dim) as they would enter the LLM."""
-    batch = lvlm.look(image, vc.Needs()).encoder.batch
+    batch = lvlm.preview(image, vc.Needs()).encoder.batch
     return torch.cat([rows.flatten(0, -2) for rows in lvlm.family.encode(lvlm.model, batch).pooler_output])
 
 

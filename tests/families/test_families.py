@@ -184,15 +184,15 @@ def test_retention_on_tiles_follows_the_published_budgets() -> None:
 
 @torch.no_grad()
 def test_two_sessions_may_watch_one_packing_and_leave_in_any_order() -> None:
-    from vscan_core.families.watch import Watch
+    from vscan_core.families.method_hook import MethodHook
 
     class Thing:
         def method(self, value: int) -> int:
             return value + 1
 
     thing, heard = Thing(), []
-    first = Watch(thing, "method", lambda original, value: heard.append(("first", value)))
-    second = Watch(thing, "method", lambda original, value: heard.append(("second", original(value))))
+    first = MethodHook(thing, "method", lambda original, value: heard.append(("first", value)))
+    second = MethodHook(thing, "method", lambda original, value: heard.append(("second", original(value))))
     assert thing.method(1) == 2 and heard == [("first", 1), ("second", 2)]
     first.remove()
     assert thing.method(5) == 6 and heard[2:] == [("second", 6)]

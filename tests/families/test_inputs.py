@@ -18,10 +18,10 @@ from torch import Tensor
 
 import vscan_core as vc
 from tests.families import lvlms
-from tests.families.test_look import noise
-from vscan_core.evaluation.asking import Prompt, _inputs
-from vscan_core.images import as_rgb
+from tests.families.test_preview import noise
 from vscan_core.lvlm import PIXELS
+from vscan_core.media.images import as_rgb
+from vscan_eval.replies import Prompt, _inputs
 
 NAMES = list(lvlms.MAKERS)
 SIZES = [(200, 90), (60, 130), (84, 84)]
@@ -99,9 +99,9 @@ def plugin(monkeypatch) -> ModuleType:
     names = {"GenerationResult": tuple, "Instance": tuple, "TokenCounts": tuple}
     vars(sys.modules["lmms_eval.api.instance"]).update(names)
     vars(sys.modules["lmms_eval.api.model"]).update(lmms=object)
-    monkeypatch.delitem(sys.modules, "vscan_core.plugins.lmms_eval", raising=False)
-    yield importlib.import_module("vscan_core.plugins.lmms_eval")
-    sys.modules.pop("vscan_core.plugins.lmms_eval", None)
+    monkeypatch.delitem(sys.modules, "vscan_eval.lmms_eval", raising=False)
+    yield importlib.import_module("vscan_eval.lmms_eval")
+    sys.modules.pop("vscan_eval.lmms_eval", None)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ import torch
 
 import vscan_core as vc
 from tests.families import lvlms
-from tests.families.test_look import noise
+from tests.families.test_preview import noise
 
 NAMES = list(lvlms.MAKERS)
 PICTURES = [(90, 84), (60, 150)]

@@ -30,14 +30,14 @@ def signals(tokens_per_side: int = 24, seed: int = 0, dtype: torch.dtype = torch
             ("joint_text", 2, 12),
             ("question", 1, 48),
             ("queries", tokens, 4 * 8),
-            ("lookups", tokens, 2 * 8),
-            ("turned", tokens, 2 * 8),
+            ("llm_keys", tokens, 2 * 8),
+            ("rotated_keys", tokens, 2 * 8),
             ("attended", tokens, 48),
         )
     }
     other["hidden"] = other["entered"] = other["projected"]
     other["question"] = other["question"][0]
-    other |= {name: other[name].view(tokens, -1, 8) for name in ("queries", "lookups", "turned")}
+    other |= {name: other[name].view(tokens, -1, 8) for name in ("queries", "llm_keys", "rotated_keys")}
     text = (2 * torch.randn(tokens, generator=make)).softmax(-1).to(dtype)
     return vc.Signals(cls_attention=rows, text=text, grid=(tokens_per_side, tokens_per_side), **other)
 
@@ -81,8 +81,8 @@ def test_is_deterministic_and_breaks_ties_by_the_lowest_index(name) -> None:
         hidden=torch.ones(36, 4),
         question=torch.ones(4),
         queries=torch.ones(36, 4, 2),
-        lookups=torch.ones(36, 2, 2),
-        turned=torch.ones(36, 2, 2),
+        llm_keys=torch.ones(36, 2, 2),
+        rotated_keys=torch.ones(36, 2, 2),
         entered=torch.ones(36, 4),
         attended=torch.ones(36, 4),
         features=torch.ones(36, 4),

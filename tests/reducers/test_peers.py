@@ -85,7 +85,7 @@ def test_methods_that_read_no_attention_row(side, keep) -> None:
     expected, _ = inllm_slow.topv(given.entered, given.attended, places, keep)
     assert TopV().select_in_llm(given, keep).kept.tolist() == expected
     for share, cutoff in ((0.55, 0.21), (0.3, 0.9), (1.0, 1.1)):
-        parts = (given.queries, given.lookups, given.turned, given.hidden)
+        parts = (given.queries, given.llm_keys, given.rotated_keys, given.hidden)
         expected, rows = inllm_slow.pact(*parts, keep, share, cutoff)
         chosen = PACT(share=share, cutoff=cutoff).select_in_llm(given, keep)
         assert chosen.kept.tolist() == expected
@@ -113,7 +113,7 @@ def test_pact_merges_within_the_bound_only() -> None:
     for cutoff in (0.0, 0.5, 2.0):
         chosen = PACT(cutoff=cutoff).select_in_llm(given, 9)
         merged = (chosen.merged_into >= 0).nonzero()[:, 0]
-        unit = torch.nn.functional.normalize(given.turned.flatten(1), dim=-1)
+        unit = torch.nn.functional.normalize(given.rotated_keys.flatten(1), dim=-1)
         assert ((1 - (unit[merged] * unit[chosen.merged_into[merged]]).sum(-1)) <= 1.5 * cutoff + 1e-6).all()
         assert bool(len(merged)) == (cutoff > 0)
     assert PACT(recycle=False).select_in_llm(given, 9).merged_into is None
@@ -123,8 +123,8 @@ def test_sparsevlm_finds_its_raters_like_the_reference() -> None:
     given = signals(5)
     for words in (1, 2, 9):
         text = signals(4, seed=words).projected[:words]
-        raters = SparseVLM().raters(given.projected / 4, text / 4).nonzero()[:, 0]
-        assert raters.tolist() == sparsevlm_slow.raters(given.projected / 4, text / 4)
+        query_tokens = SparseVLM().query_tokens(given.projected / 4, text / 4).nonzero()[:, 0]
+        assert query_tokens.tolist() == sparsevlm_slow.query_tokens(given.projected / 4, text / 4)
 
 
 @pytest.mark.parametrize("flat", [False, True])

@@ -47,17 +47,17 @@ def topv(entered: Tensor, attended: Tensor, places: list[tuple[float, float]], k
 
 
 def pact(
-    queries: Tensor, lookups: Tensor, turned: Tensor, hidden: Tensor, keep: int, share: float, cutoff: float
+    queries: Tensor, llm_keys: Tensor, rotated_keys: Tensor, hidden: Tensor, keep: int, share: float, cutoff: float
 ) -> tuple[list[int], Tensor]:
     """Important tokens, clustered by their keys: densest first, a centre is farther than the cutoff from all before."""
     tokens, heads = range(len(queries)), queries.shape[1]
     score = torch.zeros(len(queries), dtype=torch.float64)
     for head in range(heads):
-        key, mean = lookups[:, head * lookups.shape[1] // heads].double(), queries[:, head].double().mean(0)
+        key, mean = llm_keys[:, head * llm_keys.shape[1] // heads].double(), queries[:, head].double().mean(0)
         score += torch.stack([key[i] @ mean / math.sqrt(len(mean)) for i in tokens]).softmax(0) / heads
     score *= torch.stack([row.double().norm() for row in hidden])
     important = sorted(best_first(score, list(tokens))[: max(keep, int(share * len(queries)))])
-    flat = turned.flatten(1)
+    flat = rotated_keys.flatten(1)
     apart = [[max(0.0, 1 - cosine(flat, i, j)) for j in tokens] for i in tokens]
     density = torch.zeros(len(queries), dtype=torch.float64)
     for i in important:

@@ -32,7 +32,7 @@ def step_logits(
     merge: bool = True,
     entrance: Callable[[int], tuple[list[int], Tensor]] | None = None,  # image -> kept tokens and their rows
     ahead: bool = False,  # a later cut is scored by the layer before it
-    sparse: bool = False,  # by the text raters behind the image, and dropped tokens are recycled
+    sparse: bool = False,  # by the text query_tokens behind the image, and dropped tokens are recycled
     inside: Callable | None = None,  # (what is there of an image, keep) -> kept ones of it, and their rows or None
 ) -> tuple[Tensor, list[list[list[int]]]]:
     """(steps, vocab) logits of each generated token, and per image the kept tokens after each cut."""
@@ -63,17 +63,17 @@ def step_logits(
                 alive[mine] = False
                 alive[mine[kept]] = True
                 history[-1].append(kept)
-    raters: list[list[int]] = [[len(prompt) - 1] for _ in columns]
+    query_tokens: list[list[int]] = [[len(prompt) - 1] for _ in columns]
     if sparse:
-        raters = [_raters(embeds, mine[alive[mine]], ids, len(prompt)) for mine in columns]
-    settings = {"renumber": renumber, "rope": rope, "ahead": ahead, "raters": raters, "sparse": sparse}
+        query_tokens = [_raters(embeds, mine[alive[mine]], ids, len(prompt)) for mine in columns]
+    settings = {"renumber": renumber, "rope": rope, "ahead": ahead, "query_tokens": query_tokens, "sparse": sparse}
     settings["inside"] = inside
     logits = _decode(model, embeds[None], alive, columns, history, len(prompt), later or {}, **settings)
     return logits[len(prompt) - 1 :], history
 
 
 def _decode(
-    model, hidden, alive, columns, history, prompt_length, later, renumber, rope, ahead, raters, sparse, inside
+    model, hidden, alive, columns, history, prompt_length, later, renumber, rope, ahead, query_tokens, sparse, inside
 ):
     llm = model.model.language_model
     length = hidden.shape[1]
@@ -82,7 +82,7 @@ def _decode(
     for number, layer in enumerate(llm.layers):
         if number in later:
             source = (llm.layers[number - 1], before) if ahead else (layer, hidden)
-            rows = [[_row(*source, alive, at, llm, renumber, rope) for at in asking] for asking in raters]
+            rows = [[_row(*source, alive, at, llm, renumber, rope) for at in asking] for asking in query_tokens]
             for mine, cuts, mean in zip(columns, history, [torch.stack(row).mean(0) for row in rows], strict=True):
                 left = [i for i, column in enumerate(mine) if alive[column]]
                 best = sorted(left, key=lambda i: -mean[mine[i]].item())[: later[number]]
@@ -127,7 +127,7 @@ def _positions(alive: Tensor, renumber: bool) -> Tensor:
 def _raters(embeds, visual, ids, prompt_length) -> list[int]:
     """Where in the sequence the text tokens are that rate the image in the columns `visual`."""
     text = [at for at in range(int(visual[-1]) + 1, prompt_length) if ids[at] != IMAGE_TOKEN]
-    return [text[word] for word in sparsevlm_slow.raters(embeds[visual], embeds[text])]
+    return [text[word] for word in sparsevlm_slow.query_tokens(embeds[visual], embeds[text])]
 
 
 def _row(layer, hidden, alive, at, llm, renumber, rope) -> Tensor:
@@ -163,7 +163,7 @@ def _projected(layer, hidden, there, llm, positions) -> dict[str, Tensor]:
     attn, normed = layer.self_attn, layer.input_layernorm(hidden[0, there])
     query, key = (proj(normed).view(len(there), -1, attn.head_dim) for proj in (attn.q_proj, attn.k_proj))
     cos, sin = llm.rotary_emb(hidden, positions[None])
-    return {"queries": query, "lookups": key, "turned": _rotate(key, cos[0, there], sin[0, there])}
+    return {"queries": query, "llm_keys": key, "rotated_keys": _rotate(key, cos[0, there], sin[0, there])}
 
 
 def _rotate(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def raters(visual: Tensor, text: Tensor) -> list[int]:
+def query_tokens(visual: Tensor, text: Tensor) -> list[int]:
     """Text tokens that the visual tokens choose above average."""
     share = [0.0] * len(text)
     for token in visual:

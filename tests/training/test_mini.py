@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from training.calibrate import features
-from training.plain import load, reply
-from training.strangers import MADE
-from training.words import build_tokenizer
-from vscan_core.domain import Domain, is_foreign, strangeness
+from training.out_of_distribution import MADE
+from training.reference_model import load, reply
+from training.vocabulary import build_tokenizer
+from vscan_core.ood import OODReference, is_out_of_distribution, ood_distance
 
 MODEL = Path("assets/mini")
 EXAMPLES = Path("assets/examples")
@@ -52,16 +52,16 @@ def test_shards_stay_small_and_half_precision() -> None:
 
 
 def test_knows_its_world_from_noise_and_screenshots(mini) -> None:
-    domain = Domain.load(MODEL)
-    assert domain is not None and Domain.load("assets") is None
-    assert not any(is_foreign(features(*mini, picture), domain) for picture in pictures()[:4])
+    reference = OODReference.load(MODEL)
+    assert reference is not None and OODReference.load("assets") is None
+    assert not any(is_out_of_distribution(features(*mini, picture), reference) for picture in pictures()[:4])
     for kind in ("noise", "screenshot"):
         stranger = MADE[kind](np.random.default_rng(3))
-        assert is_foreign(features(*mini, stranger), domain), kind
+        assert is_out_of_distribution(features(*mini, stranger), reference), kind
 
 
 def test_strangeness_by_hand() -> None:
-    domain = Domain(torch.zeros(1, 4), torch.ones(4), torch.full((4,), 2.0), limit=0.9)
-    assert strangeness(torch.tensor([[1.0, 1, 1, 1], [3, 3, 3, 3]]), domain) == pytest.approx(0.5)
+    reference = OODReference(torch.zeros(1, 4), torch.ones(4), torch.full((4,), 2.0), limit=0.9)
+    assert ood_distance(torch.tensor([[1.0, 1, 1, 1], [3, 3, 3, 3]]), reference) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="expected"):
-        strangeness(torch.zeros(3, 5), domain)
+        ood_distance(torch.zeros(3, 5), reference)

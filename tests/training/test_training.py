@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from training import running, stage_language
+from training import stage, stage_language
 from training.answering import exact, forward, targets
-from training.attending import LONG, Blocks, look, quicken
 from training.curve import in_one_time
+from training.fast_attention import LONG, Blocks, look, quicken
 from training.model import DIM, PREFIX, build_model, build_processor
 from training.packing import TOKENS, encode, pack, prefix_ids, tokenizer
-from training.seeing import see, to_patches
 from training.symbols import symbolic_labels
-from training.words import prompt_text
-from vscan_core.world.catalog import CLASSES, COLOUR_NAMES, SIGN_TEXTS
-from vscan_core.world.questions import Question
-from vscan_core.world.scene import MOST_ALIKE, sample_scene
+from training.vision_features import see, to_patches
+from training.vocabulary import prompt_text
+from vscan_eval.world.catalog import CLASSES, COLOUR_NAMES, SIGN_TEXTS
+from vscan_eval.world.questions import Question
+from vscan_eval.world.scene import MOST_ALIKE, sample_scene
 
 
 @settings(max_examples=60, deadline=None)
@@ -100,7 +100,7 @@ def test_the_tower_on_patches_equals_the_tower_on_pixels() -> None:
 
 
 def test_two_steps_of_training_then_resume(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "RUNS", tmp_path)
+    monkeypatch.setattr(stage, "RUNS", tmp_path)
     first = stage_language.train(minutes=0.01, resume=False, scenes=2, count=3)
     assert first.step >= 1 and (tmp_path / "language" / "checkpoint.pt").exists()
     again = stage_language.train(minutes=0.02, resume=True, scenes=2, count=3)

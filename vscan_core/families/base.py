@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
-from vscan_core.layout import Layout, Picture, Tiles
+from vscan_core.families.tiles import TiledPicture, Tiles, TokenLayout
 from vscan_core.selection import Anatomy, Needs
 from vscan_core.trace import View
 
@@ -114,18 +114,18 @@ class Family(ABC):
     def image_token_id(self, model: nn.Module) -> int:
         """The placeholder that stands for visual tokens in input_ids."""
 
-    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[Picture] | None:
+    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
         """For families of loose tiles: which of them make a picture, read off the prompts; ids (batch, length).
 
         None: the prompt does not show it, so every tile is an image of its own.
         """
         return None
 
-    def watch_packing(self, model: nn.Module, record: Callable[[list[Layout]], None]) -> list[Any]:
+    def watch_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
         """For families that pack: report the layout of every image after each encode. Things with `.remove()`."""
         return []
 
-    def follow(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
+    def shorten_kwargs(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
         """What cut 0 changes in the decoder stack's arguments beyond those that every model has.
 
         keep (batch, length) says which columns stay; index (batch, shorter) where each one left came from.
@@ -168,7 +168,7 @@ class Family(ABC):
     def view(self, processor: Any, width: int, height: int) -> View:
         """Where the pixels that `processor` makes of a width x height picture lie in that picture."""
 
-    def film(
+    def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
     ) -> dict[str, Any]:
         """A prompt and the video in it as keyword arguments of the model.
@@ -223,10 +223,10 @@ class Family(ABC):
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden[None])
         query, key = _heads(attn, "q", normed), _heads(attn, "k", normed)
-        turned = key
+        rotated = key
         if rotary is not None:
-            turned, _ = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"](key, key, *rotary)
-        return query[0].transpose(0, 1), key[0].transpose(0, 1), turned[0].transpose(0, 1)
+            rotated, _ = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"](key, key, *rotary)
+        return query[0].transpose(0, 1), key[0].transpose(0, 1), rotated[0].transpose(0, 1)
 
 
 def _rows(states: Tensor, asking: Tensor | None) -> Tensor:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core.families.base import Family, Record
-from vscan_core.families.grouping import separated
+from vscan_core.families.pixel_shuffle import fold, sources
 from vscan_core.families.scores import received_by_tile, tap_pair
-from vscan_core.families.shuffle import fold, sources
-from vscan_core.layout import Picture, Tiles
+from vscan_core.families.tile_grouping import separated
+from vscan_core.families.tiles import TiledPicture, Tiles
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
 
@@ -48,12 +48,14 @@ class Idefics3(Family):
         pixels = args[0] if args else kwargs["pixel_values"]
         return Tiles([self._grid(model, pixels)] * len(pixels), None, side=tuple(pixels.shape[-2:]))
 
-    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[Picture] | None:
+    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
         """Tags before the tiles tell their rows and columns."""
         cuts = separated(ids, self.image_token_id(model), per_tile)
         if cuts is None:
             return None
-        return [Picture(rows * cols + 1, (rows, cols)) if rows * cols > 1 else Picture(1) for rows, cols in cuts]
+        return [
+            TiledPicture(rows * cols + 1, (rows, cols)) if rows * cols > 1 else TiledPicture(1) for rows, cols in cuts
+        ]
 
     def _grid(self, model: nn.Module, pixels: Tensor) -> tuple[int, int]:
         edge = self.vision_tower(model).patch_size * self.base(model).connector.scale_factor

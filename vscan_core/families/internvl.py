@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core.families.base import Record
-from vscan_core.families.grouping import contiguous
 from vscan_core.families.llava import Llava
+from vscan_core.families.pixel_shuffle import fold, sources
 from vscan_core.families.scores import tap_cls
-from vscan_core.families.shuffle import fold, sources
-from vscan_core.layout import Picture, Tiles
+from vscan_core.families.tile_grouping import contiguous
+from vscan_core.families.tiles import TiledPicture, Tiles
 from vscan_core.trace import View
 
 
@@ -45,10 +45,10 @@ class InternVL(Llava):
         grid = (int(height // down * config.downsample_ratio), int(width // across * config.downsample_ratio))
         return Tiles([grid] * len(pixels), None, side=(height, width))
 
-    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[Picture] | None:
+    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
         """All tiles of a picture are one run of placeholders; how they lie it does not tell."""
         runs = contiguous(ids, self.image_token_id(model), per_tile)
-        return None if runs is None else [Picture(tiles, (1, 1) if tiles == 1 else None) for tiles in runs]
+        return None if runs is None else [TiledPicture(tiles, (1, 1) if tiles == 1 else None) for tiles in runs]
 
     def view(self, processor: Any, width: int, height: int) -> View:
         """Stretched to whole tiles, as many and so arranged as the processor's own rule says; then a thumbnail."""

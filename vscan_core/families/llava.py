@@ -11,7 +11,7 @@ from vscan_core import geometry
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family, Record
 from vscan_core.families.scores import mean_keys, tap_cls
-from vscan_core.layout import Layout, Tiles
+from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
 
@@ -42,7 +42,7 @@ class Llava(Family):
         height, width = pixels.shape[-2:]
         patch = self.vision_tower(model).config.patch_size
         grid = (height // patch, width // patch)
-        layout = Layout(1, None, geometry.patch_boxes(*grid, height, width))
+        layout = TokenLayout(1, None, geometry.patch_boxes(*grid, height, width))
         return Tiles([grid] * len(pixels), [layout] * len(pixels))
 
     def anatomy(self, model: nn.Module) -> Anatomy:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
 
 from vscan_core.families.llava import Llava
-from vscan_core.families.watch import Watch
+from vscan_core.families.method_hook import MethodHook
+from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.geometry import patch_boxes, tile_boxes
-from vscan_core.layout import Layout, Tiles
 from vscan_core.trace import View
 
 
@@ -31,7 +31,7 @@ class LlavaNext(Llava):
         """The tiles of all pictures; which belong together is told when they are packed."""
         return replace(super().see(model, args, kwargs), layouts=None)
 
-    def watch_packing(self, model: nn.Module, record: Callable[[list[Layout]], None]) -> list[Any]:
+    def watch_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
         """Send numbered rows through the model's own packing beside the features: no second packing code."""
 
         def packing(pack: Any, image_features: Sequence[Tensor], image_sizes: Any, *args: Any, **kwargs: Any) -> None:
@@ -42,9 +42,9 @@ class LlavaNext(Llava):
             tiles = [len(features) for features in image_features]
             record([self._layout(model, *one) for one in zip(tiles, origins, sizes, strict=True)])
 
-        return [Watch(self.base(model), "pack_image_features", packing)]
+        return [MethodHook(self.base(model), "pack_image_features", packing)]
 
-    def _layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> Layout:
+    def _layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> TokenLayout:
         config: Any = model.config
         height, width = size
         origin = numbers[:, 0].long()
@@ -56,7 +56,9 @@ class LlavaNext(Llava):
         grid = _grid_boxes(side, rows, cols, height, width)
         boxes = torch.cat([whole, grid])[origin.clamp(min=0)] if tiles > 1 else whole[origin.clamp(min=0)]
         boxes[origin < 0] = torch.nan
-        return Layout(tiles=tiles, origin=origin, boxes=boxes, view=View(size=(width, height)), canvas=(width, height))
+        return TokenLayout(
+            tiles=tiles, origin=origin, boxes=boxes, view=View(size=(width, height)), canvas=(width, height)
+        )
 
 
 def _numbers(tiles: Tensor) -> Tensor:

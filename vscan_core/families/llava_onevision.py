@@ -13,7 +13,7 @@ from vscan_core.errors import InputError
 from vscan_core.families.base import Record
 from vscan_core.families.llava_next import LlavaNext
 from vscan_core.families.scores import received_by_tile, tap_pair
-from vscan_core.layout import Layout
+from vscan_core.families.tiles import TokenLayout
 from vscan_core.selection import Anatomy
 
 
@@ -62,7 +62,7 @@ class LlavaOnevision(LlavaNext):
             raise InputError("videos are not supported for LLaVA-OneVision; pass single frames as pictures")
         return super().visual_mask(model, input_ids, inputs_embeds)
 
-    def _layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> Layout:
+    def _layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> TokenLayout:
         if not torch.equal(numbers, numbers.round()):  # pooling has mixed the numbers of several tokens
             config: Any = model.config
             tiles = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))

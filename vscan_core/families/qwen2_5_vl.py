@@ -16,7 +16,7 @@ from transformers.vision_utils import get_vision_window_index
 from vscan_core import geometry
 from vscan_core.families.base import Family, Record
 from vscan_core.families.scores import received
-from vscan_core.layout import Layout, Tiles
+from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
 
@@ -66,7 +66,7 @@ class Qwen25VL(Family):
         for times, rows, cols in shapes:
             view = View(frames=times * tower.patch_embed.temporal_patch_size if times > 1 else 0)
             boxes = geometry.patch_boxes(rows, cols, rows * edge, cols * edge).repeat(times, 1)
-            layouts.append(Layout(times, None, boxes, view, (cols * edge, rows * edge)))
+            layouts.append(TokenLayout(times, None, boxes, view, (cols * edge, rows * edge)))
         return Tiles(
             [(rows, cols) for times, rows, cols in shapes for _ in range(times)], layouts, self.order(tower, grid_thw)
         )
@@ -121,7 +121,7 @@ class Qwen25VL(Family):
         run = model.get_video_features if "pixel_values_videos" in batch else model.get_image_features
         return run(**batch, return_dict=True)
 
-    def film(
+    def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
     ) -> dict[str, Any]:
         """Pairs of frames, with the seconds from one pair to the next."""

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vscan_core.families.qwen2_5_vl import Qwen25VL, filmed, slices
+from vscan_core.geometry import take
 from vscan_core.selection import Anatomy
-from vscan_core.stages import take
 
 
 class Qwen3VL(Qwen25VL):
@@ -40,7 +40,7 @@ class Qwen3VL(Qwen25VL):
             first_cut=max(1, len(vision.deepstack_visual_indexes)),
         )
 
-    def film(
+    def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
     ) -> dict[str, Any]:
         """Pairs of frames, each with its mean time in words before it."""
@@ -57,7 +57,7 @@ class Qwen3VL(Qwen25VL):
         """Rows of the merger are in token order."""
         return torch.arange(int(grid_thw.prod(-1).sum()) // tower.spatial_merge_unit, device=grid_thw.device)
 
-    def follow(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
+    def shorten_kwargs(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
         """Deepstack rows, (visual tokens of the batch, dim) per layer, and the mask that places them."""
         visual, features = kwargs.get("visual_pos_masks"), kwargs.get("deepstack_visual_embeds")
         if visual is None or features is None:

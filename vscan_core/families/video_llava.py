@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vscan_core.families.llava import Llava
-from vscan_core.families.watch import Watch
-from vscan_core.layout import Layout, Tiles
+from vscan_core.families.method_hook import MethodHook
+from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.trace import View
 
 
@@ -51,7 +51,7 @@ class VideoLlava(Llava):
         tiles = self.see(model, args, kwargs)
         return tiles if tower is not self.base(model).video_tower else replace(tiles, layouts=None, lead=1)
 
-    def watch_packing(self, model: nn.Module, record: Callable[[list[Layout]], None]) -> list[Any]:
+    def watch_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
         """Only the call around the tower knows which frames make one video."""
 
         def encoded(call: Any, *args: Any, **kwargs: Any) -> None:
@@ -61,14 +61,14 @@ class VideoLlava(Llava):
             film = _film(frame.layouts[0].boxes, View(frames=videos.shape[1]))
             record([film] * len(videos))
 
-        return [Watch(self.base(model), "get_video_features", encoded, "after")]
+        return [MethodHook(self.base(model), "get_video_features", encoded, "after")]
 
     def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
         """`<image>` and `<video>`."""
         config: Any = model.config
         return self.image_token_id(model), config.video_token_id
 
-    def film(
+    def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
     ) -> dict[str, Any]:
         """Frames are prepared like pictures."""
@@ -81,10 +81,10 @@ class VideoLlava(Llava):
         return {**words, "pixel_values_videos": pixels[None]}
 
 
-def _film(boxes: Tensor, view: View) -> Layout:
+def _film(boxes: Tensor, view: View) -> TokenLayout:
     """boxes (tokens, 4) of one frame -> the layout of a video, where CLS comes first in every frame and has no box."""
     tokens, frames = len(boxes), view.frames
     numbers = torch.arange(frames * tokens).view(frames, tokens)
     origin = torch.cat([numbers.new_full((frames, 1), -1), numbers], dim=1).flatten()
     with_cls = torch.cat([torch.full((1, 4), torch.nan), boxes])
-    return Layout(frames, origin, with_cls.repeat(frames, 1), view)
+    return TokenLayout(frames, origin, with_cls.repeat(frames, 1), view)

@@ -1,6 +1,6 @@
 """Every method on offer. A new one is one new file and one name in this tuple."""
 
-from vscan_core.reducers.base import Reducer
+from vscan_core.reducers.base import Reducer, Then
 from vscan_core.reducers.cdpruner import CDPruner
 from vscan_core.reducers.divprune import DivPrune
 from vscan_core.reducers.downsample import Downsample
@@ -13,7 +13,6 @@ from vscan_core.reducers.prumerge import PruMerge
 from vscan_core.reducers.pyramiddrop import PyramidDrop
 from vscan_core.reducers.random import Random
 from vscan_core.reducers.sparsevlm import SparseVLM
-from vscan_core.reducers.then import Then
 from vscan_core.reducers.tokentransforming import TokenTransforming
 from vscan_core.reducers.tome import ToMe
 from vscan_core.reducers.topv import TopV

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import KW_ONLY, dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import KW_ONLY, dataclass, field, fields
 
 from torch import Tensor
 
-from vscan_core.budget import average, check_keep, check_layer, check_retention, one_cut, whole, without_idle_cuts
+from vscan_core.budget import average, check_retention
 from vscan_core.errors import InputError
 from vscan_core.reducers.settings import check_kind, frozen
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
-
-if TYPE_CHECKING:
-    from vscan_core.reducers.then import Then
 
 MANY = 1 << 20  # more tokens, and more tiles, than any image has: no budget is idle there
 
@@ -65,8 +61,6 @@ class Reducer(ABC):
 
     def then(self, second: Reducer) -> Then:
         """This one at the entrance of the LLM, `second` inside it on what is left; retentions multiply."""
-        from vscan_core.reducers.then import Then
-
         return Then(self, second)
 
     def needs(self, anatomy: Anatomy) -> Needs:
@@ -102,12 +96,12 @@ class Reducer(ABC):
         return anatomy.rope_in_scores if self.rope_in_scores is None else self.rope_in_scores
 
     @property
-    def asks_text(self) -> bool:
-        """Whether `raters` name what scores later cuts; else the last prompt token does."""
+    def scores_with_text(self) -> bool:
+        """Whether `query_tokens` name what scores later cuts; else the last prompt token does."""
         return False
 
-    def raters(self, visual: Tensor, text: Tensor) -> Tensor:
-        """(text,) bool: the text tokens whose mean attention scores later cuts; asked for only if `asks_text`.
+    def query_tokens(self, visual: Tensor, text: Tensor) -> Tensor:
+        """(text,) bool: the text tokens whose mean attention scores later cuts; asked for only if `scores_with_text`.
 
         visual (tokens, dim) and text (text, dim), the prompt behind the image, as they enter the LLM.
         """
@@ -116,10 +110,10 @@ class Reducer(ABC):
     @property
     def needs_in_llm(self) -> frozenset[str]:
         """The signals of later cuts, by their names in Signals; only these are taken."""
-        return frozenset({"text", "hidden"} if self.recycles else {"text"})
+        return frozenset({"text", "hidden"} if self.merges_in_llm else {"text"})
 
     @property
-    def recycles(self) -> bool:
+    def merges_in_llm(self) -> bool:
         """Whether later cuts merge dropped tokens into kept ones."""
         return False
 
@@ -129,42 +123,83 @@ class Reducer(ABC):
 
 
 @dataclass(frozen=True)
-class AtEntrance(Reducer):
-    """A method with a single cut, at the entrance of the LLM."""
+class Then(Reducer):
+    """One method at the entrance of the LLM, another one inside it, on what the first left.
 
-    def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
-        """`retention` of the tokens of every tile, to the nearest whole one."""
-        keep = one_cut(self.retention, tokens, anatomy.text_layers)
-        return {0: keep} if keep < tokens else {}
+    Then(VisPruner(retention=1/3), FastV(retention=1/2)) on 576 tokens, 32 layers: 192 into layers 0-1, then 90."""
 
-
-@dataclass(frozen=True)
-class InsideOnce(Reducer):
-    """A method with a single cut, inside the LLM: everything enters the layers before `layer`."""
-
-    _: KW_ONLY
-    layer: int | None = 2  # first layer that sees fewer tokens; None = the published one
-    keep: int | float | None = None  # int = tokens, float = share of them; None = by retention
+    retention: float = field(init=False, default=1.0)  # the product of the two
+    first: Reducer  # cuts at layer 0 alone
+    second: Reducer  # cuts at later layers alone
 
     def __post_init__(self) -> None:
+        for part in (self.first, self.second):
+            if not isinstance(part, Reducer):
+                raise InputError(f"a pair is made of two reducers, but one of these is {part!r}")
+        object.__setattr__(self, "retention", self.first.retention * self.second.retention)
         super().__post_init__()
-        if self.keep is not None:
-            check_keep(self.keep, "keep")
 
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
-        """One cut, at `layer`."""
-        layer = self.published_layer(anatomy) if self.layer is None else self.layer
-        check_layer(layer, anatomy.text_layers, "layer")
-        if self.keep is None:
-            keep = one_cut(self.retention, tokens * tiles, anatomy.text_layers, layer)
-        else:
-            keep = whole(self.keep, tokens * tiles)
-        return without_idle_cuts({layer: keep}, tokens, tiles)
+        """The first one's cut, and those that the second makes of what it leaves."""
+        entrance = self.first.schedule(tokens, anatomy, tiles)
+        later = self.second.schedule(entrance.get(0, tokens), anatomy, tiles)
+        if set(entrance) - {0}:
+            raise InputError(f"the first of a pair cuts at the entrance of the LLM only, unlike {self.first}")
+        if 0 in later:
+            raise InputError(f"the second of a pair cuts inside the LLM only, unlike {self.second}")
+        return entrance | later
 
-    def published_layer(self, anatomy: Anatomy) -> int:
-        """Where the cut is if `layer` is None."""
-        return 2
+    def at_entrance(self, tokens: int, anatomy: Anatomy) -> int | None:
+        """The first one's; the second may not work on a single tile."""
+        return self.first.at_entrance(tokens, anatomy)
+
+    def needs(self, anatomy: Anatomy) -> Needs:
+        """The first one's."""
+        return self.first.needs(anatomy)
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """There is no cut 0; the choice of the later one."""
-        return self.select_in_llm(signals, keep)
+        """The first one's choice."""
+        return self.first.select(signals, keep)
+
+    def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
+        """The first one's."""
+        return self.first.drops(tokens, keep, blocks)
+
+    def partners(self, keys: Tensor, drop: int, first_stays: bool) -> Tensor:
+        """The first one's."""
+        return self.first.partners(keys, drop, first_stays)
+
+    def select_in_llm(self, signals: Signals, keep: int) -> Selection:
+        """The second one's choice."""
+        return self.second.select_in_llm(signals, keep)
+
+    def position_mode(self, anatomy: Anatomy) -> str:
+        """One mode for both cuts."""
+        return self.positions or self.second.positions or self.first.position_mode(anatomy)
+
+    def uses_rope(self, anatomy: Anatomy) -> bool:
+        """The second one's, unless set here."""
+        return self.second.uses_rope(anatomy) if self.rope_in_scores is None else self.rope_in_scores
+
+    @property
+    def scores_with_text(self) -> bool:
+        """The second one's."""
+        return self.second.scores_with_text
+
+    def query_tokens(self, visual: Tensor, text: Tensor) -> Tensor:
+        """The second one's."""
+        return self.second.query_tokens(visual, text)
+
+    @property
+    def needs_in_llm(self) -> frozenset[str]:
+        """The second one's."""
+        return self.second.needs_in_llm
+
+    @property
+    def merges_in_llm(self) -> bool:
+        """The second one's."""
+        return self.second.merges_in_llm
+
+    def score_layer(self, cut: int) -> int:
+        """The second one's."""
+        return self.second.score_layer(cut)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vscan_core.reducers.base import AtEntrance
 from vscan_core.reducers.grid import lattice, strips
+from vscan_core.reducers.single_cut import AtEntrance
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vscan_core.reducers.base import AtEntrance
+from vscan_core.reducers.single_cut import AtEntrance
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 

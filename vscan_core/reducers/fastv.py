@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from vscan_core.reducers.base import InsideOnce
+from vscan_core.reducers.single_cut import InsideOnce
 
 
 @dataclass(frozen=True)

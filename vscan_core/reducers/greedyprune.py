@@ -18,7 +18,7 @@ import torch
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
-from vscan_core.reducers.base import InsideOnce
+from vscan_core.reducers.single_cut import InsideOnce
 from vscan_core.selection import Selection, Signals
 
 

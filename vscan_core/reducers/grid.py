@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vscan_core.reducers.base import AtEntrance
+from vscan_core.reducers.single_cut import AtEntrance
 from vscan_core.selection import Selection, Signals
 
 

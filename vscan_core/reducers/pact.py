@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
-from vscan_core.reducers.base import InsideOnce
+from vscan_core.reducers.single_cut import InsideOnce
 from vscan_core.selection import Anatomy, Selection, Signals
 
 RECOVERY = 1.5  # how many cutoffs a token may be away from the centre that it joins
@@ -54,21 +54,21 @@ class PACT(InsideOnce):
     @property
     def needs_in_llm(self) -> frozenset[str]:
         """The projections of the layer at the cut, and what enters it."""
-        return frozenset({"hidden", "queries", "lookups", "turned"})
+        return frozenset({"hidden", "queries", "llm_keys", "rotated_keys"})
 
     @property
-    def recycles(self) -> bool:
+    def merges_in_llm(self) -> bool:
         """Unless told otherwise."""
         return self.recycle
 
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
         """The centres, and which tokens each of them takes in."""
-        assert signals.queries is not None and signals.lookups is not None
-        assert signals.hidden is not None and signals.turned is not None
-        score = importance(signals.queries, signals.lookups, signals.hidden)
+        assert signals.queries is not None and signals.llm_keys is not None
+        assert signals.hidden is not None and signals.rotated_keys is not None
+        score = importance(signals.queries, signals.llm_keys, signals.hidden)
         count = max(keep, int(self.share * len(score)))
         pool = geometry.top(score, count).sort().values
-        unit = torch.nn.functional.normalize(geometry.precise(signals.turned.flatten(1)), dim=-1)
+        unit = torch.nn.functional.normalize(geometry.precise(signals.rotated_keys.flatten(1)), dim=-1)
         apart = (1 - unit[pool] @ unit[pool].T).clamp(min=0)
         density = (-(apart / 2).square()).exp().sum(-1)
         picked = geometry.spread(density, apart <= self.cutoff, score[pool], keep)
@@ -80,12 +80,12 @@ class PACT(InsideOnce):
         return Selection(kept=kept, labels={"centre": kept}, merged_into=merged_into, scores={"importance": score})
 
 
-def importance(queries: Tensor, lookups: Tensor, hidden: Tensor) -> Tensor:
+def importance(queries: Tensor, llm_keys: Tensor, hidden: Tensor) -> Tensor:
     """(tokens,): attention of the mean query, times the norm of the hidden state.
 
-    queries (tokens, heads, head_dim), lookups (tokens, kv_heads, head_dim), hidden (tokens, dim). One query row.
+    queries (tokens, heads, head_dim), llm_keys (tokens, kv_heads, head_dim), hidden (tokens, dim). One query row.
     """
-    mean = geometry.precise(queries).mean(0).view(lookups.shape[1], -1, lookups.shape[2])
-    logits = torch.einsum("kgd,tkd->kgt", mean, geometry.precise(lookups)) * lookups.shape[2] ** -0.5
+    mean = geometry.precise(queries).mean(0).view(llm_keys.shape[1], -1, llm_keys.shape[2])
+    logits = torch.einsum("kgd,tkd->kgt", mean, geometry.precise(llm_keys)) * llm_keys.shape[2] ** -0.5
     weights: Tensor = logits.softmax(-1).mean((0, 1)) * geometry.precise(hidden).norm(dim=-1)
     return weights

@@ -23,7 +23,7 @@ from torch.nn.functional import normalize
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
-from vscan_core.reducers.base import AtEntrance
+from vscan_core.reducers.single_cut import AtEntrance
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 

@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY, dataclass
 
 import torch
 
-from vscan_core.reducers.base import AtEntrance
+from vscan_core.reducers.single_cut import AtEntrance
 from vscan_core.selection import Selection, Signals
 
 

@@ -1,10 +1,10 @@
 """SparseVLM: let the words that look at the picture drop visual tokens in stages, and recycle the best dropped ones.
 
 Source: SparseVLM, arXiv 2410.04417, sections 3.2 to 3.4; layers, shares and order as in the authors' code v1.5.
-Raters: the text tokens behind the image whose embeddings fit the visual ones above average. After layers 2, 6 and 15
-(of 32) their attention in that layer (softmax over the whole sequence, mean over heads and raters) ranks the visual
-tokens. Of the dropped ones the best 30 % are clustered (density peaks over nearest neighbours) into a tenth as many
-tokens, each the mean of its members.
+Query tokens: those of the text behind the image whose embeddings fit the visual ones above average. After layers 2, 6
+and 15 (of 32) their attention in that layer (softmax over the whole sequence, mean over heads and tokens) ranks the
+visual tokens. Of the dropped ones the best 30 % are clustered (density peaks over nearest neighbours) into a tenth
+as many tokens, each the mean of its members.
 
 But:
 - the budget counts recycled tokens too, and each stage keeps the same share of the one before, found from the
@@ -67,16 +67,16 @@ class SparseVLM(Reducer):
         return cut - 1
 
     @property
-    def recycles(self) -> bool:
+    def merges_in_llm(self) -> bool:
         """Unless told otherwise."""
         return self.recycle
 
     @property
-    def asks_text(self) -> bool:
+    def scores_with_text(self) -> bool:
         """The words that fit the picture."""
         return True
 
-    def raters(self, visual: Tensor, text: Tensor) -> Tensor:
+    def query_tokens(self, visual: Tensor, text: Tensor) -> Tensor:
         """Words above average by the share that they get of every visual token's softmax over the words."""
         fit = (geometry.precise(visual) @ geometry.precise(text).T).softmax(-1).mean(0)
         return (fit > fit.mean()) | (fit == fit.max())

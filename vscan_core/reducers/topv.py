@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
-from vscan_core.reducers.base import InsideOnce
+from vscan_core.reducers.single_cut import InsideOnce
 from vscan_core.selection import Selection, Signals
 
 OFF_CENTRE, WIDTH, SMOOTH = 0.01, 0.4, 0.1

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from vscan_core import geometry
-from vscan_core.reducers.base import AtEntrance
+from vscan_core.reducers.single_cut import AtEntrance
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
-from vscan_core.reducers.base import AtEntrance
+from vscan_core.reducers.single_cut import AtEntrance
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 CONTEXTUAL_SHARE = 10 / 64

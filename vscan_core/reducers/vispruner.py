@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vscan_core import geometry
 from vscan_core.errors import InputError
-from vscan_core.reducers.base import AtEntrance
+from vscan_core.reducers.single_cut import AtEntrance
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 DROPPED_PER_PASS, PUBLISHED_TOKENS = 8, 576

@@ -1,0 +1,181 @@
+"""The named endpoints for programs, `/compare`, `/overlay`, `/arena` and `/sweep`: plain values in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from vscan_core.draw.overlay import Fate, fates
+from vscan_core.events import Answer
+
+from ..arena.defaults import usual
+from ..compare.progress import Snapshot, hint, snapshots
+from ..runs.export_json import settings_of, sheet
+from ..runs.progress import Round, rounds
+from ..session.session import MAX_NEW_TOKENS, Session
+from ..sweep import exports, settings
+from ..ui import token_map
+from ..ui.errors import answering, explained, streaming
+from ..ui.picture import picture_input
+
+
+class Endpoints:
+    """What the endpoints do."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    @streaming
+    def compare(
+        self, image: str, question: str, retention: float, model: str, method: str, max_new_tokens: float
+    ) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Answer a question about a picture twice, with all visual tokens and with few; streams both answers.
+
+        Args:
+            image: The picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF; at most 10 MB and 40 megapixels).
+            question: The question, in plain words.
+            retention: Share of visual tokens to keep, averaged over the language model's layers; above 0, at most 1.
+            model: Name of a model on offer, such as "mini".
+            method: Name of the reduction method, such as "vscan".
+            max_new_tokens: Length limit of each answer in tokens, 1 to 64.
+
+        Returns:
+            The baseline's answer so far; the reduced run's answer so far; numbers of every run that has ended.
+        """
+        limit = max(1, min(int(max_new_tokens or MAX_NEW_TOKENS), MAX_NEW_TOKENS))
+        with closing(self.session.compare(model, image, question or "", retention, method, limit)) as events:
+            for now in snapshots(events):
+                yield *now.texts, numbers(now)
+
+    @answering
+    def overlay(self, image: str, retention: float, model: str, method: str) -> tuple[Image.Image, dict[str, Any]]:
+        """Draw which visual tokens of a picture the first cut keeps, without running the language model.
+
+        Args:
+            image: The picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF; at most 10 MB and 40 megapixels).
+            retention: Share of visual tokens to keep, averaged over the language model's layers; above 0, at most 1.
+            model: Name of a model on offer, such as "mini".
+            method: Name of the reduction method, such as "vscan".
+
+        Returns:
+            The picture with its tokens marked; the counts.
+        """
+        preview = self.session.preview(model, image, retention, method)
+        view = token_map.of_preview(image, preview, retention)
+        found = fates(view.trace)
+        counts = {fate.name.lower(): found.count(fate) for fate in Fate if fate is not Fate.PRUNED}
+        drawn = token_map.drawn(self.session, view, token_map.TOKENS, None, None)
+        return drawn.picture, {
+            "tokens": view.trace.tokens,
+            "schedule": {str(layer): number for layer, number in preview.schedule.items()},
+            "first_cut": counts,
+        }
+
+    @streaming
+    def arena(
+        self, image: str, question: str, retention: float, methods: list[str], model: str
+    ) -> Iterator[dict[str, Any]]:
+        """Answer a question about a picture with all visual tokens and then with each method; streams every result.
+
+        Args:
+            image: The picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF; at most 10 MB and 40 megapixels).
+            question: The question, in plain words.
+            retention: Share of visual tokens to keep, averaged over the language model's layers; above 0, at most 1.
+            methods: Names of the reduction methods, such as ["vscan"].
+            model: Name of a model on offer, such as "mini".
+
+        Returns:
+            Settings, versions and all numbers of the runs that have ended, the baseline first; a method that cannot
+            run with this model or budget has a "problem" in their place. Single runs, not a benchmark.
+        """
+        names = list(dict.fromkeys(methods or []))
+        with closing(self.session.arena(model, image, question or "", retention, names)) as events:
+            settings = settings_of(self.session, model, image, question or "", retention, names)
+            known = self.session.engine.methods()
+            moments = rounds(events, {name: known[name].title for name in names}, lambda _: None, explained)
+            for now in _as_runs_end(moments):
+                yield sheet(settings, now, not model.startswith("dummy:"))
+
+    @streaming
+    def sweep(self, image: str, question: str, retentions: str, model: str, method: str) -> Iterator[dict[str, Any]]:
+        """Answer a question about a picture with all visual tokens and then at each retention; streams every result.
+
+        Args:
+            image: The picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF; at most 10 MB and 40 megapixels).
+            question: The question, in plain words.
+            retentions: Shares of visual tokens to keep, with commas between them, such as "1, 0.333, 0.111".
+            model: Name of a model on offer, such as "mini".
+            method: Name of the reduction method, such as "vscan".
+
+        Returns:
+            Settings, versions and all numbers of the runs that have ended, the baseline first; a retention that the
+            method does not reach has a "problem" in their place. Single runs, not a benchmark.
+        """
+        asked = settings.asked(self.session, model, image, question or "", settings.shares(retentions or ""), method)
+        with closing(settings.sweep(self.session, image, asked)) as events:
+            for now in _as_runs_end(rounds(events, settings.titles(asked), lambda _: None, explained, of="runs")):
+                yield exports.sheet(asked, now, not model.startswith("dummy:"))
+
+
+def _as_runs_end(moments: Iterable[Round]) -> Iterator[Round]:
+    """Only the moments at which a run has ended."""
+    ended = 0
+    for now in moments:
+        over = sum(entry.over for entry in now.entries)
+        if over > ended:
+            ended = over
+            yield now
+
+
+def endpoints(session: Session) -> None:
+    """Put them on widgets that the page does not show; their labels document the parameters."""
+    does = Endpoints(session)
+    with gr.Column(visible=False):
+        inputs = [
+            picture_input(label="Picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF)"),
+            gr.Textbox(label="Question about the picture"),
+            gr.Number(1 / 9, label="Share of visual tokens to keep: above 0, at most 1"),
+            gr.Textbox(session.default_model, label="Name of the model"),
+            gr.Textbox("vscan", label="Name of the reduction method"),
+            gr.Number(MAX_NEW_TOKENS, label=f"Length limit of each answer in tokens, 1 to {MAX_NEW_TOKENS}"),
+        ]
+        texts = [gr.Textbox(label="Answer with all visual tokens"), gr.Textbox(label="Answer with fewer visual tokens")]
+        counts = gr.JSON(label="Numbers")
+        picture = gr.Image(label="Picture with its tokens marked", format="jpeg")
+        names = list(session.engine.methods())
+        methods = gr.CheckboxGroup(names, value=usual(session), label="Names of the reduction methods")
+        shares = gr.Textbox(settings.PLAIN, label="Shares of visual tokens to keep, with commas between them")
+        trigger = gr.Button()
+    trigger.click(does.compare, inputs, [*texts, counts], api_name="compare", concurrency_id="run", concurrency_limit=1)
+    trigger.click(
+        does.overlay,
+        [inputs[0], *inputs[2:5]],
+        [picture, counts],
+        api_name="overlay",
+        concurrency_id="preview",
+        concurrency_limit=2,
+    )
+    asked = [*inputs[:3], methods, inputs[3]]
+    trigger.click(does.arena, asked, counts, api_name="arena", concurrency_id="run", concurrency_limit=1)
+    swept = [*inputs[:2], shares, *inputs[3:5]]
+    trigger.click(does.sweep, swept, counts, api_name="sweep", concurrency_id="run", concurrency_limit=1)
+
+
+def numbers(now: Snapshot) -> dict[str, Any]:
+    """Numbers of the runs that have ended, with units in the names."""
+    runs = {answer.method: _numbers(answer) for answer in now.answers if answer}
+    return {**runs, "hint": hint(now), "same_answer": now.ended and now.texts[0].split() == now.texts[1].split()}
+
+
+def _numbers(answer: Answer) -> dict[str, Any]:
+    return {
+        "text": answer.text,
+        "finished": answer.finished,
+        "visual_tokens_per_layer": answer.trace.visual_tokens_per_layer,
+        **vars(answer.timings),
+        **vars(answer.cost),
+    }

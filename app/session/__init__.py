@@ -1,0 +1,1 @@
+"""Models, devices and caches behind the page. No widgets here."""

@@ -1,0 +1,124 @@
+"""Small pieces of HTML made of fixed words and numbers only.
+
+The page's HTML component runs what it is given, so nothing that a visitor or a model wrote may ever come in here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vscan_core import report
+from vscan_core.draw.overlay import Fate, Fates
+from vscan_core.events import Answer
+
+from .. import formatting
+
+ROWS = (
+    ("Visual tokens", ""),
+    ("Looking", "vision encoder"),
+    ("Choosing tokens", ""),
+    ("Reading", "prefill"),
+    ("First word after", ""),
+    ("Each further word", "decode"),
+    ("Whole answer", ""),
+    ("Memory used", "KV cache"),
+    ("Computation", "prefill"),
+    ("Peak memory", "in total"),
+)
+
+
+def strip(answer: Answer | None) -> str:
+    """The numbers of one run as a table; dashes while there is none, so that nothing jumps when it ends."""
+    values = [formatting.NOTHING] * len(ROWS) if answer is None else _values(answer)
+    rows = (
+        f'<tr><th scope="row">{name}<small>{term}</small></th><td>{value}</td></tr>'
+        for (name, term), value in zip(ROWS, values, strict=True)
+    )
+    return f'<table class="strip"><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _values(answer: Answer) -> list[str]:
+    timings, cost = answer.timings, answer.cost
+    return [
+        token_steps(answer),
+        formatting.milliseconds(timings.vision_ms),
+        formatting.milliseconds(timings.reduce_ms),
+        formatting.milliseconds(timings.prefill_ms),
+        formatting.milliseconds(timings.ttft_ms),
+        formatting.milliseconds(timings.decode_ms_per_token),
+        formatting.milliseconds(timings.total_ms),
+        formatting.size(cost.kv_bytes),
+        formatting.operations(cost.tflops),
+        formatting.size(cost.peak_bytes),
+    ]
+
+
+def token_steps(answer: Answer) -> str:
+    """Distinct counts in the order of the layers, as recorded: "96 → 32"."""
+    return formatting.arrows(report.token_steps(answer))
+
+
+def verdict(baseline: Answer | None, reduced: Answer | None, readable: bool = True) -> str:
+    """The comparison in large type; empty frames until both runs have ended. Noise is not compared."""
+    if baseline is None or reduced is None:
+        meanings = ("faster reading", "smaller KV cache", "fewer FLOPs")
+        figures = [_figure(formatting.NOTHING, meaning) for meaning in meanings]
+        return _panel(figures, '<p class="same">Press <b>Run</b> to compare.</p>')
+    figures = [
+        _times(baseline.timings.prefill_ms, reduced.timings.prefill_ms, "faster reading", "slower reading"),
+        _times(baseline.cost.kv_bytes, reduced.cost.kv_bytes, "smaller KV cache", "larger KV cache"),
+        _times(baseline.cost.tflops, reduced.cost.tflops, "fewer FLOPs", "more FLOPs"),
+    ]
+    if not readable:
+        note = ""
+    elif " ".join(baseline.text.split()) == " ".join(reduced.text.split()):
+        note = '<p class="same yes"><span aria-hidden="true">=</span> Same answer</p>'
+    else:
+        note = '<p class="same no"><span aria-hidden="true">≠</span> Different answer</p>'
+    first = formatting.ratio(baseline.timings.ttft_ms, reduced.timings.ttft_ms)
+    note += f'<p class="fine">First word {first} {formatting.TIMES} sooner, with looking and choosing included.</p>'
+    return _panel(figures, note + '<p class="fine">Single run, not a benchmark.</p>')
+
+
+def _times(before: float, after: float, better: str, worse: str) -> str:
+    if before > 0 and after > 1.05 * before:
+        return _figure(f"{formatting.ratio(after, before)} {formatting.TIMES}", worse)
+    return _figure(f"{formatting.ratio(before, after)} {formatting.TIMES}", better)
+
+
+def _figure(number: str, meaning: str) -> str:
+    return f'<div class="figure"><b>{number}</b><span>{meaning}</span></div>'
+
+
+def _panel(figures: Iterable[str], note: str) -> str:
+    return f'<div class="verdict"><div class="figures">{"".join(figures)}</div>{note}</div>'
+
+
+def legend(fates: Fates, tokens: int, unseen: bool = False) -> str:
+    """Every fate that occurs: its sign as drawn, its meaning, its count; and whether parts were never looked at."""
+    meanings = {
+        Fate.GLOBAL: ("global", "Kept: stands out in the picture as a whole"),
+        Fate.LOCAL: ("local", "Kept: stands out in its own neighbourhood"),
+        Fate.KEPT: ("kept", "Kept"),
+        Fate.MERGED: ("merged", "Merged into the most similar kept token"),
+        Fate.DROPPED: ("dropped", "Dropped before the language model"),
+    }
+    rows = [_row(sign, text, fates.count(fate)) for fate, (sign, text) in meanings.items() if fates.count(fate)]
+    for layer, number in fates.pruned_at.items():
+        rows.append(_row("pruned", f"Dropped at layer {layer}: the question does not need it", number))
+    if unseen:
+        rows.append(_row("unseen", "Outside of what the model looks at", None))
+    total = f'<p class="total"><b>{fates.kept:,}</b> of {tokens:,} visual tokens are still there.</p>'
+    return f'<ul class="legend">{"".join(rows)}</ul>{total}'
+
+
+def _row(sign: str, text: str, number: int | None) -> str:
+    count = "" if number is None else f"<b>{number:,}</b>"
+    return f'<li><i class="sign {sign}" aria-hidden="true"></i><span>{text}</span>{count}</li>'
+
+
+def scale(shaded: bool) -> str:
+    """The legend of a heat map; some tokens may have had no score because they were gone."""
+    bar = '<div class="scale"><span>little attention</span><i aria-hidden="true"></i><span>much attention</span></div>'
+    note = '<p class="total">Shaded parts have no score: those tokens were no longer there.</p>'
+    return bar + note if shaded else bar

@@ -1,0 +1,269 @@
+"""`reduced` with every peer method against the slow masked recompute, on real tiny models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import vscan_core as vc
+from tests.conftest import prompt, tiny_llava
+from tests.engine.test_reduced import STEPS, generate, rows_of
+from tests.reference import inllm_slow, peers_slow, tome_slow, vscan_slow
+from tests.reference.masked import step_logits
+from vscan_core.reducers import PACT, FastV, GreedyPrune, PyramidDrop, SparseVLM, TopV
+from vscan_core.reducers.grid import lattice
+
+OUTPUT_LAYER = 3  # of the tiny model's five vision layers: the second to last
+REFUSED = {"trim", "cdpruner"}
+LATER = {"vscan", "fastv", "pyramiddrop", "sparsevlm", "greedyprune", "topv", "pact"}
+BATCHES = [[1], [0, 2, 1]]
+
+
+def look(model, pixels):
+    """Features before and after the projector, CLS scores and head-mean keys, the slow way; per image."""
+    states = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+    features = states[-2][:, 1:]
+    block = model.model.vision_tower.encoder.layers[OUTPUT_LAYER]
+    keys = block.self_attn.k_proj(block.layer_norm1(states[OUTPUT_LAYER]))[:, 1:]
+    size = keys.shape[-1] // block.self_attn.num_heads
+    heads = [keys[..., start : start + size] for start in range(0, keys.shape[-1], size)]
+    scores = vscan_slow.cls_attention(model, pixels, OUTPUT_LAYER)
+    return features, model.model.multi_modal_projector(features), scores, torch.stack(heads).mean(0)
+
+
+def slow_choice(name: str, keep: int, features, projected, scores, keys):
+    """(kept tokens, their vision features) of one image."""
+    if name in ("visionzip", "prumerge"):
+        return getattr(peers_slow, name)(features, keys, scores, keep)
+    if name == "tokentransforming":
+        return peers_slow.tokentransforming(features, scores, keep)
+    draw = torch.Generator().manual_seed(0)
+    kept = {
+        "fastervlm": lambda: peers_slow.fastervlm(scores, keep),
+        "vispruner": lambda: peers_slow.vispruner(features, scores, keep),
+        "divprune": lambda: sorted(peers_slow.divprune(projected, keep)),
+        "random": lambda: sorted(torch.randperm(36, generator=draw)[:keep].tolist()),
+        "grid": lambda: lattice(6, 6, keep).tolist(),
+    }[name]()
+    return kept, features[kept]
+
+
+def check(model, inputs, method, settings, entrance_of=None) -> None:
+    out, trace = generate(model, inputs, method)
+    logits, histories = torch.stack(out.logits, dim=1), []
+    for i, (row, pixels) in enumerate(rows_of(inputs)):
+        new = out.sequences[i, -STEPS:]
+        entrance = entrance_of(pixels) if entrance_of and pixels is not None else None
+        expected, history = step_logits(model, row, pixels, new, entrance=entrance, **settings)
+        torch.testing.assert_close(logits[i], expected, atol=5e-5, rtol=0)  # means over many tokens round more
+        histories += history
+    assert [[cut.kept.tolist() for cut in image.cuts] for image in trace.images] == histories
+
+
+@pytest.mark.parametrize("images", BATCHES, ids=str)
+@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED - LATER))
+@torch.no_grad()
+def test_cut_at_the_entrance_equals_masked_recompute(llava, name, images) -> None:
+    def entrance_of(pixels):
+        signals = look(llava, pixels)
+
+        def entrance(image):
+            if name == "downsample":  # averages behind the projector
+                return peers_slow.downsample(6, 6, signals[1][image], 11)
+            if name == "tome":
+                kept, rows = tome_slow.tower(llava, pixels[image], 11)
+                return kept, llava.model.multi_modal_projector(rows)
+            kept, rows = slow_choice(name, 11, *(part[image] for part in signals))
+            return kept, llava.model.multi_modal_projector(rows)
+
+        return entrance
+
+    check(llava, prompt(images), vc.REDUCERS[name](retention=0.3), {}, entrance_of)
+
+
+@pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)
+@pytest.mark.parametrize("positions", ["original", "renumbered"])
+@pytest.mark.parametrize("layer", [1, 2, 5])
+@torch.no_grad()
+def test_fastv_equals_masked_recompute(llava, layer, positions, images) -> None:
+    method = FastV(layer=layer, keep=9, positions=positions)
+    settings = {"later": {layer: 9}, "ahead": True, "renumber": positions == "renumbered"}
+    check(llava, prompt(images), method, settings)
+
+
+@torch.no_grad()
+def test_reference_notices_scores_of_the_wrong_layer(sdpa_llava) -> None:
+    with pytest.raises(AssertionError):
+        check(sdpa_llava, prompt([1]), FastV(keep=9), {"later": {2: 9}, "renumber": False})
+
+
+@pytest.mark.parametrize("images", BATCHES, ids=str)
+@torch.no_grad()
+def test_pyramiddrop_equals_masked_recompute(llava, images) -> None:
+    method = PyramidDrop(retention=0.5)
+    later = method.schedule(36, vc.Anatomy(5, 3, 6, 1))
+    assert list(later) == [1, 3, 4]
+    check(llava, prompt(images), method, {"later": later})
+
+
+@pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)
+@pytest.mark.parametrize("layers", [(1, 2, 4), (3,), (2, 5)], ids=str)
+@torch.no_grad()
+def test_sparsevlm_equals_masked_recompute(llava, layers, images) -> None:
+    method = SparseVLM(retention=0.6, layers=layers)
+    later = method.schedule(36, vc.Anatomy(5, 3, 6, 1))
+    assert len(later) == len(layers)
+    check(llava, prompt(images), method, {"later": later, "ahead": True, "sparse": True})
+
+
+def greedyprune(given, keep):
+    return inllm_slow.greedyprune(given["hidden"], given["question"], keep, 0.3)
+
+
+def topv(given, keep):
+    places = [((at % 6 + 0.5) / 6, (at // 6 + 0.5) / 6) for at in given["left"]]
+    return inllm_slow.topv(given["entered"], given["attended"], places, keep)
+
+
+def pact(given, keep):
+    projected = (given[name] for name in ("queries", "llm_keys", "rotated_keys", "hidden"))
+    return inllm_slow.pact(*projected, keep, 0.55, 0.21)
+
+
+def unrotated_pact(given, keep):
+    return pact({**given, "rotated_keys": given["llm_keys"]}, keep)
+
+
+@pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)
+@pytest.mark.parametrize(
+    ("method", "inside"),
+    [
+        (GreedyPrune(keep=9, threshold=0.3), greedyprune),
+        (GreedyPrune(layer=4, keep=9, threshold=0.3, positions="original"), greedyprune),
+        (TopV(keep=9), topv),
+        (TopV(layer=5, keep=9, positions="original"), topv),
+        (PACT(layer=4, keep=9), pact),
+        (PACT(layer=1, keep=9, positions="renumbered", rope_in_scores=False), unrotated_pact),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+@torch.no_grad()
+def test_methods_without_attention_rows_equal_masked_recompute(llava, method, inside, images) -> None:
+    renumber = method.position_mode(vc.Anatomy(5, 3, 6, 1)) == "renumbered"
+    settings = {"later": {method.layer: 9}, "renumber": renumber, "inside": inside}
+    check(llava, prompt(images), method, settings)
+
+
+@torch.no_grad()
+def test_tome_shortens_the_encoder_and_weighs_what_it_merged(sdpa_llava) -> None:
+    pixels = prompt([2])["pixel_values"]
+    plain = [tome_slow.tower(sdpa_llava, one, 11, weigh=False)[1] for one in pixels]
+    weighed = [tome_slow.tower(sdpa_llava, one, 11)[1] for one in pixels]
+    assert all((one - other).abs().max() > 1e-3 for one, other in zip(plain, weighed, strict=True))
+    lengths = []
+    blocks = sdpa_llava.model.vision_tower.encoder.layers
+    handles = [block.mlp.fc1.register_forward_hook(lambda *call: lengths.append(call[2].shape[1])) for block in blocks]
+    with vc.reduced(sdpa_llava, vc.REDUCERS["tome"](retention=0.3)) as trace:
+        sdpa_llava(**prompt([2]))
+    for handle in handles:
+        handle.remove()
+    assert lengths == [1 + 29, 1 + 23, 1 + 17, 1 + 11, 1 + 11]
+    for image in trace.images:
+        (cut,) = image.cuts
+        assert torch.isin(cut.merged_into[cut.merged_into >= 0], cut.kept).all() and (cut.merged_into >= 0).sum() == 25
+
+
+@torch.no_grad()
+def test_tome_on_a_model_that_never_ran_before_and_in_half_precision() -> None:
+    fresh, inputs, method = tiny_llava(), prompt([1, 2]), vc.REDUCERS["tome"](retention=0.3)
+    first, again = (generate(fresh, inputs, method)[0].logits for _ in range(2))
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    half = {**inputs, "pixel_values": inputs["pixel_values"].bfloat16()}
+    out, trace = generate(tiny_llava().bfloat16(), half, method)
+    assert all(step.isfinite().all() for step in out.logits)
+    assert all(len(image.kept) == 11 for image in trace.images)
+
+
+@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED))
+@torch.no_grad()
+def test_a_budget_that_rounds_to_everything_changes_nothing(sdpa_llava, name) -> None:
+    inputs = prompt([1, 2])
+    with vc.reduced(sdpa_llava, vc.REDUCERS[name](retention=0.999)) as trace:
+        logits = sdpa_llava(**inputs).logits
+    assert torch.equal(logits, sdpa_llava(**inputs).logits)
+    assert set(trace.visual_tokens_per_layer) == {3 * 36}
+
+
+def test_tome_refuses_towers_that_it_cannot_shorten() -> None:
+    model = tiny_llava()
+    model.config.vision_feature_layer = [-3, -2]
+    with pytest.raises(vc.InputError, match="several layers"), vc.reduced(model, vc.REDUCERS["tome"]()):
+        pass
+    model.config.vision_feature_layer = -2
+    model.model.vision_tower.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(vc.InputError, match="not flash"), vc.reduced(model, vc.REDUCERS["tome"]()):
+        pass
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+BEAMS = {
+    "fastv": (FastV(keep=9, positions="renumbered"), {"later": {2: 9}, "ahead": True}),
+    "pact": (PACT(layer=2, keep=9), {"later": {2: 9}, "renumber": False, "inside": pact}),
+    "topv": (TopV(keep=9), {"later": {2: 9}, "inside": topv}),
+    "sparsevlm": (SparseVLM(layers=(2,), keep=(9,)), {"later": {2: 10}, "ahead": True, "sparse": True}),
+}
+
+
+@pytest.mark.parametrize("name", BEAMS)
+@torch.no_grad()
+def test_beam_search_scores_every_sequence_right(sdpa_llava, name) -> None:
+    inputs, (method, settings) = prompt([0, 1], seed=5), BEAMS[name]
+    with vc.reduced(sdpa_llava, method):
+        more = {"num_beams": 3, "num_return_sequences": 2, "length_penalty": 0.0, "do_sample": False}
+        out = sdpa_llava.generate(
+            **inputs, max_new_tokens=STEPS, output_scores=True, return_dict_in_generate=True, **more
+        )
+    for i, (row, pixels) in enumerate(rows_of(inputs)):
+        for beam in (2 * i, 2 * i + 1):
+            new = out.sequences[beam, -STEPS:]
+            logits, _ = step_logits(sdpa_llava, row, pixels, new, **settings)
+            score = logits.log_softmax(-1).gather(1, new[:, None]).sum()
+            torch.testing.assert_close(out.sequences_scores[beam], score, atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_layers_that_were_watched_are_left_as_found(sdpa_llava) -> None:
+    inputs, norms = prompt([1]), [layer.post_attention_layernorm for layer in sdpa_llava.model.language_model.layers]
+    before = sdpa_llava(**inputs).logits
+    with vc.reduced(sdpa_llava, TopV(keep=9)):
+        assert [len(norm._forward_hooks) for norm in norms] == [0, 1, 0, 0, 0, 0]
+        sdpa_llava(**inputs)
+    assert not any(norm._forward_hooks for norm in norms)
+    with vc.reduced(sdpa_llava, TopV(retention=1)):
+        assert torch.equal(sdpa_llava(**inputs).logits, before)
+
+
+def test_sparsevlm_tells_what_merged_into_what(sdpa_llava) -> None:
+    _, trace = generate(sdpa_llava, prompt([1]), SparseVLM(layers=(1, 3), retention=0.5))
+    first, second = trace.images[0].cuts
+    for cut in (first, second):
+        merged = (cut.merged_into >= 0).nonzero()[:, 0]
+        assert len(merged) and not torch.isin(merged, cut.kept).any()
+        assert torch.isin(cut.merged_into[merged], cut.labels["recycled"]).all()
+    assert torch.isin(merged, first.kept).all()
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED))
+def test_models_without_clip_text_are_refused_in_one_sentence(sdpa_llava, name) -> None:
+    with pytest.raises(vc.InputError, match="text half of CLIP"), vc.reduced(sdpa_llava, vc.REDUCERS[name]()):
+        pass
+    assert not sdpa_llava._forward_pre_hooks
+
+
+@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED))
+@torch.no_grad()
+def test_spends_the_asked_average_in_a_run(name) -> None:
+    model = tiny_llava(layers=8)
+    with vc.reduced(model, vc.REDUCERS[name](retention=0.4)) as trace:
+        model(**prompt([1]))
+    assert abs(sum(trace.visual_tokens_per_layer) / 8 - 0.4 * 36) <= 1

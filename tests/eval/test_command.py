@@ -1,0 +1,99 @@
+"""`python -m vscan_core eval` on the embedded model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vscan_core.cli.main import main
+
+WORLD = ("eval", "--task", "world", "--seed", "50000")
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("vscan_eval.runner.FOLDER", tmp_path / "runs")
+
+
+def test_json_says_what_was_measured(capsys) -> None:
+    assert main([*WORLD, "--method", "vscan", "--retention", "0.111", "--limit", "20", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (found["model"], found["task"], found["method"], found["n"]) == ("mini", "world", "vscan", 20)
+    assert found["interval"][0] <= found["accuracy"] <= found["interval"][1]
+    assert sum(part["n"] for part in found["by_type"].values()) == 20
+    assert sum(part["n"] * part["accuracy"] for part in found["by_type"].values()) == pytest.approx(
+        20 * found["accuracy"]
+    )
+    assert (found["dense"]["kept_tokens_mean"], found["floor"]["kept_tokens_mean"]) == (576, 0)
+    assert found["kept_tokens_mean"] == pytest.approx(0.111 * 576, abs=1)
+    assert found["relative"] == pytest.approx(found["accuracy"] / found["dense"]["accuracy"])
+    assert 0 < found["p_value"] <= 1 and 0 < found["majority"] < 1
+    assert found["dense"]["accuracy"] > found["floor"]["accuracy"], "the model must use the picture"
+
+
+def test_table(capsys) -> None:
+    assert main([*WORLD, "--limit", "5"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("world: 5 questions about 1 pictures, exact match") and "majority answer" in out
+    assert "baseline" in out and "none" in out and "answers in" in err
+    assert main([*WORLD, "--limit", "5"]) == 0
+    assert "baseline: 5 of 5 answers were already in the file" in capsys.readouterr().err
+
+
+def test_stopped_by_hand_is_one_sentence(capsys, monkeypatch) -> None:
+    def interrupt(*_, **__) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vscan_eval.runner.ask", interrupt)
+    with pytest.raises(SystemExit, match="130"):
+        main([*WORLD, "--limit", "5"])
+    assert "the same command goes on from there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (("--task", "nothing"), "no task 'nothing'; choose world"),
+        (("--method", "magic"), "no method 'magic'"),
+        (("--limit", "0"), "at least 1 question"),
+        (("--batch", "0"), "at least 1 question"),
+        (("--retention", "2", "--method", "vscan"), "at most 1"),
+        (("--retention", "0.01", "--method", "fastv", "--alone", "--limit", "1"), "out of reach"),
+        (("--seed", "1000000"), "were trained on"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_one_sentence(capsys, more, sentence) -> None:
+    assert main([*WORLD, *more]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("error: ") and sentence in err and err.count("\n") == 1
+
+
+def test_killed_half_way_and_started_again_gives_the_same(tmp_path, capsys) -> None:
+    def arguments(file: str) -> list[str]:
+        return [*WORLD, "--alone", "--limit", "20", "--batch", "2", "--json", "--out", str(tmp_path / file)]
+
+    def lines(file: str) -> list[str]:
+        path = tmp_path / file
+        return path.read_text().splitlines() if path.exists() else []
+
+    def finished(file: str) -> tuple[dict, str]:
+        assert main(arguments(file)) == 0
+        out, err = capsys.readouterr()
+        return json.loads(out.splitlines()[-1]), err
+
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    killed = subprocess.Popen([sys.executable, "-m", "vscan_core", *arguments("killed.jsonl")], **silent)
+    until = time.monotonic() + 240
+    while len(lines("killed.jsonl")) < 4 and time.monotonic() < until:
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    assert 4 <= len(lines("killed.jsonl")) < 21
+    (again, told), (whole, nothing) = finished("killed.jsonl"), finished("whole.jsonl")
+    assert again == whole and sorted(lines("killed.jsonl")) == sorted(lines("whole.jsonl"))
+    assert "already in the file" in told and "already in the file" not in nothing

@@ -1,0 +1,195 @@
+"""A model and its processor from a folder or from the Hub: whole, stock and without code of its own, or refused.
+
+transformers draws absent weights at random and says so in a warning at most; a run on such a model looks like any
+other. And it asks whether to run a checkpoint's own code where the answer is always no.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import torch
+import transformers
+from huggingface_hub import constants, try_to_load_from_cache
+from transformers.utils import logging
+
+from vscan_core.checkpoints.attention import usable
+from vscan_core.checkpoints.folder import (
+    AGAIN,
+    CONFIG,
+    UNPICKLED,
+    check_texts,
+    check_weights,
+    config_of,
+    in_words,
+    refusal,
+)
+from vscan_core.checkpoints.processor import check_processor, processor_of
+from vscan_core.errors import InputError, first_line
+from vscan_core.families import FAMILIES
+from vscan_core.measure import ran_out
+
+DECODER_LAYER = re.compile(r"(language|text)_model\.(model\.)?layers\.\d+\..*weight$")
+ENDINGS = (".safetensors", ".safetensors.index.json")
+
+
+def pretrained(name: str, source: str, place: Any, dtype: torch.dtype, attn: str) -> tuple[Any, Any]:
+    """(model, processor) from `source`, a folder or a Hub id; `place` is a device or a device_map.
+
+    Raises InputError, one sentence, for what is damaged, incomplete, not supported or not to be had.
+    """
+    folder = Path(source) if Path(source).is_dir() else None
+    held = None if folder is None else _check_folder(name, folder)
+    part = CONFIG
+    try:
+        with _quiet():
+            config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
+            cls = _planned(name, config, held, place, dtype, attn)
+            part = "what makes its tokenizer and processor"
+            processor = processor_of(name, source, config)
+            check_processor(_place(source), processor, config)
+            part = "what makes its model"
+            model, info = cls.from_pretrained(
+                source,
+                dtype=dtype,
+                attn_implementation=attn,
+                device_map=place,
+                trust_remote_code=False,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,  # told below, without a table of them all
+                output_loading_info=True,
+            )
+        _check_tensors(_place(source), info)
+        check_texts(_place(source))  # of the Hub, too: a damaged generation_config.json is passed over
+        return model, processor
+    except InputError:
+        raise
+    except Exception as error:  # tokenizers raises plain Exception, and what a setting of the wrong type does varies
+        if ran_out(error):
+            raise MemoryError(str(error)) from error
+        raise _why(name, source, folder, part, error) from error
+
+
+def _planned(name: str, config: Any, held: int | None, place: Any, dtype: torch.dtype, attn: str) -> Any:
+    """The class of the model, once it is known that it can be made, before gigabytes are fetched or set aside.
+
+    held: how many numbers its weights hold, if that is known. place: a device or a device_map.
+    """
+    _check_family(name, {"model_type": config.model_type})
+    cls = transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
+    if config.architectures and cls.__name__ not in config.architectures:
+        raise InputError(
+            f"{name} was saved from the class {config.architectures[0]}, and of this type only {cls.__name__} of "
+            "transformers is supported; choose a checkpoint in that format"
+        )
+    if not str(getattr(config, "transformers_weights", None) or ".safetensors").endswith(ENDINGS):
+        raise InputError(f"{name} could not be loaded: {UNPICKLED}")
+    with torch.device("meta"):
+        plan = cls._from_config(config, dtype=dtype, attn_implementation="eager")
+        with usable(attn, dtype):
+            cls._from_config(config, dtype=dtype, attn_implementation=attn)
+    wanted = sum(weight.numel() for weight in plan.parameters())
+    if held is not None and wanted > 2 * held and not hasattr(config, "quantization_config"):
+        raise InputError(
+            f"{name} could not be loaded: its weights hold {held:,} numbers, and {CONFIG} asks for {wanted:,}; "
+            "take both from the same model"
+        )
+    if isinstance(place, dict):
+        try:
+            accelerate.utils.check_device_map(plan, place)
+        except ValueError as error:
+            raise InputError(f"device_map does not fit {name}: {first_line(error)}") from error
+    return cls
+
+
+def _check_folder(name: str, folder: Path) -> int:
+    _check_family(name, config_of(folder))
+    check_texts(folder)
+    return check_weights(folder)
+
+
+def _check_family(name: str, config: Mapping[str, Any]) -> None:
+    kind = config.get("model_type")
+    if isinstance(kind, str) and kind in FAMILIES:
+        return
+    if config.get("auto_map"):
+        raise _own_code(name)
+    raise InputError(f"{name} is a {kind!r} model; supported are: {', '.join(FAMILIES)}")
+
+
+def _own_code(name: str) -> InputError:
+    return InputError(
+        f"{name} comes with Python code of its own, and no code of a checkpoint is ever run; choose one that "
+        f"transformers loads without, of these types: {', '.join(FAMILIES)}"
+    )
+
+
+def _check_tensors(folder: Path, info: Mapping[str, Any]) -> None:
+    """Raise InputError unless every tensor of the model was read, and no decoder layer of the files left out.
+
+    Tied tensors, which share another one's memory, count as read.
+    """
+    if missing := info["missing_keys"]:
+        raise refusal(folder, f"its weights lack {in_words(missing)}; {AGAIN}")
+    if mismatched := sorted(info["mismatched_keys"]):
+        tensor, found, wanted = mismatched[0]
+        reason = f"the tensor {tensor} has shape {tuple(found)}, where {CONFIG} asks for {tuple(wanted)}; {AGAIN}"
+        raise refusal(folder, reason)
+    if left := [name for name in info["unexpected_keys"] if DECODER_LAYER.search(name)]:
+        raise refusal(folder, f"its weights hold more layers than {CONFIG} asks for ({in_words(left)}); {AGAIN}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' warnings: a refusal is one sentence. More talkative settings stay."""
+    before = logging.get_verbosity()
+    if before == logging.WARNING:
+        logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
+def _place(source: str) -> Path:
+    """The folder that a model comes from, in the Hub's cache or elsewhere."""
+    if Path(source).is_dir():
+        return Path(source)
+    try:
+        config = try_to_load_from_cache(source, CONFIG)
+    except ValueError:  # not a possible name
+        config = None
+    return Path(config).parent if isinstance(config, str) else Path(source)
+
+
+def _why(name: str, source: str, folder: Path | None, part: str, error: Exception) -> InputError:
+    """The sentence for an exception of transformers."""
+    if isinstance(error, ValueError) and "trust_remote_code=True" in str(error):
+        return _own_code(name)
+    if isinstance(error, ImportError):
+        return InputError(f"{name} could not be loaded: {first_line(error)}; install what is missing")
+    if folder is not None:
+        reason = f"{part} cannot be used ({first_line(error)}); if it is damaged, {AGAIN}"
+        return InputError(f"the folder {folder} could not be loaded: {reason}")
+    if "file named model.safetensors" in str(error):
+        return InputError(f"{name} could not be loaded: {UNPICKLED}")
+    if (cached := _place(source)).is_dir():
+        try:
+            _check_folder(name, cached)
+        except InputError as found:
+            return found
+        return InputError(f"{name} could not be loaded: {first_line(error)}")
+    if constants.HF_HUB_OFFLINE:
+        return InputError(
+            f"{name} is not in the local cache, and HF_HUB_OFFLINE forbids to fetch it; unset that variable, "
+            f"or fetch the model beforehand with `hf download {source}`"
+        )
+    return InputError(
+        f"{name} is neither in the local cache nor could it be fetched from the Hugging Face Hub; "
+        "check the name, the network and whether the model needs a login"
+    )

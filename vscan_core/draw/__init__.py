@@ -1,0 +1,1 @@
+"""Token maps out: no widgets, no plots."""

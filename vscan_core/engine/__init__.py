@@ -1,0 +1,1 @@
+"""The hooks that reduce visual tokens inside an unmodified model, and the state that they share."""

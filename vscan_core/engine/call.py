@@ -1,0 +1,174 @@
+"""The books of one forward through the decoder: where every image's tokens are while the sequence shrinks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vscan_core.engine.encoded import Encoded
+from vscan_core.engine.logical_cache import Segments, right_align
+from vscan_core.errors import InputError
+from vscan_core.geometry import take
+from vscan_core.selection import Selection
+from vscan_core.trace import Cut, ImageTrace
+
+
+@dataclass
+class Span:
+    """The visual tokens of one image in one row of the batch, as they are at this layer."""
+
+    row: int
+    image: ImageTrace
+    recorded: bool  # False for the copies that beam search makes of a row
+    columns: Tensor  # (left,) where they are in the sequence
+    kept: Tensor  # (left,) which of the image's unreduced tokens they are
+    query_tokens: Tensor | None = None  # (n,) columns of the text tokens that score it; None: the last one
+    asks: bool = False  # its last token is the last of the prompt, so the answer is read from it
+
+    def record(self, layer: int, chosen: Selection) -> Cut:
+        """A later cut in the image's unreduced indices; scores are NaN for tokens that were no longer there."""
+        tokens, device = self.image.tokens, self.kept.device
+        scores = {
+            name: values.new_full((tokens,), torch.nan).index_copy_(0, self.kept, values)
+            for name, values in chosen.scores.items()
+        }
+        labels = {name: self.kept[index] for name, index in chosen.labels.items()}
+        merged = torch.full((tokens,), -1, device=device)
+        if chosen.merged_into is not None:
+            target = self.kept[chosen.merged_into.clamp(min=0)].where(chosen.merged_into >= 0, -1)
+            merged = merged.index_copy(0, self.kept, target)
+        return Cut(layer, self.kept[chosen.kept], labels, merged, scores)
+
+
+@dataclass
+class Call:
+    """One forward through the decoder stack; tensors follow the sequence as it shrinks."""
+
+    cache: Any
+    segments: Segments
+    logical: int  # tokens that the caller passed
+    position: Tensor  # (batch, length) the caller's positions
+    removed: Tensor  # (batch, length) tokens that this call removed before each one
+    removed_in_all: Tensor | int  # (batch, 1)
+    valid: Tensor | None  # (batch, length) False = padding; None = no padding
+    visual: Tensor | None  # (batch, length) bool; None = no visual tokens in this call
+    spans: list[Span]
+    asking: Tensor | None = None  # (batch,) column of the last prompt token; None = the last column in every row
+    columns: Tensor | None = None  # (batch, length) the caller's column of each that is left; only where asked for
+    override: dict[str, Any] | None = None  # arguments of the layers after a cut
+    scores: dict[int, list[Tensor]] = field(default_factory=dict)  # {later cut: per span (length,)}, taken ahead
+    entered: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, into its score layer
+    attended: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, behind attention
+    seen: int = 0  # decoder layers that were called
+    copies: int = 1  # rows per prompt: beam search repeats every row
+    traced: bool = False
+
+    def to(self, device: torch.device) -> None:
+        """Move everything to the device of the layer that reads it next; for models spread over several."""
+        for book in (self, *self.spans):
+            for name, value in vars(book).items():
+                if name not in ("cache", "segments", "spans", "image"):
+                    setattr(book, name, moved(value, device))
+
+    def keep(self, keep: Tensor) -> Tensor:
+        """Drop the columns where keep (batch, length) is False; returns the gather index (batch, shorter)."""
+        gone = ~keep if self.valid is None else ~keep & self.valid
+        index, valid = right_align(keep)
+        self.removed = take(self.removed + gone.cumsum(1), index)
+        self.removed_in_all = self.removed_in_all + gone.sum(1, keepdim=True)
+        self.position = take(self.position, index)
+        if self.visual is not None:
+            self.visual = take(self.visual & keep, index)
+        if self.columns is not None:
+            self.columns = take(self.columns, index)
+        self.valid = valid
+        # where a surviving column went: rows are right-aligned, so count survivors from the right
+        place = keep.cumsum(1) - 1 + (index.shape[1] - keep.sum(1, keepdim=True))
+        for span in self.spans:
+            span.columns = place[span.row, span.columns]
+            if span.query_tokens is not None:
+                span.query_tokens = place[span.row, span.query_tokens]
+        if self.asking is not None:
+            self.asking = place.gather(1, self.asking[:, None])[:, 0]
+        return index
+
+    def find_asking(self, end: int) -> None:
+        """Where each row's prompt ends, of which `end` columns are in this call: padding or drafts may follow."""
+        length = self.position.shape[1]
+        if self.valid is not None:  # the last column that is neither
+            count = torch.arange(1, end + 1, device=self.valid.device)
+            last = (self.valid[:, :end] * count).argmax(1)
+            self.asking = last if end < length else _unless_last(last, length)
+        elif end < length:
+            self.asking = torch.full((len(self.position),), end - 1, device=self.position.device)
+
+    def find_images(self, visual: Tensor, encoded: Encoded) -> None:
+        """Match the placeholders of every row, visual (batch, length), with the images that were encoded, in order.
+
+        Raises InputError unless every row's placeholders are those of whole images.
+        """
+        ends = visual[:, -1] if self.asking is None else visual.gather(1, self.asking[:, None])[:, 0]
+        per_row, ends_so = torch.stack([visual.sum(1), ends.long()]).tolist()
+        if not any(per_row) or not encoded.images:
+            return
+        self.visual = visual
+        self.copies = max(1, round(sum(per_row) / sum(image.tokens for image in encoded.images)))
+        images = list(encoded.images)
+        for row in range(0, len(per_row), self.copies):
+            columns = visual[row].to(torch.int8).argsort(descending=True, stable=True)[: per_row[row]]
+            start = 0
+            while start < per_row[row]:
+                image = images.pop(0) if images else None
+                if image is None or start + image.tokens > per_row[row]:
+                    raise InputError(
+                        f"the {per_row[row]} image placeholders of prompt {row // self.copies + 1} do not fit whole "
+                        "pictures; make prompts and pictures with one call of the model's own processor"
+                    )
+                mine = columns[start : start + image.tokens]
+                image.cuts = [cut for cut in image.cuts if cut.layer == 0]  # later ones are of an earlier prefill
+                kept = image.kept.to(mine.device)
+                for copy in range(self.copies):
+                    self.spans.append(Span(row + copy, image, copy == 0, mine[kept], kept))
+                start += image.tokens
+            for span in self.spans[-self.copies :] if ends_so[row] else ():
+                span.asks = True
+
+    def place_of(self, asked: Tensor) -> Tensor:
+        """Where the caller's columns `asked` (n,) are now: (n,). Needs `columns`.
+
+        Raises InputError if one was dropped, or if rows of the batch were shortened differently.
+        """
+        assert self.columns is not None
+        found = self.columns[:, None, :] == asked.to(self.columns.device)[None, :, None]  # (batch, n, length)
+        if self.valid is not None:
+            found = found & self.valid[:, None, :]
+        place = found.int().argmax(-1)
+        if not bool(found.any(-1).all()):
+            raise InputError(
+                "logits_to_keep asks for a position whose token was dropped (or is padding); ask for positions of text"
+            )
+        if not bool((place == place[:1]).all()):
+            raise InputError(
+                "logits_to_keep names positions that lie elsewhere in every row once these are shortened; leave it "
+                "out, or pass one row at a time"
+            )
+        return place[0]
+
+
+def _unless_last(column: Tensor, length: int) -> Tensor | None:
+    """None if every row's column is the last one, as in a left-padded batch."""
+    return None if bool((column == length - 1).all()) else column
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """Tensors, also inside dicts, lists and tuples, on `device`; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: moved(one, device) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(moved(one, device) for one in value)
+    return value

@@ -1,0 +1,123 @@
+"""The way of a call through the model to its decoder: what it asks for, which visual tokens it brings, that it arrives.
+
+What does not fit a shortened sequence is refused before anything runs; a call that ran without being seen is an error,
+never a success.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vscan_core.families.base import Family
+from vscan_core.trace import views_in
+
+READY_MADE = "a ready-made attention mask (4-D, or one per layer) cannot be shortened; pass the 2-D padding mask"
+FEATURES = {"image_hidden_states", "video_hidden_states", "image_outputs", "video_outputs"}
+NOT_OURS = (
+    "this call brings a picture while a `with reduced(...)` is open on this model, but comes from outside of it, so "
+    "whether to reduce it cannot be told; open a `with reduced(...)` around it (reducer None for the model as it is), "
+    "or start its work inside the open one (thread, ThreadPoolExecutor or asyncio.to_thread)"
+)
+
+
+def _unmark(output: Any) -> None:
+    """Features in a model's output, for whoever reads them there: dropped rows are zero, not -inf."""
+    for name in FEATURES & set(output):
+        found = output[name]
+        if found is None or torch.is_tensor(found) or isinstance(found, list | tuple):
+            output[name] = _finite(found)
+        elif found.get("pooler_output") is not None:
+            found["pooler_output"] = _finite(found["pooler_output"])
+
+
+def _finite(found: Any) -> Any:
+    if torch.is_tensor(found):
+        return found.masked_fill((found == -torch.inf).all(-1, keepdim=True), 0)
+    return found if found is None else type(found)(_finite(part) for part in found)
+
+
+class CallChecks:
+    """Hooks on a model and on the part of it that joins pixels and text; `idle`: nothing is ever cut."""
+
+    def __init__(self, model: nn.Module, family: Family, watches: bool, idle: bool, owner: Any) -> None:
+        self.model, self.family, self.watches, self.idle, self.owner = model, family, watches, idle, owner
+
+    def hooks(self, current: Callable[[], Any], timed: Any) -> list[Any]:
+        """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
+        return [*self._around_model(current), *self._find_placeholders(current)]
+
+    def _around_model(self, current: Callable[[], Any]) -> list[Any]:
+        """Hooks on the whole model: refuse what does not fit, and see that the call arrives."""
+
+        def before(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
+            if (state := current()) is None or kwargs is None:
+                return None
+            if kwargs.get("labels") is not None and not self.watches:
+                raise ValueError("labels do not fit a shortened sequence; compute the loss outside `reduced(...)`")
+            mask = kwargs.get("attention_mask")
+            if mask is not None and getattr(mask, "ndim", 0) != 2 and not self.idle:
+                raise ValueError(READY_MADE)
+            wanted, state.arrived, state.asked, state.last = kwargs.get("logits_to_keep"), False, None, 0
+            if isinstance(wanted, Tensor) and not self.idle:
+                state.asked = wanted.clone()
+                return args, {**kwargs, "logits_to_keep": state.asked}  # filled in once it is known where they are
+            state.last = wanted if isinstance(wanted, int) else 0
+            return None
+
+        def after(module: nn.Module, args: Any, out: Any) -> None:
+            if (state := current()) is None:
+                return
+            if not state.arrived:
+                raise RuntimeError(
+                    "the model ran, but its decoder was not seen, so nothing was reduced; do not compile or replace "
+                    "the model's parts as a whole inside `reduced(...)` (decoder layers one by one are fine)"
+                )
+            if isinstance(logits := getattr(out, "logits", out[0]), Tensor):
+                self.owner.saw_logits(logits)
+
+        return [
+            self.model.register_forward_pre_hook(before, with_kwargs=True),
+            self.model.register_forward_hook(after),
+        ]
+
+    def _find_placeholders(self, current: Callable[[], Any]) -> list[Any]:
+        """Hooks on the part that joins pixels and text: where the visual tokens of this prompt go."""
+        base = self.family.base(self.model)
+
+        def before_base(module: nn.Module, args: Any, kwargs: Any = None) -> None:
+            ids, embeds = args[0] if args else kwargs.get("input_ids"), kwargs.get("inputs_embeds")
+            given = embeds if ids is None else ids
+            one = given is None or given.shape[1] == 1  # a decoding step brings no picture
+            if (state := current()) is None:
+                if not one and not self.idle and self.owner.orphan() and self._brings_picture(ids, kwargs):
+                    raise RuntimeError(NOT_OURS)
+                return
+            state.depth += 1
+            state.ids = ids
+            if state.run is None:
+                state.views = views_in(kwargs)
+            state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
+            early = kwargs.get("mm_encoder_outputs")  # of `generate`, which encodes before it calls the model
+            if state.visual is not None and early is not None and len(early):
+                state.encoded.check(state.visual)
+
+        def after_base(module: nn.Module, args: Any, out: Any) -> None:  # also after an error
+            if (state := current()) is not None:
+                if out is not None and state.run is None and state.encoded.marked:
+                    _unmark(out)  # `generate` keeps them to itself, and may need them again
+                state.visual, state.depth = None, max(0, state.depth - 1)
+                state.fresh = state.fresh and state.run is not None  # without a cache, each step has them again
+
+        return [
+            base.register_forward_pre_hook(before_base, with_kwargs=True),
+            base.register_forward_hook(after_base, always_call=True),
+        ]
+
+    def _brings_picture(self, ids: Tensor | None, kwargs: dict[str, Any]) -> bool:
+        pixels = any(kwargs.get(name) is not None for name in kwargs if name.startswith("pixel_values"))
+        mask = None if ids is None else self.family.visual_mask(self.model, ids, None)
+        return pixels or (mask is not None and bool(mask.any()))

@@ -1,0 +1,105 @@
+"""Cut 0 inside the vision encoder: tokens merge between attention and MLP of each block, on unmodified modules.
+
+A block computes h = x + attention(x), then h + mlp(norm(h)). The norm is handed the merged h instead, the MLP's result
+is put aside and replaced by a zero that leaves the block's own sum in shape, and what leaves the block is the merged h
+plus the MLP's result. The next block's attention gets the logarithm of the sizes as its mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vscan_core import geometry
+from vscan_core.families.base import Family
+from vscan_core.families.scores import mean_keys
+from vscan_core.selection import Anatomy, Selection
+
+
+@dataclass
+class MergeState:
+    """One run of the encoder: what has merged so far."""
+
+    drops: list[int]
+    size: Tensor  # (tiles, tokens) patches that each token stands for, CLS first
+    group: Tensor  # (tiles, 1 + patches) place of the token that each patch is part of
+    keys: Tensor | None = None
+    hidden: Tensor | None = None  # between attention and MLP, merged
+    out: Tensor | None = None
+
+
+class EncoderMerge:
+    """Hooks on the blocks of the encoder, up to the one whose output the LLM sees."""
+
+    def __init__(self, model: nn.Module, family: Family, reducer: Any, anatomy: Anatomy) -> None:
+        self.model, self.family, self.reducer, self.anatomy = model, family, reducer, anatomy
+        self.blocks = list(family.encoder_blocks(model))[: anatomy.feature_layer + 1]
+
+    def start(self, state: Any, device: torch.device) -> None:
+        """A run of the encoder begins."""
+        tokens, tiles = state.seen.sizes[0], len(state.seen.sizes)
+        keep = self.reducer.schedule(tokens, self.anatomy).get(0)
+        state.merging = None
+        if keep is not None:
+            size = torch.ones(tiles, tokens + 1, device=device)
+            group = torch.arange(tokens + 1, device=device).expand(tiles, -1)
+            state.merging = MergeState(self.reducer.drops(tokens, keep, len(self.blocks)), size, group)
+
+    def hooks(self, current: Callable[[], Any]) -> list[Any]:
+        """Register on every block."""
+        return [handle for number, block in enumerate(self.blocks) for handle in self._block(number, block, current)]
+
+    def _block(self, number: int, block: Any, current: Callable[[], Any]) -> list[Any]:
+        def run() -> MergeState | None:
+            state = current()
+            return None if state is None else state.merging
+
+        def weigh(module: nn.Module, args: Any, kwargs: Any = None) -> Any:  # None: torch, while it is removed
+            if (now := run()) is None or number == 0:
+                return None
+            bias = now.size.log().to(args[0].dtype)[:, None, None, :]
+            return (args[0], bias), {name: value for name, value in kwargs.items() if name != "attention_mask"}
+
+        def keep_keys(module: nn.Module, args: Any, out: Tensor) -> None:
+            if (now := run()) is not None and now.drops[number]:
+                now.keys = mean_keys(out, block.self_attn.num_heads, first=0)
+
+        def shorten(module: nn.Module, args: Any) -> Any:
+            if (now := run()) is None or now.keys is None:
+                return None
+            drop = now.drops[number]
+            place = self.reducer.partners(now.keys, drop, first_stays=True)
+            now.hidden, now.size = geometry.pool(args[0], now.size, place, place.shape[1] - drop)
+            now.group, now.keys = place.gather(1, now.group), None
+            return (now.hidden,)
+
+        def put_aside(module: nn.Module, args: Any, out: Tensor) -> Any:
+            if (now := run()) is None or now.hidden is None:
+                return None
+            now.out, now.hidden = now.hidden + out, None
+            return out.new_zeros(1, 1, 1)
+
+        def leave(module: nn.Module, args: Any, out: Tensor) -> Any:
+            if (now := run()) is None or now.out is None:
+                return None
+            short, now.out = now.out, None
+            return short
+
+        return [
+            block.register_forward_pre_hook(weigh, with_kwargs=True),
+            block.self_attn.k_proj.register_forward_hook(keep_keys),
+            block.layer_norm2.register_forward_pre_hook(shorten),
+            block.mlp.register_forward_hook(put_aside),
+            block.register_forward_hook(leave, prepend=True),  # before the one that records hidden states
+        ]
+
+
+def finish(now: MergeState, features: Tensor) -> tuple[list[Selection | None], list[Tensor]]:
+    """The cut per tile, and its rows of features (tiles, kept, dim) in the order of the cut."""
+    chosen = [Selection.groups(group[1:] - 1, features.shape[1]) for group in now.group]
+    rows = [row[group[1:][one.kept] - 1] for row, group, one in zip(features, now.group, chosen, strict=True)]
+    return list(chosen), rows

@@ -1,0 +1,126 @@
+"""Around `generate`: what the prompt is, which modes cannot work, and whether the logits were numbers.
+
+A forward alone does not tell where the prompt ends (drafts may follow it), nor that a mode will fail later: so the
+method itself is watched on the instance while a block is open.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+from torch import Tensor, nn
+
+from vscan_core.engine.state import Run, State
+from vscan_core.errors import InputError
+from vscan_core.families.method_hook import MethodHook
+from vscan_core.trace import views_in
+from vscan_core.versions import cache_in, is_static
+
+GROWING = (None, "dynamic", "offloaded", "quantized")  # cache_implementation
+PAGED = ("generate_batch", "init_continuous_batching", "continuous_batching_context_manager")
+STATIC = "a static cache cannot hold layers of different lengths; leave cache_implementation out (the default grows)"
+RIGHT_PADDED = (
+    "`generate` continues every row behind its last column, and here some rows end in padding; pad prompts on the left "
+    '(processor.tokenizer.padding_side = "left")'
+)
+BATCHING = (
+    "continuous batching (generate_batch, paged caches) does not go through the model's own forward, so nothing would "
+    "be reduced; use `generate` with a left-padded batch"
+)
+
+
+class GenerateHook:
+    """Watches `generate` and its kin for one block; `idle`: nothing is ever cut."""
+
+    def __init__(self, model: Any, idle: bool, finished: Callable[[], None]) -> None:
+        self.model, self.idle, self.finished = model, idle, finished
+
+    def hooks(self, current: Callable[[], State | None], timed: Any) -> list[Any]:
+        """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
+
+        def around(run: Any, *args: Any, **kwargs: Any) -> Any:
+            if (state := current()) is None:
+                return run(*args, **kwargs)
+            return self._generate(state, run, args, kwargs)
+
+        def refuse(run: Any, *args: Any, **kwargs: Any) -> Any:
+            if current() is None:
+                return run(*args, **kwargs)
+            raise InputError(BATCHING)
+
+        def before_model(module: nn.Module, args: Any, kwargs: Any = None) -> None:
+            if current() is not None and not self.idle and is_static(cache_in(kwargs or {})):
+                raise InputError(STATIC)
+
+        watched = [MethodHook(self.model, name, refuse, "around") for name in PAGED if hasattr(self.model, name)]
+        if hasattr(self.model, "generate"):
+            watched.append(MethodHook(self.model, "generate", around, "around"))
+        return [*watched, self.model.register_forward_pre_hook(before_model, with_kwargs=True)]
+
+    def _generate(self, state: State, run: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if state.run is not None:
+            raise InputError(
+                "the model drafts for itself here, with calls that look like the answer's own; give another "
+                "assistant_model, or none"
+            )
+        bound = signature(type(self.model).generate).bind_partial(self.model, *args, **kwargs).arguments
+        more = bound.pop("kwargs", {})
+        given = {name: value for name, value in bound.items() if name != "self"} | more
+        if not self.idle:
+            self._check(given)
+            given = self._in_one_piece(given)
+        drafts = given.get("assistant_model") is not None or self._setting(given, "prompt_lookup_num_tokens")
+        state.run, state.views = _run(given, bool(drafts)), views_in(given)
+        try:
+            return run(**given)
+        finally:
+            state.run, state.ids, state.fresh = None, None, False
+            self.finished()
+
+    def _check(self, given: dict[str, Any]) -> None:
+        """Raise InputError for what cannot work, before anything runs."""
+        kind = self._setting(given, "cache_implementation")
+        if kind == "paged":
+            raise InputError(BATCHING)
+        if kind not in GROWING and not (kind == "hybrid" and "cache_implementation" not in given):
+            raise InputError(STATIC)
+        if is_static(cache_in(given)):
+            raise InputError(STATIC)
+        mask = given.get("attention_mask")
+        if isinstance(mask, Tensor) and mask.dim() == 2 and not bool(mask[:, -1].all()):
+            raise InputError(RIGHT_PADDED)
+        if self._setting(given, "assistant_early_exit") is not None or self._setting(given, "use_mtp"):
+            raise InputError(
+                "self-drafting (assistant_early_exit, use_mtp) runs a part of the layers, which then hold other tokens "
+                "than the rest; use prompt_lookup_num_tokens or an assistant_model instead"
+            )
+
+    def _in_one_piece(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Prefill in chunks becomes one: a later cut looks from the question back at all of the picture."""
+        if self._setting(given, "prefill_chunk_size") is None:
+            return given
+        config = copy.deepcopy(given.get("generation_config") or self.model.generation_config)
+        config.prefill_chunk_size = None
+        return {**given, "generation_config": config, "prefill_chunk_size": None}
+
+    def _setting(self, given: dict[str, Any], name: str) -> Any:
+        """A generation setting: of the call, else of its generation_config, else of the model's."""
+        if given.get(name) is not None:
+            return given[name]
+        own = getattr(given.get("generation_config"), name, None)
+        return own if own is not None else getattr(self.model.generation_config, name, None)
+
+
+def _run(given: dict[str, Any], drafts: bool) -> Run:
+    ids = given.get("input_ids")
+    ids = given.get("inputs") if ids is None else ids
+    prompt = ids if ids is not None and ids.shape[-1] else given.get("inputs_embeds")
+    mask, cache = given.get("attention_mask"), cache_in(given)
+    length = 0 if prompt is None else prompt.shape[1]
+    if isinstance(mask, Tensor) and mask.dim() == 2:
+        length = max(length, mask.shape[1])
+    past = 0 if cache is None else cache.get_seq_length()
+    return Run(ids, length if length > past else past + length, drafts)

@@ -1,0 +1,261 @@
+"""Inside the LLM: remove marked rows at its entrance, cut again at later layers, keep every segment's books.
+
+Only calls are changed, never weights: a pre-hook on the decoder stack and one on each decoder layer rewrite the
+arguments. Each later cut gathers what stays (`cutting`) and gives the layers that follow a mask of their own length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vscan_core.engine.call import Call, moved
+from vscan_core.engine.call_checks import READY_MADE
+from vscan_core.engine.llm_cut import LLMCut
+from vscan_core.engine.logical_cache import Segment, Segments, segments_of
+from vscan_core.errors import InputError
+from vscan_core.families.base import Family
+from vscan_core.geometry import take
+from vscan_core.reducers.base import Reducer
+from vscan_core.selection import Anatomy
+from vscan_core.trace import Trace
+from vscan_core.versions import cache_in, causal_mask, new_cache, with_cache
+
+BY_HAND = (
+    "this prompt may hold picture features that were not computed for it in this call, so its visual tokens cannot be "
+    "reduced; pass input_ids and the picture's pixels (what the processor returns) instead of inputs_embeds or features"
+)
+ENDS_IN_PICTURE = (
+    "this prompt ends in the picture, so the answer would be read from a visual token that may be dropped; put the "
+    "question, or the start of the answer, behind the picture"
+)
+
+
+class LLMSide:
+    """Hooks on the decoder stack for one reducer (None: only watch)."""
+
+    def __init__(self, model: nn.Module, family: Family, reducer: Reducer | None, anatomy: Anatomy, owner: Any) -> None:
+        self.family, self.reducer, self.anatomy, self.owner = family, reducer, anatomy, owner
+        self.model, self.llm, self.layers = model, family.language_model(model), family.layers(model)
+        self.trace: Trace = owner.trace
+        cuts = () if reducer is None else reducer.cut_layers(anatomy)
+        self.idle, self.later = not cuts, [layer for layer in cuts if layer > 0]
+        self.cutting = None if reducer is None else LLMCut(reducer, family, anatomy, self.layers, self.later)
+        if self.later and self.later[0] < anatomy.first_cut:
+            raise InputError(
+                f"this model adds visual features up to decoder layer {anatomy.first_cut - 1}, so its later cuts can "
+                f"be at layer {anatomy.first_cut} or deeper, not at layer {self.later[0]}"
+            )
+        self.renumber = reducer is not None and reducer.position_mode(anatomy) == "renumbered"
+
+    def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
+        """Register; `current()` gives the calling thread's state, or None if this call is not ours.
+
+        kwargs may be missing: torch calls a hook without them if another thread is just removing it.
+        """
+
+        def before_llm(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
+            if (state := current()) is None or kwargs.get("inputs_embeds") is None:
+                return None
+            state.arrived = self.owner.ran = True
+            return args, self._enter(state, kwargs, timed)
+
+        def before_layer(layer: int) -> Callable[..., Any]:
+            def hook(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
+                if (state := current()) is None or state.call is None:
+                    return None
+                return self._at_layer(state.call, layer, args[0], kwargs, timed)
+
+            return hook
+
+        def after_llm(module: nn.Module, args: Any, out: Any) -> None:
+            if (state := current()) is not None and (call := state.call) is not None:
+                state.call = None
+                self._leave(state, call)
+
+        handles = [
+            self.llm.register_forward_pre_hook(before_llm, with_kwargs=True),
+            self.llm.register_forward_hook(after_llm),
+        ]
+        for i, layer in enumerate(self.layers):
+            handles.append(layer.register_forward_pre_hook(before_layer(i), with_kwargs=True))
+        return handles + ([] if self.cutting is None else self.cutting.watch_attention(current))
+
+    def _leave(self, state: Any, call: Call) -> None:
+        """The decoder is done: were all layers seen, and where are the positions that the caller asked for?"""
+        if call.seen < len(self.layers):
+            raise RuntimeError(
+                f"only {call.seen} of {len(self.layers)} decoder layers were seen, so it is not known what they did; "
+                "do not compile or replace the decoder as a whole inside `reduced(...)` (layers one by one are fine)"
+            )
+        if call.columns is None:
+            return
+        if state.asked is not None:
+            asked = torch.where(state.asked < 0, state.asked + call.logical, state.asked)
+            state.asked.copy_(call.place_of(asked))
+        elif state.last < call.logical:
+            call.place_of(torch.arange(call.logical - state.last, call.logical))
+
+    def _enter(self, state: Any, kwargs: dict[str, Any], timed: Any) -> dict[str, Any]:
+        """Remove marked rows and open the books of this call."""
+        embeds, more, state.call = kwargs["inputs_embeds"], {}, None
+        if self.idle and embeds.shape[1] == 1:
+            return kwargs  # a decoding step that nobody cuts or counts
+        call = self._open_call(state, kwargs)
+        state.call = call
+        if self.idle:
+            return kwargs  # nothing is ever cut: only watched
+        if call.spans and state.encoded.marked:
+            marked = (embeds[..., :4] == -torch.inf).all(-1)
+            keep = ~marked if call.valid is None else ~marked & call.valid
+            index = call.keep(keep)
+            embeds, more = take(embeds, index), self.family.shorten_kwargs(kwargs, keep, index)
+            if call.valid is not None:  # padding may carry marks, and 0 * inf would poison the values
+                embeds = embeds.masked_fill(~call.valid[..., None], 0)
+        if self.cutting is not None:
+            self.cutting.find_query_tokens(call, embeds, timed)
+        segment = call.segments.list[0]
+        segment.extend(embeds.shape[1], call.logical, call.valid, len(embeds), embeds.device)
+        position = self._positions(call, segment)
+        mask = self._mask2d(call, segment, embeds)
+        changed = {"inputs_embeds": embeds, "position_ids": position, "attention_mask": mask, **more}
+        return with_cache({**kwargs, **changed}, call.cache)
+
+    def _open_call(self, state: Any, kwargs: dict[str, Any]) -> Call:
+        embeds, cache = kwargs["inputs_embeds"], cache_in(kwargs)
+        batch, length = embeds.shape[:2]
+        use_cache = kwargs.get("use_cache")
+        if cache is None and (self.llm.config.use_cache if use_cache is None else use_cache) and not self.idle:
+            cache = new_cache(self.llm.config)
+        past = cache.get_seq_length() if cache is not None else 0
+        starts = [0, *self.later]
+        kept = cache is not None and not self.idle
+        segments = segments_of(cache, starts, self.owner) if kept else Segments(starts, self.owner)
+        position = kwargs.get("position_ids")
+        if position is None:
+            position = torch.arange(past, past + length, device=embeds.device)[None]
+        if position.dim() == 3:  # several axes (M-RoPE): (axes, batch, length) -> (batch, length, axes)
+            position = position.permute(1, 2, 0)
+        zeros = torch.zeros(batch, 1, dtype=torch.long, device=embeds.device)
+        call = Call(
+            cache=cache,
+            segments=segments,
+            logical=length,
+            position=position.expand(batch, *position.shape[1:]),
+            removed=zeros.expand(batch, length),
+            removed_in_all=0,
+            valid=self._padding(kwargs.get("attention_mask"), length),
+            visual=None,
+            spans=[],
+        )
+        visual, state.visual = state.visual, None
+        if length > 1:
+            self._find_images(state, call, visual, past, embeds)
+        run = state.run
+        if (call.spans or (past == 0 and length > 1)) and not (run is not None and run.traced):
+            call.traced = True
+            self.trace.images = state.encoded.images if call.spans else []
+            self.trace.tokens_per_layer, self.trace._visual = [], []
+            self.trace.attention = self.family.attention(self.model)
+            if run is not None:
+                run.traced = bool(call.spans)
+        return call
+
+    def _find_images(self, state: Any, call: Call, visual: Tensor | None, past: int, embeds: Tensor) -> None:
+        """Which visual tokens a prompt brings, and who asks; InputError if they did not come the way that is seen."""
+        length = call.logical
+        end = state.prompt_end(past, length)
+        if end == 0:
+            return  # drafts behind the prompt: text, whatever they say
+        if not self.idle:
+            call.find_asking(end)
+        if visual is None or visual.shape != call.position.shape[:2]:
+            self._refuse_unless(self.idle)
+            return
+        if end < length:
+            visual = visual & (torch.arange(length, device=visual.device) < end)
+        if state.fresh:
+            call.find_images(visual, state.encoded)
+            if any(span.asks and span.image.cuts and span.image.last_is_patch for span in call.spans):
+                raise InputError(ENDS_IN_PICTURE)
+        elif not self.idle:
+            text = state.ids is not None or self.family.is_text(self.model, embeds)
+            self._refuse_unless(text and not bool(visual.any()))
+        if call.spans and (state.asked is not None or state.last > 1):
+            columns = torch.arange(length, device=call.position.device)
+            call.columns = columns.expand(call.position.shape[:2])
+
+    def _refuse_unless(self, fine: bool) -> None:
+        if not fine:
+            raise InputError(BY_HAND)
+
+    def _padding(self, mask: Tensor | None, length: int) -> Tensor | None:
+        """(batch, length) bool for the new tokens; None if all of them are real."""
+        if mask is None or length == 1:
+            return None
+        if getattr(mask, "ndim", 0) != 2:
+            if self.idle:
+                return None
+            raise ValueError(READY_MADE)
+        new = mask[:, -length:].bool()
+        return None if bool(new.all()) else new
+
+    def _positions(self, call: Call, segment: Segment) -> Tensor:
+        """(batch, length) position ids of this segment; renumbered ones also lag behind what earlier calls removed."""
+        if call.position.dim() == 3:
+            if self.renumber:
+                raise InputError('this model has positions of several axes (M-RoPE); use positions="original"')
+            return call.position.permute(2, 0, 1)
+        if not self.renumber:
+            return call.position
+        position = call.position - call.removed - segment.shift
+        segment.shift = segment.shift + call.removed_in_all
+        return position
+
+    def _mask2d(self, call: Call, segment: Segment, hidden: Tensor) -> Tensor | None:
+        if call.cache is not None:
+            return segment.mask()
+        if call.valid is not None:
+            return call.valid
+        # explicit: without a cache, gaps in position ids would be taken for packed sequences
+        return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+
+    def _bring(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Everything to where the weights of `layer` are: of a model spread over devices, the last layer was elsewhere.
+
+        accelerate moves a layer's arguments only after this hook. Offloaded weights ("meta") come to the arguments.
+        """
+        device = next(self.layers[layer].parameters()).device
+        if device.type == "meta" or device == hidden.device == call.position.device:
+            return hidden, kwargs
+        call.to(device)
+        if layer in self.later:  # where this segment begins
+            call.segments.at(layer).to(device)
+        tensors = {name: moved(kwargs[name], device) for name in ("position_embeddings", "attention_mask")}
+        return hidden.to(device), {**kwargs, **tensors}
+
+    def _at_layer(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any], timed: Any) -> Any:
+        call.seen += 1
+        if self.cutting is not None and (layer in self.later or layer in self.cutting.ahead):
+            hidden, kwargs = self._bring(call, layer, hidden, kwargs)
+        if self.cutting is not None and layer in self.later:
+            kwargs = {**kwargs, **(call.override or {})}
+            hidden, rotary = self.cutting.cut(call, layer, hidden, kwargs["position_embeddings"], timed)
+            segment = call.segments.at(layer)
+            segment.extend(hidden.shape[1], call.logical, call.valid, len(hidden), hidden.device)
+            if self.renumber:
+                rotary = moved(self.llm.rotary_emb(hidden, self._positions(call, segment)), hidden.device)
+            mask = causal_mask(self.llm.config, hidden, self._mask2d(call, segment, hidden), call.cache, layer)
+            call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
+        if self.cutting is not None:
+            self.cutting.look_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"], timed)
+        if call.traced:
+            self.trace.tokens_per_layer.append(hidden.shape[1])
+            visual = (
+                hidden.new_zeros((), dtype=torch.long) if call.visual is None else call.visual[:: call.copies].sum()
+            )
+            self.trace._visual.append(visual)
+        return ((hidden,), {**kwargs, **call.override}) if call.override else None

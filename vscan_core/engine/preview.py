@@ -1,0 +1,107 @@
+"""Preview a picture: run the vision side of a model once, then try cut 0 of any method without the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vscan_core.engine.compiled import uncompiled
+from vscan_core.engine.membership import Block, block_of, entered
+from vscan_core.engine.state import State
+from vscan_core.engine.vision_side import VisionSide
+from vscan_core.errors import InputError
+from vscan_core.families.base import Family
+from vscan_core.families.tiles import TokenLayout
+from vscan_core.reducers.base import Reducer
+from vscan_core.selection import Anatomy, Needs, Signals
+from vscan_core.trace import ImageTrace, views_in
+
+
+@dataclass(frozen=True, eq=False)
+class VisionPreview:
+    """What the vision side of a model says about one picture. Made by `LVLM.look`."""
+
+    encoder: PreparedImage
+    needs: Needs
+    tiles: list[Signals]
+    layout: TokenLayout
+
+    @property
+    def signals(self) -> Signals:
+        """The signals of a picture that is one tile; InputError if it is several."""
+        if len(self.tiles) > 1:
+            raise InputError(f"this model sees the picture as {len(self.tiles)} tiles; use the signals in look.tiles")
+        return self.tiles[0]
+
+    @property
+    def boxes(self) -> Tensor:
+        """(tokens, 4) x0, y0, x1, y1 of every visual token in the picture, in its own pixels; NaN for newlines."""
+        return self.layout.view.place(self.layout.boxes)
+
+    def trace(self, reducer: Reducer) -> ImageTrace:
+        """The picture after cut 0 of `reducer`: the same tokens, labels and scores as in a run.
+
+        Costs a selection; only for a method that merges tokens inside the vision encoder does that run again.
+        Raises ValueError if the reducer needs signals that were not recorded.
+        """
+        anatomy, grid = self.encoder.anatomy, self.tiles[0].grid
+        assert grid is not None
+        keep = reducer.at_entrance(grid[0] * grid[1], anatomy)
+        if keep is None:
+            return self.layout.trace(grid, [])
+        needs = reducer.needs(anatomy)
+        if needs.blocks:
+            state, _ = self.encoder.run(reducer, needs)
+            return state.encoded.images[0]
+        if needs | self.needs != self.needs:
+            raise ValueError(f"{type(reducer).__name__} needs signals that were not recorded; look with its own needs")
+        return self.layout.trace(grid, [reducer.select(tile, keep) for tile in self.tiles])
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedImage:
+    """The vision side of a model, and the picture that the processor has prepared for it."""
+
+    model: Any
+    family: Family
+    anatomy: Anatomy
+    batch: Mapping[str, Any]  # what the processor made of the picture
+    ids: Tensor | None = None  # (1, length) of a prompt with this picture in it: shows which tiles make it
+
+    def preview(self, needs: Needs) -> VisionPreview:
+        """Run it once and record what `needs` asks for."""
+        needs = replace(needs, blocks=False)
+        state, tiles = self.run(None, needs)
+        return VisionPreview(self, needs, tiles, state.encoded.layouts[0])
+
+    @torch.inference_mode()
+    def run(self, reducer: Reducer | None, needs: Needs) -> tuple[State, list[Signals]]:
+        """Run it with a reducer (None: only watch): what the hooks left, and the signals of every tile."""
+        state, block = State(depth=1, ids=self.ids, views=views_in(self.batch)), Block(self.model)
+
+        def current() -> State | None:
+            return state if block_of(self.model) is block else None
+
+        encoding = VisionSide(self.model, self.family, reducer, self.anatomy, needs)
+        handles = encoding.hooks(current, nullcontext)
+        projected: list[Tensor] = []
+
+        def keep(module: nn.Module, args: Any, out: Tensor) -> None:
+            if current() is not None:
+                assert state.seen is not None
+                projected.extend(state.seen.split(out))
+
+        if reducer is None:
+            handles.append(self.family.projector(self.model).register_forward_hook(keep))
+        try:
+            with entered(block), uncompiled(self.model):
+                self.family.encode(self.model, self.batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return state, [encoding.signals(state, i, projected) for i in range(len(projected))]

@@ -1,0 +1,69 @@
+"""What the hooks of one block hand to each other while one thread runs the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from vscan_core.engine.call import Call
+from vscan_core.engine.encoded import Encoded
+from vscan_core.engine.encoder_merge import MergeState
+from vscan_core.families.tiles import Tiles
+from vscan_core.trace import View
+
+
+@dataclass
+class Run:
+    """One `generate`: several calls of the model that answer one prompt."""
+
+    ids: Tensor | None  # (batch, length) of the prompt; None where only embeddings are given
+    length: int  # of the prompt as the caller counts it, earlier turns in the cache included
+    drafts: bool = False  # whether tokens that are only guessed may follow the prompt
+    traced: bool = False  # its pictures are in the trace: what it asks beside (guidance) is not
+
+
+@dataclass
+class State:
+    """Of one thread in one block."""
+
+    # around the model
+    run: Run | None = None
+    depth: int = 0  # nested calls of the model that are under way; 0 and no run: the caller asks parts of it directly
+    ids: Tensor | None = None  # (batch, length) of the model's call
+    views: Sequence[View] | None = None  # how the pictures of the prompt lie in their originals, if the inputs tell
+    asked: Tensor | None = None  # positions whose logits the caller wants, to be rewritten to where they are
+    last: int = 0  # or how many of the last ones
+    deltas: Tensor | None = None  # rotary offset of the prompt (M-RoPE), to be kept with its cache
+
+    # vision side
+    seen: Tiles | None = None
+    features: list[Tensor] | None = None  # per tile, before the projector; None where tokens are several rows there
+    rows: dict[int, Any] = field(default_factory=dict)  # vision layer -> scores per tile
+    keys: Tensor | None = None
+    merging: MergeState | None = None  # tokens merging inside the encoder, if they do
+    encoded: Encoded = field(default_factory=Encoded)
+    fresh: bool = False  # encoded for the prompt that the LLM gets next
+
+    # LLM side
+    visual: Tensor | None = None  # (batch, length) bool: the prompt's placeholders
+    call: Call | None = None
+    arrived: bool = False  # the decoder stack was called since the model was
+
+    def prompt_end(self, past: int, length: int) -> int:
+        """How many of the `length` tokens of a call, behind `past` earlier ones, are the prompt's: 0 if it is over."""
+        if self.run is None or (past and not self.run.drafts):
+            return length
+        return max(0, min(length, self.run.length - past))
+
+    @property
+    def inside(self) -> bool:
+        """Whether the model itself is at work, so that features are on their way into the LLM."""
+        return self.depth > 0 or self.run is not None
+
+    @property
+    def prompt(self) -> Tensor | None:
+        """(batch, length) ids of the prompt whose pictures are being encoded, where they are known."""
+        return self.run.ids if self.depth == 0 and self.run is not None else self.ids

@@ -1,0 +1,38 @@
+"""Several runs, each on its own: a method that refuses is told in its place, and the others go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+
+from vscan_core.errors import InputError
+from vscan_core.events import Event
+from vscan_core.reducers import Reducer
+
+Make = Callable[[], Reducer | None]  # None is the baseline
+Run = Callable[[Reducer | None], Generator[Event, None, None]]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A run that could not be: the method does not reach this retention, or lacks something in this model."""
+
+    run: int
+    reason: InputError
+
+
+def run_each(run: Run, makers: Sequence[Make]) -> Generator[Event | Refused, None, None]:
+    """`run` each reducer in turn; an event's `run` is the place in the list.
+
+    A refusal of the first, the baseline, concerns all of them and is raised. Closing it stops the run under way.
+    """
+    for place, make in enumerate(makers):
+        try:
+            with closing(run(make())) as events:
+                for event in events:
+                    yield replace(event, run=place)
+        except InputError as reason:
+            if place == 0:
+                raise
+            yield Refused(place, reason)

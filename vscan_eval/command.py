@@ -1,0 +1,100 @@
+"""`python -m vscan_core eval`: a method on a task, with the dense model and the model without a picture beside it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vscan_core.errors import InputError
+from vscan_core.loading import load_model
+from vscan_core.lvlm import LVLM
+from vscan_eval import runner
+from vscan_eval.records import Record
+from vscan_eval.replies import BASELINE, NONE, Method
+from vscan_eval.summary import summary, table
+from vscan_eval.task import Item, Task
+from vscan_eval.tasks import TASKS
+
+BESIDE = {BASELINE: "dense", NONE: "floor"}  # what they are called beside another method
+TEXT = "how often a method is right on a task; an interrupted run continues where it was"
+
+
+def add(commands: Any) -> None:
+    """Add `eval` to the command line."""
+    command: argparse.ArgumentParser = commands.add_parser("eval", help=TEXT, description=TEXT)
+    command.add_argument("--task", required=True, metavar="T", help=", ".join(TASKS))
+    command.add_argument("--data", type=Path, metavar="DIR", help="the task's published files, if it reads any")
+    command.add_argument("--model", default="mini", metavar="M", help="see `models`; default mini")
+    command.add_argument("--method", default=BASELINE, metavar="NAME", help="see `methods`; baseline (default) or none")
+    command.add_argument("--retention", type=float, default=1 / 9, metavar="R", help="0 < R <= 1; default 0.111")
+    command.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
+    command.add_argument("--seed", type=int, metavar="S", help="of new scenes (world), or of the order (files)")
+    command.add_argument("--out", type=Path, metavar="F", help=f"file of the answers; default one in {runner.FOLDER}")
+    command.add_argument("--batch", type=int, default=runner.BATCH, metavar="N", help="questions per batch, at most")
+    command.add_argument("--alone", action="store_true", help="without the baseline and the zero-token floor beside it")
+    command.add_argument("--json", action="store_true", help="one JSON object as the last line instead of a table")
+    command.set_defaults(run=evaluate)
+
+
+def task_named(name: str, data: Path | None, seed: int | None) -> Task:
+    """InputError if there is none of that name."""
+    if name not in TASKS:
+        raise InputError(f"there is no task {name!r}; choose {', '.join(TASKS)}")
+    return TASKS[name](data, seed)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Run and print."""
+    if options.batch < 1:
+        raise InputError(f"--batch must be at least 1 question, but is {options.batch}")
+    method = Method.named(options.method, options.retention)
+    task = task_named(options.task, options.data, options.seed)
+    items = task.chosen(options.limit)
+    lvlm = load_model(options.model)
+    methods = [method] if options.alone else [method, Method(BASELINE), Method(NONE)]
+    methods = list({each.name: each for each in methods}.values())
+    records: dict[str, list[Record]] = {}
+    for each in methods:
+        path = options.out if each is method and options.out else runner.file_of(lvlm, task, each)
+        try:
+            records[each.name] = with_bar(lvlm, task, items, each, path, options.batch)
+        except KeyboardInterrupt:
+            print(
+                f"stopped; the answers so far are in {path}, and the same command goes on from there", file=sys.stderr
+            )
+            raise SystemExit(130) from None
+        print(f"{each.name}: answers in {path}", file=sys.stderr)
+    dense = records.get(BASELINE)
+    rows = [
+        summary(task, items, each, records[each.name], dense if each.name != BASELINE else None) for each in methods
+    ]
+    if options.json:
+        beside = {{BASELINE: "dense", NONE: "floor"}[row["method"]]: row for row in rows[1:]}
+        print(json.dumps({"model": lvlm.name, "task": task.name, "seed": task.seed, **rows[0], **beside}))
+    else:
+        print(table(task, rows))
+
+
+def with_bar(
+    lvlm: LVLM, task: Task, items: Sequence[Item], method: Method, path: Path, batch: int = runner.BATCH
+) -> list[Record]:
+    """`runner.run` with a progress bar on a terminal; says how much was already there."""
+    known = 0
+
+    def progress(count: int, already: bool) -> None:
+        nonlocal known
+        if already:
+            known, bar.initial = count, count
+        bar.update(count)
+
+    with tqdm(total=len(items), desc=method.name, unit="q", disable=None, file=sys.stderr) as bar:
+        found = runner.run(lvlm, task, items, method, path, batch=batch, progress=progress)
+    if known:
+        print(f"{method.name}: {known} of {len(items)} answers were already in the file", file=sys.stderr)
+    return found

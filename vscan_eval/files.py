@@ -1,0 +1,93 @@
+"""Published files of benchmarks: read them, or say in one sentence which file is missing or wrong."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from PIL import Image
+
+from vscan_core.errors import InputError
+from vscan_core.media.images import as_rgb
+from vscan_eval.task import Item
+
+SHORT = "Answer the question using a single word or phrase."  # LLaVA-1.5's words, used across the field
+LETTER = "Answer with the option's letter from the given choices directly."
+LETTERS = "ABCDEFGHIJ"
+
+
+def read_json(path: Path, what: str) -> Any:
+    """The contents of a JSON file; `what` names the published file in words."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing; it should be {what}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); it should be {what}") from None
+
+
+def read_lines(path: Path, what: str) -> list[Any]:
+    """The same for a file with one JSON object per line."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing; it should be {what}")
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except ValueError as error:
+        raise InputError(f"{path} is not one JSON object per line ({error}); it should be {what}") from None
+
+
+@contextmanager
+def entries(path: Path, what: str) -> Iterator[None]:
+    """Turns an entry that lacks something, or has another shape, into a sentence about the file."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(f"{path} holds an entry of another form ({error!r}); it should be {what}") from None
+
+
+def place(folder: Path, name: str, *subfolders: str) -> Path:
+    """Where the picture `name` is: under `folder` or a subfolder, with or without the folders in its own name."""
+    parts = PurePosixPath(name).parts
+    tries = [folder.joinpath(sub, *parts[first:]) for first in range(len(parts)) for sub in (*subfolders, "")]
+    return next((path for path in tries if path.is_file()), tries[0])
+
+
+def opener(path: Path) -> Callable[[], Image.Image]:
+    """Reads the picture when it is called, prepared like every other (`as_rgb`), but of any size and shape."""
+    return partial(_open, path)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return as_rgb(image)
+    except FileNotFoundError:
+        raise InputError(f"the picture {path} is missing; put the benchmark's pictures there") from None
+    except (OSError, SyntaxError, ValueError):  # InputError, too, is a ValueError
+        raise InputError(f"the picture {path} cannot be read; fetch it again") from None
+
+
+def by_picture(items: Iterable[Item]) -> list[Item]:
+    """Items of one picture behind each other; pictures in the order in which they first occur."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.picture, []).append(item)
+    return [item for group in groups.values() for item in group]
+
+
+def usual_first(answers: Sequence[str]) -> tuple[str, ...]:
+    """The annotators' answers, most frequent first."""
+    counts = Counter(answers)
+    return tuple(sorted(answers, key=lambda answer: -counts[answer]))
+
+
+def with_options(question: str, options: Sequence[str]) -> str:
+    """The question and its lettered options, one per line."""
+    return "\n".join([question, *(f"{mark}. {option}" for mark, option in zip(LETTERS, options, strict=False))])

@@ -1,0 +1,92 @@
+"""From answers to figures: accuracy with interval, per kind, beside guessing and the dense model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from vscan_eval.records import Record
+from vscan_eval.replies import Method
+from vscan_eval.statistics import interval, p_value
+from vscan_eval.task import Item, Task, majority
+
+
+def summary(
+    task: Task, items: Sequence[Item], method: Method, records: Sequence[Record], dense: Sequence[Record] | None = None
+) -> dict[str, Any]:
+    """Plain JSON types; `records` answer `items` in the same order. dense: the baseline's, if it was measured.
+
+    `majority` is what the most frequent answer of each kind would score on these questions; `relative` is accuracy
+    over the dense model's, `p_value` of the paired test against it.
+    """
+    guesses = majority(task, items)
+    found: dict[str, Any] = {
+        "method": method.name,
+        "settings": method.settings,
+        "retention": None if method.reducer is None else method.reducer.retention,
+        "kept_tokens_mean": _tokens(records),
+        "pictures": len({record.picture for record in records}),
+        **_part(records, guesses),
+        "by_type": {kind: _part(mine, guesses) for kind, mine in _by_kind(records).items()},
+        "figures": task.figures([(item, record.reply) for item, record in zip(items, records, strict=True)]),
+    }
+    if dense is not None:
+        base = fmean(record.score for record in dense)
+        found["relative"] = found["accuracy"] / base if base else None
+        scores, others = [record.score for record in records], [record.score for record in dense]
+        found["p_value"] = p_value(scores, others, [record.picture for record in records])
+    return found
+
+
+def table(task: Task, rows: Sequence[dict[str, Any]]) -> str:
+    """For a terminal: `rows` are summaries over the same questions, the one asked for first."""
+    first, *others = rows
+    lines = [
+        f"{task.name}: {first['n']:,} questions about {first['pictures']:,} pictures, {task.metric}; "
+        "95 % intervals, pictures resampled",
+        f"{'':22} {'tokens':>7} {'accuracy':>9}  {'interval':11}  {'of dense':>8}  p",
+    ]
+    for row in rows:
+        versus = f"{row['relative']:8.1%}  {row['p_value']:.2g}" if row.get("relative") is not None else ""
+        shown = f"{_label(row):22} {row['kept_tokens_mean']:7.1f} {row['accuracy']:9.3f}  {_span(row)}  {versus}"
+        lines.append(shown.rstrip())
+    lines.append(f"{'majority answer':22} {'':7} {first['majority']:9.3f}")
+    lines += [f"{name}: {value:.3f}" for name, value in first["figures"].items()]
+    names = "".join(f"{_label(row):>18}" for row in others)
+    lines += ["", f"{'kind':14} {'n':>5} {_label(first):>18} {'interval':11}{names}{'majority':>10}"]
+    for kind, part in first["by_type"].items():
+        beside = "".join(f"{row['by_type'][kind]['accuracy']:18.3f}" for row in others)
+        lines.append(f"{kind:14} {part['n']:5} {part['accuracy']:18.3f} {_span(part)}{beside}{part['majority']:10.3f}")
+    return "\n".join(lines)
+
+
+def _part(records: Sequence[Record], guesses: dict[str, float]) -> dict[str, Any]:
+    scores = [record.score for record in records]
+    return {
+        "n": len(records),
+        "accuracy": fmean(scores),
+        "interval": list(interval(scores, [record.picture for record in records])),
+        "majority": fmean(guesses[record.id] for record in records),
+    }
+
+
+def _by_kind(records: Sequence[Record]) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(record.kind, []).append(record)
+    return dict(sorted(found.items()))
+
+
+def _tokens(records: Sequence[Record]) -> float:
+    """Mean over pictures of the visual tokens per decoder layer."""
+    return fmean({record.picture: record.visual_tokens for record in records}.values())
+
+
+def _label(row: dict[str, Any]) -> str:
+    return str(row["method"]) if row["retention"] is None else f"{row['method']} {row['retention']:.3g}"
+
+
+def _span(part: dict[str, Any]) -> str:
+    low, high = part["interval"]
+    return f"{low:.3f}-{high:.3f}"

@@ -1,0 +1,46 @@
+"""Every task on offer. A new one is one new file and one name in this table."""
+
+from vscan_eval.task import Task
+from vscan_eval.tasks.gqa import Gqa
+from vscan_eval.tasks.mmbench import MmBench
+from vscan_eval.tasks.mme import Mme
+from vscan_eval.tasks.pope import Pope
+from vscan_eval.tasks.refcoco import RefCoco
+from vscan_eval.tasks.scienceqa import ScienceQa
+from vscan_eval.tasks.textvqa import TextVqa
+from vscan_eval.tasks.vizwiz import VizWiz
+from vscan_eval.tasks.world import World, WorldCaptions, WorldCombos, WorldStyle
+
+TASKS: dict[str, type[Task]] = {
+    task.name: task
+    for task in (
+        World,
+        WorldStyle,
+        WorldCombos,
+        WorldCaptions,
+        Pope,
+        Gqa,
+        TextVqa,
+        Mme,
+        ScienceQa,
+        MmBench,
+        VizWiz,
+        RefCoco,
+    )
+}
+
+__all__ = [
+    "TASKS",
+    "Gqa",
+    "MmBench",
+    "Mme",
+    "Pope",
+    "RefCoco",
+    "ScienceQa",
+    "TextVqa",
+    "VizWiz",
+    "World",
+    "WorldCaptions",
+    "WorldCombos",
+    "WorldStyle",
+]

@@ -1,0 +1,41 @@
+"""GQA: compositional questions about real pictures (Hudson and Manning 2019, arXiv:1902.09506).
+
+Files: testdev_balanced_questions.json and the folder images/, from cs.stanford.edu/people/dorarad/gqa/download.html.
+"""
+
+from __future__ import annotations
+
+from vscan_eval.files import SHORT, by_picture, entries, opener, place, read_json
+from vscan_eval.task import Item, Task
+
+FILE = "testdev_balanced_questions.json"
+EXPECTED = f"{FILE} of GQA"
+
+
+class Gqa(Task):
+    """The balanced test-dev questions, 12,578 of them. Published: accuracy."""
+
+    name = "gqa"
+    metric = "exact match, as published"
+    suffix = SHORT
+    max_new_tokens = 16
+
+    def items(self) -> list[Item]:
+        """One answer each; kinds are GQA's structural types."""
+        folder = self.folder(f"{FILE} and the pictures in images/")
+        with entries(folder / FILE, EXPECTED):
+            return by_picture(
+                Item(
+                    name,
+                    row["imageId"],
+                    opener(place(folder, f"{row['imageId']}.jpg", "images")),
+                    row["question"],
+                    (row["answer"],),
+                    row.get("types", {}).get("structural", "all"),
+                )
+                for name, row in read_json(folder / FILE, EXPECTED).items()
+            )
+
+    def score(self, item: Item, reply: str) -> float:
+        """The very string, but for case and a full stop: articles and number words are not forgiven."""
+        return float(reply.strip().rstrip(".").lower() == item.answers[0].lower())

@@ -1,0 +1,60 @@
+"""POPE: is there such a thing in the picture, yes or no (Li et al. 2023, arXiv:2305.10355).
+
+Files: coco_pope_adversarial.json, coco_pope_popular.json and coco_pope_random.json, one JSON object per line, from
+output/coco of github.com/RUCAIBox/POPE, and the pictures of COCO val2014 that they name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+from vscan_core.errors import InputError
+from vscan_eval.files import SHORT, by_picture, entries, opener, place, read_lines
+from vscan_eval.metrics import pope_figures, yes_or_no
+from vscan_eval.task import Item, Task
+
+KINDS = ("adversarial", "popular", "random")
+EXPECTED = "coco_pope_adversarial.json, coco_pope_popular.json or coco_pope_random.json of POPE"
+
+
+class Pope(Task):
+    """Whichever of the three files are there. Published: the mean of their F1 scores."""
+
+    name = "pope"
+    metric = "accuracy; published is F1"
+    suffix = SHORT
+
+    def items(self) -> list[Item]:
+        """Each question with a known "yes" or "no"."""
+        folder = self.folder(f"{EXPECTED}, and the pictures in val2014/")
+        files = {kind: folder / f"coco_pope_{kind}.json" for kind in KINDS}
+        found: list[Item] = []
+        for kind, path in files.items():
+            if path.is_file():
+                with entries(path, EXPECTED):
+                    found += [_item(row, kind, folder) for row in read_lines(path, EXPECTED)]
+        if not found:
+            raise InputError(f"there is no {EXPECTED} in {folder}")
+        return by_picture(found)
+
+    def score(self, item: Item, reply: str) -> float:
+        """The first sentence is read for a "no" or "not"."""
+        return float(yes_or_no(reply) == item.answers[0])
+
+    def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:
+        """F1: the mean over the kinds that were asked, as published; the others over all questions."""
+        by_kind: dict[str, list[tuple[str, str]]] = {}
+        for item, reply in replies:
+            by_kind.setdefault(item.kind, []).append((item.answers[0], reply))
+        each = {f"f1_{kind}": pope_figures(pairs)["f1"] for kind, pairs in sorted(by_kind.items())}
+        whole = pope_figures([pair for pairs in by_kind.values() for pair in pairs])
+        return whole | {"f1": mean(each.values())} | each
+
+
+def _item(row: dict[str, str], kind: str, folder: Path) -> Item:
+    if row["label"] not in ("yes", "no"):
+        raise ValueError(f"label {row['label']!r}")
+    path = place(folder, row["image"], "val2014", "images")
+    return Item(f"{kind}-{row['question_id']}", row["image"], opener(path), row["text"], (row["label"],), kind)

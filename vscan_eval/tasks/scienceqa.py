@@ -1,0 +1,53 @@
+"""ScienceQA, the questions with a picture (Lu et al. 2022, arXiv:2209.09513).
+
+Files: problems.json and pid_splits.json from data/scienceqa of github.com/lupantech/ScienceQA, and its pictures as
+images/test/NUMBER/image.png.
+"""
+
+from __future__ import annotations
+
+from vscan_eval.files import LETTER, LETTERS, by_picture, entries, opener, place, read_json, with_options
+from vscan_eval.metrics import letter
+from vscan_eval.task import Item, Task
+
+EXPECTED = "{} of ScienceQA"
+
+
+class ScienceQa(Task):
+    """ScienceQA-IMG: the 2,017 test questions that have a picture. Published: accuracy."""
+
+    name = "scienceqa"
+    metric = "accuracy, as published (IMG)"
+    suffix = LETTER
+    max_new_tokens = 16
+
+    def items(self) -> list[Item]:
+        """Kinds are subjects; the hint, if there is one, comes first."""
+        folder = self.folder("problems.json, pid_splits.json and the pictures as images/test/NUMBER/image.png")
+        splits = EXPECTED.format("pid_splits.json")
+        with entries(folder / "pid_splits.json", splits):
+            asked = read_json(folder / "pid_splits.json", splits)["test"]
+        problems = read_json(folder / "problems.json", EXPECTED.format("problems.json"))
+        found = []
+        with entries(folder / "problems.json", EXPECTED.format("problems.json")):
+            for name in asked:
+                row = problems[name]
+                if row["image"] is None:
+                    continue
+                hint = f"Context: {row['hint']}\n" if row["hint"] else ""
+                found.append(
+                    Item(
+                        name,
+                        name,
+                        opener(place(folder, f"{name}/{row['image']}", "images/test", "test", "images")),
+                        hint + with_options(row["question"], row["choices"]),
+                        (LETTERS[row["answer"]],),
+                        row.get("subject", "all"),
+                        {"options": tuple(row["choices"])},
+                    )
+                )
+        return by_picture(found)
+
+    def score(self, item: Item, reply: str) -> float:
+        """The option that the reply names, by letter or by its text."""
+        return float(letter(reply, item.extra["options"]) == LETTERS.index(item.answers[0]))

@@ -1,0 +1,66 @@
+"""TextVQA: questions whose answer is written in the picture (Singh et al. 2019, arXiv:1904.08920).
+
+Files: TextVQA_0.5.1_val.json and the folder train_images/, from textvqa.org/dataset. LLaVA-1.5's published 58.2 was
+asked with OCR words in the prompt: put its llava_textvqa_val_v051_ocr.jsonl (in LLaVA's eval.zip) beside the file, and
+its prompts are used; without it the question stands alone, and LLaVA-1.5 scores lower, with or without reduction.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vscan_eval.files import SHORT, by_picture, entries, opener, place, read_json, read_lines, usual_first
+from vscan_eval.metrics import vqa_score
+from vscan_eval.task import Item, Task
+
+FILE, OCR = "TextVQA_0.5.1_val.json", "llava_textvqa_val_v051_ocr.jsonl"
+EXPECTED = f"{FILE} of TextVQA"
+OCR_EXPECTED = f"{OCR} of LLaVA's eval.zip"
+REFERENCE = "Reference OCR token: "
+
+
+class TextVqa(Task):
+    """The 5,000 validation questions with ten answers each. Published: VQA soft score."""
+
+    name = "textvqa"
+    metric = "VQA soft score, as published"
+    suffix = SHORT
+
+    def items(self) -> list[Item]:
+        """Kinds tell whether the prompt holds OCR words."""
+        folder = self.folder(f"{FILE} and the pictures in train_images/")
+        words = _reference_words(folder / OCR) if (folder / OCR).is_file() else {}
+        with entries(folder / FILE, EXPECTED):
+            return by_picture(_item(row, words, folder) for row in read_json(folder / FILE, EXPECTED)["data"])
+
+    def score(self, item: Item, reply: str) -> float:
+        """Agreement with the ten annotators."""
+        return vqa_score(reply, item.answers)
+
+
+def _item(row: dict[str, object], words: dict[tuple[str, str], str], folder: Path) -> Item:
+    image, question = str(row["image_id"]), str(row["question"])
+    reference = words.get((image, question.lower()))
+    answers = row["answers"]
+    if not isinstance(answers, list) or not answers:
+        raise ValueError("no answers: the test set has none")
+    return Item(
+        f"{row['question_id']}{'' if reference is None else '-ocr'}",  # another prompt is another question
+        image,
+        opener(place(folder, f"{image}.jpg", "train_images", "images")),
+        question if reference is None else f"{question}\n{reference}",
+        usual_first(answers),
+        "without OCR words" if reference is None else "with OCR words",
+    )
+
+
+def _reference_words(path: Path) -> dict[tuple[str, str], str]:
+    """(picture, question in lower case) -> the line with OCR words, from prompts of question, words and suffix."""
+    found: dict[tuple[str, str], str] = {}
+    with entries(path, OCR_EXPECTED):
+        for row in read_lines(path, OCR_EXPECTED):
+            question, *rest = row["text"].split("\n")
+            for line in rest:
+                if line.startswith(REFERENCE):
+                    found[row["question_id"], question.lower()] = line
+    return found

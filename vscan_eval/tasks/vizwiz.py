@@ -1,0 +1,41 @@
+"""VizWiz: pictures and spoken questions of blind people (Gurari et al. 2018, arXiv:1802.08218).
+
+Files: val.json (Annotations) and the folder val/ (Images), from vizwiz.org/tasks-and-datasets/vqa. Published tables
+mostly give test-dev, whose answers only the server knows: val is comparable between methods, not with those tables.
+"""
+
+from __future__ import annotations
+
+from vscan_eval.files import SHORT, by_picture, entries, opener, place, read_json, usual_first
+from vscan_eval.metrics import vqa_score
+from vscan_eval.task import Item, Task
+
+EXPECTED = "val.json of VizWiz-VQA"
+
+
+class VizWiz(Task):
+    """The 4,319 validation questions with ten answers each. Published: VQA soft score."""
+
+    name = "vizwiz"
+    metric = "VQA soft score"
+    suffix = f"When the provided information is insufficient, respond with 'Unanswerable'.\n{SHORT}"
+
+    def items(self) -> list[Item]:
+        """Kinds are VizWiz's answer types."""
+        folder = self.folder("val.json and the pictures in val/")
+        with entries(folder / "val.json", EXPECTED):
+            return by_picture(
+                Item(
+                    row["image"],
+                    row["image"],
+                    opener(place(folder, row["image"], "val", "images")),
+                    row["question"],
+                    usual_first([answer["answer"] for answer in row["answers"]]),
+                    row.get("answer_type", "all"),
+                )
+                for row in read_json(folder / "val.json", EXPECTED)
+            )
+
+    def score(self, item: Item, reply: str) -> float:
+        """Agreement with the ten annotators."""
+        return vqa_score(reply, item.answers)

@@ -1,0 +1,124 @@
+"""Questions about drawn scenes: the frozen set, or new scenes from a seed. Nothing is downloaded.
+
+Training used scenes from seed 1,000,000 on; everything here is below it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import count
+from types import MappingProxyType
+
+import numpy as np
+from PIL import Image
+
+from vscan_core.errors import InputError
+from vscan_core.resources import asset
+from vscan_eval.metrics import normalise
+from vscan_eval.task import Item, Task
+from vscan_eval.world import Question, draw, draw_questions, sample_scene
+from vscan_eval.world.questions import SHORT_TYPES
+from vscan_eval.world.scene import Split
+
+FROZEN = asset("world", "frozen.jsonl")
+FIRST_SEED, FIRST_TRAINING_SEED = 100_000, 1_000_000
+EACH = 10  # questions per scene, at most
+MIX = dict.fromkeys(SHORT_TYPES, 1.0) | {"biggest": 5.0, "colour": 2.0, "sign": 2.0}  # these fit few scenes
+ONE_EACH = frozenset(("background", "biggest", "describe", "sign"))  # other words for these ask nothing new
+
+
+class World(Task):
+    """2,000 frozen questions; with a seed, as many new ones as wanted."""
+
+    name = "world"
+    size = 2000
+    split: Split = "plain"
+    mix: Mapping[str, float] = MIX
+
+    def items(self) -> Iterator[Item]:
+        """The frozen set, or new scenes from `seed` on, of which there are nearly a million."""
+        if self.seed is None and self.name == World.name:
+            yield from frozen()
+        else:
+            yield from generated(FIRST_SEED if self.seed is None else self.seed, self.split, self.mix)
+
+    def ordered(self) -> Iterable[Item]:
+        """In order: the seed chooses scenes here and shuffles nothing."""
+        return self.items()
+
+
+class WorldStyle(World):
+    """Things drawn in a style that the embedded model never saw."""
+
+    name = "world-style"
+    split = "style"
+
+
+class WorldCombos(World):
+    """Shapes in colours that they never had in training."""
+
+    name = "world-combos"
+    split = "combos"
+
+
+class WorldCaptions(World):
+    """Descriptions: exact only if everything is named, from left to right; so the share of things named counts."""
+
+    name = "world-captions"
+    mix: Mapping[str, float] = MappingProxyType({"describe": 1.0})
+
+    def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:
+        """Of the things in described pictures, the share that the description names, in any order."""
+        pairs = [(listed(one.answers[0]), listed(reply)) for one, reply in replies if one.kind == "describe"]
+        named, there = sum((truth & said).total() for truth, said in pairs), sum(truth.total() for truth, _ in pairs)
+        return {"things named in descriptions": named / there} if there else {}
+
+
+def generated(seed: int, split: Split = "plain", mix: Mapping[str, float] = MIX) -> Iterator[Item]:
+    """Items about scene `seed`, `seed` + 1 and so on."""
+    for number in count(seed):
+        if not 0 <= number < FIRST_TRAINING_SEED:
+            raise InputError(f"--seed must be from 0 to {FIRST_TRAINING_SEED - 1:,}: later scenes were trained on")
+        rng = np.random.default_rng([number, 99])
+        drawn = draw_questions(sample_scene(number, split), mix, 2 * EACH, rng)
+        questions = {q.kind if q.kind in ONE_EACH else q.text: q for q in drawn if q.kind in mix}
+        for place, question in enumerate(list(questions.values())[:EACH]):
+            yield item(number, place, question, split)
+
+
+def frozen() -> Iterator[Item]:
+    """The frozen set, read from its file."""
+    place: dict[int, int] = {}
+    for line in FROZEN.read_text().splitlines():
+        row = json.loads(line)
+        number = row["seed"]
+        place[number] = place.get(number, -1) + 1
+        yield item(number, place[number], Question(row["kind"], row["question"], row["answer"]), "plain")
+
+
+def freeze() -> None:
+    """Write the frozen set anew: after a change of the world, whose scenes it names by their seeds."""
+    with FROZEN.open("w") as file:
+        for _, made in zip(range(World.size or 0), generated(FIRST_SEED), strict=False):
+            row = {"seed": int(made.picture), "kind": made.kind, "question": made.question, "answer": made.answers[0]}
+            file.write(json.dumps(row) + "\n")
+
+
+def listed(text: str) -> Counter[str]:
+    """ "a cat, a dog and a cat" -> cat twice, dog once."""
+    return Counter(normalise(part) for part in re.split(r",\s*|\s+and\s+", text))
+
+
+def item(seed: int, place: int, question: Question, split: Split) -> Item:
+    """Question number `place` about scene `seed`."""
+    drawn = partial(picture, seed, split)
+    return Item(f"{seed}-{place}", str(seed), drawn, question.text, (question.answer,), question.kind)
+
+
+def picture(seed: int, split: Split) -> Image.Image:
+    """Scene `seed`, drawn."""
+    return Image.fromarray(draw(sample_scene(seed, split)).pixels)
