@@ -1,0 +1,187 @@
+"""Mutation testing: change one thing in the engine, the budgets or a reducer, and see whether a test fails.
+
+`make mutants` runs a fixed sample of mutants of every file and writes `docs/mutation.md`. Each mutant lives in a
+process of its own, forked after torch and transformers are imported, and replaces its module at import: no file is
+written. Messages of errors, asserts and annotations are not mutated.
+
+Not mutmut or cosmic-ray: both start from the files on disk and import torch anew, or run every test that touches a
+line, for every mutant; a sample of this size then takes hours instead of minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.machinery
+import importlib.util
+import io
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from types import CodeType, FrameType
+
+from tests.mutation.operators import ROOT, Mutant, all_mutants, sample
+
+SOURCES = ("vscan_core/budget.py", "vscan_core/reducers/*.py", "vscan_core/engine/*.py")
+REPORT = ROOT / "docs/mutation.md"
+
+REDUCERS = ["tests/reducers", "tests/test_parity_vscan.py", "tests/test_parity_peers.py", "tests/test_budget.py"]
+ENGINE = ["tests/engine", "tests/families/test_every_method.py", "tests/families/test_families.py"]
+EXAMINED_BY = {  # path of a source -> the tests that examine it, most telling first; the longest match counts
+    "vscan_core/budget.py": ["tests/test_budget.py", "tests/reducers", "tests/families/test_every_method.py"],
+    "vscan_core/reducers/": [*REDUCERS, "tests/engine/test_reduced_peers.py"],
+    "vscan_core/engine/": ENGINE,
+    "vscan_core/engine/encoder_merge.py": ["tests/engine/test_reduced_peers.py", *ENGINE, *REDUCERS],
+    "vscan_core/engine/llm_cut.py": ["tests/engine/test_reduced_peers.py", *ENGINE],
+    "vscan_core/engine/preview.py": ["tests/families/test_preview.py", *ENGINE],
+    "vscan_core/engine/rope_deltas.py": [*ENGINE, "tests/families"],
+    "vscan_core/engine/wrappers.py": ["tests/engine/test_wrappers.py", *ENGINE],
+}
+REASONS: dict[str, str] = {}  # mutant that survives -> why no test can or need tell it from the original
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Whether the tests noticed."""
+
+    mutant: Mutant
+    killed: bool
+    seconds: float
+
+
+class Changed(importlib.machinery.SourceFileLoader):
+    """Loads a module from a changed tree."""
+
+    code: CodeType
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The mutant instead of the file, and no bytecode cache."""
+        return self.code
+
+
+def install(mutant: Mutant) -> None:
+    """From now on, the import of the mutant's module gives the mutant."""
+    path = ROOT / mutant.source
+    module = mutant.source.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    loader = Changed(module, str(path))
+    loader.code = next(compile(tree, str(path), "exec") for one, tree in all_mutants(mutant.source) if one == mutant)
+    spec = importlib.util.spec_from_file_location(module, path, loader=loader)
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> object:
+            return spec if name == module else None
+
+    sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
+
+
+def examined_by(source: str) -> tuple[str, ...]:
+    """The test files of a source file."""
+    longest = max((path for path in EXAMINED_BY if source.startswith(path)), key=len)
+    return tuple(dict.fromkeys(EXAMINED_BY[longest]))
+
+
+def give_up(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt("the mutant ran too long")
+
+
+def tests_fail(tests: tuple[str, ...], mutant: Mutant | None = None, limit_s: float = 600) -> tuple[bool, float]:
+    """Run the tests, on a mutant if there is one: whether one failed, and after how many seconds.
+
+    Only for a process that does nothing else. A test that runs longer than `limit_s` has failed.
+    """
+    import pytest
+
+    start, quiet = time.perf_counter(), io.StringIO()
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(math.ceil(limit_s))
+    if mutant is not None:
+        install(mutant)
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "--rootdir", str(ROOT)]
+    with redirect_stdout(quiet), redirect_stderr(quiet):
+        code = pytest.main([*options, *tests])
+    return code != pytest.ExitCode.OK, time.perf_counter() - start
+
+
+def attempt(work: tuple[Mutant, tuple[str, ...], float]) -> Outcome:
+    """One mutant, its tests and their limit in seconds."""
+    mutant, tests, limit_s = work
+    return Outcome(mutant, *tests_fail(tests, mutant, limit_s))
+
+
+def run(mutants: list[Mutant], jobs: int, done: Callable[[Outcome], None]) -> list[Outcome]:
+    """Every mutant in a fresh fork of this process, which has imported what is slow to import and never changes."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import hypothesis  # noqa: F401
+    import torch
+    from transformers import LlavaForConditionalGeneration, Qwen2_5_VLForConditionalGeneration  # noqa: F401
+
+    torch.set_num_threads(1)
+    assert not any(name.startswith("vscan_core") for name in sys.modules), "only forks import the library"
+    outcomes, suites = [], list(dict.fromkeys(examined_by(mutant.source) for mutant in mutants))
+    with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
+        limits = {}
+        for tests, (failed, seconds) in zip(suites, pool.imap(tests_fail, suites, chunksize=1), strict=True):
+            if failed:
+                sys.exit(f"without any mutant, a test of these fails: {' '.join(tests)}")
+            limits[tests] = 30 + 3 * seconds
+        work = [(mutant, tests := examined_by(mutant.source), limits[tests]) for mutant in mutants]
+        for outcome in pool.imap_unordered(attempt, work, chunksize=1):
+            done(outcome)
+            outcomes.append(outcome)
+    return sorted(outcomes, key=lambda outcome: (outcome.mutant.source, outcome.mutant.number))
+
+
+def report(outcomes: list[Outcome]) -> str:
+    """The page: the figure, a row per file, and every survivor with its reason."""
+    killed = sum(outcome.killed for outcome in outcomes)
+    lines = [
+        "# Mutation testing",
+        "",
+        "Written by `make mutants`, which changes one thing at a time (a comparison, a sign, a constant, a guard, a",
+        "bound of a slice, a returned value, a statement) in a fixed sample of places and runs the tests of that file.",
+        "",
+        f"**{killed} of {len(outcomes)} mutants are killed ({killed / len(outcomes):.0%}).**",
+        "",
+        "| file | mutants | killed |",
+        "|---|--:|--:|",
+    ]
+    for source in dict.fromkeys(outcome.mutant.source for outcome in outcomes):
+        mine = [outcome.killed for outcome in outcomes if outcome.mutant.source == source]
+        lines.append(f"| `{source}` | {len(mine)} | {sum(mine)} |")
+    lines += ["", "## Survivors", ""]
+    for outcome in outcomes:
+        if not outcome.killed:
+            lines.append(f"- {outcome.mutant.title}. {REASONS.get(outcome.mutant.title, 'No reason is known: a gap.')}")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Command line: `python -m tests.mutation [--per-file 6] [--jobs 2] [source ...]`; a page for all sources only."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--per-file", type=int, default=6)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("sources", nargs="*")
+    asked = parser.parse_args()
+    everything = [str(path.relative_to(ROOT)) for pattern in SOURCES for path in sorted(ROOT.glob(pattern))]
+    mutants = [mutant for source in asked.sources or everything for mutant in sample(source, asked.per_file)]
+
+    def show(outcome: Outcome) -> None:
+        fate = "killed  " if outcome.killed else "SURVIVED"
+        print(f"{fate} {outcome.seconds:5.1f} s  line {outcome.mutant.line}: {outcome.mutant.title}", flush=True)
+
+    outcomes = run(mutants, asked.jobs, show)
+    killed = sum(outcome.killed for outcome in outcomes)
+    print(f"{killed} of {len(outcomes)} killed")
+    if not asked.sources:
+        REPORT.write_text(report(outcomes))
+    sys.exit(killed < 0.85 * len(outcomes))
+
+
+if __name__ == "__main__":
+    main()
