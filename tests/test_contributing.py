@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -16,33 +16,40 @@ from tests.conftest import prompt
 from tests.engine.test_reduced import STEPS, generate, rows_of
 from tests.reducers import test_examination as examination
 from tests.reference.masked import step_logits
-from tests.test_architecture import MAY_NOT_IMPORT, violations
-from vscan_core.cli.main import summary
+from tests.test_architecture import MAY_NOT_REACH, below, imports
+from vscan_core import reducers
 
 TEXT = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
 (BLOCK,) = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
 QUESTIONS = [name for name in vars(examination) if name.startswith("test_")]
 
 
+def with_line(package: ModuleType, line: str, before: str) -> dict[str, Any]:
+    """What `package` would hold if `line` stood in its file, before the line `before`."""
+    source = Path(package.__file__).read_text()
+    assert source.count(before) == 1
+    namespace = {"__name__": package.__name__}
+    exec(source.replace(before, f"    {line}\n{before}"), namespace)
+    return namespace
+
+
 @pytest.fixture
 def registered(tmp_path, monkeypatch) -> str:
-    """The block as a file, its class in REDUCERS; the name it got there."""
-    file = tmp_path / "example.py"
-    file.write_text(BLOCK)
-    spec = importlib.util.spec_from_file_location("vscan_core.reducers.example", file)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    (cls,) = (node.name for node in ast.parse(BLOCK).body if isinstance(node, ast.ClassDef))
-    assert f"`{cls}," in TEXT  # the line that registers it
-    monkeypatch.setitem(vc.REDUCERS, cls.lower(), getattr(module, cls))
-    return cls.lower()
+    """The block as a file beside the other methods, and its line in METHODS; the name it got there."""
+    (file,) = re.findall(r"`vscan_core/reducers/(\w+\.py)`; `tests", TEXT)
+    (line,) = re.findall(r"^The line in `METHODS` of .* is `(.*)`\.$", TEXT, flags=re.MULTILINE)
+    (tmp_path / file).write_text(BLOCK)
+    monkeypatch.setattr(reducers, "__path__", [*reducers.__path__, str(tmp_path)])
+    found = with_line(reducers, line, '    "VisPruner",\n')["REDUCERS"]
+    (name,) = found.keys() - vc.REDUCERS.keys()
+    monkeypatch.setitem(vc.REDUCERS, name, found[name])
+    yield name
+    sys.modules.pop(f"vscan_core.reducers.{name}")
 
 
 def test_keeps_the_rules_it_stands_under(registered) -> None:
-    assert not violations(BLOCK, MAY_NOT_IMPORT["vscan_core/reducers"])
-    assert summary(vc.REDUCERS[registered]).startswith("keep the tokens")
-    assert f"reducers/{registered}.py" in TEXT
+    assert not [name for name in imports(BLOCK) if below(name, MAY_NOT_REACH["vscan_core.reducers"])]
+    assert vc.REDUCERS[registered].summary.startswith("keep the tokens")
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

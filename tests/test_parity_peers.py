@@ -9,9 +9,15 @@ import vscan_core as vc
 from tests.conftest import golden, greedy
 from tests.test_parity_vscan import STEPS, TENSORS, inputs_of, model
 from vscan_core import geometry
-from vscan_core.reducers import CDPruner, DivPrune, FasterVLM, FastV, PyramidDrop, SparseVLM, Trim, VisionZip, VisPruner
-from vscan_core.reducers.cdpruner import similarity
-from vscan_core.reducers.divprune import farthest
+from vscan_core.reducers.cdpruner import CDPruner, similarity
+from vscan_core.reducers.divprune import DivPrune, farthest
+from vscan_core.reducers.fastervlm import FasterVLM
+from vscan_core.reducers.fastv import FastV
+from vscan_core.reducers.pyramiddrop import PyramidDrop
+from vscan_core.reducers.sparsevlm import SparseVLM
+from vscan_core.reducers.trim import Trim
+from vscan_core.reducers.visionzip import VisionZip
+from vscan_core.reducers.vispruner import VisPruner
 
 __all__ = ["model"]  # the fixture
 FUNCTIONS, PARTS = golden("functions")

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from vscan_core.catalog import MODELS
-from vscan_core.cli.main import summary
 from vscan_core.dummies.shapes import SMALL
 from vscan_core.families import FAMILIES
 from vscan_core.reducers import REDUCERS
@@ -16,7 +15,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def methods() -> str:
     """One row per method."""
-    rows = [f"| `{name}` | {summary(cls)} |" for name, cls in REDUCERS.items()]
+    rows = [f"| `{name}` | {cls.summary} |" for name, cls in REDUCERS.items()]
     return "\n".join(["| name | what it does |", "|---|---|", *rows])
 
 

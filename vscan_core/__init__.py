@@ -8,7 +8,8 @@ from vscan_core.inference import answer, compare
 from vscan_core.loading import load_model
 from vscan_core.lvlm import LVLM
 from vscan_core.media.videos import Video, open_video
-from vscan_core.reducers import REDUCERS, Reducer, Then, VScan
+from vscan_core.reducers import REDUCERS, Reducer, Then
+from vscan_core.reducers.vscan import VScan
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 from vscan_core.trace import Cut, ImageTrace, Trace
 

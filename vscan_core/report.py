@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
 from vscan_core.events import Answer
-from vscan_core.reducers import Reducer
 from vscan_core.trace import ImageTrace
 
 
@@ -107,8 +105,3 @@ def verdict(baseline: Answer, reduced: Answer) -> str:
     cheaper = ", ".join(f"{name} {value:.2f}x" for name, value in ratios(baseline, reduced).items())
     same = "the same answer" if same_answer(baseline, reduced) else "a different answer"
     return f"{same}; baseline / {reduced.method}: {cheaper}"
-
-
-def summary(cls: type[Reducer]) -> str:
-    """The first line of a method's own file: its one-line description, without the name."""
-    return (sys.modules[cls.__module__].__doc__ or "").splitlines()[0].split(": ", 1)[-1].rstrip(".")

@@ -95,9 +95,8 @@ class CoreEngine:
     def methods(self) -> Mapping[str, Method]:
         """See Engine."""
         import vscan_core as vc
-        from vscan_core.report import summary
 
-        return {name: Method(cls.__name__, summary(cls)) for name, cls in vc.REDUCERS.items()}
+        return {name: Method(cls.title, cls.summary) for name, cls in vc.REDUCERS.items()}
 
     def reducer(self, method: str, retention: float) -> Any:
         """See Engine."""

@@ -18,7 +18,7 @@ from vscan_core.errors import InputError
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.families.llava import Llava
 from vscan_core.families.tiles import TokenLayout
-from vscan_core.reducers import VScan
+from vscan_core.reducers.vscan import VScan
 from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.trace import Cut, Trace, View
 

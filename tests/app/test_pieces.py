@@ -18,7 +18,7 @@ from app.ui import html
 from tests.app.fake import FakeLVLM, fake_answer, fake_trace
 from vscan_core.draw import overlay
 from vscan_core.events import Answer
-from vscan_core.reducers import VScan
+from vscan_core.reducers.vscan import VScan
 
 EVIL = '<script>alert(1)</script> ${alert(2)} ` {{constructor}} "'
 

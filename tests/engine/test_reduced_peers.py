@@ -10,8 +10,13 @@ from tests.conftest import prompt, tiny_llava
 from tests.engine.test_reduced import STEPS, generate, rows_of
 from tests.reference import inllm_slow, peers_slow, tome_slow, vscan_slow
 from tests.reference.masked import step_logits
-from vscan_core.reducers import PACT, FastV, GreedyPrune, PyramidDrop, SparseVLM, TopV
+from vscan_core.reducers.fastv import FastV
+from vscan_core.reducers.greedyprune import GreedyPrune
 from vscan_core.reducers.grid import lattice
+from vscan_core.reducers.pact import PACT
+from vscan_core.reducers.pyramiddrop import PyramidDrop
+from vscan_core.reducers.sparsevlm import SparseVLM
+from vscan_core.reducers.topv import TopV
 
 OUTPUT_LAYER = 3  # of the tiny model's five vision layers: the second to last
 REFUSED = {"trim", "cdpruner"}

@@ -8,24 +8,22 @@ import torch
 import vscan_core as vc
 from tests.families import tiny
 from tests.families.test_families import BATCHES, FAMILIES, check_hiding, generate, models
-from vscan_core.reducers import (
-    PACT,
-    DivPrune,
-    Downsample,
-    FasterVLM,
-    FastV,
-    GreedyPrune,
-    Grid,
-    PruMerge,
-    PyramidDrop,
-    Random,
-    SparseVLM,
-    TokenTransforming,
-    ToMe,
-    TopV,
-    VisionZip,
-    VisPruner,
-)
+from vscan_core.reducers.divprune import DivPrune
+from vscan_core.reducers.downsample import Downsample
+from vscan_core.reducers.fastervlm import FasterVLM
+from vscan_core.reducers.fastv import FastV
+from vscan_core.reducers.greedyprune import GreedyPrune
+from vscan_core.reducers.grid import Grid
+from vscan_core.reducers.pact import PACT
+from vscan_core.reducers.prumerge import PruMerge
+from vscan_core.reducers.pyramiddrop import PyramidDrop
+from vscan_core.reducers.random import Random
+from vscan_core.reducers.sparsevlm import SparseVLM
+from vscan_core.reducers.tokentransforming import TokenTransforming
+from vscan_core.reducers.tome import ToMe
+from vscan_core.reducers.topv import TopV
+from vscan_core.reducers.visionzip import VisionZip
+from vscan_core.reducers.vispruner import VisPruner
 
 __all__ = ["models"]  # the fixture
 NAMES = ("llava_next", "qwen2_5_vl")  # tiles and newlines; windows and M-RoPE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 
 import pytest
 import torch
@@ -55,6 +56,17 @@ FLAT = {
     "grid": [7, 10, 25, 27, 29],
     "downsample": [7, 10, 25, 27, 29],
 }
+
+
+@pytest.mark.parametrize("name", vc.REDUCERS)
+def test_says_what_it_is(name: str) -> None:
+    cls = vc.REDUCERS[name]
+    assert cls.title.lower().replace(" ", "") == name == cls.__module__.rpartition(".")[2]
+    assert cls.summary[0].islower() and not cls.summary.endswith(".")
+    assert not cls.paper or re.search(r", arXiv \d{4}\.\d{5}(v\d)?$", cls.paper)
+    notes = (sys.modules[cls.__module__].__doc__ or "").splitlines()
+    assert notes[0] == f"{cls.title}: {cls.summary}."  # pages of the documentation are made of these notes
+    assert any(line.startswith("Source: ") for line in notes)
 
 
 @pytest.mark.parametrize("name", vc.REDUCERS)

@@ -11,31 +11,24 @@ import vscan_core as vc
 from tests.reducers.test_examination import ANATOMY, signals
 from tests.reference import inllm_slow, peers_slow, sparsevlm_slow, tome_slow
 from vscan_core import geometry
-from vscan_core.reducers import (
-    PACT,
-    CDPruner,
-    DivPrune,
-    Downsample,
-    FasterVLM,
-    FastV,
-    GreedyPrune,
-    Grid,
-    PruMerge,
-    PyramidDrop,
-    Random,
-    SparseVLM,
-    TokenTransforming,
-    ToMe,
-    TopV,
-    Trim,
-    VisionZip,
-    VisPruner,
-)
-from vscan_core.reducers.divprune import farthest
-from vscan_core.reducers.downsample import areas
-from vscan_core.reducers.grid import lattice
-from vscan_core.reducers.sparsevlm import cluster, recycled
-from vscan_core.reducers.topv import contribution, transport_cost
+from vscan_core.reducers.cdpruner import CDPruner
+from vscan_core.reducers.divprune import DivPrune, farthest
+from vscan_core.reducers.downsample import Downsample, areas
+from vscan_core.reducers.fastervlm import FasterVLM
+from vscan_core.reducers.fastv import FastV
+from vscan_core.reducers.greedyprune import GreedyPrune
+from vscan_core.reducers.grid import Grid, lattice
+from vscan_core.reducers.pact import PACT
+from vscan_core.reducers.prumerge import PruMerge
+from vscan_core.reducers.pyramiddrop import PyramidDrop
+from vscan_core.reducers.random import Random
+from vscan_core.reducers.sparsevlm import SparseVLM, cluster, recycled
+from vscan_core.reducers.tokentransforming import TokenTransforming
+from vscan_core.reducers.tome import ToMe
+from vscan_core.reducers.topv import TopV, contribution, transport_cost
+from vscan_core.reducers.trim import Trim
+from vscan_core.reducers.visionzip import VisionZip
+from vscan_core.reducers.vispruner import VisPruner
 
 BUDGETS = [(side, keep) for side in (5, 8) for keep in (1, 2, 7, 16, side * side - 1)]
 each_budget = pytest.mark.parametrize(("side", "keep"), BUDGETS)

@@ -11,8 +11,9 @@ from types import MappingProxyType
 import pytest
 
 import vscan_core as vc
-from vscan_core.reducers import PyramidDrop, VisPruner
+from vscan_core.reducers.pyramiddrop import PyramidDrop
 from vscan_core.reducers.settings import FrozenDict, frozen
+from vscan_core.reducers.vispruner import VisPruner
 
 CONTAINERS = {
     "vscan": {"llm_keep": {3: 5, 8: 0.5}},

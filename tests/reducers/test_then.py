@@ -13,7 +13,15 @@ from tests.engine.test_reduced_peers import check, look
 from tests.families.test_families import BATCHES, FAMILIES, models
 from tests.reducers.test_examination import ANATOMY
 from tests.reference import peers_slow
-from vscan_core.reducers import DivPrune, FastV, Grid, PyramidDrop, Random, SparseVLM, VisionZip, VisPruner, VScan
+from vscan_core.reducers.divprune import DivPrune
+from vscan_core.reducers.fastv import FastV
+from vscan_core.reducers.grid import Grid
+from vscan_core.reducers.pyramiddrop import PyramidDrop
+from vscan_core.reducers.random import Random
+from vscan_core.reducers.sparsevlm import SparseVLM
+from vscan_core.reducers.visionzip import VisionZip
+from vscan_core.reducers.vispruner import VisPruner
+from vscan_core.reducers.vscan import VScan
 
 __all__ = ["models"]  # the fixture
 

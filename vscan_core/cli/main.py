@@ -26,7 +26,7 @@ from vscan_core.media.images import open_image
 from vscan_core.media.videos import open_video
 from vscan_core.multirun import Make, Refused, run_each
 from vscan_core.reducers import REDUCERS, Reducer
-from vscan_core.report import as_dict, lines, ratios, same_answer, summary, token_steps, verdict
+from vscan_core.report import as_dict, lines, ratios, same_answer, token_steps, verdict
 
 RETENTIONS = "1,0.5,0.333,0.222,0.111,0.056"
 ATTENTION = "sdpa (default), eager, or another that transformers knows, such as flash_attention_2"
@@ -195,7 +195,7 @@ def _cls(name: str, also: str = "") -> type[Reducer]:
 
 
 def _methods(options: argparse.Namespace) -> None:
-    found = [{"name": name, "summary": summary(cls)} for name, cls in REDUCERS.items()]
+    found = [{"name": name, "summary": cls.summary} for name, cls in REDUCERS.items()]
     _print(options, found, "\n".join(f"{entry['name']:14} {entry['summary']}" for entry in found))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -22,6 +23,10 @@ class Reducer(ABC):
     Fields are settings; change one with `dataclasses.replace`. State of a run never lives here. Dicts and lists given
     for a field are taken over as they are at that moment, in a form that has a hash, so that every reducer has one.
     """
+
+    title: ClassVar[str]  # the method's name as people write it
+    summary: ClassVar[str]  # one sentence without the name, such as "keep the tokens that CLS attends to most"
+    paper: ClassVar[str]  # such as "FastV, arXiv 2403.06764"; "" for a baseline
 
     retention: float = 1 / 9  # average over decoder layers of the share of visual tokens that enter the layer
     _: KW_ONLY
@@ -127,6 +132,10 @@ class Then(Reducer):
     """One method at the entrance of the LLM, another one inside it, on what the first left.
 
     Then(VisPruner(retention=1/3), FastV(retention=1/2)) on 576 tokens, 32 layers: 192 into layers 0-1, then 90."""
+
+    title: ClassVar[str] = "Then"
+    summary: ClassVar[str] = "one method at the entrance of the LLM, another one inside it"
+    paper: ClassVar[str] = ""
 
     retention: float = field(init=False, default=1.0)  # the product of the two
     first: Reducer  # cuts at layer 0 alone

@@ -1,4 +1,4 @@
-"""CDPruner: keep tokens that are relevant to the question and unlike each other, as a determinantal point process.
+"""CDPruner: keep relevant and mutually dissimilar tokens, chosen by a determinantal point process.
 
 Source: CDPruner, arXiv 2506.10967, section 3. Kernel: cosine of the projected features, weighted on both sides with
 the relevance, scaled to 0..1 within the image. Greedy maximum of the log-determinant by an incremental Cholesky
@@ -15,6 +15,7 @@ But:
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,10 @@ TINY = 1e-6
 @dataclass(frozen=True)
 class CDPruner(AtEntrance):
     """Needs both halves of an image-text encoder; refuses models that carry only the picture half."""
+
+    title: ClassVar[str] = "CDPruner"
+    summary: ClassVar[str] = "keep relevant and mutually dissimilar tokens, chosen by a determinantal point process"
+    paper: ClassVar[str] = "CDPruner, arXiv 2506.10967"
 
     _: KW_ONLY
     negate: bool = True

@@ -11,6 +11,7 @@ in float32; text and separators take no part.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,10 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 @dataclass(frozen=True)
 class DivPrune(AtEntrance):
     """Looks at the features alone: no attention, no CLS, no text."""
+
+    title: ClassVar[str] = "DivPrune"
+    summary: ClassVar[str] = "keep the tokens that are farthest apart"
+    paper: ClassVar[str] = "DivPrune, arXiv 2503.02175"
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """Projected features."""

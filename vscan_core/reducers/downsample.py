@@ -1,4 +1,4 @@
-"""Downsample: average the tokens over equal pieces of the picture, as if it had been smaller.
+"""Downsample: average the tokens over equal areas of the picture, as if it had been smaller.
 
 Source: none; the baseline of a smaller picture, on the level of tokens: area interpolation of the projected features.
 The picture is cut into equal horizontal strips, and each strip into equal pieces, one per token of the budget; a token
@@ -11,6 +11,7 @@ so neighbouring strips may differ by one piece; where it is one, this is plain a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,10 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 @dataclass(frozen=True)
 class Downsample(AtEntrance):
     """Each piece stands at the token in its middle, the one that `Grid` would keep."""
+
+    title: ClassVar[str] = "Downsample"
+    summary: ClassVar[str] = "average the tokens over equal areas of the picture, as if it had been smaller"
+    paper: ClassVar[str] = ""
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """Projected features: they are what is averaged."""

@@ -10,6 +10,7 @@ token, scores are received attention.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from vscan_core.reducers.single_cut import AtEntrance
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
@@ -18,6 +19,10 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 @dataclass(frozen=True)
 class FasterVLM(AtEntrance):
     """One ranking, nothing else."""
+
+    title: ClassVar[str] = "FasterVLM"
+    summary: ClassVar[str] = "keep the tokens that CLS attends to most"
+    paper: ClassVar[str] = "FasterVLM, arXiv 2412.01818v1"
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """CLS attention of the output layer."""

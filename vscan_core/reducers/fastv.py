@@ -1,4 +1,4 @@
-"""FastV: after two layers of the LLM, keep the visual tokens that the last prompt token attends to.
+"""FastV: after two layers of the LLM, keep the visual tokens that the last prompt token attends to most.
 
 Source: FastV, arXiv 2403.06764, section 4: all tokens pass K layers; the attention of the last token in layer K - 1
 (softmax over the whole sequence, mean over heads) ranks the visual tokens; the best go on. Positions stay.
@@ -10,6 +10,7 @@ keeps 166 of 576 tokens after layer 2 (published tables often give the number th
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 from vscan_core.reducers.single_cut import InsideOnce
 
@@ -17,6 +18,12 @@ from vscan_core.reducers.single_cut import InsideOnce
 @dataclass(frozen=True)
 class FastV(InsideOnce):
     """FastV(retention=1/9) on 576 tokens and 32 layers: 576 into layers 0 and 1, 30 into the others."""
+
+    title: ClassVar[str] = "FastV"
+    summary: ClassVar[str] = (
+        "after two layers of the LLM, keep the visual tokens that the last prompt token attends to most"
+    )
+    paper: ClassVar[str] = "FastV, arXiv 2403.06764"
 
     _: KW_ONLY
     positions: str | None = "original"

@@ -1,4 +1,4 @@
-"""GreedyPrune: inside the LLM, take the token that fits the question best, rule out its likes, and so on.
+"""GreedyPrune: inside the LLM, greedily keep the tokens that fit the question best and are not too similar.
 
 Source: GreedyPrune, arXiv 2506.13166: the largest sum of saliency over a fixed number of tokens of which no two are
 more similar than a threshold, solved greedily. Saliency is the cosine of a visual token and the last prompt token,
@@ -13,6 +13,7 @@ But: the paper's details could not be checked against code, so the simplest read
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 
@@ -25,6 +26,12 @@ from vscan_core.selection import Selection, Signals
 @dataclass(frozen=True)
 class GreedyPrune(InsideOnce):
     """GreedyPrune(retention=1/9) on 576 tokens and 32 layers: 576 into layers 0 and 1, 30 into the others."""
+
+    title: ClassVar[str] = "GreedyPrune"
+    summary: ClassVar[str] = (
+        "inside the LLM, greedily keep the tokens that fit the question best and are not too similar"
+    )
+    paper: ClassVar[str] = "GreedyPrune, arXiv 2506.13166"
 
     _: KW_ONLY
     threshold: float = 0.9  # no two tokens are kept whose cosine is above, while there are others

@@ -6,6 +6,7 @@ Source: none; the baseline of sampling the picture more coarsely.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,10 @@ from vscan_core.selection import Selection, Signals
 @dataclass(frozen=True)
 class Grid(AtEntrance):
     """Evenly spaced rows, and evenly spaced tokens in each of them."""
+
+    title: ClassVar[str] = "Grid"
+    summary: ClassVar[str] = "keep tokens spread evenly over the picture, whatever it shows"
+    paper: ClassVar[str] = ""
 
     def select(self, signals: Signals, keep: int) -> Selection:
         """Signals without a grid are one long row."""

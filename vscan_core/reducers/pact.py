@@ -1,4 +1,4 @@
-"""PACT: inside the LLM, leave unimportant tokens out and let clusters of bounded width stand for the others.
+"""PACT: inside the LLM, discard unimportant tokens and replace the others by clusters of bounded width.
 
 Source: PACT, arXiv 2504.08966; scores, order and settings for LLaVA-OneVision as in the authors' code. Importance:
 the attention that the mean query of the visual tokens pays to each (no rotary embedding, no causal mask, mean over
@@ -16,6 +16,7 @@ But:
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,12 @@ RECOVERY = 1.5  # how many cutoffs a token may be away from the centre that it j
 @dataclass(frozen=True)
 class PACT(InsideOnce):
     """PACT(retention=1/3) on 576 tokens and 32 layers: 576 into layers 0 to 3, 137 into the others."""
+
+    title: ClassVar[str] = "PACT"
+    summary: ClassVar[str] = (
+        "inside the LLM, discard unimportant tokens and replace the others by clusters of bounded width"
+    )
+    paper: ClassVar[str] = "PACT, arXiv 2504.08966"
 
     _: KW_ONLY
     positions: str | None = "original"

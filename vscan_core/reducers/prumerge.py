@@ -1,4 +1,4 @@
-"""PruMerge: keep the tokens that stand out to CLS and some evenly spread ones, and mix similar dropped ones into them.
+"""PruMerge: keep the outliers of CLS attention and evenly spaced tokens, and merge similar ones into them.
 
 Source: LLaVA-PruMerge, arXiv 2403.15388, section 3: outliers of the CLS attention by Tukey's rule; "+" adds tokens
 spread evenly over the picture; each kept token becomes the average, weighted by attention, of itself and of the
@@ -16,6 +16,7 @@ But:
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,12 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 @dataclass(frozen=True)
 class PruMerge(AtEntrance):
     """PruMerge+, unless told otherwise."""
+
+    title: ClassVar[str] = "PruMerge"
+    summary: ClassVar[str] = (
+        "keep the outliers of CLS attention and evenly spaced tokens, and merge similar ones into them"
+    )
+    paper: ClassVar[str] = "LLaVA-PruMerge, arXiv 2403.15388"
 
     _: KW_ONLY
     plus: bool = True

@@ -1,4 +1,4 @@
-"""PyramidDrop: let the question drop visual tokens in stages, more and more of them with depth.
+"""PyramidDrop: inside the LLM, drop in stages the visual tokens that the last prompt token attends to least.
 
 Source: PyramidDrop, arXiv 2410.17247, section 3: at 1/4, 1/2 and 3/4 of the depth, the attention of the last prompt
 token, with the weights of the layer that is entered (softmax over the whole sequence, mean over heads), ranks the
@@ -11,6 +11,7 @@ quarter, so less than 1/4 takes earlier `layers`; grouped queries work; only one
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 from vscan_core.budget import check_keep, check_layers, pyramid, whole, without_idle_cuts
 from vscan_core.errors import InputError
@@ -21,6 +22,12 @@ from vscan_core.selection import Anatomy, Selection, Signals
 @dataclass(frozen=True)
 class PyramidDrop(Reducer):
     """PyramidDrop(retention=1/3) on 576 tokens and 32 layers: 576 into layers 0-7, then 146, 37 and 9."""
+
+    title: ClassVar[str] = "PyramidDrop"
+    summary: ClassVar[str] = (
+        "inside the LLM, drop in stages the visual tokens that the last prompt token attends to least"
+    )
+    paper: ClassVar[str] = "PyramidDrop, arXiv 2410.17247"
 
     _: KW_ONLY
     rope_in_scores: bool | None = True

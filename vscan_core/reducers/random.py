@@ -1,4 +1,4 @@
-"""Random: keep tokens drawn by lot, the same ones for the same seed.
+"""Random: keep randomly drawn tokens, the same ones for the same seed.
 
 Source: none; the baseline that every method has to beat, and that several do not at high reduction (UniPruneBench,
 arXiv 2511.02650).
@@ -7,6 +7,7 @@ arXiv 2511.02650).
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 
@@ -17,6 +18,10 @@ from vscan_core.selection import Selection, Signals
 @dataclass(frozen=True)
 class Random(AtEntrance):
     """Every token has the same chance. Images of the same size keep the same places."""
+
+    title: ClassVar[str] = "Random"
+    summary: ClassVar[str] = "keep randomly drawn tokens, the same ones for the same seed"
+    paper: ClassVar[str] = ""
 
     _: KW_ONLY
     seed: int = 0

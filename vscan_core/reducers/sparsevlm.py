@@ -1,4 +1,4 @@
-"""SparseVLM: let the words that look at the picture drop visual tokens in stages, and recycle the best dropped ones.
+"""SparseVLM: drop in stages what the relevant words attend to least, and recycle the best of the dropped tokens.
 
 Source: SparseVLM, arXiv 2410.04417, sections 3.2 to 3.4; layers, shares and order as in the authors' code v1.5.
 Query tokens: those of the text behind the image whose embeddings fit the visual ones above average. After layers 2, 6
@@ -19,6 +19,7 @@ But:
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,12 @@ PUBLISHED_LAYERS, PUBLISHED_DEPTH = (3, 7, 16), 32  # the first layers that see 
 @dataclass(frozen=True)
 class SparseVLM(Reducer):
     """SparseVLM(retention=1/3) on 576 tokens and 32 layers: 576 into layers 0-2, then 318, 176 and 97."""
+
+    title: ClassVar[str] = "SparseVLM"
+    summary: ClassVar[str] = (
+        "drop in stages what the relevant words attend to least, and recycle the best of the dropped tokens"
+    )
+    paper: ClassVar[str] = "SparseVLM, arXiv 2410.04417"
 
     _: KW_ONLY
     rope_in_scores: bool | None = True

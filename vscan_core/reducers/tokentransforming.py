@@ -1,4 +1,4 @@
-"""TokenTransforming: every token that stays is a weighted mean of many, and every token counts in many.
+"""TokenTransforming: make every remaining token a weighted mean of all tokens.
 
 Source: Token Transforming, arXiv 2506.05709: reduction as one matrix product, Y = W X. Pruning has one-hot rows in W,
 merging one entry per column; here W is dense. As far as that defines it: the tokens to which CLS attends most are the
@@ -14,6 +14,7 @@ But, and therefore an experiment rather than a reproduction (the authors publish
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -27,6 +28,10 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 @dataclass(frozen=True)
 class TokenTransforming(AtEntrance):
     """Towards temperature 0 every token goes to its nearest anchor alone; a high one makes all tokens alike."""
+
+    title: ClassVar[str] = "TokenTransforming"
+    summary: ClassVar[str] = "make every remaining token a weighted mean of all tokens"
+    paper: ClassVar[str] = "Token Transforming, arXiv 2506.05709"
 
     _: KW_ONLY
     temperature: float = 0.1

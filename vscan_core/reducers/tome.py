@@ -1,4 +1,4 @@
-"""ToMe: merge similar tokens block by block inside the vision encoder, which gets faster too.
+"""ToMe: merge similar tokens block by block inside the vision encoder, which makes it faster too.
 
 Source: Token Merging, arXiv 2210.09461, section 3 (bipartite soft matching, proportional attention). In every block,
 between attention and MLP, tokens at even places look for the token at an odd place whose key (head mean) has the most
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,10 @@ BLOCKS = 23  # of CLIP-L, up to the output that LLaVA sees
 @dataclass(frozen=True)
 class ToMe(AtEntrance):
     """Looks at keys alone: no CLS attention, no text."""
+
+    title: ClassVar[str] = "ToMe"
+    summary: ClassVar[str] = "merge similar tokens block by block inside the vision encoder, which makes it faster too"
+    paper: ClassVar[str] = "Token Merging, arXiv 2210.09461"
 
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
         """As any cut at the entrance, if so few tokens can be reached by halving."""

@@ -1,4 +1,4 @@
-"""TopV: inside the LLM, keep the tokens from which optimal transport makes most of what a layer turns them into.
+"""TopV: inside the LLM, keep the tokens that contribute most to a layer's output, by optimal transport.
 
 Source: TopV, arXiv 2503.18278. Sources are the visual tokens that enter the layer before the cut, targets are the
 same tokens behind its attention and norm. Moving source i to target j costs their distance, 1 - exp(-gap^2 / 2 s^2)
@@ -15,6 +15,7 @@ But: weights, widths and the measure of contribution are not published, so the s
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +31,12 @@ OFF_CENTRE, WIDTH, SMOOTH = 0.01, 0.4, 0.1
 @dataclass(frozen=True)
 class TopV(InsideOnce):
     """TopV(retention=1/9) on 576 tokens and 32 layers: 576 into layers 0 and 1, 30 into the others."""
+
+    title: ClassVar[str] = "TopV"
+    summary: ClassVar[str] = (
+        "inside the LLM, keep the tokens that contribute most to a layer's output, by optimal transport"
+    )
+    paper: ClassVar[str] = "TopV, arXiv 2503.18278"
 
     _: KW_ONLY
     recovered_share: float = 0.25  # of the budget: evenly spaced among the tokens that do not contribute most

@@ -1,4 +1,4 @@
-"""TRIM: keep the tokens that CLIP's text encoder relates to the question, and one mean of all others.
+"""TRIM: keep the tokens that CLIP relates to the question, and one mean of all others.
 
 Source: TRIM, arXiv 2409.10994, section 3; sign as in the released code. Score: softmax over the patches of minus the
 dot product of patch and question in CLIP's joint space. Minus, because on the second to last layer, where the patches
@@ -13,6 +13,7 @@ But:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,10 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 @dataclass(frozen=True)
 class Trim(AtEntrance):
     """Needs both halves of an image-text encoder; refuses models that carry only the picture half."""
+
+    title: ClassVar[str] = "TRIM"
+    summary: ClassVar[str] = "keep the tokens that CLIP relates to the question, and one mean of all others"
+    paper: ClassVar[str] = "TRIM, arXiv 2409.10994"
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """Patches and question in the joint space."""

@@ -1,4 +1,4 @@
-"""VisionZip: keep the tokens that CLS attends to most, and fold all others into a few contextual tokens.
+"""VisionZip: keep the tokens that CLS attends to most, and merge all others into a few contextual tokens.
 
 Source: VisionZip, arXiv 2412.04467, section 3.2 (dominant and contextual tokens); published split 54 : 10.
 Dominant: the best by the CLS row of the output layer. Contextual: of the others, in picture order, every n-th is a
@@ -16,6 +16,7 @@ But:
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,12 @@ CONTEXTUAL_SHARE = 10 / 64
 @dataclass(frozen=True)
 class VisionZip(AtEntrance):
     """Dominant and contextual tokens together make the budget."""
+
+    title: ClassVar[str] = "VisionZip"
+    summary: ClassVar[str] = (
+        "keep the tokens that CLS attends to most, and merge all others into a few contextual tokens"
+    )
+    paper: ClassVar[str] = "VisionZip, arXiv 2412.04467"
 
     _: KW_ONLY
     contextual: int | None = None  # tokens; None = the published share of the budget

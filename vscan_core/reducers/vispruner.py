@@ -1,4 +1,4 @@
-"""VisPruner: keep the tokens that CLS attends to most, and of the others those that are unlike each other.
+"""VisPruner: keep the tokens that CLS attends to most, and of the others those least like each other.
 
 Source: VisPruner, arXiv 2412.01818v3, section 3 (important and diverse tokens); drop width 8 as in the released code.
 Important: the best by the CLS row of the output layer. Diverse: the others, best first, are split by even and odd
@@ -17,6 +17,7 @@ But:
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,10 @@ DROPPED_PER_PASS, PUBLISHED_TOKENS = 8, 576
 @dataclass(frozen=True)
 class VisPruner(AtEntrance):
     """`important_share` of the budget by attention, the rest by difference."""
+
+    title: ClassVar[str] = "VisPruner"
+    summary: ClassVar[str] = "keep the tokens that CLS attends to most, and of the others those least like each other"
+    paper: ClassVar[str] = "VisPruner, arXiv 2412.01818v3"
 
     _: KW_ONLY
     important_share: float = 0.5

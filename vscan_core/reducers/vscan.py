@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,10 @@ class VScan(Reducer):
 
     VScan(retention=1/9) on 576 tokens and 32 layers: 96 tokens into layers 0-15, 32 into layers 16-31, 64 on average.
     """
+
+    title: ClassVar[str] = "VScan"
+    summary: ClassVar[str] = "scan the picture globally and locally, merge the rest, then let the question decide"
+    paper: ClassVar[str] = "VScan, arXiv 2505.22654"
 
     _: KW_ONLY
     encoder_keep: int | float | None = None  # int = tokens per image or tile, float = share; None = by retention
