@@ -32,9 +32,9 @@ from transformers.utils.logging import disable_progress_bar
 import vscan_core as vc
 from vscan_eval import runner
 from vscan_eval.command import task_named
-from vscan_eval.records import Record, weights
-from vscan_eval.replies import BASELINE, NONE, Method
-from vscan_eval.summary import summary
+from vscan_eval.records import AnswerRecord, weights
+from vscan_eval.replies import BLIND, DENSE, Condition
+from vscan_eval.summary import summarise
 from vscan_eval.task import Item, Task
 
 RETENTIONS = (1.0, 1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18, 1 / 36)
@@ -43,26 +43,26 @@ LIBRARIES = (torch, transformers, numpy, scipy)
 
 
 @dataclass(frozen=True)
-class Cell:
+class Measurement:
     """One row of the record; `make` may refuse."""
 
     name: str
     retention: float | None  # None: the dense model and the floor
-    make: Callable[[], Method]
+    make: Callable[[], Condition]
     group: str | None = None
     variant: str | None = None
 
 
-def grid(methods: Sequence[str], retentions: Sequence[float]) -> list[Cell]:
+def grid(methods: Sequence[str], retentions: Sequence[float]) -> list[Measurement]:
     """Every method at every retention, retention by retention, so that a stopped run is even."""
     return [
-        Cell(name, share, lambda name=name, share=share: Method.named(name, share))
+        Measurement(name, share, lambda name=name, share=share: Condition.named(name, share))
         for share in retentions
         for name in methods
     ]
 
 
-def ablations(retention: float, anatomy: vc.Anatomy) -> list[Cell]:
+def ablations(retention: float, anatomy: vc.Anatomy) -> list[Measurement]:
     """VScan with one thing changed at a time, as in the paper's ablations; the unchanged one first."""
     own = vc.VScan(retention)
     cells = [_variant("VScan as published", "all parts", own)]
@@ -81,8 +81,8 @@ def ablations(retention: float, anatomy: vc.Anatomy) -> list[Cell]:
     return cells
 
 
-def _variant(group: str, variant: str, reducer: vc.VScan) -> Cell:
-    return Cell("vscan", reducer.retention, lambda: Method("vscan", reducer), group, variant)
+def _variant(group: str, variant: str, reducer: vc.VScan) -> Measurement:
+    return Measurement("vscan", reducer.retention, lambda: Condition("vscan", reducer), group, variant)
 
 
 class Bench:
@@ -90,9 +90,9 @@ class Bench:
 
     def __init__(self, lvlm: vc.LVLM, task: Task, items: Sequence[Item]) -> None:
         self.lvlm, self.task, self.items = lvlm, task, items
-        self.dense: list[Record] | None = None
+        self.dense: list[AnswerRecord] | None = None
 
-    def row(self, cell: Cell) -> dict[str, Any]:
+    def row(self, cell: Measurement) -> dict[str, Any]:
         """Measure one cell, as far as it is not in its file yet."""
         about = {"method": cell.name, "retention": cell.retention}
         if cell.group is not None:
@@ -100,11 +100,11 @@ class Bench:
         try:
             method = cell.make()
             path = runner.file_of(self.lvlm, self.task, method)
-            records = runner.run(self.lvlm, self.task, self.items, method, path)
+            records = runner.run_task(self.lvlm, self.task, self.items, method, path)
         except vc.InputError as refusal:
             return about | {"refused": str(refusal)}
-        found = summary(self.task, self.items, method, records, self.dense)
-        if method.name == BASELINE:
+        found = summarise(self.task, self.items, method, records, self.dense)
+        if method.name == DENSE:
             self.dense = records
         settings = {} if method.reducer is None else asdict(method.reducer)
         marks = "".join(f"{record.score:.0f}" for record in records)
@@ -181,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     name = "accuracy"
     if options.ablations:
         cells, name = ablations(options.ablations, lvlm.anatomy), "ablations"
-    dense, floor = (bench.row(Cell(name, None, lambda name=name: Method(name))) for name in (BASELINE, NONE))
+    dense, floor = (bench.row(Measurement(name, None, lambda name=name: Condition(name))) for name in (DENSE, BLIND))
     rows = []
     for cell in cells[part - 1 :: parts]:
         if time.monotonic() - started > 60 * options.minutes:

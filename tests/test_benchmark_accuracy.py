@@ -12,7 +12,7 @@ import vscan_core as vc
 from benchmarks import accuracy
 from vscan_eval import runner
 from vscan_eval.records import weights
-from vscan_eval.replies import Method
+from vscan_eval.replies import Condition
 from vscan_eval.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
@@ -22,7 +22,7 @@ SLICE = 20
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(runner, "FOLDER", tmp_path / "runs")
+    monkeypatch.setattr(runner, "ANSWERS_FOLDER", tmp_path / "runs")
     monkeypatch.setattr(accuracy, "RETENTIONS", (0.5, 1 / 9))
 
 
@@ -76,8 +76,8 @@ def test_a_slice_of_the_record_can_be_made_again(tmp_path) -> None:
     assert found["weights_sha256"] == weights(lvlm)
     items = list(islice(task.chosen(found["n"]), SLICE))
     row = next(row for row in found["rows"] if row["method"] == "vscan" and round(row["retention"], 3) == 0.111)
-    for recorded, method in ((found["dense"], Method("baseline")), (row, Method.named("vscan", 1 / 9))):
-        records = runner.run(lvlm, task, items, method, tmp_path / f"{method.name}.jsonl")
+    for recorded, method in ((found["dense"], Condition("baseline")), (row, Condition.named("vscan", 1 / 9))):
+        records = runner.run_task(lvlm, task, items, method, tmp_path / f"{method.name}.jsonl")
         made = "".join(f"{record.score:.0f}" for record in records)
         differing = sum(one != other for one, other in zip(made, recorded["scores"], strict=False))
         assert differing <= 1, f"{method.name}: {made}, recorded {recorded['scores'][:SLICE]}"

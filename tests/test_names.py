@@ -21,10 +21,8 @@ def test_every_public_name_is_defined_once() -> None:
 
 
 def test_a_name_that_is_defined_twice_is_found(tmp_path) -> None:
-    for package, text in (
-        ("vscan_core", "class Thing: ...\nLIMIT: int = 3\n"),
-        ("app", "def Thing(): ...\n_LIMIT = 3"),
-    ):
+    files = {"vscan_core": "class Thing: ...\nLIMIT: int = 3\n", "app": "def Thing(): ...\n_LIMIT = 3\n"}
+    for package, text in files.items():
         (tmp_path / package).mkdir()
         (tmp_path / package / "module.py").write_text(text)
     assert repeated(tmp_path) == {"Thing": ["vscan_core/module.py", "app/module.py"]}

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from vscan_eval.world.catalog import ARTWORK_CLASSES, HELD_OUT_STYLE, TRAINED_STYLES
-from vscan_eval.world.sprites import COLUMNS, FOLDER, SPRITE_PIXELS
+from vscan_eval.world.sprites import SPRITE_COLUMNS, SPRITE_FOLDER, SPRITE_PIXELS
 
 VERSIONS = {
     "noto": "1.2.9",
@@ -114,19 +114,21 @@ def main() -> None:
     """Fetch, render, save; says which pictures are missing from which set."""
     with tempfile.TemporaryDirectory() as temporary:
         sets = fetch(Path(temporary))
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    rows = -(-len(ARTWORK_CLASSES) // COLUMNS)
+    SPRITE_FOLDER.mkdir(parents=True, exist_ok=True)
+    rows = -(-len(ARTWORK_CLASSES) // SPRITE_COLUMNS)
     for style in (*TRAINED_STYLES, HELD_OUT_STYLE):
-        sheet = Image.new("RGBA", (COLUMNS * SPRITE_PIXELS, rows * SPRITE_PIXELS))
+        sheet = Image.new("RGBA", (SPRITE_COLUMNS * SPRITE_PIXELS, rows * SPRITE_PIXELS))
         for place, name in enumerate(ARTWORK_CLASSES):
             document = svg(sets[style], NAMES.get(name, (name,)))
             if document is None:
                 raise RuntimeError(f"{style} has no picture of {name} under {NAMES.get(name, (name,))}")
-            sheet.paste(render(document), (place % COLUMNS * SPRITE_PIXELS, place // COLUMNS * SPRITE_PIXELS))
+            sheet.paste(
+                render(document), (place % SPRITE_COLUMNS * SPRITE_PIXELS, place // SPRITE_COLUMNS * SPRITE_PIXELS)
+            )
         clear = np.asarray(sheet).copy()
         clear[clear[..., 3] == 0] = 0
-        Image.fromarray(clear).save(FOLDER / f"{style}.webp", lossless=True, quality=100, method=6)
-        print(f"{len(ARTWORK_CLASSES)} pictures in {FOLDER / style}.webp")
+        Image.fromarray(clear).save(SPRITE_FOLDER / f"{style}.webp", lossless=True, quality=100, method=6)
+        print(f"{len(ARTWORK_CLASSES)} pictures in {SPRITE_FOLDER / style}.webp")
 
 
 if __name__ == "__main__":

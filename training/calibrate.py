@@ -20,7 +20,7 @@ from training.out_of_distribution import out_of_distribution
 from training.reference_model import load
 from vscan_core.checkpoints import hashes
 from vscan_core.ood import OODReference, is_out_of_distribution, ood_distance
-from vscan_eval.world.drawing import draw
+from vscan_eval.world.drawing import draw_scene
 from vscan_eval.world.scene import sample_scene
 
 LANDMARKS = 192
@@ -39,7 +39,7 @@ def features(model: LlavaForConditionalGeneration, processor: AutoProcessor, pic
 
 def of_scenes(model: LlavaForConditionalGeneration, processor: AutoProcessor, seeds: range) -> list[Tensor]:
     """Features of drawn scenes."""
-    return [features(model, processor, Image.fromarray(draw(sample_scene(seed)).pixels)) for seed in seeds]
+    return [features(model, processor, Image.fromarray(draw_scene(sample_scene(seed)).pixels)) for seed in seeds]
 
 
 def cluster(points: Tensor, count: int, seed: int = 0) -> Tensor:

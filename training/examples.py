@@ -17,10 +17,10 @@ from PIL import Image
 
 import vscan_core as vc
 from vscan_eval import runner
-from vscan_eval.replies import BASELINE, Method
+from vscan_eval.replies import DENSE, Condition
 from vscan_eval.tasks import World
-from vscan_eval.world.drawing import draw
-from vscan_eval.world.questions import ask
+from vscan_eval.world.drawing import draw_scene
+from vscan_eval.world.questions import make_question
 from vscan_eval.world.scene import sample_scene
 
 FOLDER = Path("assets/examples")
@@ -46,7 +46,7 @@ PICKS: tuple[tuple[int, str, str], ...] = (  # scene seed, kind of question, que
 def truth(seed: int, kind: str, text: str) -> str:
     """The answer the facts give to exactly this question."""
     for number in range(3000):
-        question = ask(sample_scene(seed), kind, np.random.default_rng(number))
+        question = make_question(sample_scene(seed), kind, np.random.default_rng(number))
         if question and question.text == text:
             return question.answer
     raise ValueError(f"scene {seed} has no answer to {text!r}; choose another pick")
@@ -58,17 +58,17 @@ def write() -> None:
     listed = []
     for seed, kind, text in PICKS:
         name = f"scene_{seed}.png"
-        Image.fromarray(draw(sample_scene(seed)).pixels).save(FOLDER / name, optimize=True)
+        Image.fromarray(draw_scene(sample_scene(seed)).pixels).save(FOLDER / name, optimize=True)
         listed.append({"image": name, "question": text, "answer": truth(seed, kind, text)})
     (FOLDER / "examples.json").write_text(json.dumps(listed, indent=2) + "\n")
 
 
 def candidates(model: str, scenes: int) -> None:
     """Print scenes of three or more things by how many of their questions are answered rightly."""
-    lvlm, task, method = vc.load_model(model), World(seed=FIRST_SEED), Method(BASELINE)
+    lvlm, task, method = vc.load_model(model), World(seed=FIRST_SEED), Condition(DENSE)
     last = str(FIRST_SEED + scenes)
     items = list(takewhile(lambda item: item.picture != last, task.items()))
-    records = runner.run(lvlm, task, items, method, runner.file_of(lvlm, task, method))
+    records = runner.run_task(lvlm, task, items, method, runner.file_of(lvlm, task, method))
     for seed in range(FIRST_SEED, FIRST_SEED + scenes):
         mine = [record.score for record in records if record.picture == str(seed)]
         if len(sample_scene(seed).things) >= 3:

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from training.vocabulary import CHAT_TEMPLATE, build_tokenizer
-from vscan_eval.world.scene import PATCH, PIXELS
+from vscan_eval.world.scene import PATCH, PICTURE_SIDE
 
 DIM = 256
 VISION_LAYERS = 6
@@ -30,7 +30,7 @@ def llava_config(vocabulary: int, image_id: int) -> LlavaConfig:
         intermediate_size=4 * DIM,
         num_hidden_layers=VISION_LAYERS,
         num_attention_heads=4,
-        image_size=PIXELS,
+        image_size=PICTURE_SIDE,
         patch_size=PATCH,
         hidden_act="gelu",
         projection_dim=DIM,
@@ -74,7 +74,7 @@ def build_model(seed: int = 0) -> LlavaForConditionalGeneration:
             layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
         for layer in tower.encoder.layers:
             layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
-        tower.embeddings.position_embedding.weight.copy_(_sincos(PIXELS // PATCH, DIM))
+        tower.embeddings.position_embedding.weight.copy_(_sincos(PICTURE_SIDE // PATCH, DIM))
     model.generation_config = GenerationConfig(
         bos_token_id=1, eos_token_id=2, pad_token_id=0, do_sample=False, max_new_tokens=48
     )
@@ -94,7 +94,9 @@ def build_processor() -> LlavaProcessor:
     """LLaVA-1.5's picture handling (short side to 336, centre crop) without torchvision."""
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    images = CLIPImageProcessorPil(size={"shortest_edge": PIXELS}, crop_size={"height": PIXELS, "width": PIXELS})
+    images = CLIPImageProcessorPil(
+        size={"shortest_edge": PICTURE_SIDE}, crop_size={"height": PICTURE_SIDE, "width": PICTURE_SIDE}
+    )
     return LlavaProcessor(
         image_processor=images,
         tokenizer=build_tokenizer(),

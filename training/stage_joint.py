@@ -30,7 +30,7 @@ from training.stage_vision import (
 from training.symbols import Symbols
 from training.vision_features import see
 from vscan_eval.world.questions import draw_questions
-from vscan_eval.world.scene import GRID, sample_scene
+from vscan_eval.world.scene import GRID_SIDE, sample_scene
 
 TRAIN_SEEDS = 4_000_000
 THINNED = 192  # patches, chosen as in stage 1
@@ -90,7 +90,7 @@ def _step_loss(
     first = TRAIN_SEEDS + (step * PROCESSES + rank()) * 8
     seeds = list(range(first, first + pictures))
     rng = np.random.default_rng([step, rank()])
-    patches, index, labels = batch(seeds, GRID, rng)
+    patches, index, labels = batch(seeds, GRID_SIDE, rng)
     packed = pack([draw_questions(sample_scene(seed), MIX, 16, rng) for seed in seeds])
     words = model.model.language_model.embed_tokens.weight
     with torch.autocast("cpu", torch.bfloat16):

@@ -32,10 +32,10 @@ from training.symbols import Symbols
 from training.vision_features import see
 from training.warmup import take_over
 from vscan_eval.world.questions import draw_questions
-from vscan_eval.world.scene import GRID, Scene, sample_scene
+from vscan_eval.world.scene import GRID_SIDE, Scene, sample_scene
 
 TRAIN_SEEDS = 3_000_000
-WHOLE = torch.arange(GRID * GRID)
+WHOLE = torch.arange(GRID_SIDE * GRID_SIDE)
 
 
 def assemble(warm: Path | None = None) -> tuple[LlavaForConditionalGeneration, Readout, Symbols]:
@@ -89,7 +89,7 @@ def train(minutes: float, resume: bool, warm: Path | None = None, pictures: int 
     if resume:
         run.resume()
     while run.share < 1:
-        side = GRID + 1 if run.share < 0.6 else GRID
+        side = GRID_SIDE + 1 if run.share < 0.6 else GRID_SIDE
         seeds = [TRAIN_SEEDS + run.step * pictures + i for i in range(pictures)]
         patches, index, labels = batch(seeds, side, np.random.default_rng(run.step))
         with torch.autocast("cpu", torch.bfloat16):

@@ -16,8 +16,8 @@ from training.symbols import ATTRIBUTES, STEPS, Labels, label
 from training.vision_features import Seen, grid_window, pca_filters, see, to_patches
 from training.warmup import take_over
 from vscan_eval.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES
-from vscan_eval.world.drawing import draw
-from vscan_eval.world.scene import GRID, MOST_ALIKE, MOST_THINGS, Scene, sample_scene
+from vscan_eval.world.drawing import draw_scene
+from vscan_eval.world.scene import GRID_SIDE, MOST_ALIKE, MOST_THINGS, Scene, sample_scene
 
 TRAIN_SEEDS = 2_000_000
 HEADS = {
@@ -58,7 +58,7 @@ class Readout(nn.Module):
 def drawn(seed: int) -> tuple[Scene, np.ndarray, Labels]:
     """A scene, its patches (576, 588) and its labels."""
     scene = sample_scene(seed)
-    picture = draw(scene)
+    picture = draw_scene(scene)
     return scene, to_patches(picture.pixels), label(scene, picture.owner)
 
 
@@ -71,14 +71,14 @@ def pick_seeds(first: int, pictures: int, signs: bool) -> list[int]:
 
 def pick_patches(labels: Labels, side: int, rng: np.random.Generator) -> np.ndarray:
     """Patch numbers to show: a window around a thing, or the whole picture with background thinned."""
-    if side > GRID:
-        score = rng.random(GRID * GRID) + (labels.thing > 0)
+    if side > GRID_SIDE:
+        score = rng.random(GRID_SIDE * GRID_SIDE) + (labels.thing > 0)
         return np.sort(np.argsort(-score)[:KEPT])
-    spare = GRID - side
+    spare = GRID_SIDE - side
     if rng.random() < 0.85 and spare:
         centres = np.flatnonzero(labels.centre)
         wanted = np.where(labels.attribute[centres] > len(COLOUR_NAMES), 5.0, 1.0)  # reading comes last: more signs
-        row, column = divmod(int(rng.choice(centres, p=wanted / wanted.sum())), GRID)
+        row, column = divmod(int(rng.choice(centres, p=wanted / wanted.sum())), GRID_SIDE)
         offset = rng.integers(1, side - 1, 2)
         return grid_window(side, int(np.clip(row - offset[0], 0, spare)), int(np.clip(column - offset[1], 0, spare)))
     return grid_window(side, int(rng.integers(spare + 1)), int(rng.integers(spare + 1)))
@@ -161,7 +161,7 @@ def train(minutes: float, resume: bool, warm: Path | None = None) -> Run:
         run.resume()
     while run.share < 1:
         side, pictures = next((s, n) for until, s, n in CURRICULUM if run.share < until)
-        seeds = pick_seeds(TRAIN_SEEDS + run.step * 96, pictures, signs=side < GRID // 2 + 1)
+        seeds = pick_seeds(TRAIN_SEEDS + run.step * 96, pictures, signs=side < GRID_SIDE // 2 + 1)
         patches, index, labels = batch(seeds, side, np.random.default_rng(run.step))
         with torch.autocast("cpu", torch.bfloat16):
             seen = see(tower, patches, index, watched=(SHALLOW, LAST))
@@ -184,7 +184,7 @@ def validate(tower: nn.Module, readout: Readout, scenes: int = 24) -> dict[str, 
     hits: dict[str, list[bool]] = {
         name: [] for name in ("patch", "object", "colour", "sign", "place", "centre", "covered", "covered_shallow")
     }
-    everywhere = torch.arange(GRID * GRID)[None]
+    everywhere = torch.arange(GRID_SIDE * GRID_SIDE)[None]
     for seed in range(scenes):
         scene, patches, truth = drawn(seed)
         with torch.autocast("cpu", torch.bfloat16):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from vscan_eval.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES, COLUMNS, ROWS, SIGN_TEXTS
-from vscan_eval.world.scene import GRID, PATCH, Scene
+from vscan_eval.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES, COLUMN_NAMES, ROW_NAMES, SIGN_TEXTS
+from vscan_eval.world.scene import GRID_SIDE, PATCH, Scene
 
 ATTRIBUTES = COLOUR_NAMES + SIGN_TEXTS  # a thing has a colour or a word or neither
 COLOUR_WEIGHT = 0.8
@@ -52,7 +52,7 @@ def label(scene: Scene, owner: np.ndarray) -> Labels:
     """Labels from the patch owners, (576,) thing index + 1 or 0."""
     tables = np.zeros((6, len(scene.things) + 1), np.int64)
     tables[5, 0] = scene.background + 1
-    centre, ordinal = np.zeros((2, GRID * GRID), np.int64)
+    centre, ordinal = np.zeros((2, GRID_SIDE * GRID_SIDE), np.int64)
     for index, thing in enumerate(scene.things, 1):
         attribute = thing.colour or thing.word
         tables[0, index] = CLASSES.index(thing.name) + 1
@@ -71,13 +71,13 @@ def label(scene: Scene, owner: np.ndarray) -> Labels:
 
 def centre_patch(centre: tuple[float, float]) -> int:
     """Index of the patch under a point: (x, y) = (20, 3) -> row 0, column 1 -> 1."""
-    return int(centre[1] // PATCH) * GRID + int(centre[0] // PATCH)
+    return int(centre[1] // PATCH) * GRID_SIDE + int(centre[0] // PATCH)
 
 
 def symbolic_labels(scene: Scene, rng: np.random.Generator) -> Labels:
     """Labels of a scene that was never drawn: every thing is an ellipse of about its size."""
-    middles = (np.arange(GRID) + 0.5) * PATCH
-    owner = np.zeros((GRID, GRID), np.int64)
+    middles = (np.arange(GRID_SIDE) + 0.5) * PATCH
+    owner = np.zeros((GRID_SIDE, GRID_SIDE), np.int64)
     for index, thing in enumerate(scene.things, 1):
         radius = thing.size / 2 * rng.uniform(0.6, 1.0, 2)
         inside = ((middles[None] - thing.centre[0]) / radius[0]) ** 2 + (
@@ -92,11 +92,11 @@ class Symbols(nn.Module):
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, dim: int) -> None:
         super().__init__()
-        self.rows = nn.Parameter(torch.randn(GRID, dim) * 0.15)
-        self.columns = nn.Parameter(torch.randn(GRID, dim) * 0.15)
+        self.rows = nn.Parameter(torch.randn(GRID_SIDE, dim) * 0.15)
+        self.columns = nn.Parameter(torch.randn(GRID_SIDE, dim) * 0.15)
         self.sizes = nn.Parameter(torch.randn(len(STEPS) + 2, dim) * 0.2)
         self.flags = nn.Parameter(torch.randn(3, dim) * 0.3)  # background, thing, centre of a thing
-        ids = [_ids(tokenizer, words) for words in (CLASSES, ATTRIBUTES, ROWS, COLUMNS, BACKGROUNDS)]
+        ids = [_ids(tokenizer, words) for words in (CLASSES, ATTRIBUTES, ROW_NAMES, COLUMN_NAMES, BACKGROUNDS)]
         for name, value in zip(
             ("kind_ids", "attribute_ids", "row_ids", "column_ids", "background_ids"), ids, strict=True
         ):
@@ -114,7 +114,7 @@ class Symbols(nn.Module):
         total = total + BACKGROUND_WEIGHT * _look_up(words, self.background_ids, labels["background"])
         total = total + self.sizes[labels["size"]]
         total = total + self.flags[(labels["kind"] > 0).long()] + labels["centre"][..., None] * self.flags[2]
-        grid = (self.rows[:, None] + self.columns[None]).reshape(GRID * GRID, -1)
+        grid = (self.rows[:, None] + self.columns[None]).reshape(GRID_SIDE * GRID_SIDE, -1)
         return total + (grid[labels["index"]] if "index" in labels else grid)
 
 

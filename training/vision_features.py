@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vscan_eval.world.scene import GRID, PATCH, PIXELS
+from vscan_eval.world.scene import GRID_SIDE, PATCH, PICTURE_SIDE
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)  # CLIP's picture normalisation
 DEVIATION = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
@@ -27,8 +27,8 @@ class Seen:
 def to_patches(pixels: np.ndarray) -> np.ndarray:
     """(336, 336, 3) uint8 -> (576, 588) normalised float32, in the order of the convolution's weights."""
     scaled = (pixels.astype(np.float32) / 255 - MEAN) / DEVIATION
-    tiles = scaled.reshape(GRID, PATCH, GRID, PATCH, 3).transpose(0, 2, 4, 1, 3)
-    return np.ascontiguousarray(tiles.reshape(GRID * GRID, -1))
+    tiles = scaled.reshape(GRID_SIDE, PATCH, GRID_SIDE, PATCH, 3).transpose(0, 2, 4, 1, 3)
+    return np.ascontiguousarray(tiles.reshape(GRID_SIDE * GRID_SIDE, -1))
 
 
 def see(tower: nn.Module, patches: Tensor, index: Tensor, watched: tuple[int, ...] = ()) -> Seen:
@@ -70,8 +70,8 @@ def pca_filters(pictures: np.ndarray, dim: int) -> Tensor:
 
 def grid_window(side: int, row: int, column: int) -> np.ndarray:
     """Patch numbers of a square window; side 24 gives all 576."""
-    lines = np.arange(row, row + side)[:, None] * GRID
+    lines = np.arange(row, row + side)[:, None] * GRID_SIDE
     return (lines + np.arange(column, column + side)[None]).ravel()
 
 
-assert PIXELS == GRID * PATCH
+assert PICTURE_SIDE == GRID_SIDE * PATCH

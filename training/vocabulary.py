@@ -18,14 +18,14 @@ from vscan_eval.world.catalog import (
     BACKGROUNDS,
     CLASSES,
     COLOUR_NAMES,
-    COLUMNS,
+    COLUMN_NAMES,
+    COUNT_WORDS,
     GROUPS,
-    NUMBERS,
-    ROWS,
+    ROW_NAMES,
     SIGN_TEXTS,
 )
 from vscan_eval.world.phrasings import PHRASINGS, RELATIONS
-from vscan_eval.world.questions import NOTHING
+from vscan_eval.world.questions import NO_THING
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>")
 VOCABULARY = 1024
@@ -49,7 +49,17 @@ MORE_WORDS = (
 
 def corpus() -> list[str]:
     """Every word of the world, singular, with the space before it that it has in a sentence."""
-    names = [*CLASSES, *COLOUR_NAMES, *SIGN_TEXTS, *BACKGROUNDS, *NUMBERS, *ROWS, *COLUMNS, *GROUPS, NOTHING]
+    names = [
+        *CLASSES,
+        *COLOUR_NAMES,
+        *SIGN_TEXTS,
+        *BACKGROUNDS,
+        *COUNT_WORDS,
+        *ROW_NAMES,
+        *COLUMN_NAMES,
+        *GROUPS,
+        NO_THING,
+    ]
     sentences = " ".join(text for texts in PHRASINGS.values() for text in texts)
     for slot in ("{a}", "{group}", "{name}", "{place}", "{relation}", "{names}", "{other}"):
         sentences = sentences.replace(slot, "")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,11 @@ class LVLM:
 
     def chat(self, words: str, kind: str = "image") -> str:
         """The model's prompt for one question about one picture (kind "video": about one video)."""
-        turn = {"role": "user", "content": [{"type": kind}, {"type": "text", "text": words}]}
-        made: str = self.processor.apply_chat_template([turn], add_generation_prompt=True)
+        return self.prompt([{"role": "user", "content": [{"type": kind}, {"type": "text", "text": words}]}])
+
+    def prompt(self, turns: Sequence[Mapping[str, Any]]) -> str:
+        """The model's prompt for a conversation, in the form that its chat template takes."""
+        made: str = self.processor.apply_chat_template(list(turns), add_generation_prompt=True)
         return made
 
     def prepare(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> Any:
@@ -107,6 +110,42 @@ class LVLM:
                 f"{self.family.title} takes no picture of {' or of '.join(sizes)}; choose another one ({reason})."
             ) from error
         return self.placed(batch, pictures)
+
+    def prepare_shared(self, picture: Image.Image, prompts: Sequence[str]) -> tuple[Any, int]:
+        """One picture and several prompts about it -> inputs with one row per prompt but the pixels only once.
+
+        The prompts are padded BEHIND the picture, so that its visual tokens have the same columns in every row. Also
+        returned: how many columns all prompts share, which are the picture and the words behind it that are the same
+        in all of them; 0 if there are no such words, because the last of these columns must not be a visual token.
+        For families with one row of pixels per picture.
+        """
+        inputs = self.prepare([picture], prompts[:1])
+        ids = inputs["input_ids"][0]
+        visual = torch.isin(ids, torch.tensor(self.family.visual_token_ids(self.model), device=ids.device))
+        behind = int(visual.nonzero()[-1]) + 1
+        beginning, rows = ids[:behind].tolist(), []
+        for prompt in prompts:  # the whole prompt, because a tokenizer may treat the start of a text differently
+            whole = self.processor.tokenizer(prompt)["input_ids"]
+            rows.append(whole[whole.index(beginning[-1]) + 1 :])
+        assert beginning + rows[0] == ids.tolist(), "the text is tokenised alike, whatever stands for the picture"
+        alike = takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
+        common = min(len(list(alike)), min(map(len, rows)) - 1)  # every row needs at least one token of its own
+        inputs.update(self.padded([beginning + row[:common] for row in rows], [row[common:] for row in rows]))
+        return inputs, behind + common if common else 0
+
+    def padded(self, beginnings: Sequence[list[int]], ends: Sequence[list[int]]) -> dict[str, Tensor]:
+        """Token ids -> `input_ids` and `attention_mask` (rows, length) on the model's device.
+
+        Each row is a beginning, padding, and an end; all beginnings have the same length, which may be 0.
+        """
+        longest = max(map(len, ends))
+        fill, pairs = self.processor.tokenizer.pad_token_id, list(zip(beginnings, ends, strict=True))
+        ids = [[*head, *[fill] * (longest - len(tail)), *tail] for head, tail in pairs]
+        mask = [[1] * len(head) + [0] * (longest - len(tail)) + [1] * len(tail) for head, tail in pairs]
+        return {
+            "input_ids": torch.tensor(ids, device=self.device),
+            "attention_mask": torch.tensor(mask, device=self.device),
+        }
 
     def preview(self, image: Image.Image | Video, needs: Needs | Reducer) -> VisionPreview:
         """Run only the vision side and record what `needs` asks for (a reducer: what it needs).

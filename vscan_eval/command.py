@@ -15,13 +15,13 @@ from vscan_core.errors import InputError
 from vscan_core.loading import load_model
 from vscan_core.lvlm import LVLM
 from vscan_eval import runner
-from vscan_eval.records import Record
-from vscan_eval.replies import BASELINE, NONE, Method
-from vscan_eval.summary import summary, table
+from vscan_eval.records import AnswerRecord
+from vscan_eval.replies import BLIND, DENSE, Condition
+from vscan_eval.summary import results_table, summarise
 from vscan_eval.task import Item, Task
 from vscan_eval.tasks import TASKS
 
-BESIDE = {BASELINE: "dense", NONE: "floor"}  # what they are called beside another method
+BESIDE = {DENSE: "dense", BLIND: "floor"}  # what they are called beside another method
 TEXT = "how often a method is right on a task; an interrupted run continues where it was"
 
 
@@ -31,11 +31,13 @@ def add(commands: Any) -> None:
     command.add_argument("--task", required=True, metavar="T", help=", ".join(TASKS))
     command.add_argument("--data", type=Path, metavar="DIR", help="the task's published files, if it reads any")
     command.add_argument("--model", default="mini", metavar="M", help="see `models`; default mini")
-    command.add_argument("--method", default=BASELINE, metavar="NAME", help="see `methods`; baseline (default) or none")
+    command.add_argument("--method", default=DENSE, metavar="NAME", help="see `methods`; baseline (default) or none")
     command.add_argument("--retention", type=float, default=1 / 9, metavar="R", help="0 < R <= 1; default 0.111")
     command.add_argument("--limit", type=int, metavar="N", help="only the first N questions")
     command.add_argument("--seed", type=int, metavar="S", help="of new scenes (world), or of the order (files)")
-    command.add_argument("--out", type=Path, metavar="F", help=f"file of the answers; default one in {runner.FOLDER}")
+    command.add_argument(
+        "--out", type=Path, metavar="F", help=f"file of the answers; default one in {runner.ANSWERS_FOLDER}"
+    )
     command.add_argument("--batch", type=int, default=runner.BATCH, metavar="N", help="questions per batch, at most")
     command.add_argument("--alone", action="store_true", help="without the baseline and the zero-token floor beside it")
     command.add_argument("--json", action="store_true", help="one JSON object as the last line instead of a table")
@@ -53,13 +55,13 @@ def evaluate(options: argparse.Namespace) -> None:
     """Run and print."""
     if options.batch < 1:
         raise InputError(f"--batch must be at least 1 question, but is {options.batch}")
-    method = Method.named(options.method, options.retention)
+    method = Condition.named(options.method, options.retention)
     task = task_named(options.task, options.data, options.seed)
     items = task.chosen(options.limit)
     lvlm = load_model(options.model)
-    methods = [method] if options.alone else [method, Method(BASELINE), Method(NONE)]
+    methods = [method] if options.alone else [method, Condition(DENSE), Condition(BLIND)]
     methods = list({each.name: each for each in methods}.values())
-    records: dict[str, list[Record]] = {}
+    records: dict[str, list[AnswerRecord]] = {}
     for each in methods:
         path = options.out if each is method and options.out else runner.file_of(lvlm, task, each)
         try:
@@ -70,21 +72,19 @@ def evaluate(options: argparse.Namespace) -> None:
             )
             raise SystemExit(130) from None
         print(f"{each.name}: answers in {path}", file=sys.stderr)
-    dense = records.get(BASELINE)
-    rows = [
-        summary(task, items, each, records[each.name], dense if each.name != BASELINE else None) for each in methods
-    ]
+    dense = records.get(DENSE)
+    rows = [summarise(task, items, each, records[each.name], dense if each.name != DENSE else None) for each in methods]
     if options.json:
-        beside = {{BASELINE: "dense", NONE: "floor"}[row["method"]]: row for row in rows[1:]}
+        beside = {{DENSE: "dense", BLIND: "floor"}[row["method"]]: row for row in rows[1:]}
         print(json.dumps({"model": lvlm.name, "task": task.name, "seed": task.seed, **rows[0], **beside}))
     else:
-        print(table(task, rows))
+        print(results_table(task, rows))
 
 
 def with_bar(
-    lvlm: LVLM, task: Task, items: Sequence[Item], method: Method, path: Path, batch: int = runner.BATCH
-) -> list[Record]:
-    """`runner.run` with a progress bar on a terminal; says how much was already there."""
+    lvlm: LVLM, task: Task, items: Sequence[Item], method: Condition, path: Path, batch: int = runner.BATCH
+) -> list[AnswerRecord]:
+    """`runner.run_task` with a progress bar on a terminal; says how much was already there."""
     known = 0
 
     def progress(count: int, already: bool) -> None:
@@ -94,7 +94,7 @@ def with_bar(
         bar.update(count)
 
     with tqdm(total=len(items), desc=method.name, unit="q", disable=None, file=sys.stderr) as bar:
-        found = runner.run(lvlm, task, items, method, path, batch=batch, progress=progress)
+        found = runner.run_task(lvlm, task, items, method, path, batch=batch, progress=progress)
     if known:
         print(f"{method.name}: {known} of {len(items)} answers were already in the file", file=sys.stderr)
     return found

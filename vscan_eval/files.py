@@ -16,8 +16,8 @@ from vscan_core.errors import InputError
 from vscan_core.media.images import as_rgb
 from vscan_eval.task import Item
 
-SHORT = "Answer the question using a single word or phrase."  # LLaVA-1.5's words, used across the field
-LETTER = "Answer with the option's letter from the given choices directly."
+ANSWER_SHORT = "Answer the question using a single word or phrase."  # LLaVA-1.5's words, used across the field
+ANSWER_LETTER = "Answer with the option's letter from the given choices directly."
 LETTERS = "ABCDEFGHIJ"
 
 
@@ -42,7 +42,7 @@ def read_lines(path: Path, what: str) -> list[Any]:
 
 
 @contextmanager
-def entries(path: Path, what: str) -> Iterator[None]:
+def checked_entries(path: Path, what: str) -> Iterator[None]:
     """Turns an entry that lacks something, or has another shape, into a sentence about the file."""
     try:
         yield
@@ -52,7 +52,7 @@ def entries(path: Path, what: str) -> Iterator[None]:
         raise InputError(f"{path} holds an entry of another form ({error!r}); it should be {what}") from None
 
 
-def place(folder: Path, name: str, *subfolders: str) -> Path:
+def find_picture(folder: Path, name: str, *subfolders: str) -> Path:
     """Where the picture `name` is: under `folder` or a subfolder, with or without the folders in its own name."""
     parts = PurePosixPath(name).parts
     tries = [folder.joinpath(sub, *parts[first:]) for first in range(len(parts)) for sub in (*subfolders, "")]
@@ -74,7 +74,7 @@ def _open(path: Path) -> Image.Image:
         raise InputError(f"the picture {path} cannot be read; fetch it again") from None
 
 
-def by_picture(items: Iterable[Item]) -> list[Item]:
+def grouped_by_picture(items: Iterable[Item]) -> list[Item]:
     """Items of one picture behind each other; pictures in the order in which they first occur."""
     groups: dict[str, list[Item]] = {}
     for item in items:
@@ -82,7 +82,7 @@ def by_picture(items: Iterable[Item]) -> list[Item]:
     return [item for group in groups.values() for item in group]
 
 
-def usual_first(answers: Sequence[str]) -> tuple[str, ...]:
+def most_frequent_first(answers: Sequence[str]) -> tuple[str, ...]:
     """The annotators' answers, most frequent first."""
     counts = Counter(answers)
     return tuple(sorted(answers, key=lambda answer: -counts[answer]))

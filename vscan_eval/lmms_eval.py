@@ -93,7 +93,7 @@ class VScanModel(lmms):  # type: ignore[misc]
         """Answers of one batch, and the visual tokens per image, averaged over decoder layers."""
         options = dict(batch[0].args[2])
         chats = [self._messages(request) for request in batch]
-        texts = [self.processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats]
+        texts = [self.lvlm.prompt(chat) for chat in chats]
         images = [image for chat in chats for image in _images(chat)]
         inputs = self.lvlm.prepare(images, texts)
         with torch.inference_mode(), reduced(self.lvlm.model, self.reducer) as trace:

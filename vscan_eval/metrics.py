@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 ARTICLES = frozenset(("a", "an", "the"))
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-NUMBERS = {"none": "0"} | {word: str(number) for number, word in enumerate(DIGITS)}
+_NUMBER_WORDS = {"none": "0"} | {word: str(number) for number, word in enumerate(DIGITS)}
 REFUSALS = frozenset(("no", "not", "n't"))
 
-Box = Sequence[float]  # x0, y0, x1, y1
+Corners = Sequence[float]  # x0, y0, x1, y1
 
 
 def normalise(text: str) -> str:
@@ -21,7 +21,7 @@ def normalise(text: str) -> str:
     """
     lowered = re.sub(r"(?<=\d),(?=\d)", "", text.lower().replace("'", "").replace("\u2019", ""))
     words = re.sub(r"(?<!\d)\.|\.(?!\d)|[^\w\s.]|_", " ", lowered).split()
-    return " ".join(NUMBERS.get(word, word) for word in words if word not in ARTICLES)
+    return " ".join(_NUMBER_WORDS.get(word, word) for word in words if word not in ARTICLES)
 
 
 def exact_match(reply: str, answers: Sequence[str]) -> bool:
@@ -83,7 +83,7 @@ def letter(reply: str, options: Sequence[str]) -> int | None:
     return said[0] if len(said) == 1 else None
 
 
-def iou(one: Box, other: Box) -> float:
+def iou(one: Corners, other: Corners) -> float:
     """Intersection over union of two boxes; 0 where they do not meet or are empty."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
@@ -91,7 +91,7 @@ def iou(one: Box, other: Box) -> float:
     return _ratio(shared, _area(one) + _area(other) - shared)
 
 
-def _area(box: Box) -> float:
+def _area(box: Corners) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 

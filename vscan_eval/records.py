@@ -20,14 +20,14 @@ import transformers
 
 from vscan_core.errors import InputError
 from vscan_core.lvlm import LVLM
-from vscan_eval.replies import Method
+from vscan_eval.replies import Condition
 from vscan_eval.task import Item, Task
 
 SOURCES = ("vscan_core", "vscan_eval")
 
 
 @dataclass(frozen=True)
-class Record:
+class AnswerRecord:
     """One line: a question's reply and what it is worth."""
 
     id: str
@@ -38,7 +38,7 @@ class Record:
     visual_tokens: float  # mean over decoder layers and over the pictures of its batch, as recorded
 
 
-def identity(lvlm: LVLM, task: Task, method: Method) -> dict[str, Any]:
+def identity(lvlm: LVLM, task: Task, condition: Condition) -> dict[str, Any]:
     """Everything that the answers depend on, except which questions are asked; runs that differ never mix."""
     return {
         "model": lvlm.name,
@@ -50,7 +50,7 @@ def identity(lvlm: LVLM, task: Task, method: Method) -> dict[str, Any]:
         "seed": task.seed,
         "suffix": task.suffix,
         "max_new_tokens": task.max_new_tokens,
-        "method": method.settings,
+        "method": condition.settings,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "code": code(),
@@ -79,13 +79,13 @@ def digest(found: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:10]
 
 
-class Records:
+class AnswerFile:
     """The file of one run."""
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
         """Opens what is there. InputError if it holds something else or answers of another run."""
         self.path, self.header = path, header
-        self.found: dict[str, Record] = {}
+        self.found: dict[str, AnswerRecord] = {}
         try:
             if path.exists() and (path.is_dir() or path.stat().st_size):
                 self._read()
@@ -105,7 +105,7 @@ class Records:
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror}); choose another folder") from None
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[AnswerRecord]) -> None:
         """Append the answers of one batch."""
         with self.path.open("a") as file:
             file.write("".join(json.dumps(asdict(record)) + "\n" for record in records))
@@ -116,7 +116,7 @@ class Records:
             lines = self.path.read_text().splitlines(keepends=True)
             whole = [line for line in lines if line.endswith("\n")]
             head, *rows = [json.loads(line) for line in whole]
-            self.found = {row["id"]: Record(**row) for row in rows}
+            self.found = {row["id"]: AnswerRecord(**row) for row in rows}
             differing = [name for name in self.header if head.get(name) != self.header[name]]
         except (ValueError, TypeError, KeyError, AttributeError):
             raise InputError(f"{self.path} is not a file of `eval`; name another one or delete it") from None

@@ -22,7 +22,7 @@ def interval(scores: Sequence[float], pictures: Sequence[str]) -> tuple[float, f
     """
     from scipy import stats  # here, because it is slow to import and only this command needs it
 
-    sums, counts = by_picture(scores, pictures)
+    sums, counts = sums_by_picture(scores, pictures)
     mean = float(sums.sum() / counts.sum())
     if len(sums) > 1 and np.ptp(sums / counts) > 0:
         with warnings.catch_warnings():
@@ -48,7 +48,7 @@ def p_value(scores: Sequence[float], others: Sequence[float], pictures: Sequence
     """
     from scipy import stats
 
-    sums, _ = by_picture([one - other for one, other in zip(scores, others, strict=True)], pictures)
+    sums, _ = sums_by_picture([one - other for one, other in zip(scores, others, strict=True)], pictures)
     if len(sums) < 2 or not sums.any():
         return 1.0
     found = stats.permutation_test(
@@ -61,7 +61,7 @@ def p_value(scores: Sequence[float], others: Sequence[float], pictures: Sequence
     return float(found.pvalue)
 
 
-def by_picture(scores: Sequence[float], pictures: Sequence[str]) -> tuple[Array, Array]:
+def sums_by_picture(scores: Sequence[float], pictures: Sequence[str]) -> tuple[Array, Array]:
     """(pictures,) sums of scores and (pictures,) numbers of questions."""
     _, place = np.unique(np.asarray(pictures), return_inverse=True)
     sums, counts = np.bincount(place, np.asarray(scores, float)), np.bincount(place)

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from vscan_eval.records import Record
-from vscan_eval.replies import Method
+from vscan_eval.records import AnswerRecord
+from vscan_eval.replies import Condition
 from vscan_eval.statistics import interval, p_value
 from vscan_eval.task import Item, Task, majority
 
 
-def summary(
-    task: Task, items: Sequence[Item], method: Method, records: Sequence[Record], dense: Sequence[Record] | None = None
+def summarise(
+    task: Task,
+    items: Sequence[Item],
+    condition: Condition,
+    records: Sequence[AnswerRecord],
+    dense: Sequence[AnswerRecord] | None = None,
 ) -> dict[str, Any]:
     """Plain JSON types; `records` answer `items` in the same order. dense: the baseline's, if it was measured.
 
@@ -22,9 +26,9 @@ def summary(
     """
     guesses = majority(task, items)
     found: dict[str, Any] = {
-        "method": method.name,
-        "settings": method.settings,
-        "retention": None if method.reducer is None else method.reducer.retention,
+        "method": condition.name,
+        "settings": condition.settings,
+        "retention": None if condition.reducer is None else condition.reducer.retention,
         "kept_tokens_mean": _tokens(records),
         "pictures": len({record.picture for record in records}),
         **_part(records, guesses),
@@ -39,7 +43,7 @@ def summary(
     return found
 
 
-def table(task: Task, rows: Sequence[dict[str, Any]]) -> str:
+def results_table(task: Task, rows: Sequence[dict[str, Any]]) -> str:
     """For a terminal: `rows` are summaries over the same questions, the one asked for first."""
     first, *others = rows
     lines = [
@@ -61,7 +65,7 @@ def table(task: Task, rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _part(records: Sequence[Record], guesses: dict[str, float]) -> dict[str, Any]:
+def _part(records: Sequence[AnswerRecord], guesses: dict[str, float]) -> dict[str, Any]:
     scores = [record.score for record in records]
     return {
         "n": len(records),
@@ -71,14 +75,14 @@ def _part(records: Sequence[Record], guesses: dict[str, float]) -> dict[str, Any
     }
 
 
-def _by_kind(records: Sequence[Record]) -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = {}
+def _by_kind(records: Sequence[AnswerRecord]) -> dict[str, list[AnswerRecord]]:
+    found: dict[str, list[AnswerRecord]] = {}
     for record in records:
         found.setdefault(record.kind, []).append(record)
     return dict(sorted(found.items()))
 
 
-def _tokens(records: Sequence[Record]) -> float:
+def _tokens(records: Sequence[AnswerRecord]) -> float:
     """Mean over pictures of the visual tokens per decoder layer."""
     return fmean({record.picture: record.visual_tokens for record in records}.values())
 

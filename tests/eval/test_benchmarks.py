@@ -13,8 +13,8 @@ import vscan_core as vc
 from tests.eval import published
 from vscan_core.cli import main as cli
 from vscan_core.errors import InputError
-from vscan_eval.replies import Method
-from vscan_eval.runner import run
+from vscan_eval.replies import Condition
+from vscan_eval.runner import run_task
 from vscan_eval.tasks import TASKS
 
 SHORT = "Answer the question using a single word or phrase."
@@ -39,7 +39,7 @@ def mini():
 
 def test_the_embedded_model_answers_every_benchmark(each, mini, tmp_path) -> None:
     task, items = each
-    records = run(mini, task, items[:2], Method.named("vscan", 1 / 9), tmp_path / "run.jsonl")
+    records = run_task(mini, task, items[:2], Condition.named("vscan", 1 / 9), tmp_path / "run.jsonl")
     assert [record.id for record in records] == [item.id for item in items[:2]]
     assert all(record.reply and record.visual_tokens == 64 for record in records)
     figures = task.figures([(item, record.reply) for item, record in zip(items[:2], records, strict=True)])

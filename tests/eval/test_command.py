@@ -16,7 +16,7 @@ WORLD = ("eval", "--task", "world", "--seed", "50000")
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("vscan_eval.runner.FOLDER", tmp_path / "runs")
+    monkeypatch.setattr("vscan_eval.runner.ANSWERS_FOLDER", tmp_path / "runs")
 
 
 def test_json_says_what_was_measured(capsys) -> None:
@@ -48,7 +48,7 @@ def test_stopped_by_hand_is_one_sentence(capsys, monkeypatch) -> None:
     def interrupt(*_, **__) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vscan_eval.runner.ask", interrupt)
+    monkeypatch.setattr("vscan_eval.runner.generate_replies", interrupt)
     with pytest.raises(SystemExit, match="130"):
         main([*WORLD, "--limit", "5"])
     assert "the same command goes on from there" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The plugin on tiny random models of other families, saved to a folder and loaded by its name."""
+"""The lmms-eval model on tiny random models of other families, saved to a folder and loaded by its name."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def test_batches_of_tiled_and_packed_pictures_give_this_librarys_answers(make, t
 
     for part in make():
         part.save_pretrained(tmp_path)
-    plugin = get_model("vscan")(pretrained=str(tmp_path), retention=0.25, batch_size=3, device="cpu")
+    model = get_model("vscan")(pretrained=str(tmp_path), retention=0.25, batch_size=3, device="cpu")
     rows = json.loads((local_task.EXAMPLES / "examples.json").read_text())
-    plugin.task_dict = {"drawn": {"test": rows}}
-    said = plugin.generate_until([request(number, {"max_new_tokens": 6}) for number in range(4)])
-    assert [answer.text for answer in said] == [own(plugin.lvlm, row) for row in rows[:4]]
-    alone, _ = plugin.generate_until([request(n, {"max_new_tokens": 6}, picture=n == 0) for n in (0, 1)])
+    model.task_dict = {"drawn": {"test": rows}}
+    said = model.generate_until([request(number, {"max_new_tokens": 6}) for number in range(4)])
+    assert [answer.text for answer in said] == [own(model.lvlm, row) for row in rows[:4]]
+    alone, _ = model.generate_until([request(n, {"max_new_tokens": 6}, picture=n == 0) for n in (0, 1)])
     assert alone.text == said[0].text
 
 

@@ -9,9 +9,9 @@ import pytest
 import vscan_core as vc
 from tests.eval.conftest import Colours
 from vscan_eval import runner
-from vscan_eval.replies import Method
+from vscan_eval.replies import Condition
 
-METHOD = Method.named("vscan", 0.4)
+METHOD = Condition.named("vscan", 0.4)
 
 
 def answers(path) -> list[dict]:
@@ -22,7 +22,7 @@ def answers(path) -> list[dict]:
 @pytest.fixture
 def whole(lvlm, task, tmp_path):
     """A run without interruption: its records."""
-    return runner.run(lvlm, task, task.chosen(), METHOD, tmp_path / "whole.jsonl", batch=3)
+    return runner.run_task(lvlm, task, task.chosen(), METHOD, tmp_path / "whole.jsonl", batch=3)
 
 
 def test_an_interrupted_run_continues(lvlm, task, tmp_path, whole) -> None:
@@ -34,12 +34,12 @@ def test_an_interrupted_run_continues(lvlm, task, tmp_path, whole) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        runner.run(lvlm, task, task.chosen(), METHOD, path, batch=3, progress=interrupt)
+        runner.run_task(lvlm, task, task.chosen(), METHOD, path, batch=3, progress=interrupt)
     assert 0 < len(answers(path)) < len(whole)
     with path.open("a") as file:  # killed while it wrote
         file.write('{"id": "red-2", "pict')
     steps: list[tuple[int, bool]] = []
-    found = runner.run(
+    found = runner.run_task(
         lvlm, task, task.chosen(), METHOD, path, batch=3, progress=lambda count, known: steps.append((count, known))
     )
     assert found == whole and sorted(map(str, answers(path))) == sorted(map(str, answers(tmp_path / "whole.jsonl")))
@@ -51,7 +51,7 @@ def test_a_batch_that_is_not_whole_is_asked_again(lvlm, task, tmp_path, whole) -
     path = tmp_path / "whole.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     steps: list[tuple[int, bool]] = []
-    found = runner.run(
+    found = runner.run_task(
         lvlm, task, task.chosen(), METHOD, path, batch=3, progress=lambda count, known: steps.append((count, known))
     )
     assert found == whole and len(answers(path)) == len(whole)
@@ -59,10 +59,10 @@ def test_a_batch_that_is_not_whole_is_asked_again(lvlm, task, tmp_path, whole) -
 
 
 def test_a_finished_run_asks_nothing_and_a_smaller_one_loses_nothing(lvlm, task, tmp_path, whole, monkeypatch) -> None:
-    monkeypatch.setattr(runner, "ask", None)
+    monkeypatch.setattr(runner, "generate_replies", None)
     path = tmp_path / "whole.jsonl"
-    assert runner.run(lvlm, task, task.chosen(), METHOD, path, batch=3) == whole
-    assert runner.run(lvlm, task, task.chosen(4), METHOD, path, batch=3) == whole[:4]
+    assert runner.run_task(lvlm, task, task.chosen(), METHOD, path, batch=3) == whole
+    assert runner.run_task(lvlm, task, task.chosen(4), METHOD, path, batch=3) == whole[:4]
     assert len(answers(path)) == len(whole)
 
 
@@ -70,22 +70,22 @@ def test_answers_of_another_run_are_refused(lvlm, task, tmp_path, whole) -> None
     path = tmp_path / "whole.jsonl"
     before = path.read_text()
     with pytest.raises(vc.InputError, match=r"answers of another run \(method 'VScan\(retention=0.4.*not 'baseline'"):
-        runner.run(lvlm, task, task.chosen(), Method("baseline"), path)
+        runner.run_task(lvlm, task, task.chosen(), Condition("baseline"), path)
     assert path.read_text() == before
     path.write_text("something else\n")
     with pytest.raises(vc.InputError, match="is not a file of `eval`"):
-        runner.run(lvlm, task, task.chosen(), METHOD, path)
+        runner.run_task(lvlm, task, task.chosen(), METHOD, path)
 
 
 def test_a_file_that_cannot_be_is_one_sentence(lvlm, task, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     for path, sentence in ((tmp_path, "cannot be read"), (tmp_path / "file" / "run.jsonl", "cannot be")):
         with pytest.raises(vc.InputError, match=sentence):
-            runner.run(lvlm, task, task.chosen(), METHOD, path)
+            runner.run_task(lvlm, task, task.chosen(), METHOD, path)
 
 
 def test_runs_that_may_not_mix_have_different_files(lvlm, task, monkeypatch) -> None:
-    methods = [METHOD, Method.named("vscan", 0.2), Method("baseline"), Method("none")]
+    methods = [METHOD, Condition.named("vscan", 0.2), Condition("baseline"), Condition("none")]
     files = {runner.file_of(lvlm, task, method) for method in methods}
     files |= {runner.file_of(lvlm, Colours(seed=1), METHOD)}
     monkeypatch.setattr(Colours, "suffix", "In one word.")

@@ -11,7 +11,7 @@ import vscan_core as vc
 from tests.eval.conftest import Colours
 from vscan_eval.task import Item, Task, majority
 from vscan_eval.tasks import TASKS
-from vscan_eval.tasks.world import FIRST_SEED, World, WorldCaptions, frozen, generated
+from vscan_eval.tasks.world import FIRST_EVAL_SEED, World, WorldCaptions, frozen_items, generated_items
 
 
 def test_a_seed_shuffles_pictures_and_keeps_their_questions_together() -> None:
@@ -73,8 +73,8 @@ def test_world_asks_two_thousand_questions_unless_told_otherwise() -> None:
 
 def test_the_frozen_set_is_what_the_world_makes_now() -> None:
     """Else its answers may be wrong: freeze it anew."""
-    assert [replace(i, open=None) for i in frozen()][::40] == [
-        replace(i, open=None) for i in islice(generated(FIRST_SEED), 2000)
+    assert [replace(i, open=None) for i in frozen_items()][::40] == [
+        replace(i, open=None) for i in islice(generated_items(FIRST_EVAL_SEED), 2000)
     ][::40], 'python -c "from vscan_eval.tasks.world import freeze; freeze()"'
 
 

@@ -10,10 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.symbols import centre_patch, label, symbolic_labels
-from vscan_eval.world.catalog import BACKGROUNDS, CELLS, HELD_OUT_PAIRS, HELD_OUT_STYLE, NUMBERS, plural, with_article
-from vscan_eval.world.drawing import draw, patch_owner
-from vscan_eval.world.questions import NOTHING, TYPES, ask, list_in_words
-from vscan_eval.world.scene import PIXELS, SPLITS, Scene, Thing, sample_scene
+from vscan_eval.world.catalog import (
+    BACKGROUNDS,
+    CELLS,
+    COUNT_WORDS,
+    HELD_OUT_PAIRS,
+    HELD_OUT_STYLE,
+    plural,
+    with_article,
+)
+from vscan_eval.world.drawing import draw_scene, patch_owner
+from vscan_eval.world.questions import NO_THING, QUESTION_TYPES, list_in_words, make_question
+from vscan_eval.world.scene import PICTURE_SIDE, SPLITS, Scene, Thing, sample_scene
 
 SEEDS = st.integers(0, 10**6)
 
@@ -31,16 +39,16 @@ def test_same_seed_same_scene_and_everything_inside(seed: int) -> None:
     scene = sample_scene(seed)
     assert scene == sample_scene(seed)
     for thing in scene.things:
-        assert all(thing.size / 2 <= c <= PIXELS - thing.size / 2 for c in thing.centre)
-        column, row = (int(c // (PIXELS / 3)) for c in thing.centre)
+        assert all(thing.size / 2 <= c <= PICTURE_SIDE - thing.size / 2 for c in thing.centre)
+        column, row = (int(c // (PICTURE_SIDE / 3)) for c in thing.centre)
         assert (row, column) == (thing.cell.row, thing.cell.column)
 
 
 @settings(max_examples=80, deadline=None)
-@given(SEEDS, st.sampled_from(TYPES))
+@given(SEEDS, st.sampled_from(QUESTION_TYPES))
 def test_answers_agree_with_the_facts(seed: int, kind: str) -> None:
     scene = sample_scene(seed)
-    question = ask(scene, kind, np.random.default_rng(seed))
+    question = make_question(scene, kind, np.random.default_rng(seed))
     if question is None:
         return  # this scene has no clear answer to that kind of question
     text, answer = question.text, question.answer
@@ -50,7 +58,7 @@ def test_answers_agree_with_the_facts(seed: int, kind: str) -> None:
         assert answer == ("yes" if any(f" {with_article(t.name)}" in text for t in scene.things) else "no")
     elif kind == "count":
         asked = [t for t in scene.things if f"many {plural(t.name)} " in text]
-        assert answer == NUMBERS[len(asked)]
+        assert answer == COUNT_WORDS[len(asked)]
     elif kind in ("colour", "where"):
         facts = {t.colour if kind == "colour" else t.cell.name for t in named}
         assert answer in facts
@@ -73,7 +81,7 @@ def test_answers_agree_with_the_facts(seed: int, kind: str) -> None:
     elif kind == "describe":
         assert answer == list_in_words(phrases)
     else:
-        assert answer == NOTHING or answer in phrases
+        assert answer == NO_THING or answer in phrases
 
 
 def test_articles_and_plurals_read_naturally() -> None:
@@ -90,8 +98,8 @@ def test_articles_and_plurals_read_naturally() -> None:
 
 def test_shapes_are_drawn_where_the_facts_say() -> None:
     scene = shapes_only()
-    picture = draw(scene)
-    assert np.array_equal(picture.pixels, draw(scene).pixels)
+    picture = draw_scene(scene)
+    assert np.array_equal(picture.pixels, draw_scene(scene).pixels)
     red, green, blue = (int(v) for v in picture.pixels[75, 70])
     assert red > 150 and green < 90 and blue < 90
     labels = label(scene, picture.owner)
@@ -101,7 +109,7 @@ def test_shapes_are_drawn_where_the_facts_say() -> None:
 
 
 def test_a_patch_belongs_to_the_thing_that_covers_most_of_it() -> None:
-    owner = np.zeros((PIXELS, PIXELS), np.int64)
+    owner = np.zeros((PICTURE_SIDE, PICTURE_SIDE), np.int64)
     owner[:14, :10], owner[:14, 10:14] = 1, 2
     owner[14:16, :14] = 2  # too little of the patch below
     patches = patch_owner(owner, 2)
@@ -121,7 +129,7 @@ def test_every_split_is_repeatable_and_keeps_to_its_own(split) -> None:
     for seed in range(40):
         scene = sample_scene(seed, split)
         assert scene == sample_scene(seed, split)
-        assert np.array_equal(draw(scene).pixels, draw(scene).pixels)
+        assert np.array_equal(draw_scene(scene).pixels, draw_scene(scene).pixels)
         held_style = {thing.style == HELD_OUT_STYLE for thing in scene.things}
         held_pairs = {(thing.name, thing.colour) in HELD_OUT_PAIRS for thing in scene.things}
         assert held_style == {split == "style"}

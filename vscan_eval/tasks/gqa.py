@@ -5,11 +5,11 @@ Files: testdev_balanced_questions.json and the folder images/, from cs.stanford.
 
 from __future__ import annotations
 
-from vscan_eval.files import SHORT, by_picture, entries, opener, place, read_json
+from vscan_eval.files import ANSWER_SHORT, checked_entries, find_picture, grouped_by_picture, opener, read_json
 from vscan_eval.task import Item, Task
 
-FILE = "testdev_balanced_questions.json"
-EXPECTED = f"{FILE} of GQA"
+_FILE = "testdev_balanced_questions.json"
+_EXPECTED = f"{_FILE} of GQA"
 
 
 class Gqa(Task):
@@ -17,23 +17,23 @@ class Gqa(Task):
 
     name = "gqa"
     metric = "exact match, as published"
-    suffix = SHORT
+    suffix = ANSWER_SHORT
     max_new_tokens = 16
 
     def items(self) -> list[Item]:
         """One answer each; kinds are GQA's structural types."""
-        folder = self.folder(f"{FILE} and the pictures in images/")
-        with entries(folder / FILE, EXPECTED):
-            return by_picture(
+        folder = self.folder(f"{_FILE} and the pictures in images/")
+        with checked_entries(folder / _FILE, _EXPECTED):
+            return grouped_by_picture(
                 Item(
                     name,
                     row["imageId"],
-                    opener(place(folder, f"{row['imageId']}.jpg", "images")),
+                    opener(find_picture(folder, f"{row['imageId']}.jpg", "images")),
                     row["question"],
                     (row["answer"],),
                     row.get("types", {}).get("structural", "all"),
                 )
-                for name, row in read_json(folder / FILE, EXPECTED).items()
+                for name, row in read_json(folder / _FILE, _EXPECTED).items()
             )
 
     def score(self, item: Item, reply: str) -> float:

@@ -21,15 +21,15 @@ from PIL import Image
 
 from vscan_core.errors import InputError
 from vscan_core.media.images import as_rgb
-from vscan_eval.files import LETTER, LETTERS, by_picture, entries, with_options
+from vscan_eval.files import ANSWER_LETTER, LETTERS, checked_entries, grouped_by_picture, with_options
 from vscan_eval.metrics import letter
 from vscan_eval.task import Item, Task
 
 COPIES = 1_000_000  # a question's other orders have its index plus multiples of this
 LONGEST_INDEX = 64  # characters; a shorter "picture" is the index of the row that holds it
 LETTER_CN = "\u8bf7\u76f4\u63a5\u56de\u7b54\u9009\u9879\u5b57\u6bcd\u3002"  # "please answer with the option's letter"
-COLUMNS = {"index", "question", "A", "B", "answer", "image"}
-EXPECTED = "a dev file of MMBench with the columns index, question, A, B, answer and image"
+_COLUMNS = {"index", "question", "A", "B", "answer", "image"}
+_EXPECTED = "a dev file of MMBench with the columns index, question, A, B, answer and image"
 
 
 class MmBench(Task):
@@ -37,7 +37,7 @@ class MmBench(Task):
 
     name = "mmbench"
     metric = "accuracy; published is circular"
-    suffix = LETTER
+    suffix = ANSWER_LETTER
     max_new_tokens = 16
 
     def items(self) -> list[Item]:
@@ -47,12 +47,12 @@ class MmBench(Task):
             self.suffix = LETTER_CN
         pictures: dict[str, str] = {}  # index -> base64; copies share one string
         found = []
-        with entries(path, EXPECTED):
+        with checked_entries(path, _EXPECTED):
             for row in _rows(path):
                 known = pictures.get(str(int(row["index"]) % COPIES))
                 pictures[row["index"]] = known if known == row["image"] else row["image"]
                 found.append(_item(row, pictures))
-        return by_picture(found)
+        return grouped_by_picture(found)
 
     def score(self, item: Item, reply: str) -> float:
         """The option that the reply names, by letter or by its text."""
@@ -81,11 +81,11 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file, delimiter="\t")
-            if not set(rows.fieldnames or ()) >= COLUMNS:
-                raise InputError(f"{path} is not {EXPECTED}")
+            if not set(rows.fieldnames or ()) >= _COLUMNS:
+                raise InputError(f"{path} is not {_EXPECTED}")
             yield from rows
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}); it should be {EXPECTED}") from None
+        raise InputError(f"{path} cannot be read ({error}); it should be {_EXPECTED}") from None
     finally:
         csv.field_size_limit(before)
 
@@ -97,7 +97,7 @@ def _item(row: dict[str, str], pictures: dict[str, str]) -> Item:
             break
         options.append(row[mark])
     if _empty(row.get("answer")) or row["answer"] not in LETTERS[: len(options)]:
-        raise InputError(f"question {row['index']} has no answer: test files have none, so take {EXPECTED}")
+        raise InputError(f"question {row['index']} has no answer: test files have none, so take {_EXPECTED}")
     hint = "" if _empty(row.get("hint")) else f"{row['hint']}\n"
     image = row["image"]
     return Item(

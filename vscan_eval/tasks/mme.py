@@ -13,14 +13,14 @@ from pathlib import Path
 from statistics import mean
 
 from vscan_core.errors import InputError
-from vscan_eval.files import SHORT, entries, opener
+from vscan_eval.files import ANSWER_SHORT, checked_entries, opener
 from vscan_eval.task import Item, Task
 
 PERCEPTION = (
     *("existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR"),
 )
 COGNITION = ("commonsense_reasoning", "numerical_calculation", "text_translation", "code_reasoning")
-EXPECTED = "question, tab, Yes or No on each line, as in MME"
+_EXPECTED = "question, tab, Yes or No on each line, as in MME"
 ORIGINAL_SUFFIX = " Please answer yes or no."  # in the files; LLaVA-1.5 asks for a single word instead
 PICTURES = (".jpg", ".jpeg", ".png", ".JPG", ".PNG")
 
@@ -30,7 +30,7 @@ class Mme(Task):
 
     name = "mme"
     metric = "accuracy; published is the score"
-    suffix = SHORT
+    suffix = ANSWER_SHORT
     max_new_tokens = 16
 
     def items(self) -> list[Item]:
@@ -77,7 +77,7 @@ def _category(folder: Path) -> Iterator[Item]:
         if picture is None:
             raise InputError(f"there is no picture {text.stem}.jpg or .png in {pictures} for {text.name}")
         name = f"{folder.name}/{text.stem}"
-        with entries(text, EXPECTED):
+        with checked_entries(text, _EXPECTED):
             lines = [line for line in text.read_text(encoding="utf-8").splitlines() if line.strip()]
             rows = [line.rsplit("\t", 1) for line in lines]
             for number, (question, truth) in enumerate(rows):

@@ -11,12 +11,12 @@ from pathlib import Path
 from statistics import mean
 
 from vscan_core.errors import InputError
-from vscan_eval.files import SHORT, by_picture, entries, opener, place, read_lines
+from vscan_eval.files import ANSWER_SHORT, checked_entries, find_picture, grouped_by_picture, opener, read_lines
 from vscan_eval.metrics import pope_figures, yes_or_no
 from vscan_eval.task import Item, Task
 
-KINDS = ("adversarial", "popular", "random")
-EXPECTED = "coco_pope_adversarial.json, coco_pope_popular.json or coco_pope_random.json of POPE"
+_KINDS = ("adversarial", "popular", "random")
+_EXPECTED = "coco_pope_adversarial.json, coco_pope_popular.json or coco_pope_random.json of POPE"
 
 
 class Pope(Task):
@@ -24,20 +24,20 @@ class Pope(Task):
 
     name = "pope"
     metric = "accuracy; published is F1"
-    suffix = SHORT
+    suffix = ANSWER_SHORT
 
     def items(self) -> list[Item]:
         """Each question with a known "yes" or "no"."""
-        folder = self.folder(f"{EXPECTED}, and the pictures in val2014/")
-        files = {kind: folder / f"coco_pope_{kind}.json" for kind in KINDS}
+        folder = self.folder(f"{_EXPECTED}, and the pictures in val2014/")
+        files = {kind: folder / f"coco_pope_{kind}.json" for kind in _KINDS}
         found: list[Item] = []
         for kind, path in files.items():
             if path.is_file():
-                with entries(path, EXPECTED):
-                    found += [_item(row, kind, folder) for row in read_lines(path, EXPECTED)]
+                with checked_entries(path, _EXPECTED):
+                    found += [_item(row, kind, folder) for row in read_lines(path, _EXPECTED)]
         if not found:
-            raise InputError(f"there is no {EXPECTED} in {folder}")
-        return by_picture(found)
+            raise InputError(f"there is no {_EXPECTED} in {folder}")
+        return grouped_by_picture(found)
 
     def score(self, item: Item, reply: str) -> float:
         """The first sentence is read for a "no" or "not"."""
@@ -56,5 +56,5 @@ class Pope(Task):
 def _item(row: dict[str, str], kind: str, folder: Path) -> Item:
     if row["label"] not in ("yes", "no"):
         raise ValueError(f"label {row['label']!r}")
-    path = place(folder, row["image"], "val2014", "images")
+    path = find_picture(folder, row["image"], "val2014", "images")
     return Item(f"{kind}-{row['question_id']}", row["image"], opener(path), row["text"], (row["label"],), kind)

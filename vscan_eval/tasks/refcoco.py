@@ -22,16 +22,16 @@ from statistics import mean
 from typing import Any
 
 from vscan_core.errors import InputError
-from vscan_eval.files import by_picture, entries, opener, place, read_json
-from vscan_eval.metrics import Box, iou
+from vscan_eval.files import checked_entries, find_picture, grouped_by_picture, opener, read_json
+from vscan_eval.metrics import Corners, iou
 from vscan_eval.task import Item, Task
 
 HINT = "refcoco_val.json (or another of VLM-R1's files), or refs(unc).p and instances.json, and pictures in train2014/"
-EXPECTED = "a list of image, normal_caption and solution, as VLM-R1 gives them"
+_EXPECTED = "a list of image, normal_caption and solution, as VLM-R1 gives them"
 REFS_EXPECTED = "the pickled list of references of RefCOCO, beside its instances.json"
 ARTICLE = re.compile(r"^(a|an|the)\s+", re.IGNORECASE)
-NUMBER = r"(-?\d+(?:\.\d+)?)"
-BOX = re.compile(rf"[\[(]\s*{NUMBER}\s*,\s*{NUMBER}\s*,\s*{NUMBER}\s*,\s*{NUMBER}\s*[\])]")
+_NUMBER = r"(-?\d+(?:\.\d+)?)"
+BOX = re.compile(rf"[\[(]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*,\s*{_NUMBER}\s*,\s*{_NUMBER}\s*[\])]")
 
 
 class RefCoco(Task):
@@ -49,7 +49,7 @@ class RefCoco(Task):
         found = [item for path in files if "train" not in path.stem for item in _items(path, folder)]
         if not found:
             raise InputError(f"there is nothing of RefCOCO in {data}: it should hold {HINT}")
-        return by_picture(found)
+        return grouped_by_picture(found)
 
     def score(self, item: Item, reply: str) -> float:
         """The first box in the reply against the true one."""
@@ -79,8 +79,8 @@ def _items(path: Path, folder: Path) -> Iterator[Item]:
     if path.suffix == ".p":
         yield from _references(path, folder)
         return
-    with entries(path, EXPECTED):
-        for number, row in enumerate(read_json(path, EXPECTED)):
+    with checked_entries(path, _EXPECTED):
+        for number, row in enumerate(read_json(path, _EXPECTED)):
             size = (row["width"], row["height"]) if "width" in row else None
             phrase, box = row["normal_caption"], tuple(map(float, row["solution"]))
             yield _item(f"{path.stem}-{number}", row["image"], phrase, box, size, path.stem, folder)
@@ -90,10 +90,10 @@ def _references(path: Path, folder: Path) -> Iterator[Item]:
     """From references and instances: one item per sentence."""
     instances = path.parent / "instances.json"
     content = read_json(instances, "instances.json of RefCOCO, beside the references")
-    with entries(instances, "instances.json of RefCOCO"):
+    with checked_entries(instances, "instances.json of RefCOCO"):
         images = {image["id"]: image for image in content["images"]}
         boxes = {found["id"]: found["bbox"] for found in content["annotations"]}
-    with entries(path, REFS_EXPECTED):
+    with checked_entries(path, REFS_EXPECTED):
         for ref in read_plain_pickle(path):
             if ref["split"] == "train":
                 continue
@@ -111,10 +111,12 @@ def _references(path: Path, folder: Path) -> Iterator[Item]:
                 )
 
 
-def _item(name: str, image: str, phrase: str, box: Box, size: tuple[int, int] | None, kind: str, folder: Path) -> Item:
+def _item(
+    name: str, image: str, phrase: str, box: Corners, size: tuple[int, int] | None, kind: str, folder: Path
+) -> Item:
     question = f"Locate {ARTICLE.sub('', phrase)} in this image and output the bbox coordinates in JSON format."
     answer = str([round(side, 2) for side in box])
-    picture = opener(place(folder, image, "train2014", "images", "images/train2014"))
+    picture = opener(find_picture(folder, image, "train2014", "images", "images/train2014"))
     return Item(name, image, picture, question, (answer,), kind, {"box": box, "size": size})
 
 

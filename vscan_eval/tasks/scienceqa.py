@@ -6,11 +6,20 @@ images/test/NUMBER/image.png.
 
 from __future__ import annotations
 
-from vscan_eval.files import LETTER, LETTERS, by_picture, entries, opener, place, read_json, with_options
+from vscan_eval.files import (
+    ANSWER_LETTER,
+    LETTERS,
+    checked_entries,
+    find_picture,
+    grouped_by_picture,
+    opener,
+    read_json,
+    with_options,
+)
 from vscan_eval.metrics import letter
 from vscan_eval.task import Item, Task
 
-EXPECTED = "{} of ScienceQA"
+_EXPECTED = "{} of ScienceQA"
 
 
 class ScienceQa(Task):
@@ -18,18 +27,18 @@ class ScienceQa(Task):
 
     name = "scienceqa"
     metric = "accuracy, as published (IMG)"
-    suffix = LETTER
+    suffix = ANSWER_LETTER
     max_new_tokens = 16
 
     def items(self) -> list[Item]:
         """Kinds are subjects; the hint, if there is one, comes first."""
         folder = self.folder("problems.json, pid_splits.json and the pictures as images/test/NUMBER/image.png")
-        splits = EXPECTED.format("pid_splits.json")
-        with entries(folder / "pid_splits.json", splits):
+        splits = _EXPECTED.format("pid_splits.json")
+        with checked_entries(folder / "pid_splits.json", splits):
             asked = read_json(folder / "pid_splits.json", splits)["test"]
-        problems = read_json(folder / "problems.json", EXPECTED.format("problems.json"))
+        problems = read_json(folder / "problems.json", _EXPECTED.format("problems.json"))
         found = []
-        with entries(folder / "problems.json", EXPECTED.format("problems.json")):
+        with checked_entries(folder / "problems.json", _EXPECTED.format("problems.json")):
             for name in asked:
                 row = problems[name]
                 if row["image"] is None:
@@ -39,14 +48,14 @@ class ScienceQa(Task):
                     Item(
                         name,
                         name,
-                        opener(place(folder, f"{name}/{row['image']}", "images/test", "test", "images")),
+                        opener(find_picture(folder, f"{name}/{row['image']}", "images/test", "test", "images")),
                         hint + with_options(row["question"], row["choices"]),
                         (LETTERS[row["answer"]],),
                         row.get("subject", "all"),
                         {"options": tuple(row["choices"])},
                     )
                 )
-        return by_picture(found)
+        return grouped_by_picture(found)
 
     def score(self, item: Item, reply: str) -> float:
         """The option that the reply names, by letter or by its text."""

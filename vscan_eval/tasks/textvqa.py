@@ -9,14 +9,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vscan_eval.files import SHORT, by_picture, entries, opener, place, read_json, read_lines, usual_first
+from vscan_eval.files import (
+    ANSWER_SHORT,
+    checked_entries,
+    find_picture,
+    grouped_by_picture,
+    most_frequent_first,
+    opener,
+    read_json,
+    read_lines,
+)
 from vscan_eval.metrics import vqa_score
 from vscan_eval.task import Item, Task
 
-FILE, OCR = "TextVQA_0.5.1_val.json", "llava_textvqa_val_v051_ocr.jsonl"
-EXPECTED = f"{FILE} of TextVQA"
+_FILE, OCR = "TextVQA_0.5.1_val.json", "llava_textvqa_val_v051_ocr.jsonl"
+_EXPECTED = f"{_FILE} of TextVQA"
 OCR_EXPECTED = f"{OCR} of LLaVA's eval.zip"
-REFERENCE = "Reference OCR token: "
+_OCR_PREFIX = "Reference OCR token: "
 
 
 class TextVqa(Task):
@@ -24,14 +33,14 @@ class TextVqa(Task):
 
     name = "textvqa"
     metric = "VQA soft score, as published"
-    suffix = SHORT
+    suffix = ANSWER_SHORT
 
     def items(self) -> list[Item]:
         """Kinds tell whether the prompt holds OCR words."""
-        folder = self.folder(f"{FILE} and the pictures in train_images/")
+        folder = self.folder(f"{_FILE} and the pictures in train_images/")
         words = _reference_words(folder / OCR) if (folder / OCR).is_file() else {}
-        with entries(folder / FILE, EXPECTED):
-            return by_picture(_item(row, words, folder) for row in read_json(folder / FILE, EXPECTED)["data"])
+        with checked_entries(folder / _FILE, _EXPECTED):
+            return grouped_by_picture(_item(row, words, folder) for row in read_json(folder / _FILE, _EXPECTED)["data"])
 
     def score(self, item: Item, reply: str) -> float:
         """Agreement with the ten annotators."""
@@ -47,9 +56,9 @@ def _item(row: dict[str, object], words: dict[tuple[str, str], str], folder: Pat
     return Item(
         f"{row['question_id']}{'' if reference is None else '-ocr'}",  # another prompt is another question
         image,
-        opener(place(folder, f"{image}.jpg", "train_images", "images")),
+        opener(find_picture(folder, f"{image}.jpg", "train_images", "images")),
         question if reference is None else f"{question}\n{reference}",
-        usual_first(answers),
+        most_frequent_first(answers),
         "without OCR words" if reference is None else "with OCR words",
     )
 
@@ -57,10 +66,10 @@ def _item(row: dict[str, object], words: dict[tuple[str, str], str], folder: Pat
 def _reference_words(path: Path) -> dict[tuple[str, str], str]:
     """(picture, question in lower case) -> the line with OCR words, from prompts of question, words and suffix."""
     found: dict[tuple[str, str], str] = {}
-    with entries(path, OCR_EXPECTED):
+    with checked_entries(path, OCR_EXPECTED):
         for row in read_lines(path, OCR_EXPECTED):
             question, *rest = row["text"].split("\n")
             for line in rest:
-                if line.startswith(REFERENCE):
+                if line.startswith(_OCR_PREFIX):
                     found[row["question_id"], question.lower()] = line
     return found

@@ -6,11 +6,19 @@ mostly give test-dev, whose answers only the server knows: val is comparable bet
 
 from __future__ import annotations
 
-from vscan_eval.files import SHORT, by_picture, entries, opener, place, read_json, usual_first
+from vscan_eval.files import (
+    ANSWER_SHORT,
+    checked_entries,
+    find_picture,
+    grouped_by_picture,
+    most_frequent_first,
+    opener,
+    read_json,
+)
 from vscan_eval.metrics import vqa_score
 from vscan_eval.task import Item, Task
 
-EXPECTED = "val.json of VizWiz-VQA"
+_EXPECTED = "val.json of VizWiz-VQA"
 
 
 class VizWiz(Task):
@@ -18,22 +26,22 @@ class VizWiz(Task):
 
     name = "vizwiz"
     metric = "VQA soft score"
-    suffix = f"When the provided information is insufficient, respond with 'Unanswerable'.\n{SHORT}"
+    suffix = f"When the provided information is insufficient, respond with 'Unanswerable'.\n{ANSWER_SHORT}"
 
     def items(self) -> list[Item]:
         """Kinds are VizWiz's answer types."""
         folder = self.folder("val.json and the pictures in val/")
-        with entries(folder / "val.json", EXPECTED):
-            return by_picture(
+        with checked_entries(folder / "val.json", _EXPECTED):
+            return grouped_by_picture(
                 Item(
                     row["image"],
                     row["image"],
-                    opener(place(folder, row["image"], "val", "images")),
+                    opener(find_picture(folder, row["image"], "val", "images")),
                     row["question"],
-                    usual_first([answer["answer"] for answer in row["answers"]]),
+                    most_frequent_first([answer["answer"] for answer in row["answers"]]),
                     row.get("answer_type", "all"),
                 )
-                for row in read_json(folder / "val.json", EXPECTED)
+                for row in read_json(folder / "val.json", _EXPECTED)
             )
 
     def score(self, item: Item, reply: str) -> float:

@@ -20,15 +20,15 @@ from vscan_core.errors import InputError
 from vscan_core.resources import asset
 from vscan_eval.metrics import normalise
 from vscan_eval.task import Item, Task
-from vscan_eval.world import Question, draw, draw_questions, sample_scene
+from vscan_eval.world import Question, draw_questions, draw_scene, sample_scene
 from vscan_eval.world.questions import SHORT_TYPES
 from vscan_eval.world.scene import Split
 
 FROZEN = asset("world", "frozen.jsonl")
-FIRST_SEED, FIRST_TRAINING_SEED = 100_000, 1_000_000
-EACH = 10  # questions per scene, at most
-MIX = dict.fromkeys(SHORT_TYPES, 1.0) | {"biggest": 5.0, "colour": 2.0, "sign": 2.0}  # these fit few scenes
-ONE_EACH = frozenset(("background", "biggest", "describe", "sign"))  # other words for these ask nothing new
+FIRST_EVAL_SEED, FIRST_TRAINING_SEED = 100_000, 1_000_000
+QUESTIONS_PER_SCENE = 10  # questions per scene, at most
+QUESTION_MIX = dict.fromkeys(SHORT_TYPES, 1.0) | {"biggest": 5.0, "colour": 2.0, "sign": 2.0}  # these fit few scenes
+ASKED_ONCE = frozenset(("background", "biggest", "describe", "sign"))  # other words for these ask nothing new
 
 
 class World(Task):
@@ -37,14 +37,14 @@ class World(Task):
     name = "world"
     size = 2000
     split: Split = "plain"
-    mix: Mapping[str, float] = MIX
+    mix: Mapping[str, float] = QUESTION_MIX
 
     def items(self) -> Iterator[Item]:
         """The frozen set, or new scenes from `seed` on, of which there are nearly a million."""
         if self.seed is None and self.name == World.name:
-            yield from frozen()
+            yield from frozen_items()
         else:
-            yield from generated(FIRST_SEED if self.seed is None else self.seed, self.split, self.mix)
+            yield from generated_items(FIRST_EVAL_SEED if self.seed is None else self.seed, self.split, self.mix)
 
     def ordered(self) -> Iterable[Item]:
         """In order: the seed chooses scenes here and shuffles nothing."""
@@ -78,19 +78,19 @@ class WorldCaptions(World):
         return {"things named in descriptions": named / there} if there else {}
 
 
-def generated(seed: int, split: Split = "plain", mix: Mapping[str, float] = MIX) -> Iterator[Item]:
+def generated_items(seed: int, split: Split = "plain", mix: Mapping[str, float] = QUESTION_MIX) -> Iterator[Item]:
     """Items about scene `seed`, `seed` + 1 and so on."""
     for number in count(seed):
         if not 0 <= number < FIRST_TRAINING_SEED:
             raise InputError(f"--seed must be from 0 to {FIRST_TRAINING_SEED - 1:,}: later scenes were trained on")
         rng = np.random.default_rng([number, 99])
-        drawn = draw_questions(sample_scene(number, split), mix, 2 * EACH, rng)
-        questions = {q.kind if q.kind in ONE_EACH else q.text: q for q in drawn if q.kind in mix}
-        for place, question in enumerate(list(questions.values())[:EACH]):
+        drawn = draw_questions(sample_scene(number, split), mix, 2 * QUESTIONS_PER_SCENE, rng)
+        questions = {q.kind if q.kind in ASKED_ONCE else q.text: q for q in drawn if q.kind in mix}
+        for place, question in enumerate(list(questions.values())[:QUESTIONS_PER_SCENE]):
             yield item(number, place, question, split)
 
 
-def frozen() -> Iterator[Item]:
+def frozen_items() -> Iterator[Item]:
     """The frozen set, read from its file."""
     place: dict[int, int] = {}
     for line in FROZEN.read_text().splitlines():
@@ -103,7 +103,7 @@ def frozen() -> Iterator[Item]:
 def freeze() -> None:
     """Write the frozen set anew: after a change of the world, whose scenes it names by their seeds."""
     with FROZEN.open("w") as file:
-        for _, made in zip(range(World.size or 0), generated(FIRST_SEED), strict=False):
+        for _, made in zip(range(World.size or 0), generated_items(FIRST_EVAL_SEED), strict=False):
             row = {"seed": int(made.picture), "kind": made.kind, "question": made.question, "answer": made.answers[0]}
             file.write(json.dumps(row) + "\n")
 
@@ -121,4 +121,4 @@ def item(seed: int, place: int, question: Question, split: Split) -> Item:
 
 def picture(seed: int, split: Split) -> Image.Image:
     """Scene `seed`, drawn."""
-    return Image.fromarray(draw(sample_scene(seed, split)).pixels)
+    return Image.fromarray(draw_scene(sample_scene(seed, split)).pixels)

@@ -3,8 +3,18 @@
 The embedded model is trained on it (`training/`) and every method can be measured on it (`python -m vscan_core eval`).
 """
 
-from vscan_eval.world.drawing import Picture, draw
-from vscan_eval.world.questions import TYPES, Question, ask, draw_questions
+from vscan_eval.world.drawing import DrawnScene, draw_scene
+from vscan_eval.world.questions import QUESTION_TYPES, Question, draw_questions, make_question
 from vscan_eval.world.scene import Scene, Thing, sample_scene
 
-__all__ = ["TYPES", "Picture", "Question", "Scene", "Thing", "ask", "draw", "draw_questions", "sample_scene"]
+__all__ = [
+    "QUESTION_TYPES",
+    "DrawnScene",
+    "Question",
+    "Scene",
+    "Thing",
+    "draw_questions",
+    "draw_scene",
+    "make_question",
+    "sample_scene",
+]

@@ -21,10 +21,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 CLASSES: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
 GROUP_OF: dict[str, str] = {name: group for group, names in GROUPS.items() for name in names}
-SHAPES = GROUPS["shape"]
+SHAPE_NAMES = GROUPS["shape"]
 ARTWORK_CLASSES = tuple(name for name in CLASSES if GROUP_OF[name] not in ("shape", "sign"))
 
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLOUR_VALUES: dict[str, tuple[int, int, int]] = {
     "red": (218, 36, 40),
     "orange": (246, 140, 28),
     "yellow": (250, 214, 40),
@@ -34,7 +34,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "pink": (246, 132, 182),
     "black": (34, 34, 40),
 }
-COLOUR_NAMES = tuple(COLOURS)
+COLOUR_NAMES = tuple(COLOUR_VALUES)
 # Shapes never shown in these colours outside the split "combos": does a model know red and star, or red stars?
 HELD_OUT_PAIRS = frozenset(
     {("star", "red"), ("ball", "blue"), ("heart", "green"), ("square", "pink"), ("ring", "black"), ("cross", "yellow")}
@@ -42,18 +42,18 @@ HELD_OUT_PAIRS = frozenset(
 SIGN_WORDS = ("stop", "open", "exit", "sale", "taxi", "zoo", "shop", "hello", "park", "cafe", "bank", "music")
 SIGN_NUMBERS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "20", "25", "50", "75", "99")
 SIGN_TEXTS = SIGN_WORDS + SIGN_NUMBERS
-NUMBERS = ("none", "one", "two", "three", "four", "five", "six")
+COUNT_WORDS = ("none", "one", "two", "three", "four", "five", "six")
 BACKGROUNDS = ("plain", "grass", "sand", "water", "floor", "stripes", "hills")
 
-ROWS = ("top", "center", "bottom")
-COLUMNS = ("left", "center", "right")
+ROW_NAMES = ("top", "center", "bottom")
+COLUMN_NAMES = ("left", "center", "right")
 
 TRAINED_STYLES = ("noto", "twemoji", "fluent-emoji-flat", "emojione")
 HELD_OUT_STYLE = "fxemoji"
 
 
 @dataclass(frozen=True)
-class Cell:
+class PictureCell:
     """One of the nine places of a picture; row and column count from the top left."""
 
     row: int
@@ -64,10 +64,10 @@ class Cell:
         """ "top left", "center", ...: the middle place is not called "center center"."""
         if self.row == 1 and self.column == 1:
             return "center"
-        return f"{ROWS[self.row]} {COLUMNS[self.column]}"
+        return f"{ROW_NAMES[self.row]} {COLUMN_NAMES[self.column]}"
 
 
-CELLS = tuple(Cell(row, column) for row in range(3) for column in range(3))
+CELLS = tuple(PictureCell(row, column) for row in range(3) for column in range(3))
 
 
 def with_article(noun: str) -> str:

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vscan_eval.world.catalog import BACKGROUNDS, COLOURS
-from vscan_eval.world.scene import GRID, PATCH, PIXELS, Scene, Thing
+from vscan_eval.world.catalog import BACKGROUNDS, COLOUR_VALUES
+from vscan_eval.world.scene import GRID_SIDE, PATCH, PICTURE_SIDE, Scene, Thing
 from vscan_eval.world.sprites import SPRITE_PIXELS, sprite
 
 GROUND = {"grass": (178, 216, 150), "sand": (238, 222, 178), "water": (160, 205, 226)}
@@ -17,36 +17,36 @@ COVERED = 0.3  # a patch belongs to a thing that covers this share of it
 
 
 @dataclass(frozen=True)
-class Picture:
+class DrawnScene:
     """A drawn scene: pixels (336, 336, 3) uint8 and patch owners (576,), thing index + 1 or 0."""
 
     pixels: np.ndarray
     owner: np.ndarray
 
 
-def draw(scene: Scene) -> Picture:
+def draw_scene(scene: Scene) -> DrawnScene:
     """Draw a scene; the same scene always gives the same pixels."""
     rng = np.random.default_rng([scene.seed, 7])
     canvas = background(scene.background, rng)
-    owner = np.zeros((PIXELS, PIXELS), np.int64)
+    owner = np.zeros((PICTURE_SIDE, PICTURE_SIDE), np.int64)
     for index, thing in enumerate(scene.things, 1):
         stamp = _stamp(thing, rng)
         left, top = (round(c - s / 2) for c, s in zip(thing.centre, stamp.size, strict=True))
         canvas.paste(stamp, (left, top), stamp)
         _claim(owner, np.asarray(stamp)[..., 3] > 127, left, top, index)
-    return Picture(np.asarray(canvas), patch_owner(owner, len(scene.things)))
+    return DrawnScene(np.asarray(canvas), patch_owner(owner, len(scene.things)))
 
 
 def _claim(owner: np.ndarray, solid: np.ndarray, left: int, top: int, index: int) -> None:
     """Write the index where a stamp is solid and inside the picture."""
     x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + solid.shape[1], PIXELS), min(top + solid.shape[0], PIXELS)
+    x1, y1 = min(left + solid.shape[1], PICTURE_SIDE), min(top + solid.shape[0], PICTURE_SIDE)
     owner[y0:y1, x0:x1][solid[y0 - top : y1 - top, x0 - left : x1 - left]] = index
 
 
 def patch_owner(owner: np.ndarray, things: int) -> np.ndarray:
     """Pixel owners (336, 336) -> patch owners (576,): the thing that covers most, if it covers enough."""
-    tiles = owner.reshape(GRID, PATCH, GRID, PATCH).transpose(0, 2, 1, 3).reshape(GRID * GRID, -1)
+    tiles = owner.reshape(GRID_SIDE, PATCH, GRID_SIDE, PATCH).transpose(0, 2, 1, 3).reshape(GRID_SIDE * GRID_SIDE, -1)
     share = np.stack([(tiles == index).mean(1) for index in range(1, things + 1)], 1)  # (576, things)
     return np.where(share.max(1) >= COVERED, share.argmax(1) + 1, 0)
 
@@ -65,7 +65,7 @@ def _stamp(thing: Thing, rng: np.random.Generator) -> Image.Image:
 def shape(thing: Thing, rng: np.random.Generator) -> Image.Image:
     """A coloured shape with a darker rim, at sprite size."""
     side, rim = SPRITE_PIXELS, 6
-    base = np.clip(np.array(COLOURS[thing.colour or "red"]) + rng.integers(-12, 13, 3), 0, 255)
+    base = np.clip(np.array(COLOUR_VALUES[thing.colour or "red"]) + rng.integers(-12, 13, 3), 0, 255)
     fill, edge = tuple(int(v) for v in base), tuple(int(v * 0.7) for v in base)
     picture = Image.new("RGBA", (side, side), (*fill, 0))
     pen = ImageDraw.Draw(picture)
@@ -128,30 +128,30 @@ def sign(text: str, size: int, rng: np.random.Generator) -> Image.Image:
 def background(kind: int, rng: np.random.Generator) -> Image.Image:
     """One of the pale backgrounds; things stay the only saturated parts of a picture."""
     pale = tuple(int(v) for v in rng.integers(200, 250, 3))
-    picture = Image.new("RGB", (PIXELS, PIXELS), pale)
+    picture = Image.new("RGB", (PICTURE_SIDE, PICTURE_SIDE), pale)
     pen = ImageDraw.Draw(picture)
     horizon = int(rng.integers(150, 250))
     name = BACKGROUNDS[kind]
     if name == "plain" and rng.random() < 0.5:
         return _fading(np.array(pale), rng.integers(190, 250, 3))
     if name in GROUND:  # under a sky
-        pen.rectangle((0, 0, PIXELS, PIXELS), fill=(206, 230, 246))
-        pen.rectangle((0, horizon, PIXELS, PIXELS), fill=GROUND[name])
+        pen.rectangle((0, 0, PICTURE_SIDE, PICTURE_SIDE), fill=(206, 230, 246))
+        pen.rectangle((0, horizon, PICTURE_SIDE, PICTURE_SIDE), fill=GROUND[name])
     elif name == "floor":  # and a wall
-        pen.rectangle((0, horizon, PIXELS, PIXELS), fill=tuple(max(v - 40, 0) for v in pale))
-        pen.line((0, horizon, PIXELS, horizon), fill=(250, 250, 250), width=5)
+        pen.rectangle((0, horizon, PICTURE_SIDE, PICTURE_SIDE), fill=tuple(max(v - 40, 0) for v in pale))
+        pen.line((0, horizon, PICTURE_SIDE, horizon), fill=(250, 250, 250), width=5)
     elif name == "stripes":
-        for x in range(0, PIXELS, 48):
-            pen.rectangle((x, 0, x + 23, PIXELS), fill=tuple(v - 12 for v in pale))
+        for x in range(0, PICTURE_SIDE, 48):
+            pen.rectangle((x, 0, x + 23, PICTURE_SIDE), fill=tuple(v - 12 for v in pale))
     elif name == "hills":
         for _ in range(3):
-            x, y = int(rng.integers(0, PIXELS)), int(rng.integers(200, 300))
+            x, y = int(rng.integers(0, PICTURE_SIDE)), int(rng.integers(200, 300))
             pen.ellipse((x - 180, y, x + 180, y + 300), fill=tuple(int(v) for v in rng.integers(180, 225, 3)))
     return picture
 
 
 def _fading(top: np.ndarray, bottom: np.ndarray) -> Image.Image:
     """A picture that goes from one colour to another, downwards."""
-    rows = np.linspace(0, 1, PIXELS)[:, None, None]
+    rows = np.linspace(0, 1, PICTURE_SIDE)[:, None, None]
     values = top * (1 - rows) + bottom * rows
-    return Image.fromarray(np.broadcast_to(values, (PIXELS, PIXELS, 3)).astype(np.uint8))
+    return Image.fromarray(np.broadcast_to(values, (PICTURE_SIDE, PICTURE_SIDE, 3)).astype(np.uint8))

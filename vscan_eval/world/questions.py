@@ -12,20 +12,20 @@ from vscan_eval.world.catalog import (
     BACKGROUNDS,
     CELLS,
     CLASSES,
+    COUNT_WORDS,
     GROUP_OF,
-    NUMBERS,
-    Cell,
+    PictureCell,
     plural,
     with_article,
 )
 from vscan_eval.world.phrasings import PHRASINGS, RELATIONS, SIDES
 from vscan_eval.world.scene import Scene, Thing
 
-TYPES = tuple(PHRASINGS)
-SHORT_TYPES = tuple(kind for kind in TYPES if kind != "describe")  # one right answer of a word or three
+QUESTION_TYPES = tuple(PHRASINGS)
+SHORT_TYPES = tuple(kind for kind in QUESTION_TYPES if kind != "describe")  # one right answer of a word or three
 MOST_DESCRIBED = 4  # things in a picture that is asked to be described
 CLEARLY = 1.4  # times the next one in width and height: the biggest thing
-NOTHING = "nothing"
+NO_THING = "nothing"
 _T = TypeVar("_T")
 
 
@@ -38,7 +38,7 @@ class Question:
     answer: str
 
 
-def ask(scene: Scene, kind: str, rng: np.random.Generator) -> Question | None:
+def make_question(scene: Scene, kind: str, rng: np.random.Generator) -> Question | None:
     """A random question of this kind, or None where the scene has no clear answer to it."""
     made = _MAKERS[kind](scene, rng)
     if made is None:
@@ -54,8 +54,8 @@ def draw_questions(scene: Scene, weights: Mapping[str, float], count: int, rng: 
     share = np.array([weights[k] for k in kinds]) / sum(weights.values())
     found: list[Question] = []
     while len(found) < count:
-        tries = (ask(scene, kinds[rng.choice(len(kinds), p=share)], rng) for _ in range(20))
-        question = next((question for question in tries if question), None) or ask(scene, "exist", rng)
+        tries = (make_question(scene, kinds[rng.choice(len(kinds), p=share)], rng) for _ in range(20))
+        question = next((question for question in tries if question), None) or make_question(scene, "exist", rng)
         found += [question] if question else []
     return found
 
@@ -98,7 +98,7 @@ def _what_at(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], st
     if rng.random() < 0.12:
         taken = {thing.cell for thing in scene.things}
         empty = [cell for cell in CELLS if cell not in taken]
-        return {"place": _pick(rng, empty).name}, NOTHING
+        return {"place": _pick(rng, empty).name}, NO_THING
     thing = _pick(rng, list(scene.things))
     return {"place": thing.cell.name}, thing.phrase
 
@@ -114,7 +114,7 @@ def _side(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] 
     return {"place": side}, thing.phrase
 
 
-def _coordinate(cell: Cell, axis: int) -> int:
+def _coordinate(cell: PictureCell, axis: int) -> int:
     return cell.row if axis else cell.column
 
 
@@ -137,7 +137,7 @@ def _beside(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str
             if len(found) == 1:
                 clear.append((slots, found[0].phrase))
             elif not found:
-                empty.append((slots, NOTHING))
+                empty.append((slots, NO_THING))
     if clear and rng.random() < 0.85:
         return _pick(rng, clear)
     return _pick(rng, empty) if empty and rng.random() < 0.3 else None
@@ -182,7 +182,7 @@ def _count(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str]
         name = _pick(rng, [thing.name for thing in scene.things])
     else:
         name = _pick(rng, [name for name in CLASSES if not scene.of(name)])
-    return {"names": plural(name)}, NUMBERS[len(scene.of(name))]
+    return {"names": plural(name)}, COUNT_WORDS[len(scene.of(name))]
 
 
 def _sign(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:

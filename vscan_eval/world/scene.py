@@ -14,18 +14,18 @@ from vscan_eval.world.catalog import (
     GROUPS,
     HELD_OUT_PAIRS,
     HELD_OUT_STYLE,
-    SHAPES,
+    SHAPE_NAMES,
     SIGN_NUMBERS,
     SIGN_WORDS,
     TRAINED_STYLES,
-    Cell,
+    PictureCell,
     with_article,
 )
 
-PIXELS = 336
+PICTURE_SIDE = 336
 PATCH = 14
-GRID = PIXELS // PATCH
-CELL_PIXELS = PIXELS // 3
+GRID_SIDE = PICTURE_SIDE // PATCH
+CELL_PIXELS = PICTURE_SIDE // 3
 MOST_THINGS = 7
 MOST_ALIKE = 6
 Split = Literal["plain", "style", "combos"]
@@ -38,7 +38,7 @@ class Thing:
     """One object: what it is and where; centre and size are in pixels."""
 
     name: str
-    cell: Cell
+    cell: PictureCell
     centre: tuple[float, float]
     size: int
     colour: str | None = None
@@ -114,14 +114,14 @@ def _names(rng: np.random.Generator) -> list[str]:
 
 def _size(rng: np.random.Generator, name: str) -> int:
     """Signs stay legible; of the others one in eight is small, and small things are mostly shapes."""
-    if name in SHAPES:
+    if name in SHAPE_NAMES:
         kind = rng.choice(("large", "medium", "small"), p=(0.4, 0.35, 0.25))
     else:
         kind = rng.choice(("large", "medium", "small"), p=(0.55, 0.37, 0.08))
     return int(rng.integers(*SIZES[kind]))
 
 
-def _place(rng: np.random.Generator, name: str, cell: Cell, others: list[Thing], split: Split) -> Thing:
+def _place(rng: np.random.Generator, name: str, cell: PictureCell, others: list[Thing], split: Split) -> Thing:
     """Size and centre of one thing: well inside its cell, hardly touching the others."""
     word = colour = None
     if name == "sign":
@@ -134,11 +134,11 @@ def _place(rng: np.random.Generator, name: str, cell: Cell, others: list[Thing],
             size = max(min(size, 44), int(size * 0.9))
         jitter = rng.uniform(-26, 26, 2)
         middle = (np.array([cell.column, cell.row]) + 0.5) * CELL_PIXELS + jitter
-        x, y = np.clip(middle, size / 2 + 2, PIXELS - size / 2 - 2)
+        x, y = np.clip(middle, size / 2 + 2, PICTURE_SIDE - size / 2 - 2)
         near = [np.hypot(x - o.centre[0], y - o.centre[1]) < 0.47 * (size + o.size) for o in others]
         if not any(near):
             break
-    if name in SHAPES:
+    if name in SHAPE_NAMES:
         held = {pair for shape, pair in HELD_OUT_PAIRS if shape == name}
         allowed = [c for c in COLOUR_NAMES if c not in held]
         colour = str(rng.choice(sorted(held) if split == "combos" and held else allowed))

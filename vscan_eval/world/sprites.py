@@ -9,20 +9,20 @@ from PIL import Image
 from vscan_core.resources import asset
 from vscan_eval.world.catalog import ARTWORK_CLASSES
 
-FOLDER = asset("world")
+SPRITE_FOLDER = asset("world")
 SPRITE_PIXELS = 128
-COLUMNS = 8
+SPRITE_COLUMNS = 8
 
 
 @lru_cache
 def sprite(style: str, name: str) -> Image.Image:
     """The RGBA picture of one class in one style, SPRITE_PIXELS square."""
-    row, column = divmod(ARTWORK_CLASSES.index(name), COLUMNS)
+    row, column = divmod(ARTWORK_CLASSES.index(name), SPRITE_COLUMNS)
     left, top = column * SPRITE_PIXELS, row * SPRITE_PIXELS
     return _sheet(style).crop((left, top, left + SPRITE_PIXELS, top + SPRITE_PIXELS))
 
 
 @lru_cache
 def _sheet(style: str) -> Image.Image:
-    with Image.open(FOLDER / f"{style}.webp") as sheet:
+    with Image.open(SPRITE_FOLDER / f"{style}.webp") as sheet:
         return sheet.convert("RGBA")
