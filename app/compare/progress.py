@@ -10,10 +10,10 @@ from vscan_core.events import Answer, Done, Event, Prefilled, Token
 from vscan_core.trace import Trace
 
 from .. import formatting
+from ..ui.messages import WAITING
 
 PAUSE_S = 0.06  # between two snapshots of growing text
 BASELINE, REDUCED = 0, 1
-WAITING = "Waiting for the model: somebody else's question is being answered …"
 STARTING = ("Looking and reading with all visual tokens …", "Now with fewer visual tokens …")
 WRITING = ("Writing the answer with all visual tokens …", "Writing the answer with fewer visual tokens …")
 

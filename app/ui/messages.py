@@ -1,0 +1,6 @@
+"""Sentences that several pages say."""
+
+from __future__ import annotations
+
+WAITING = "Waiting for the model: it is answering another visitor's question …"
+MEANINGLESS_TEXT = "This model has random weights: only its numbers mean something."
