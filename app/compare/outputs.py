@@ -10,10 +10,10 @@ import gradio as gr
 from ..charts.time import time_chart
 from ..charts.tokens import tokens_chart
 from ..ui import html
+from ..ui.messages import MEANINGLESS_TEXT
 from .progress import Snapshot, hint
 
 NAMES = ("Baseline", "VScan")
-NOISE = "This model has random weights: only its numbers mean something."
 SUBTITLES = ("all visual tokens", "fewer visual tokens")
 
 
@@ -84,7 +84,7 @@ def fill(widgets: Panes, now: Snapshot, readable: bool = True) -> dict[Any, Any]
     """A snapshot as updates of the panes; random weights answer with noise, which is not worth reading."""
     out: dict[Any, Any] = {widgets.status: now.status}
     for place in (0, 1):
-        out[widgets.texts[place]] = now.texts[place] if readable else NOISE
+        out[widgets.texts[place]] = now.texts[place] if readable else MEANINGLESS_TEXT
         out[widgets.strips[place]] = html.strip(now.answers[place])
     out[widgets.verdict] = html.verdict(*now.answers, readable)
     sentence = hint(now)

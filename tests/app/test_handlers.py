@@ -97,7 +97,7 @@ def test_text_of_random_weights_is_not_shown(page: ComparePage, picture: str) ->
     page.session.models._there["dummy:x"] = page.session.model("mini")
     last = run(page, picture, model="dummy:x")[-1]
     assert "answer" not in last[page.panes.verdict] and "9.0" in last[page.panes.verdict]
-    assert last[page.panes.texts[0]] == outputs.NOISE and "576" in last[page.panes.strips[0]]
+    assert last[page.panes.texts[0]] == outputs.MEANINGLESS_TEXT and "576" in last[page.panes.strips[0]]
 
 
 def test_what_visitor_and_model_wrote_never_reaches_html(picture: str) -> None:
