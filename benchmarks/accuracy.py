@@ -37,7 +37,7 @@ from vscan_eval.replies import BLIND, DENSE, Condition
 from vscan_eval.summary import summarise
 from vscan_eval.task import Item, Task
 
-RETENTIONS = (1.0, 1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18, 1 / 36)
+GRID_RETENTIONS = (1.0, 1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18, 1 / 36)
 RECORDED = Path("assets/recorded")
 LIBRARIES = (torch, transformers, numpy, scipy)
 
@@ -112,7 +112,7 @@ class Bench:
         return found | about | {"settings": settings, "scores": marks if whole else None}
 
 
-def record(bench: Bench, rows: list[dict[str, Any]], dense: Any, floor: Any, command: str) -> dict[str, Any]:
+def as_record(bench: Bench, rows: list[dict[str, Any]], dense: Any, floor: Any, command: str) -> dict[str, Any]:
     """The file's content; numbers rounded to four places."""
     found = {
         "model": bench.lvlm.name,
@@ -177,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     task = task_named(options.task, options.data, options.seed)
     bench = Bench(lvlm, task, task.chosen(options.limit))
     part, parts = map(int, options.part.split("/"))
-    cells = grid(options.methods.split(","), RETENTIONS)
+    cells = grid(options.methods.split(","), GRID_RETENTIONS)
     name = "accuracy"
     if options.ablations:
         cells, name = ablations(options.ablations, lvlm.anatomy), "ablations"
@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     if parts == 1:
         path = options.out or RECORDED / f"{name}_{options.model.replace('/', '_')}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record(bench, rows, dense, floor, command), indent=1) + "\n")
+        path.write_text(json.dumps(as_record(bench, rows, dense, floor, command), indent=1) + "\n")
         print(f"written: {path}")
     return 0
 

@@ -24,20 +24,20 @@ import transformers
 from PIL import Image
 
 import vscan_core as vc
+from benchmarks.prefill import QUESTION
 from benchmarks.selection import Tally
 from vscan_core.dummies.shapes import SMALL
 
-RUNS: dict[str, vc.Reducer | None] = {
+CONFIGURATIONS: dict[str, vc.Reducer | None] = {
     "baseline": None,
     "1/3": vc.VScan(retention=1 / 3),
     "2/9": vc.VScan(retention=2 / 9),
     "1/9": vc.VScan(retention=1 / 9),
 }
-QUESTION = "Is there a cat in the picture?"
 SIZE = (400, 300)
 
 
-def measured(lvlm: vc.LVLM, reducer: vc.Reducer | None) -> int:
+def peak_bytes(lvlm: vc.LVLM, reducer: vc.Reducer | None) -> int:
     """Bytes of one answer of two tokens; the run before it is that of the shape's first use."""
     image = Image.effect_noise(SIZE, 80).convert("RGB")
 
@@ -57,12 +57,12 @@ def in_its_own_process(model: str, name: str, threads: int) -> int:
     return int(done.stdout.splitlines()[-1])
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def peak_table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown, in MiB."""
-    head = ["| model | " + " | ".join(RUNS) + " |", "|---|" + "--:|" * len(RUNS)]
+    head = ["| model | " + " | ".join(CONFIGURATIONS) + " |", "|---|" + "--:|" * len(CONFIGURATIONS)]
     lines = []
     for row in rows:
-        cells = " | ".join(f"{row['bytes'][name] / 2**20:.1f}" for name in RUNS)
+        cells = " | ".join(f"{row['bytes'][name] / 2**20:.1f}" for name in CONFIGURATIONS)
         lines.append(f"| `{row['model']}` | {cells} |")
     return "\n".join([*head, *lines])
 
@@ -78,11 +78,11 @@ def main(argv: list[str] | None = None) -> None:
     if options.child:
         torch.set_num_threads(options.threads)
         model, name = options.child
-        print(measured(vc.load_model(model, device="cpu"), RUNS[name]))
+        print(peak_bytes(vc.load_model(model, device="cpu"), CONFIGURATIONS[name]))
         return
     rows = []
     for model in options.models.split(","):
-        found = {name: in_its_own_process(model, name, options.threads) for name in RUNS}
+        found = {name: in_its_own_process(model, name, options.threads) for name in CONFIGURATIONS}
         rows.append({"model": model, "bytes": found})
     record = {
         "command": f"python -m benchmarks.peak --models {options.models} --threads {options.threads}",
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "rows": rows,
     }
-    print(table(rows))
+    print(peak_table(rows))
     if options.out:
         options.out.write_text(json.dumps(record, indent=1) + "\n")
 

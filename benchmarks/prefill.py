@@ -23,11 +23,11 @@ from PIL import Image
 
 import vscan_core as vc
 
-RETENTIONS = (0.5, 1 / 3, 2 / 9, 1 / 9, 1 / 18)
+MEASURED_RETENTIONS = (0.5, 1 / 3, 2 / 9, 1 / 9, 1 / 18)
 QUESTION = "Is there a cat in the picture?"
 
 
-def run(lvlm: vc.LVLM, image: Image.Image, reducer: vc.Reducer | None) -> vc.Answer:
+def answer_once(lvlm: vc.LVLM, image: Image.Image, reducer: vc.Reducer | None) -> vc.Answer:
     """One measured run of two tokens."""
     events = list(vc.answer(lvlm, image, QUESTION, reducer, max_new_tokens=2))
     done = events[-1]
@@ -40,7 +40,7 @@ def compared(lvlm: vc.LVLM, image: Image.Image, retention: float, repeats: int) 
     pairs = []
     for i in range(repeats):
         order = [None, vc.VScan(retention=retention)]
-        runs = {reducer is None: run(lvlm, image, reducer) for reducer in (order if i % 2 else order[::-1])}
+        runs = {reducer is None: answer_once(lvlm, image, reducer) for reducer in (order if i % 2 else order[::-1])}
         pairs.append((runs[True], runs[False]))
     return {
         "retention": retention,
@@ -73,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     lvlm = vc.load_model(options.model)
     image = Image.effect_noise((400, 300), 80).convert("RGB")
-    rows = [compared(lvlm, image, retention, options.repeats) for retention in RETENTIONS]
+    rows = [compared(lvlm, image, retention, options.repeats) for retention in MEASURED_RETENTIONS]
     record = {
         "model": options.model,
         "command": f"python -m benchmarks.prefill --model {options.model} --repeats {options.repeats}",

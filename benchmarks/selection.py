@@ -110,7 +110,7 @@ def dense_bytes(tokens: int, config: Any = DECODER, layers: int = 32) -> int:
     return 2 * layers * (weights + tokens * per_token)
 
 
-def measured(name: str, tokens: int, grid: tuple[int, int], repeats: int, dims: dict[str, int]) -> dict[str, Any]:
+def measure(name: str, tokens: int, grid: tuple[int, int], repeats: int, dims: dict[str, int]) -> dict[str, Any]:
     """One method at one size."""
     reducer = vc.REDUCERS[name]()
     keep, needs = reducer.schedule(tokens, ANATOMY)[0], reducer.needs(ANATOMY)
@@ -164,10 +164,10 @@ def measure_all(
     """Every method that has a cut 0, at every size."""
     dims = dims or {"vision": 1024, "projected": 4096, "joint": 768, "heads": 16}
     names = [name for name in vc.REDUCERS if cuts_at_the_entrance(name)]
-    return [measured(name, tokens, grid, repeats, dims) for tokens, grid in grids.items() for name in names]
+    return [measure(name, tokens, grid, repeats, dims) for tokens, grid in grids.items() for name in names]
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def selection_table(rows: list[dict[str, Any]]) -> str:
     """The rows as Markdown."""
     head = "| method | tokens | kept | ms: median (min to max) | peak extra MiB | of dense FLOPs | of dense bytes |"
     lines = [head, "|---|--:|--:|--:|--:|--:|--:|"]
@@ -201,7 +201,7 @@ def main(argv: list[str] | None = None) -> None:
         },
         "rows": rows,
     }
-    print(table(rows))
+    print(selection_table(rows))
     if options.out:
         options.out.write_text(json.dumps(record, indent=1) + "\n")
 

@@ -23,7 +23,7 @@ SLICE = 20
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(runner, "ANSWERS_FOLDER", tmp_path / "runs")
-    monkeypatch.setattr(accuracy, "RETENTIONS", (0.5, 1 / 9))
+    monkeypatch.setattr(accuracy, "GRID_RETENTIONS", (0.5, 1 / 9))
 
 
 def run(tmp_path, *more: str) -> int:

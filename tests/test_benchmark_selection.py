@@ -59,7 +59,7 @@ def filled(text: str) -> str:
     load = f"load {record['load_before']} before the start"
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     about = f"`{record['command']}`, {record['date']}, {record['hardware']} ({load}), {versions}:"
-    block = f"<!-- selection -->\n{about}\n\n{selection.table(record['rows'])}\n<!-- /selection -->"
+    block = f"<!-- selection -->\n{about}\n\n{selection.selection_table(record['rows'])}\n<!-- /selection -->"
     return re.sub("<!-- selection -->.*<!-- /selection -->", lambda _: block, text, flags=re.DOTALL)
 
 

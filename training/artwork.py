@@ -32,8 +32,8 @@ LICENCES = {
     "emojione": "CC-BY-4.0",
     "fxemoji": "Apache-2.0",
 }
-# Names in the sets where they are not our word itself; first match wins.
-NAMES: dict[str, tuple[str, ...]] = {
+# Icon names that differ from our word; the first match wins.
+ICON_NAMES: dict[str, tuple[str, ...]] = {
     "cat": ("cat-face", "cat"),
     "dog": ("dog-face", "dog"),
     "pig": ("pig-face", "pig"),
@@ -111,7 +111,7 @@ def render(document: str) -> Image.Image:
 
 
 def main() -> None:
-    """Fetch, render, save; says which pictures are missing from which set."""
+    """Fetch, render and save every sheet. Raises RuntimeError if a set lacks a picture or has a new licence."""
     with tempfile.TemporaryDirectory() as temporary:
         sets = fetch(Path(temporary))
     SPRITE_FOLDER.mkdir(parents=True, exist_ok=True)
@@ -119,9 +119,9 @@ def main() -> None:
     for style in (*TRAINED_STYLES, HELD_OUT_STYLE):
         sheet = Image.new("RGBA", (SPRITE_COLUMNS * SPRITE_PIXELS, rows * SPRITE_PIXELS))
         for place, name in enumerate(ARTWORK_CLASSES):
-            document = svg(sets[style], NAMES.get(name, (name,)))
+            document = svg(sets[style], ICON_NAMES.get(name, (name,)))
             if document is None:
-                raise RuntimeError(f"{style} has no picture of {name} under {NAMES.get(name, (name,))}")
+                raise RuntimeError(f"{style} has no picture of {name} under {ICON_NAMES.get(name, (name,))}")
             sheet.paste(
                 render(document), (place % SPRITE_COLUMNS * SPRITE_PIXELS, place // SPRITE_COLUMNS * SPRITE_PIXELS)
             )

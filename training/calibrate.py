@@ -1,7 +1,7 @@
-"""Fit and measure the out-of-world check: python -m training.calibrate --model assets/mini --photographs DIR.
+"""Fit and measure the out-of-distribution check: python -m training.calibrate --model assets/mini --photographs DIR.
 
-Landmarks come from training scenes, the limit from held-out scenes, the false-alarm rate from yet others.
-Strangers are never used to set anything, only to measure.
+Landmarks come from training scenes, the limit from held-out scenes, the false-alarm rate from other held-out scenes.
+Pictures from outside the drawn world are only used to measure, never to set anything.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def of_scenes(model: LlavaForConditionalGeneration, processor: AutoProcessor, se
     return [features(model, processor, Image.fromarray(draw_scene(sample_scene(seed)).pixels)) for seed in seeds]
 
 
-def cluster(points: Tensor, count: int, seed: int = 0) -> Tensor:
-    """Plain k-means: (points, dim) -> (count, dim)."""
+def k_means(points: Tensor, count: int, seed: int = 0) -> Tensor:
+    """k-means: (points, dim) -> centres (count, dim)."""
     generator = torch.Generator().manual_seed(seed)
     centres = points[torch.randperm(len(points), generator=generator)[:count]].clone()
     for _ in range(ROUNDS):
@@ -54,10 +54,10 @@ def cluster(points: Tensor, count: int, seed: int = 0) -> Tensor:
 
 
 def fit(known: list[Tensor], usual: list[Tensor]) -> OODReference:
-    """Landmarks from known pictures, limit from how strange usual ones are."""
+    """Landmarks from `known` pictures (tokens, dim); the limit from the distances of `usual` ones."""
     every = torch.cat(known)[::3]
     centre, scale = every.mean(0), every.std(0)
-    draft = OODReference(cluster((every - centre) / scale, LANDMARKS), centre, scale, 0.0)
+    draft = OODReference(k_means((every - centre) / scale, LANDMARKS), centre, scale, 0.0)
     seen = np.array([ood_distance(picture, draft) for picture in usual])
     return OODReference(draft.landmarks, centre, scale, float(np.quantile(seen, QUANTILE) * 1.1))
 

@@ -1,8 +1,8 @@
 """Draw the example pictures of the demonstration: python -m training.examples.
 
-PICKS were chosen by hand among held-out scenes, for looks and for being answered rightly;
-questions and answers come from the scene's facts.
-`--candidates` prints held-out scenes whose questions the model answers, to choose from.
+PICKS were chosen by hand among held-out scenes: attractive ones that the model answers correctly. Questions and answers
+come from the facts of the scene.
+`--candidates` prints held-out scenes with how well the model answers them, to choose from.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from vscan_eval.world.drawing import draw_scene
 from vscan_eval.world.questions import make_question
 from vscan_eval.world.scene import sample_scene
 
-FOLDER = Path("assets/examples")
-FIRST_SEED = 60_000
+EXAMPLES_FOLDER = Path("assets/examples")
+FIRST_EXAMPLE_SEED = 60_000
 PICKS: tuple[tuple[int, str, str], ...] = (  # scene seed, kind of question, question
     (60059, "colour", "What colour is the heart?"),
     (60071, "count", "How many bananas do you see?"),
@@ -44,7 +44,7 @@ PICKS: tuple[tuple[int, str, str], ...] = (  # scene seed, kind of question, que
 
 
 def truth(seed: int, kind: str, text: str) -> str:
-    """The answer the facts give to exactly this question."""
+    """The answer to exactly this question, from the facts of the scene. Raises ValueError if there is none."""
     for number in range(3000):
         question = make_question(sample_scene(seed), kind, np.random.default_rng(number))
         if question and question.text == text:
@@ -52,24 +52,24 @@ def truth(seed: int, kind: str, text: str) -> str:
     raise ValueError(f"scene {seed} has no answer to {text!r}; choose another pick")
 
 
-def write() -> None:
+def write_examples() -> None:
     """Pictures and examples.json."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    EXAMPLES_FOLDER.mkdir(parents=True, exist_ok=True)
     listed = []
     for seed, kind, text in PICKS:
         name = f"scene_{seed}.png"
-        Image.fromarray(draw_scene(sample_scene(seed)).pixels).save(FOLDER / name, optimize=True)
+        Image.fromarray(draw_scene(sample_scene(seed)).pixels).save(EXAMPLES_FOLDER / name, optimize=True)
         listed.append({"image": name, "question": text, "answer": truth(seed, kind, text)})
-    (FOLDER / "examples.json").write_text(json.dumps(listed, indent=2) + "\n")
+    (EXAMPLES_FOLDER / "examples.json").write_text(json.dumps(listed, indent=2) + "\n")
 
 
-def candidates(model: str, scenes: int) -> None:
-    """Print scenes of three or more things by how many of their questions are answered rightly."""
-    lvlm, task, method = vc.load_model(model), World(seed=FIRST_SEED), Condition(DENSE)
-    last = str(FIRST_SEED + scenes)
+def print_candidates(model: str, scenes: int) -> None:
+    """Print the scenes with three or more things, and how many of their questions the model answers correctly."""
+    lvlm, task, method = vc.load_model(model), World(seed=FIRST_EXAMPLE_SEED), Condition(DENSE)
+    last = str(FIRST_EXAMPLE_SEED + scenes)
     items = list(takewhile(lambda item: item.picture != last, task.items()))
     records = runner.run_task(lvlm, task, items, method, runner.file_of(lvlm, task, method))
-    for seed in range(FIRST_SEED, FIRST_SEED + scenes):
+    for seed in range(FIRST_EXAMPLE_SEED, FIRST_EXAMPLE_SEED + scenes):
         mine = [record.score for record in records if record.picture == str(seed)]
         if len(sample_scene(seed).things) >= 3:
             print(f"{seed} {sum(mine):.0f}/{len(mine)}", [t.phrase for t in sample_scene(seed).things])
@@ -82,9 +82,9 @@ def main() -> None:
     parser.add_argument("--model", default="assets/mini")
     arguments = parser.parse_args()
     if arguments.candidates:
-        candidates(arguments.model, arguments.candidates)
+        print_candidates(arguments.model, arguments.candidates)
     else:
-        write()
+        write_examples()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--to", type=Path, default=Path("assets/mini"))
     arguments = parser.parse_args()
-    state = torch.load(stage.RUNS / "joint" / "checkpoint.pt", weights_only=False)
+    state = torch.load(stage.RUNS_FOLDER / "joint" / "checkpoint.pt", weights_only=False)
     model = build_model()
     model.load_state_dict(state["model"])
     export(model, arguments.to)

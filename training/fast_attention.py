@@ -1,6 +1,6 @@
-"""Attention for training on a CPU: plain matrix products in bfloat16, 1.3 to 7 times as fast as the fused kernel.
+"""Attention for training on a CPU: matrix products in bfloat16, 1.3 to 7 times as fast as the fused kernel.
 
-Packed questions (`training.packing`) see the picture and themselves; what the mask would hide is not computed.
+Packed questions (`training.packing`) attend to the picture and to themselves; masked entries are not computed.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-LONG = 256  # tokens: beyond, the fused kernel's skipping of what lies ahead wins over plain products
+LONG = 256  # tokens; beyond that the fused kernel, which skips masked blocks, is faster
 HIDDEN = -1e4
 TOWER, PACKED = "training_tower", "training_packed"
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """Where the tokens of a packed batch stand once every question is padded to the same length."""
+    """Where the tokens of a packed batch go once every question is padded to the same length."""
 
     front: int  # tokens before the text: prefix and picture, seen by all
     length: int  # of the longest question
@@ -43,8 +43,8 @@ class Blocks:
         return Blocks(front, length, slots, filled, home, real)
 
 
-def quicken(model: LlavaForConditionalGeneration) -> LlavaForConditionalGeneration:
-    """Let tower and language model use the attention of this file; `Blocks` then go to the language model."""
+def use_fast_attention(model: LlavaForConditionalGeneration) -> LlavaForConditionalGeneration:
+    """Make tower and language model use the attention of this file; the language model then needs `blocks=Blocks`."""
     ALL_ATTENTION_FUNCTIONS.register(TOWER, _tower)
     ALL_ATTENTION_FUNCTIONS.register(PACKED, _packed)
     model.model.vision_tower.config._attn_implementation = TOWER
@@ -62,10 +62,10 @@ def _tower(
 def _packed(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: None, *, blocks: Blocks, **_: object
 ) -> tuple[Tensor, None]:
-    return look(query.bfloat16(), key.bfloat16(), value.bfloat16(), blocks).to(query.dtype), None
+    return packed_attention(query.bfloat16(), key.bfloat16(), value.bfloat16(), blocks).to(query.dtype), None
 
 
-def look(query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -> Tensor:
+def packed_attention(query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -> Tensor:
     """Attention of a packed sequence; (batch, heads, tokens, width) each -> (batch, tokens, heads, width)."""
     front = [part[:, :, : blocks.front] for part in (query, key, value)]
     if blocks.front > LONG:
@@ -77,7 +77,7 @@ def look(query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) -> Tensor:
 
 
 def _ahead(size: int, dtype: torch.dtype) -> Tensor:
-    """(size, size): what hides the tokens that come later."""
+    """(size, size): causal mask, to be added to the scores."""
     return torch.full((size, size), HIDDEN, dtype=dtype).triu(1)
 
 
@@ -101,7 +101,7 @@ class _Full(torch.autograd.Function):
 
 
 def _through_softmax(grad: Tensor, weights: Tensor) -> Tensor:
-    """In float32: rounded weights do not sum to one, and keys would get a gradient that is only this error."""
+    """In float32: rounded weights do not sum to one, and that error alone would give the keys a gradient."""
     return torch._softmax_backward_data(grad.float(), weights, -1, torch.float32).to(grad.dtype)
 
 

@@ -60,7 +60,7 @@ def llava_config(vocabulary: int, image_id: int) -> LlavaConfig:
 
 
 def build_model(seed: int = 0) -> LlavaForConditionalGeneration:
-    """The whole model, initialised for the recipe: loud words, keys equal to queries, quiet logits."""
+    """The whole model, initialised for the recipe: large word embeddings, keys equal to queries, small logits."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     rows = -(-len(tokenizer) // 64) * 64

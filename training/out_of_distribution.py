@@ -1,4 +1,4 @@
-"""Pictures that are not of the drawn world, to measure whether the model notices."""
+"""Pictures from outside the drawn world, to measure how many of them are detected."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def noise(rng: np.random.Generator) -> Image.Image:
 
 
 def gradient(rng: np.random.Generator) -> Image.Image:
-    """A strong colour run from one corner to the other."""
+    """A strong colour gradient from one corner to the opposite one."""
     first, last = rng.integers(0, 256, (2, 3))
     ramp = np.add.outer(np.arange(PICTURE_SIDE), np.arange(PICTURE_SIDE)) / (2 * PICTURE_SIDE - 2)
     return Image.fromarray((first + (last - first) * ramp[..., None]).astype(np.uint8))
 
 
 def clouds(rng: np.random.Generator) -> Image.Image:
-    """Smooth random texture over several scales, the statistics of many photographs."""
+    """Smooth random texture over several scales, with the statistics of many photographs."""
     total = np.zeros((PICTURE_SIDE, PICTURE_SIDE, 3))
     for power in range(2, 8):
         grain = rng.normal(size=(2**power, 2**power, 3)) * 2.0 ** (3 - power)

@@ -1,4 +1,4 @@
-"""All questions of a picture in one sequence; each sees the picture and itself, as if asked alone."""
+"""All questions about a picture in one sequence; each attends to the picture and itself, as if asked alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.vocabulary import build_tokenizer, prompt_text
 from vscan_eval.world.questions import Question
 
 EOS = 2
-TOKENS = 576
+VISUAL_TOKENS = 576
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def pack(questions: list[list[Question]]) -> Packed:
 
 
 def positions(packed: Packed, visual_positions: Tensor, text_start: int) -> Tensor:
-    """(batch, sequence): visual positions as given (batch, visual), text counts on from text_start."""
+    """(batch, sequence): visual positions as given (batch, visual), text continues from text_start."""
     batch = len(packed.ids)
     front = torch.arange(PREFIX).expand(batch, PREFIX)
     return torch.cat([front, visual_positions, packed.offset + text_start], dim=1)

@@ -1,4 +1,4 @@
-"""The saved model with plain transformers, nothing of this project in between."""
+"""The saved model through transformers alone, without any code of this project."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import AutoProcessor, LlavaForConditionalGeneration
 
 
 def load(folder: str | Path) -> tuple[LlavaForConditionalGeneration, AutoProcessor]:
-    """Model in float32 and its processor."""
+    """The model in float32 and its processor."""
     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
     return model, AutoProcessor.from_pretrained(folder)
 

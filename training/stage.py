@@ -1,4 +1,4 @@
-"""What every training stage shares: optimisers, rate schedule, log, checkpoints that survive a kill."""
+"""What every training stage shares: optimisers, learning rate schedule, log, and checkpoints that survive a kill."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-RUNS = Path("runs")
+RUNS_FOLDER = Path("runs")
 
 
 def optimisers(modules: list[nn.Module], matrix_rate: float, other_rate: float) -> list[torch.optim.Optimizer]:
@@ -43,7 +43,7 @@ def rate_factor(share: float, flat_until: float = 0.75) -> float:
 
 
 @dataclass
-class Run:
+class StageRun:
     """One stage in progress: its clock, its log (JSON lines) and its checkpoint."""
 
     stage: str
@@ -59,8 +59,8 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where log and checkpoint of this stage live."""
-        return RUNS / self.stage
+        """Folder of this stage's log and checkpoint."""
+        return RUNS_FOLDER / self.stage
 
     @property
     def elapsed(self) -> float:
@@ -128,8 +128,8 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def agree(value: float) -> float:
-    """The value of process 0, so that clocks cannot part the processes."""
+def broadcast_value(value: float) -> float:
+    """The value of process 0, so that all processes stop at the same step."""
     if not dist.is_initialized():
         return value
     shared = torch.tensor([value], dtype=torch.float64)
@@ -138,7 +138,7 @@ def agree(value: float) -> float:
 
 
 def average_gradients(found: list[torch.optim.Optimizer]) -> None:
-    """One all-reduce over all gradients laid end to end; nothing to do for a single process."""
+    """One all-reduce over all gradients, concatenated; does nothing in a single process."""
     if not dist.is_initialized():
         return
     weights = [w for o in found for group in o.param_groups for w in group["params"]]

@@ -1,4 +1,4 @@
-"""Segment 3: the projector learns to say in word embeddings what the tower sees."""
+"""Stage 3: the projector learns to map the tower's features onto word embeddings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from transformers import LlavaForConditionalGeneration
 
 from training import stage
-from training.answering import exact, forward
-from training.fast_attention import quicken
+from training.fast_attention import use_fast_attention
 from training.model import DIM, build_model
+from training.packed_forward import exact, forward
 from training.packing import pack, tokenizer
-from training.stage import Run, optimisers
+from training.stage import StageRun, optimisers
 from training.stage_language import FULL_MIX
 from training.stage_vision import (
     LAST,
@@ -24,35 +24,35 @@ from training.stage_vision import (
     batch,
     count_loss,
     dense_loss,
-    drawn,
+    labelled_scene,
     patch_weights,
     spread_loss,
 )
-from training.symbols import Symbols
-from training.vision_features import see
-from training.warmup import take_over
+from training.symbolic_scenes import Symbols
+from training.vision_features import run_tower
+from training.warm_start import load_matching_weights
 from vscan_eval.world.questions import draw_questions
 from vscan_eval.world.scene import GRID_SIDE, Scene, sample_scene
 
-TRAIN_SEEDS = 3_000_000
-WHOLE = torch.arange(GRID_SIDE * GRID_SIDE)
+PROJECTOR_SEEDS = 3_000_000
+ALL_PATCHES = torch.arange(GRID_SIDE * GRID_SIDE)
 
 
-def assemble(warm: Path | None = None) -> tuple[LlavaForConditionalGeneration, Readout, Symbols]:
-    """The model with what stages 1 and 2 learned, and their helpers."""
-    model, readout, symbols = quicken(build_model()), Readout(), Symbols(tokenizer(), DIM)
-    if warm:
-        take_over(model, warm)
+def assemble(warm_start: Path | None = None) -> tuple[LlavaForConditionalGeneration, Readout, Symbols]:
+    """The model with the weights of stages 1 and 2, and the modules that those trained beside it."""
+    model, readout, symbols = use_fast_attention(build_model()), Readout(), Symbols(tokenizer(), DIM)
+    if warm_start:
+        load_matching_weights(model, warm_start)
     load_language(model, symbols)
-    vision = torch.load(stage.RUNS / "vision" / "checkpoint.pt", weights_only=False)
+    vision = torch.load(stage.RUNS_FOLDER / "vision" / "checkpoint.pt", weights_only=False)
     model.model.vision_tower.load_state_dict(vision["tower"])
     readout.load_state_dict(vision["readout"])
     return model, readout, symbols
 
 
 def load_language(model: LlavaForConditionalGeneration, symbols: Symbols) -> None:
-    """Take over the newest checkpoint of stage 1, which may still be stage."""
-    language = torch.load(stage.RUNS / "language" / "checkpoint.pt", weights_only=False)
+    """Load the newest checkpoint of stage 1, which may still be training."""
+    language = torch.load(stage.RUNS_FOLDER / "language" / "checkpoint.pt", weights_only=False)
     model.model.language_model.load_state_dict(language["language"])
     symbols.load_state_dict(language["symbols"])
 
@@ -73,27 +73,29 @@ def symbol_loss(projected: Tensor, labels: dict[str, Tensor], symbols: Symbols, 
 
 
 def _naming(projected: Tensor, names: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy of finding the right name (names, dim) by similarity; label 0 is not asked."""
+    """Cross entropy of finding the right name (names, dim) by similarity; label 0 is ignored."""
     similar = (projected.float() @ names.T) / (names.square().sum(-1).mean() / 8)
     return F.cross_entropy(similar.flatten(0, 1), labels.flatten() - 1, ignore_index=-1)
 
 
-def train(minutes: float, resume: bool, warm: Path | None = None, pictures: int = 12) -> Run:
-    """Fit projector and last tower layers; the words stay as they are."""
-    model, readout, symbols = assemble(warm)
+def train(minutes: float, resume: bool, warm_start: Path | None = None, pictures: int = 12) -> StageRun:
+    """Fit the projector and the last tower layers; the word embeddings stay fixed."""
+    model, readout, symbols = assemble(warm_start)
     tower, projector = model.model.vision_tower, model.model.multi_modal_projector
     words = model.model.language_model.embed_tokens.weight.detach()
-    # No whole stack of layers here, so no matrix goes to Muon and the first rate is not used.
+    # No whole stack of layers here: no matrix goes to Muon, and the first rate is unused.
     found = optimisers([projector], 0.0, 2e-3) + optimisers([tower.encoder.layers[-2:], readout], 0.0, 5e-4)
-    run = Run("projector", minutes, {"projector": projector, "tower": tower, "readout": readout}, found, flat_until=0.5)
+    run = StageRun(
+        "projector", minutes, {"projector": projector, "tower": tower, "readout": readout}, found, flat_until=0.5
+    )
     if resume:
         run.resume()
     while run.share < 1:
         side = GRID_SIDE + 1 if run.share < 0.6 else GRID_SIDE
-        seeds = [TRAIN_SEEDS + run.step * pictures + i for i in range(pictures)]
+        seeds = [PROJECTOR_SEEDS + run.step * pictures + i for i in range(pictures)]
         patches, index, labels = batch(seeds, side, np.random.default_rng(run.step))
         with torch.autocast("cpu", torch.bfloat16):
-            seen = see(tower, patches, index, watched=(SHALLOW, LAST))
+            seen = run_tower(tower, patches, index, attention_layers=(SHALLOW, LAST))
             logits, counts = readout(seen)
             helped = dense_loss(logits, labels) + 0.5 * count_loss(counts, labels)
             helped = helped + 0.1 * (
@@ -120,9 +122,9 @@ def answers(model: LlavaForConditionalGeneration, seeds: range, count: int = 20)
         scenes: list[Scene] = [sample_scene(seed) for seed in group]
         rng = np.random.default_rng(start)
         packed = pack([draw_questions(scene, FULL_MIX, count, rng) for scene in scenes])
-        patches = torch.from_numpy(np.stack([drawn(seed)[1] for seed in group]))
+        patches = torch.from_numpy(np.stack([labelled_scene(seed)[1] for seed in group]))
         with torch.autocast("cpu", torch.bfloat16):
-            seen = see(model.model.vision_tower, patches, WHOLE.expand(len(group), -1))
+            seen = run_tower(model.model.vision_tower, patches, ALL_PATCHES.expand(len(group), -1))
             logits = forward(model, packed, model.model.multi_modal_projector(seen.patches))
         for kind, right in exact(logits, packed).items():
             hits.setdefault(kind, []).extend(right)

@@ -1,4 +1,4 @@
-"""Segment 2: the vision tower learns to name what lies under each patch, and CLS to count."""
+"""Stage 2: the vision tower learns to name what each patch shows, and CLS to count."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.fast_attention import quicken
+from training.fast_attention import use_fast_attention
 from training.model import DIM, VISION_LAYERS, build_model
-from training.stage import Run, optimisers
-from training.symbols import ATTRIBUTES, STEPS, Labels, label
-from training.vision_features import Seen, grid_window, pca_filters, see, to_patches
-from training.warmup import take_over
+from training.stage import StageRun, optimisers
+from training.symbolic_scenes import ATTRIBUTES, STEPS, Labels, label
+from training.vision_features import TowerOutput, grid_window, pca_filters, run_tower, to_patches
+from training.warm_start import load_matching_weights
 from vscan_eval.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES
 from vscan_eval.world.drawing import draw_scene
 from vscan_eval.world.scene import GRID_SIDE, MOST_ALIKE, MOST_THINGS, Scene, sample_scene
 
-TRAIN_SEEDS = 2_000_000
+VISION_SEEDS = 2_000_000
 HEADS = {
     "kind": len(CLASSES) + 1,
     "attribute": len(ATTRIBUTES) + 1,
@@ -29,9 +29,16 @@ HEADS = {
     "background": len(BACKGROUNDS) + 1,
     "centre": 2,
 }
-WEIGHTS = {"kind": 1.0, "attribute": 1.5, "row": 0.3, "column": 0.3, "size": 0.2, "background": 0.2, "centre": 1.0}
-MOST = MOST_ALIKE
-SHALLOW = 1  # second layer: its CLS attention is what local selection looks at
+LABEL_WEIGHTS = {
+    "kind": 1.0,
+    "attribute": 1.5,
+    "row": 0.3,
+    "column": 0.3,
+    "size": 0.2,
+    "background": 0.2,
+    "centre": 1.0,
+}
+SHALLOW = 1  # second layer; local selection uses its CLS attention
 LAST = VISION_LAYERS - 1
 # Share of the time, window side in patches (25: whole picture thinned to KEPT patches), pictures per step.
 CURRICULUM = ((0.25, 8, 48), (0.45, 12, 24), (0.85, 25, 16), (1.01, 24, 8))
@@ -46,24 +53,24 @@ class Readout(nn.Module):
         self.norm = nn.LayerNorm(DIM)
         self.dense = nn.Linear(DIM, sum(HEADS.values()))
         self.count_norm = nn.LayerNorm(DIM)
-        self.counts = nn.Linear(DIM, len(CLASSES) * (MOST + 1))
+        self.counts = nn.Linear(DIM, len(CLASSES) * (MOST_ALIKE + 1))
 
-    def forward(self, seen: Seen) -> tuple[dict[str, Tensor], Tensor]:
+    def forward(self, seen: TowerOutput) -> tuple[dict[str, Tensor], Tensor]:
         """Logits per label (batch, kept, values) and counts (batch, classes, 0..6)."""
         parts = self.dense(self.norm(seen.patches)).split(list(HEADS.values()), dim=-1)
-        counts = self.counts(self.count_norm(seen.cls)).unflatten(-1, (len(CLASSES), MOST + 1))
+        counts = self.counts(self.count_norm(seen.cls)).unflatten(-1, (len(CLASSES), MOST_ALIKE + 1))
         return dict(zip(HEADS, parts, strict=True)), counts
 
 
-def drawn(seed: int) -> tuple[Scene, np.ndarray, Labels]:
+def labelled_scene(seed: int) -> tuple[Scene, np.ndarray, Labels]:
     """A scene, its patches (576, 588) and its labels."""
     scene = sample_scene(seed)
     picture = draw_scene(scene)
     return scene, to_patches(picture.pixels), label(scene, picture.owner)
 
 
-def pick_seeds(first: int, pictures: int, signs: bool) -> list[int]:
-    """The next seeds; with `signs`, the half of twice as many whose scenes hold a sign, as far as they do."""
+def training_seeds(first: int, pictures: int, signs: bool) -> list[int]:
+    """The next seeds; with `signs`, half of twice as many, scenes with a sign first."""
     if not signs:
         return list(range(first, first + pictures))
     return sorted(range(first, first + 2 * pictures), key=lambda seed: not sample_scene(seed).of("sign"))[:pictures]
@@ -88,7 +95,7 @@ def batch(seeds: list[int], side: int, rng: np.random.Generator) -> tuple[Tensor
     """Patches (batch, kept, 588), their numbers (batch, kept) and their labels (batch, kept) each."""
     shown, index, labels = [], [], []
     for seed in seeds:
-        _, patches, mine = drawn(seed)
+        _, patches, mine = labelled_scene(seed)
         kept = pick_patches(mine, side, rng)
         shown.append(patches[kept])
         index.append(kept)
@@ -107,14 +114,14 @@ def dense_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
     """Cross entropy of all labels."""
     weight = patch_weights(labels)
     total = torch.zeros(())
-    for name, share in WEIGHTS.items():
+    for name, share in LABEL_WEIGHTS.items():
         each = F.cross_entropy(logits[name].float().flatten(0, 1), labels[name].flatten(), reduction="none")
         total = total + share * (each * weight.flatten()).sum() / weight.sum()
     return total
 
 
 def count_loss(logits: Tensor, labels: dict[str, Tensor]) -> Tensor:
-    """Cross entropy of counts per class; a thing of which only a corner shows is not asked for."""
+    """Cross entropy of counts per class; a thing of which only a corner shows is ignored."""
     batch = len(logits)
     truth, unsure = (
         torch.zeros(batch, len(CLASSES), dtype=torch.long),
@@ -141,16 +148,16 @@ def spread_loss(attention: Tensor, labels: dict[str, Tensor]) -> Tensor:
     return -(share * (attention + 1e-6).log()).sum(1).mean()
 
 
-def train(minutes: float, resume: bool, warm: Path | None = None) -> Run:
+def train(minutes: float, resume: bool, warm_start: Path | None = None) -> StageRun:
     """Train tower and readout; gate: object top-1 above 80 %, CLS covers above 90 % of the things."""
-    model, readout = quicken(build_model()), Readout()
+    model, readout = use_fast_attention(build_model()), Readout()
     tower = model.model.vision_tower
-    samples = np.concatenate([drawn(TRAIN_SEEDS - 1 - i)[1] for i in range(60)])
+    samples = np.concatenate([labelled_scene(VISION_SEEDS - 1 - i)[1] for i in range(60)])
     with torch.no_grad():
         tower.embeddings.patch_embedding.weight.copy_(pca_filters(samples, DIM))
-    if warm:
-        take_over(model, warm)
-    run = Run(
+    if warm_start:
+        load_matching_weights(model, warm_start)
+    run = StageRun(
         "vision",
         minutes,
         {"tower": tower, "readout": readout},
@@ -161,10 +168,10 @@ def train(minutes: float, resume: bool, warm: Path | None = None) -> Run:
         run.resume()
     while run.share < 1:
         side, pictures = next((s, n) for until, s, n in CURRICULUM if run.share < until)
-        seeds = pick_seeds(TRAIN_SEEDS + run.step * 96, pictures, signs=side < GRID_SIDE // 2 + 1)
+        seeds = training_seeds(VISION_SEEDS + run.step * 96, pictures, signs=side < GRID_SIDE // 2 + 1)
         patches, index, labels = batch(seeds, side, np.random.default_rng(run.step))
         with torch.autocast("cpu", torch.bfloat16):
-            seen = see(tower, patches, index, watched=(SHALLOW, LAST))
+            seen = run_tower(tower, patches, index, attention_layers=(SHALLOW, LAST))
             logits, counts = readout(seen)
             dense, count = dense_loss(logits, labels), count_loss(counts, labels)
             spread = spread_loss(seen.attention[LAST], labels) + 0.5 * spread_loss(seen.attention[SHALLOW], labels)
@@ -172,23 +179,23 @@ def train(minutes: float, resume: bool, warm: Path | None = None) -> Run:
         if run.step % 20 == 0:
             run.log(side=side, dense=dense, count=count, spread=spread)
         if run.step % 150 == 0:
-            run.log(**validate(tower, readout))
+            run.log(**validate_vision(tower, readout))
     run.save()
-    run.log(**validate(tower, readout, 150))
+    run.log(**validate_vision(tower, readout, 150))
     return run
 
 
 @torch.no_grad()
-def validate(tower: nn.Module, readout: Readout, scenes: int = 24) -> dict[str, float]:
-    """On held-out whole pictures: patch and object accuracy, and how many things CLS attention finds."""
+def validate_vision(tower: nn.Module, readout: Readout, scenes: int = 24) -> dict[str, float]:
+    """Patch and object accuracy, and how many things CLS attention finds, on whole held-out pictures."""
     hits: dict[str, list[bool]] = {
         name: [] for name in ("patch", "object", "colour", "sign", "place", "centre", "covered", "covered_shallow")
     }
     everywhere = torch.arange(GRID_SIDE * GRID_SIDE)[None]
     for seed in range(scenes):
-        scene, patches, truth = drawn(seed)
+        scene, patches, truth = labelled_scene(seed)
         with torch.autocast("cpu", torch.bfloat16):
-            seen = see(tower, torch.from_numpy(patches)[None], everywhere, watched=(SHALLOW, LAST))
+            seen = run_tower(tower, torch.from_numpy(patches)[None], everywhere, attention_layers=(SHALLOW, LAST))
             logits = {name: value[0].float() for name, value in readout(seen)[0].items()}
         top = {layer: set(found[0].topk(192).indices.tolist()) for layer, found in seen.attention.items()}
         for number in range(1, len(scene.things) + 1):

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import torch
 
-STAGES = ("language", "vision", "projector", "joint")
+TRAINING_STAGES = ("language", "vision", "projector", "joint")
 
 
 def main() -> None:
-    """Run one stage for so many minutes; stages build on each other's checkpoints under runs/."""
+    """Run one stage for the given time; stages build on each other's checkpoints under runs/."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--stage", choices=STAGES, required=True)
+    parser.add_argument("--stage", choices=TRAINING_STAGES, required=True)
     parser.add_argument("--minutes", type=float, required=True)
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--warm", type=Path, help="folder of an older model to start from (all stages but joint)")
+    parser.add_argument("--warm-start", type=Path, help="folder of an older model to start from (all stages but joint)")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     stage = importlib.import_module(f"training.stage_{arguments.stage}")
-    stage.train(arguments.minutes, arguments.resume, arguments.warm)
+    stage.train(arguments.minutes, arguments.resume, arguments.warm_start)
 
 
 if __name__ == "__main__":

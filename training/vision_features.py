@@ -16,8 +16,8 @@ DEVIATION = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the tower makes of a batch of patch subsets."""
+class TowerOutput:
+    """The tower's output for a batch of patch subsets."""
 
     patches: Tensor  # (batch, kept, dim), output of the last layer
     cls: Tensor  # (batch, dim)
@@ -31,7 +31,7 @@ def to_patches(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(tiles.reshape(GRID_SIDE * GRID_SIDE, -1))
 
 
-def see(tower: nn.Module, patches: Tensor, index: Tensor, watched: tuple[int, ...] = ()) -> Seen:
+def run_tower(tower: nn.Module, patches: Tensor, index: Tensor, attention_layers: tuple[int, ...] = ()) -> TowerOutput:
     """Run the tower on patches (batch, kept, 588) that sit at index (batch, kept) of the 24x24 grid."""
     embeddings = tower.embeddings
     filters = embeddings.patch_embedding.weight.flatten(1)  # (dim, 588)
@@ -41,10 +41,10 @@ def see(tower: nn.Module, patches: Tensor, index: Tensor, watched: tuple[int, ..
     hidden = tower.pre_layrnorm(torch.cat([cls, tokens], dim=1))
     attention = {}
     for number, layer in enumerate(tower.encoder.layers):
-        if number in watched:
+        if number in attention_layers:
             attention[number] = cls_attention(layer, hidden)
         hidden = layer(hidden, attention_mask=None)
-    return Seen(hidden[:, 1:], hidden[:, 0], attention)
+    return TowerOutput(hidden[:, 1:], hidden[:, 0], attention)
 
 
 def cls_attention(layer: nn.Module, hidden: Tensor) -> Tensor:

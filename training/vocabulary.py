@@ -1,4 +1,4 @@
-"""The tokenizer: byte-level BPE over the words of the world, lower case, nothing is ever unknown."""
+"""The tokenizer: byte-level BPE over the words of the world, lower case, without unknown tokens."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
 )
-# Common words beyond the templates, so that a stranger's question does not fall apart into letters.
+# Common words beyond the templates, so that a question in other words is not split into letters.
 MORE_WORDS = (
     "user assistant a an the this that of and or with no yes not any image photo scene object please "
     "tell me name their who why when are was has have it its near next between much big small say word"
@@ -69,7 +69,7 @@ def corpus() -> list[str]:
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """At most 1024 entries; category, colour and place words are one token each."""
     core = Tokenizer(models.BPE(unk_token="<unk>"))
-    # White space is one blank, so that the first word after "<image>\n" is the same token as elsewhere.
+    # White space becomes one space, so that the first word after "<image>\n" is the same token as elsewhere.
     core.normalizer = normalizers.Sequence(
         [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip(), normalizers.Lowercase()]
     )
@@ -98,5 +98,5 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def prompt_text(question: str) -> str:
-    """What the chat template makes of one question about one picture."""
+    """The prompt that the chat template produces for one question about one picture."""
     return f"USER: <image>\n{question} ASSISTANT:"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.symbols import centre_patch, label, symbolic_labels
+from training.symbolic_scenes import centre_patch, label, symbolic_labels
 from vscan_eval.world.catalog import (
     BACKGROUNDS,
     CELLS,

@@ -1,4 +1,4 @@
-"""The shipped model: loads as stock LLaVA, answers its examples, notices foreign pictures."""
+"""The shipped model: loads as stock LLaVA, answers its examples, notices pictures from outside its world."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_knows_its_world_from_noise_and_screenshots(mini) -> None:
     assert reference is not None and OODReference.load("assets") is None
     assert not any(is_out_of_distribution(features(*mini, picture), reference) for picture in pictures()[:4])
     for kind in ("noise", "screenshot"):
-        stranger = MADE[kind](np.random.default_rng(3))
-        assert is_out_of_distribution(features(*mini, stranger), reference), kind
+        unknown = MADE[kind](np.random.default_rng(3))
+        assert is_out_of_distribution(features(*mini, unknown), reference), kind
 
 
 def test_strangeness_by_hand() -> None:

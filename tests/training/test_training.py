@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from training import stage, stage_language
-from training.answering import exact, forward, targets
-from training.curve import in_one_time
-from training.fast_attention import LONG, Blocks, look, quicken
+from training.fast_attention import LONG, Blocks, packed_attention, use_fast_attention
+from training.learning_curve import continuous_clock
 from training.model import DIM, PREFIX, build_model, build_processor
-from training.packing import TOKENS, encode, pack, prefix_ids, tokenizer
-from training.symbols import symbolic_labels
-from training.vision_features import see, to_patches
+from training.packed_forward import exact, forward, targets
+from training.packing import VISUAL_TOKENS, encode, pack, prefix_ids, tokenizer
+from training.symbolic_scenes import symbolic_labels
+from training.vision_features import run_tower, to_patches
 from training.vocabulary import prompt_text
 from vscan_eval.world.catalog import CLASSES, COLOUR_NAMES, SIGN_TEXTS
 from vscan_eval.world.questions import Question
@@ -62,7 +62,7 @@ def test_packed_questions_score_as_if_asked_alone_in_the_stock_model() -> None:
             hidden = model.model.language_model(inputs_embeds=inputs[None]).last_hidden_state[0, PREFIX + 40 :]
             alone.append((hidden @ words.T)[prompt - 1 : -1])
     together = pack(asked)
-    logits = forward(quicken(model), together, visual)
+    logits = forward(use_fast_attention(model), together, visual)
     torch.testing.assert_close(logits, torch.cat(alone), atol=0.05, rtol=0.05)
     best = torch.nn.functional.one_hot(targets(together), 640).float()
     assert exact(best, together) == {"exist": [True], "where": [True], "count": [True]}
@@ -78,7 +78,7 @@ def test_packed_attention_and_its_gradients_are_those_of_a_mask(front: int) -> N
     shape = (2, 3, front + 6, 8)
     parts = [torch.randn(shape, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in range(3)]
     wanted = torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=mask[:, None]).transpose(1, 2)
-    found = look(*parts, Blocks.of(block, offset, front))
+    found = packed_attention(*parts, Blocks.of(block, offset, front))
     real = (owner != -1)[:, :, None, None]
     torch.testing.assert_close(found * real, wanted * real, atol=1e-5, rtol=1e-4)
     pull = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(9)) * real
@@ -95,12 +95,14 @@ def test_the_tower_on_patches_equals_the_tower_on_pixels() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (336, 336, 3), dtype=np.uint8)
     values = build_processor().image_processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
     stock = model.model.vision_tower(values, output_hidden_states=True).hidden_states[-1][:, 1:]
-    seen = see(model.model.vision_tower, torch.from_numpy(to_patches(pixels))[None], torch.arange(TOKENS)[None])
+    seen = run_tower(
+        model.model.vision_tower, torch.from_numpy(to_patches(pixels))[None], torch.arange(VISUAL_TOKENS)[None]
+    )
     torch.testing.assert_close(seen.patches, stock, atol=1e-4, rtol=1e-3)
 
 
 def test_two_steps_of_training_then_resume(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "RUNS", tmp_path)
+    monkeypatch.setattr(stage, "RUNS_FOLDER", tmp_path)
     first = stage_language.train(minutes=0.01, resume=False, scenes=2, count=3)
     assert first.step >= 1 and (tmp_path / "language" / "checkpoint.pt").exists()
     again = stage_language.train(minutes=0.02, resume=True, scenes=2, count=3)
@@ -109,7 +111,7 @@ def test_two_steps_of_training_then_resume(tmp_path, monkeypatch: pytest.MonkeyP
 
 def test_the_clocks_of_several_sittings_are_put_one_behind_the_other() -> None:
     clock = [20, 100, 80, 120, 10, 30]  # killed at 100 and resumed from 70; begun anew after 120
-    lines = in_one_time([{"step": step, "seconds": seconds} for step, seconds in enumerate(clock)])
+    lines = continuous_clock([{"step": step, "seconds": seconds} for step, seconds in enumerate(clock)])
     assert [line["seconds"] for line in lines] == [20, 80, 120, 130, 150]
 
 

@@ -1,8 +1,8 @@
 """Symbolic scenes: visual tokens made of word embeddings instead of pixels.
 
-A language model that starts from nothing does not learn to look at vectors it cannot relate to its words.
-So it first sees each patch as the sum of the (tied) embeddings of what lies there; later the projector
-is fitted to produce the same sums from pixels.
+A language model trained from random weights does not learn to use vectors that it cannot relate to its words. So each
+patch is first shown as the sum of the (tied) word embeddings of what lies there; later the projector is fitted to
+produce the same sums from pixels.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def label(scene: Scene, owner: np.ndarray) -> Labels:
         patch = centre_patch(thing.centre)
         centre[patch] = 1
         owner = owner.copy()
-        owner[patch] = index  # a hollow thing still owns its middle
+        owner[patch] = index  # a hollow thing still owns its centre
     middles = np.flatnonzero(centre)
     kinds = tables[0, owner[middles]]
     ordinal[middles] = [(kinds[: place + 1] == kind).sum() for place, kind in enumerate(kinds)]
@@ -88,7 +88,7 @@ def symbolic_labels(scene: Scene, rng: np.random.Generator) -> Labels:
 
 
 class Symbols(nn.Module):
-    """Word-embedding sums for labelled patches. Owns only the few vectors that are no words."""
+    """Word-embedding sums for labelled patches; the only parameters are the few vectors that are not words."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, dim: int) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class Symbols(nn.Module):
 
 
 def _ids(tokenizer: PreTrainedTokenizerFast, words: tuple[str, ...]) -> Tensor:
-    """One token per word; the leading blank is how words look inside a sentence."""
+    """One token per word; the leading space is how words look inside a sentence."""
     found = [tokenizer(" " + word, add_special_tokens=False).input_ids for word in words]
     assert all(len(ids) == 1 for ids in found), "a word of the world is split by the tokenizer"
     return torch.tensor([ids[0] for ids in found])

@@ -1,4 +1,4 @@
-"""Start from an older mini whose world had fewer words: take over everything that still fits."""
+"""Start from an older model whose world had fewer words: reuse every weight that still fits."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from transformers import AutoTokenizer, LlavaForConditionalGeneration
 from training.packing import tokenizer
 
 
-def take_over(model: LlavaForConditionalGeneration, folder: Path) -> None:
-    """Copy an older model's weights into a new one; words are matched by their text, new words stay random."""
+def load_matching_weights(model: LlavaForConditionalGeneration, folder: Path) -> None:
+    """Copy the weights of the model in `folder`; words are matched by their text, new words stay random."""
     older = LlavaForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
     known = {text: number for text, number in AutoTokenizer.from_pretrained(folder).get_vocab().items()}
     words = model.model.language_model.embed_tokens.weight.detach().clone()

@@ -1,4 +1,4 @@
-"""Gather the logs of a training into one small file and draw the learning curve: python -m training.curve.
+"""Gather the logs of all stages into one small file and draw the learning curve: python -m training.learning_curve.
 
 Writes assets/mini/training_log.json and assets/mini/learning_curve.png.
 """
@@ -10,34 +10,45 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from training.stage import RUNS
-from training.train import STAGES
+from training.stage import RUNS_FOLDER
+from training.train import TRAINING_STAGES
 
-FOLDER = Path("assets/mini")
-INK = ("#c0392b", "#2563c9", "#2a8f4c", "#8e44ad", "#d9822b", "#16808f", "#7a5230", "#555555", "#b03a7a", "#8a8f1a")
-LINES = {
+MODEL_FOLDER = Path("assets/mini")
+LINE_COLOURS = (
+    "#c0392b",
+    "#2563c9",
+    "#2a8f4c",
+    "#8e44ad",
+    "#d9822b",
+    "#16808f",
+    "#7a5230",
+    "#555555",
+    "#b03a7a",
+    "#8a8f1a",
+)
+SCORES_SHOWN = {
     "language": ("exist", "which", "colour", "what_at", "where", "count", "beside", "sign"),
     "vision": ("patch", "object", "colour", "sign", "place", "centre", "covered"),
     "projector": ("exist", "which", "colour", "what_at", "where", "count"),
     "joint": ("exist", "which", "colour", "what_at", "where", "count", "beside", "sign", "describe"),
 }
-WIDE, HIGH, EDGE = 460, 300, 40
+WIDE, HIGH, MARGIN = 460, 300, 40
 
 
 def gather() -> list[dict]:
     """All log lines of all stages, in order of the stages."""
     found = []
-    for stage in STAGES:
-        path = RUNS / stage / "log.jsonl"
+    for stage in TRAINING_STAGES:
+        path = RUNS_FOLDER / stage / "log.jsonl"
         if path.exists():
-            found += in_one_time([json.loads(line) for line in path.read_text().splitlines()])
+            found += continuous_clock([json.loads(line) for line in path.read_text().splitlines()])
     return found
 
 
-def in_one_time(lines: list[dict]) -> list[dict]:
-    """Clocks of several sittings put one behind the other; what a resumed run did again counts once.
+def continuous_clock(lines: list[dict]) -> list[dict]:
+    """Log lines with one continuous clock over several sessions; steps that a resumed run repeated count once.
 
-    A clock that starts anew is another sitting; one that goes back a little is a run resumed at its checkpoint.
+    A clock that restarts near 0 begins a new session; one that goes back a little is a run resumed from a checkpoint.
     """
     found: list[dict] = []
     before = 0
@@ -53,10 +64,10 @@ def in_one_time(lines: list[dict]) -> list[dict]:
 
 def panel(pen: ImageDraw.ImageDraw, corner: tuple[int, int], stage: str, lines: list[dict]) -> None:
     """One stage: accuracy 0..1 over minutes, one line per kind."""
-    left, top = corner[0] + EDGE, corner[1] + EDGE
-    width, height = WIDE - EDGE - 100, HIGH - 2 * EDGE
+    left, top = corner[0] + MARGIN, corner[1] + MARGIN
+    width, height = WIDE - MARGIN - 100, HIGH - 2 * MARGIN
     font = ImageFont.load_default(12)
-    measured = [line for line in lines if line["stage"] == stage and LINES[stage][0] in line]
+    measured = [line for line in lines if line["stage"] == stage and SCORES_SHOWN[stage][0] in line]
     if not measured:
         return
     longest = max(line["seconds"] for line in measured) / 60
@@ -65,26 +76,26 @@ def panel(pen: ImageDraw.ImageDraw, corner: tuple[int, int], stage: str, lines: 
         y = top + height * (1 - tick)
         pen.line((left, y, left + width, y), fill="#dddddd")
         pen.text((left - 26, y - 7), f"{tick:.1f}", fill="#555555", font=font)
-    for index, name in enumerate(LINES[stage]):
+    for index, name in enumerate(SCORES_SHOWN[stage]):
         points = [
             (left + width * line["seconds"] / 60 / longest, top + height * (1 - line[name]))
             for line in measured
             if name in line
         ]
-        pen.line(points, fill=INK[index], width=2)
-        pen.text((left + width + 8, top + 16 * index), name, fill=INK[index], font=font)
+        pen.line(points, fill=LINE_COLOURS[index], width=2)
+        pen.text((left + width + 8, top + 16 * index), name, fill=LINE_COLOURS[index], font=font)
 
 
 def main() -> None:
-    """Write log and picture."""
+    """Write the log and the picture."""
     lines = gather()
     text = ",\n".join(json.dumps(line) for line in lines)
-    (FOLDER / "training_log.json").write_text(f"[\n{text}\n]\n")
+    (MODEL_FOLDER / "training_log.json").write_text(f"[\n{text}\n]\n")
     picture = Image.new("RGB", (2 * WIDE, 2 * HIGH), "white")
     pen = ImageDraw.Draw(picture)
-    for index, stage in enumerate(STAGES):
+    for index, stage in enumerate(TRAINING_STAGES):
         panel(pen, (index % 2 * WIDE, index // 2 * HIGH), stage, lines)
-    picture.save(FOLDER / "learning_curve.png", optimize=True)
+    picture.save(MODEL_FOLDER / "learning_curve.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Counting, taught token by token: at the centre of a thing, which of its kind is it so far?
+"""An auxiliary loss that teaches counting: at the centre of each thing, how many of its kind came so far?
 
-From answers alone the language model learns "none", "one" and "several" and stays there.
+From the answers alone the language model learns "none", "one" and "several", and no more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from training.model import DIM, PREFIX
 from vscan_eval.world.scene import MOST_ALIKE
 
 RARE = (1.0, 3.0, 3.0, 5.0, 5.0, 5.0)
-LAYER = 2  # of six: the later ones read the number off
+LAYER = 2  # of six; later layers read the number off it
 
 
 class Ordinals(nn.Module):
@@ -30,7 +30,7 @@ class Ordinals(nn.Module):
         self.hidden = hidden
 
     def loss(self, ordinal: Tensor) -> Tensor:
-        """Cross entropy for ordinals (batch, visual) of the tokens last shown; 0 is not asked, rare ones count more."""
+        """Cross entropy for ordinals (batch, visual) of the last forward pass; 0 is ignored, rare ones weigh more."""
         visual = self.hidden[:, PREFIX : PREFIX + ordinal.shape[1]]
         logits = self.head(self.norm(visual)).float()
         return F.cross_entropy(logits.flatten(0, 1), ordinal.flatten() - 1, torch.tensor(RARE), ignore_index=-1)

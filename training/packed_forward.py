@@ -1,4 +1,4 @@
-"""Running the language model over packed questions: loss and exact-match scores."""
+"""The language model on packed questions: forward pass, loss and exact-match scores."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from transformers import LlavaForConditionalGeneration
 
 from training.fast_attention import PACKED, Blocks
 from training.model import PREFIX
-from training.packing import TOKENS, Packed, positions, prefix_ids
+from training.packing import VISUAL_TOKENS, Packed, positions, prefix_ids
 
 
 def forward(model: LlavaForConditionalGeneration, packed: Packed, visual: Tensor, kept: Tensor | None = None) -> Tensor:
     """Logits (answer tokens of the batch, vocabulary) for visual tokens (batch, visual, dim).
 
-    `kept` (batch, visual) gives the patch numbers where some of the 576 are left out and the others keep
-    their positions; without it the visual tokens stand at consecutive positions, however many they are.
+    `kept` (batch, visual) holds the patch numbers if some of the 576 are left out and the others keep their
+    positions; without it the visual tokens take consecutive positions, however many there are.
     """
     language = model.model.language_model
     batch, count = visual.shape[:2]
     words = language.embed_tokens.weight
     prefix = words[torch.tensor(prefix_ids())].expand(batch, -1, -1)
     inputs = torch.cat([prefix, visual, words[packed.ids]], dim=1)
-    where, stop = (torch.arange(count).expand(batch, -1), count) if kept is None else (kept, TOKENS)
+    where, stop = (torch.arange(count).expand(batch, -1), count) if kept is None else (kept, VISUAL_TOKENS)
     place = positions(packed, where + PREFIX, PREFIX + stop)
-    assert language.config._attn_implementation == PACKED, "the model must be quickened first"
+    assert language.config._attn_implementation == PACKED, "call use_fast_attention(model) first"
     blocks = Blocks.of(packed.block, packed.offset, PREFIX + count)
     hidden = language(inputs_embeds=inputs, position_ids=place, use_cache=False, blocks=blocks).last_hidden_state
     hidden = hidden[:, PREFIX + count :]
@@ -46,7 +46,7 @@ def loss(logits: Tensor, packed: Packed) -> Tensor:
 
 
 def exact(logits: Tensor, packed: Packed) -> dict[str, list[bool]]:
-    """Exact match of every question by kind; equals greedy decoding for these answers."""
+    """Exact match of every question by kind; gives what greedy decoding would for these answers."""
     right = (logits.argmax(-1) == targets(packed)).tolist()
     rows, columns = packed.answer.nonzero(as_tuple=True)
     verdict: dict[tuple[int, int], bool] = defaultdict(lambda: True)
