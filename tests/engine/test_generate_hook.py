@@ -8,6 +8,7 @@ from transformers import DynamicCache, GenerationConfig, StaticCache
 
 import vscan_core as vc
 from tests.conftest import IMAGE_TOKEN, prompt, tiny_llava
+from tests.families.refused import refusal
 
 BOTH = vc.VScan(encoder_keep=14, llm_keep={3: 5}, window=3)
 GREEDY = {"max_new_tokens": 8, "do_sample": False}
@@ -139,11 +140,13 @@ def test_logits_that_are_no_numbers_are_an_error_not_an_answer(inputs) -> None:
 @torch.no_grad()
 def test_every_method_under_autocast(sdpa_llava, inputs, method, dtype) -> None:
     reducer = vc.REDUCERS[method](0.5)
-    try:
-        with vc.reduced(sdpa_llava, reducer) as exact:
-            sdpa_llava(**inputs)
-    except vc.InputError:
-        pytest.skip("this family refuses the method")
+    if sentence := refusal(sdpa_llava, reducer):
+        with pytest.raises(vc.InputError, match=sentence), torch.autocast("cpu", dtype=dtype):
+            with vc.reduced(sdpa_llava, reducer):
+                sdpa_llava(**inputs)
+        return
+    with vc.reduced(sdpa_llava, reducer) as exact:
+        sdpa_llava(**inputs)
     with torch.autocast("cpu", dtype=dtype), vc.reduced(sdpa_llava, reducer) as trace:
         assert sdpa_llava(**inputs).logits.isfinite().all()
     assert trace.visual_tokens_per_layer == exact.visual_tokens_per_layer

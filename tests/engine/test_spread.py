@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from types import SimpleNamespace
 
 import accelerate
@@ -31,6 +32,8 @@ METHODS = {
     "topv": vc.REDUCERS["topv"](retention=0.6),
     "greedyprune": vc.REDUCERS["greedyprune"](retention=0.6),
 }
+# it adds visual features to its first decoder layers, so these cut too early; tests/families examine the refusal
+REFUSED = {("qwen3_vl", "pyramiddrop"), ("qwen3_vl", "sparsevlm"), ("qwen3_vl", "pact")}
 
 
 def run(model, inputs, reducer):
@@ -48,15 +51,11 @@ def same(found, wanted) -> None:
         assert mine.tolist() == theirs.tolist()
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "method"), [pair for pair in product(MODELS, METHODS) if pair not in REFUSED])
 def test_layers_on_a_second_device(name, method) -> None:
     make, inputs = MODELS[name]
     model, reducer = make("sdpa"), METHODS[method]
-    try:
-        wanted = run(model, inputs(), reducer)
-    except vc.InputError as reason:
-        pytest.skip(str(reason))
+    wanted = run(model, inputs(), reducer)
     family = family_of(model)
     for layer in family.layers(model)[2:5]:  # cuts at, inside and behind the part that is elsewhere
         send(layer)

@@ -1,0 +1,28 @@
+"""Which method a family refuses, and why: follows from what the method needs, so any other refusal is a failure."""
+
+from __future__ import annotations
+
+from vscan_core.families import family_of
+from vscan_core.reducers.base import Reducer
+
+WITH_CLIP = ("llava", "llava_next")  # their vision encoder is a whole CLIP: keys, and blocks that tokens can merge in
+
+
+def refusal(model, reducer: Reducer) -> str | None:
+    """A pattern of the sentence that refuses this reducer on this model, whose weights lack the text half of CLIP.
+
+    None: the pair must work.
+    """
+    family = family_of(model)
+    anatomy = family.anatomy(model)
+    needs, clip = reducer.needs(anatomy), family.model_type in WITH_CLIP
+    later = [layer for layer in reducer.cut_layers(anatomy) if layer > 0]
+    if later and later[0] < anatomy.first_cut:
+        return "adds visual features up to decoder layer"
+    if needs.joint:
+        return "without the text half of CLIP"
+    if needs.keys and not clip:
+        return "does not give the vision keys"
+    if needs.blocks and not clip:
+        return "cannot merge tokens inside its vision encoder"
+    return None
