@@ -1,1 +1,1 @@
-"""How often a model is right with fewer visual tokens: tasks, scores, intervals, and a runner that can be resumed."""
+"""Accuracy of a model with fewer visual tokens: tasks, scores, confidence intervals, and a resumable runner."""

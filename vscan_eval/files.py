@@ -1,4 +1,4 @@
-"""Published files of benchmarks: read them, or say in one sentence which file is missing or wrong."""
+"""Read the published files of benchmarks, or say in one sentence which file is missing or wrong."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from vscan_core.errors import InputError
 from vscan_core.media.images import as_rgb
 from vscan_eval.task import Item
 
-ANSWER_SHORT = "Answer the question using a single word or phrase."  # LLaVA-1.5's words, used across the field
+ANSWER_SHORT = "Answer the question using a single word or phrase."  # LLaVA-1.5's wording, used across the field
 ANSWER_LETTER = "Answer with the option's letter from the given choices directly."
 LETTERS = "ABCDEFGHIJ"
 
 
 def read_json(path: Path, what: str) -> Any:
-    """The contents of a JSON file; `what` names the published file in words."""
+    """The contents of a JSON file, described by `what`. Raises InputError if it is missing or not JSON."""
     if not path.is_file():
         raise InputError(f"{path} is missing; it should be {what}")
     try:
@@ -32,7 +32,7 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def read_lines(path: Path, what: str) -> list[Any]:
-    """The same for a file with one JSON object per line."""
+    """As `read_json`, for a file with one JSON object per line."""
     if not path.is_file():
         raise InputError(f"{path} is missing; it should be {what}")
     try:
@@ -43,24 +43,24 @@ def read_lines(path: Path, what: str) -> list[Any]:
 
 @contextmanager
 def checked_entries(path: Path, what: str) -> Iterator[None]:
-    """Turns an entry that lacks something, or has another shape, into a sentence about the file."""
+    """Turn errors from an entry that lacks something, or has another shape, into an InputError about the file."""
     try:
         yield
     except InputError:
         raise
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{path} holds an entry of another form ({error!r}); it should be {what}") from None
+        raise InputError(f"{path} holds an entry that cannot be understood ({error!r}); it should be {what}") from None
 
 
 def find_picture(folder: Path, name: str, *subfolders: str) -> Path:
-    """Where the picture `name` is: under `folder` or a subfolder, with or without the folders in its own name."""
+    """The path of picture `name`: in `folder` or a subfolder, with or without the folders in its own name."""
     parts = PurePosixPath(name).parts
     tries = [folder.joinpath(sub, *parts[first:]) for first in range(len(parts)) for sub in (*subfolders, "")]
     return next((path for path in tries if path.is_file()), tries[0])
 
 
 def opener(path: Path) -> Callable[[], Image.Image]:
-    """Reads the picture when it is called, prepared like every other (`as_rgb`), but of any size and shape."""
+    """A function that reads the picture when called, prepared by `as_rgb` like every other, at any size and shape."""
     return partial(_open, path)
 
 
@@ -71,11 +71,11 @@ def _open(path: Path) -> Image.Image:
     except FileNotFoundError:
         raise InputError(f"the picture {path} is missing; put the benchmark's pictures there") from None
     except (OSError, SyntaxError, ValueError):  # InputError, too, is a ValueError
-        raise InputError(f"the picture {path} cannot be read; fetch it again") from None
+        raise InputError(f"the picture {path} cannot be read; download it again") from None
 
 
 def grouped_by_picture(items: Iterable[Item]) -> list[Item]:
-    """Items of one picture behind each other; pictures in the order in which they first occur."""
+    """The items of each picture in a row; pictures in the order of their first item."""
     groups: dict[str, list[Item]] = {}
     for item in items:
         groups.setdefault(item.picture, []).append(item)

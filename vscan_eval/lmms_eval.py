@@ -29,13 +29,13 @@ PASSED_ON = ("max_new_tokens", "num_beams", "do_sample", "temperature", "top_p",
 
 
 class VScanModel(lmms):  # type: ignore[misc]
-    """A stock model with one method around its `generate`.
+    """A stock model, with one method active while it generates.
 
     pretrained: a Hub id, a local folder or "mini". method: a key of `vscan_core.REDUCERS`, or "baseline".
     retention: average share of visual tokens over the decoder layers. Further `settings` are fields of the method,
     e.g. local_share=0.25. system_prompt: text, or a file that holds it; LLaVA's own evaluation uses Vicuna's.
     batch_size: questions at once, left-padded.
-    Raises InputError, one sentence, for a wrong model, method or setting.
+    Raises InputError for an unknown model, method or setting.
     """
 
     is_simple = False  # lmms-eval hands over chat turns, not a ready prompt
@@ -69,7 +69,7 @@ class VScanModel(lmms):  # type: ignore[misc]
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go; lmms-eval gathers counts there."""
+        """The device of the inputs; lmms-eval gathers counts on it."""
         return self.lvlm.device
 
     def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
@@ -84,7 +84,7 @@ class VScanModel(lmms):  # type: ignore[misc]
                 visual += tokens
                 bar.update(len(batch))
         seconds, count = perf_counter() - start, sum(answer.token_counts.output_tokens for answer in answers)
-        # lands in the result file: the proof of what was reduced, and by how much
+        # goes into the result file, as proof of how much was reduced
         measured = {"visual_tokens_per_layer": sum(visual) / len(visual)} if visual else {}
         log_metrics(seconds, count, count / seconds, {"num_requests": len(requests), **measured})
         return answers
@@ -119,7 +119,7 @@ class VScanModel(lmms):  # type: ignore[misc]
         return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
     def _settings(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The task's generation settings in the words of `generate`; temperature 0 means greedy."""
+        """The task's generation settings as arguments of `generate`; temperature 0 means greedy."""
         settings = {"max_new_tokens": 1024, "do_sample": False, "pad_token_id": self._pad}
         settings |= {name: options[name] for name in PASSED_ON if options.get(name) is not None}
         if not settings.get("temperature"):
@@ -128,15 +128,15 @@ class VScanModel(lmms):  # type: ignore[misc]
         return {name: value for name, value in settings.items() if name not in sampling}
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Not offered: lmms-eval asks chat models for generated answers only."""
+        """Unsupported: lmms-eval only asks chat models for generated answers."""
         raise NotImplementedError("vscan answers generate_until tasks only; choose one with that output type")
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
-        """Not offered."""
+        """Unsupported."""
         raise NotImplementedError("vscan answers generate_until tasks only; choose one with that output type")
 
     def clean(self) -> None:
-        """Free the model, as lmms-eval does before it calls on a judge."""
+        """Free the model; lmms-eval calls this before it loads a judge."""
         del self.lvlm, self.processor
         super().clean()
 
@@ -149,7 +149,7 @@ def _reducer(method: str, retention: float, settings: dict[str, Any]) -> Reducer
     try:
         return REDUCERS[method](retention, **settings)
     except TypeError as error:
-        raise InputError(f"{method} does not take these settings: {error}") from None
+        raise InputError(f"{method} does not have these settings: {error}") from None
 
 
 def _dtype(name: str | None) -> torch.dtype | None:
@@ -167,7 +167,7 @@ def _batch_size(given: int | str) -> int:
 
 
 def _batches(requests: list[Instance], size: int) -> Iterator[list[Instance]]:
-    """Neighbours with the same generation settings, at most `size` at once."""
+    """Adjacent requests with the same generation settings, at most `size` each."""
     for _, same in groupby(requests, key=lambda request: repr(request.args[2])):
         group = list(same)
         yield from (group[start : start + size] for start in range(0, len(group), size))
@@ -183,7 +183,7 @@ def _images(chat: list[dict[str, Any]]) -> Iterator[Any]:
 
 
 def _cut(text: str, until: str | list[str] | None) -> str:
-    """The answer up to the first stop word. Blank ones are lmms-eval's own default and would cut long answers."""
+    """The answer up to the first stop word. Blank ones, lmms-eval's default, are ignored, as they cut long answers."""
     for stop in [until] if isinstance(until, str) else until or []:
         if stop.strip():
             text = text.split(stop)[0]

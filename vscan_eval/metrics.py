@@ -1,4 +1,4 @@
-"""Scores of one reply, and the figures that benchmarks publish over many. Plain functions on strings and numbers."""
+"""Scores of one reply, and the figures that benchmarks publish over many. Pure functions on strings and numbers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Corners = Sequence[float]  # x0, y0, x1, y1
 def normalise(text: str) -> str:
     """Lower case, no punctuation, no articles, number words as digits. "The two cats." -> "2 cats".
 
-    As in the VQA evaluation (Antol et al. 2015), but apostrophes go away on both sides instead of being mended, so
-    "dont" equals "don't". Commas and points inside numbers stay out of the way: "1,000" -> "1000", "2.5" stays.
+    As in the VQA evaluation (Antol et al. 2015), but apostrophes are removed on both sides instead of restored, so
+    "dont" equals "don't". Commas inside numbers are removed, decimal points kept: "1,000" -> "1000", "2.5" -> "2.5".
     """
     lowered = re.sub(r"(?<=\d),(?=\d)", "", text.lower().replace("'", "").replace("\u2019", ""))
     words = re.sub(r"(?<!\d)\.|\.(?!\d)|[^\w\s.]|_", " ", lowered).split()
@@ -50,7 +50,7 @@ def yes_or_no(reply: str) -> str:
 def pope_figures(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
     """Accuracy, precision, recall, F1 and share of "yes"; pairs are (truth, reply), "yes" is the positive class.
 
-    A ratio with nothing below the line is 0.
+    A ratio with a zero denominator is 0.
     """
     read = [(truth == "yes", yes_or_no(reply) == "yes") for truth, reply in pairs]
     both = sum(truth and said for truth, said in read)
@@ -66,16 +66,16 @@ def pope_figures(pairs: Sequence[tuple[str, str]]) -> dict[str, float]:
 
 
 def letter(reply: str, options: Sequence[str]) -> int | None:
-    """Which option a multiple-choice reply names, by letter or by its whole text; None if none or unclear.
+    """Which option a multiple-choice reply names, by letter or by its whole text; None if it names none or several.
 
-    "B", "(B)", "B. a cat", "The answer is B." -> 1; "a cat" -> where "a cat" is among the options.
+    "B", "(B)", "B. a cat", "The answer is B." -> 1; "a cat" -> the index of the option "a cat".
     """
     stripped = reply.strip()
     letters = "ABCDEFGHIJ"[: len(options)]
     patterns = (rf"\(?([{letters}])\)?(?:[.:,)\s]|$)", rf".*\banswer(?: is)?:?\s*\(?([{letters}])\b")
     for pattern in patterns:
         if found := re.match(pattern, stripped):
-            # "A cat" starts with a letter that is a word of its own; the options decide
+            # "A cat" starts with a letter that is also a word; the options decide
             if found[1] == "A" and normalise(stripped) in [normalise(option) for option in options]:
                 break
             return letters.index(found[1])
@@ -84,7 +84,7 @@ def letter(reply: str, options: Sequence[str]) -> int | None:
 
 
 def iou(one: Corners, other: Corners) -> float:
-    """Intersection over union of two boxes; 0 where they do not meet or are empty."""
+    """Intersection over union of two boxes; 0 if they are disjoint or empty."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     shared = max(0.0, width) * max(0.0, height)

@@ -1,6 +1,6 @@
-"""A run's file: JSON lines, the first says what was measured, each other holds one answer.
+"""The file of one run, in JSON lines: the first says what was measured, every other one holds an answer.
 
-An interrupted run continues: whole lines are kept, a half-written last one is dropped, nothing is counted twice.
+An interrupted run can resume: complete lines are kept, a half-written last line is dropped, nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SOURCES = ("vscan_core", "vscan_eval")
 
 @dataclass(frozen=True)
 class AnswerRecord:
-    """One line: a question's reply and what it is worth."""
+    """One line: the reply to a question, and its score."""
 
     id: str
     picture: str
@@ -39,7 +39,7 @@ class AnswerRecord:
 
 
 def identity(lvlm: LVLM, task: Task, condition: Condition) -> dict[str, Any]:
-    """Everything that the answers depend on, except which questions are asked; runs that differ never mix."""
+    """Everything that the answers depend on, except which questions are asked; runs that differ in it never mix."""
     return {
         "model": lvlm.name,
         "weights": weights(lvlm),
@@ -58,7 +58,7 @@ def identity(lvlm: LVLM, task: Task, condition: Condition) -> dict[str, Any]:
 
 
 def weights(lvlm: LVLM) -> str:
-    """sha256 of a local folder's weight files; of a model from the Hub its commit; else that they are random."""
+    """sha256 of a local folder's weight files; for a model from the Hub its commit; otherwise "random"."""
     folder = Path(lvlm.model.config._name_or_path or "/nowhere")
     files = sorted(folder.glob("model*.safetensors")) if folder.is_dir() else []
     if files:
@@ -69,21 +69,21 @@ def weights(lvlm: LVLM) -> str:
 
 @cache
 def code() -> str:
-    """sha256 of this library's source: answers of other code are never continued."""
+    """sha256 of this library's source: a run is never resumed with other code."""
     folders = [Path(str(files(package))) for package in SOURCES]
     return _sha256(tuple(path for folder in folders for path in sorted(folder.rglob("*.py"))))
 
 
 def digest(found: dict[str, Any]) -> str:
-    """A short name for an identity."""
+    """A short hash of an identity."""
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:10]
 
 
 class AnswerFile:
-    """The file of one run."""
+    """The answers of one run, in memory and on disk."""
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        """Opens what is there. InputError if it holds something else or answers of another run."""
+        """Read the file if it exists. Raises InputError if it holds something else, or the answers of another run."""
         self.path, self.header = path, header
         self.found: dict[str, AnswerRecord] = {}
         try:
@@ -93,11 +93,13 @@ class AnswerFile:
             raise InputError(f"{path} cannot be read ({error.strerror}); name another file") from None
 
     def forget(self, items: Sequence[Item]) -> None:
-        """Make the file hold every answer found but those to these items, in whole lines, ready to append."""
+        """Rewrite the file without the answers to these items. Raises InputError if it cannot be written."""
         for item in items:
             self.found.pop(item.id, None)
         lines = [self.header, *(asdict(record) for record in self.found.values())]
-        beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")  # another run may write the same file
+        beside = self.path.with_name(
+            f"{self.path.name}.{os.getpid()}.part"
+        )  # because another run may write the same file
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             beside.write_text("".join(json.dumps(line) + "\n" for line in lines))

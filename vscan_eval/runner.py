@@ -1,4 +1,4 @@
-"""Run one method over a task's items, batch by batch, into a file that an interrupted run continues."""
+"""Run one condition over a task's items, batch by batch, into a file from which an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vscan_eval.task import Item, Task
 ANSWERS_FOLDER = Path("runs/eval")
 BATCH = 16
 
-Progress = Callable[[int, bool], None]  # (questions done, whether they were already in the file)
+Progress = Callable[[int, bool], None]  # (questions answered, whether they were already in the file)
 
 
 def run_task(
@@ -29,8 +29,9 @@ def run_task(
 ) -> list[AnswerRecord]:
     """Answers to all items, in their order; those already in the file at `path` are not asked again.
 
-    Questions are batched the same way whatever is already known, and a batch is asked again unless all of it is
-    known: so an interrupted run gives the same answers as one that was not. InputError if the method refuses.
+    Questions are batched the same way however many are already answered, and a batch is asked again unless all of it
+    is answered: so an interrupted run gives the same answers as an uninterrupted one. Raises InputError if the method
+    refuses, or if the file cannot be used.
     """
     records = AnswerFile(path, identity(lvlm, task, condition))
     plan = list(batches(items, sharing(lvlm, condition), batch))
@@ -44,7 +45,7 @@ def run_task(
 
 
 def batches(items: Sequence[Item], shared: str, size: int) -> Iterator[list[Item]]:
-    """At most `size` items each; where prompts share work, of one picture, but for pictures with one question."""
+    """At most `size` items each; where prompts share work, of one picture, except for pictures with one question."""
     groups = [list(group) for _, group in groupby(items, key=lambda item: item.picture)]
     together = [] if shared == "prompt" else [group for group in groups if len(group) > 1]
     single = [item for group in groups if shared == "prompt" or len(group) == 1 for item in group]
@@ -54,7 +55,7 @@ def batches(items: Sequence[Item], shared: str, size: int) -> Iterator[list[Item
 
 
 def file_of(lvlm: LVLM, task: Task, condition: Condition) -> Path:
-    """Where a run's answers go unless told otherwise; runs that may not mix have different names."""
+    """The default file of a run's answers; runs that must not mix have different names."""
     found = identity(lvlm, task, condition)
     share = "" if condition.reducer is None else f"-{condition.reducer.retention:.3g}"
     model = lvlm.name.replace("/", "_").replace(":", "_")

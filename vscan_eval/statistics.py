@@ -1,4 +1,4 @@
-"""How sure an accuracy is. Questions about one picture share its luck, so pictures are drawn, never questions."""
+"""Uncertainty of an accuracy. Questions about one picture are not independent, so pictures are resampled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 def interval(scores: Sequence[float], pictures: Sequence[str]) -> tuple[float, float]:
     """95 % interval of the mean score: BCa bootstrap over pictures (Efron 1987), the same in every run.
 
-    Where resampling says nothing (all pictures alike, or only one): Wilson's interval with pictures as the count.
+    If resampling is uninformative (one picture, or all with the same score): Wilson's interval, with n = pictures.
     """
     from scipy import stats  # here, because it is slow to import and only this command needs it
 
@@ -26,7 +26,7 @@ def interval(scores: Sequence[float], pictures: Sequence[str]) -> tuple[float, f
     mean = float(sums.sum() / counts.sum())
     if len(sums) > 1 and np.ptp(sums / counts) > 0:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a degenerate distribution shows as nan below
+            warnings.simplefilter("ignore")  # a degenerate distribution gives nan, see below
             found = stats.bootstrap(
                 (sums, counts),
                 _ratio,
@@ -42,9 +42,9 @@ def interval(scores: Sequence[float], pictures: Sequence[str]) -> tuple[float, f
 
 
 def p_value(scores: Sequence[float], others: Sequence[float], pictures: Sequence[str]) -> float:
-    """Two-sided paired test of equal means: every picture's difference keeps or changes its sign by chance.
+    """Two-sided paired permutation test of equal means: the sign of each picture's difference is flipped at random.
 
-    scores and others answer the same questions. Exact for few pictures, else 9,999 draws, so never below 0.0002.
+    `scores` and `others` belong to the same questions. Exact for few pictures, else 9,999 draws: at least 0.0002.
     """
     from scipy import stats
 

@@ -1,4 +1,4 @@
-"""From answers to figures: accuracy with interval, per kind, beside guessing and the dense model."""
+"""From answers to figures: accuracy with its interval, overall and per kind, beside guessing and the dense model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def summarise(
     records: Sequence[AnswerRecord],
     dense: Sequence[AnswerRecord] | None = None,
 ) -> dict[str, Any]:
-    """Plain JSON types; `records` answer `items` in the same order. dense: the baseline's, if it was measured.
+    """Figures as JSON types. `records` answer `items`, in the same order; `dense`: those of the baseline, if measured.
 
-    `majority` is what the most frequent answer of each kind would score on these questions; `relative` is accuracy
-    over the dense model's, `p_value` of the paired test against it.
+    `majority` is what the most frequent answer of each kind would score on these questions; `relative` is the accuracy
+    divided by the dense model's, `p_value` that of the paired test against it.
     """
     guesses = majority(task, items)
     found: dict[str, Any] = {
@@ -44,7 +44,7 @@ def summarise(
 
 
 def results_table(task: Task, rows: Sequence[dict[str, Any]]) -> str:
-    """For a terminal: `rows` are summaries over the same questions, the one asked for first."""
+    """A table for the terminal; `rows` are summaries over the same questions, the requested one first."""
     first, *others = rows
     lines = [
         f"{task.name}: {first['n']:,} questions about {first['pictures']:,} pictures, {task.metric}; "

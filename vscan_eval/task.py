@@ -1,4 +1,4 @@
-"""What is asked and how replies are scored; a task knows no model and no method."""
+"""What is asked, and how replies are scored; a task knows neither models nor methods."""
 
 from __future__ import annotations
 
@@ -22,32 +22,33 @@ class Item:
     """One question about one picture."""
 
     id: str  # unique within the task, the same in every run
-    picture: str  # name of the picture; items with the same name show the same one and count as one cluster
-    open: Callable[[], Image.Image]  # reads or draws it, only when it is needed
+    picture: str  # its name; items with the same name show the same picture and form one cluster
+    open: Callable[[], Image.Image]  # reads or draws it when needed
     question: str  # without the task's suffix
-    answers: tuple[str, ...]  # right ones; the first one is the usual one
-    kind: str = "all"  # results are also given per kind
-    extra: Mapping[str, Any] = field(default_factory=dict)  # what scoring needs besides, e.g. options or a box
+    answers: tuple[str, ...]  # the accepted ones, the most usual first
+    kind: str = "all"  # results are also reported per kind
+    extra: Mapping[str, Any] = field(default_factory=dict)  # what else scoring needs, e.g. options or a box
 
 
 class Task(ABC):
-    """A set of items in a fixed order. Items of one picture follow each other, so that it is seen once.
+    """A set of items in a fixed order. Items of one picture are adjacent, so that it is encoded once.
 
-    data: folder (or file) with the published files. seed: of the world, which scenes; of files, which order.
+    data: folder (or file) with the published files. seed: chooses the scenes of the drawn world; shuffles the pictures
+    of other tasks.
     """
 
     name: str
     metric = "exact match"  # in words, for tables
-    suffix = ""  # said after every question, e.g. how to answer
+    suffix = ""  # follows every question, e.g. how to answer
     max_new_tokens = 32
-    size: int | None = None  # how many questions if no limit is given; None = all there are
+    size: int | None = None  # questions asked if no limit is given; None = all
 
     def __init__(self, data: Path | None = None, seed: int | None = None) -> None:
         self.data, self.seed = data, seed
 
     @abstractmethod
     def items(self) -> Iterable[Item]:
-        """Every item, in the task's own order. InputError, one sentence, if files are missing or wrong."""
+        """Every item, in the task's own order. Raises InputError if files are missing or wrong."""
 
     def prompt(self, item: Item) -> str:
         """What the model is asked."""
@@ -58,11 +59,11 @@ class Task(ABC):
         return float(exact_match(reply, item.answers))
 
     def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:
-        """Further published figures over all replies, e.g. F1; {} if accuracy is all."""
+        """Further published figures over all replies, e.g. F1; {} if there is only accuracy."""
         return {}
 
     def ordered(self) -> Iterable[Item]:
-        """The items in the order in which they are asked: with a seed, pictures are shuffled."""
+        """The items in the order of asking: with a seed, the pictures are shuffled."""
         if self.seed is None:
             return self.items()
         groups = [list(group) for _, group in groupby(self.items(), key=lambda item: item.picture)]
@@ -70,7 +71,7 @@ class Task(ABC):
         return [item for number in order for item in groups[number]]
 
     def chosen(self, limit: int | None = None) -> list[Item]:
-        """The first `limit` items, at least one; None = `size`."""
+        """The first `limit` items; None: `size` of them. Raises InputError if there are none, or if ids repeat."""
         if limit is not None and limit < 1:
             raise InputError(f"--limit must be at least 1 question, but is {limit}")
         items = list(islice(self.ordered(), limit or self.size))
@@ -82,7 +83,7 @@ class Task(ABC):
         return items
 
     def folder(self, hint: str) -> Path:
-        """`data`, which this task cannot do without; `hint` says in words what is expected in it."""
+        """`data`, which this task needs; `hint` describes what is in it. Raises InputError if it is missing."""
         if self.data is None:
             raise InputError(f"the task {self.name} reads local files: give --data FOLDER, which holds {hint}")
         if not self.data.exists():
@@ -91,9 +92,9 @@ class Task(ABC):
 
 
 def majority(task: Task, items: Iterable[Item]) -> dict[str, float]:
-    """{item id: score of always giving the most frequent answer of its kind}, counted on these very items.
+    """{item id: score of always giving the most frequent answer of its kind}, counted on these same items.
 
-    So no constant reply per kind does better; on few items that flatters guessing, never the model.
+    So no other fixed answer per kind would be right more often. With few items this overestimates guessing.
     """
     alike: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     listed = list(items)

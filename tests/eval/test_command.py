@@ -51,7 +51,7 @@ def test_stopped_by_hand_is_one_sentence(capsys, monkeypatch) -> None:
     monkeypatch.setattr("vscan_eval.runner.generate_replies", interrupt)
     with pytest.raises(SystemExit, match="130"):
         main([*WORLD, "--limit", "5"])
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command resumes from there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

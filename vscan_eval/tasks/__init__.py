@@ -1,4 +1,4 @@
-"""Every task on offer. A new one is one new file and one name in this table."""
+"""All tasks. A new one takes one new file and one name in this table."""
 
 from vscan_eval.task import Task
 from vscan_eval.tasks.gqa import Gqa

@@ -37,5 +37,5 @@ class Gqa(Task):
             )
 
     def score(self, item: Item, reply: str) -> float:
-        """The very string, but for case and a full stop: articles and number words are not forgiven."""
+        """Equal strings, up to case and a final full stop; articles and number words count."""
         return float(reply.strip().rstrip(".").lower() == item.answers[0].lower())

@@ -33,7 +33,7 @@ _EXPECTED = "a dev file of MMBench with the columns index, question, A, B, answe
 
 
 class MmBench(Task):
-    """One dev file. Published: CircularEval, a question counts if it is answered rightly in every order."""
+    """One dev file. Published: CircularEval, a question counts if it is answered correctly in every order."""
 
     name = "mmbench"
     metric = "accuracy; published is circular"
@@ -55,11 +55,11 @@ class MmBench(Task):
         return grouped_by_picture(found)
 
     def score(self, item: Item, reply: str) -> float:
-        """The option that the reply names, by letter or by its text."""
+        """Whether the reply names the right option, by letter or by its text."""
         return float(letter(reply, item.extra["options"]) == LETTERS.index(item.answers[0]))
 
     def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:
-        """Circular: the share of questions of which every order that was asked is right."""
+        """Circular: the share of questions that are right in every order that was asked."""
         right: dict[str, list[float]] = defaultdict(list)
         for item, reply in replies:
             right[item.picture].append(self.score(item, reply))
@@ -97,7 +97,7 @@ def _item(row: dict[str, str], pictures: dict[str, str]) -> Item:
             break
         options.append(row[mark])
     if _empty(row.get("answer")) or row["answer"] not in LETTERS[: len(options)]:
-        raise InputError(f"question {row['index']} has no answer: test files have none, so take {_EXPECTED}")
+        raise InputError(f"question {row['index']} has no answer: test files have none, so use {_EXPECTED}")
     hint = "" if _empty(row.get("hint")) else f"{row['hint']}\n"
     image = row["image"]
     return Item(
@@ -120,4 +120,4 @@ def _decode(text: str, index: str) -> Image.Image:
         with Image.open(io.BytesIO(base64.b64decode(text))) as image:
             return as_rgb(image)
     except (binascii.Error, OSError, SyntaxError, ValueError):
-        raise InputError(f"the picture of question {index} is damaged; fetch the MMBench file again") from None
+        raise InputError(f"the picture of question {index} is damaged; download the MMBench file again") from None

@@ -26,7 +26,7 @@ PICTURES = (".jpg", ".jpeg", ".png", ".JPG", ".PNG")
 
 
 class Mme(Task):
-    """Whichever categories are there. Published: per category, accuracy % + % of pictures with both right; summed."""
+    """All categories found. Published: per category, accuracy % + % of pictures with both answers right; summed."""
 
     name = "mme"
     metric = "accuracy; published is the score"
@@ -43,7 +43,7 @@ class Mme(Task):
         return found
 
     def score(self, item: Item, reply: str) -> float:
-        """Whether yes or no is in the first four letters, as MME's own script reads replies."""
+        """Looks for yes or no in the first four characters, like MME's own script."""
         return float(_read(reply) == item.answers[0])
 
     def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:

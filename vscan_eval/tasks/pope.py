@@ -1,4 +1,4 @@
-"""POPE: is there such a thing in the picture, yes or no (Li et al. 2023, arXiv:2305.10355).
+"""POPE: is there a certain object in the picture, yes or no (Li et al. 2023, arXiv:2305.10355).
 
 Files: coco_pope_adversarial.json, coco_pope_popular.json and coco_pope_random.json, one JSON object per line, from
 output/coco of github.com/RUCAIBox/POPE, and the pictures of COCO val2014 that they name.
@@ -20,7 +20,7 @@ _EXPECTED = "coco_pope_adversarial.json, coco_pope_popular.json or coco_pope_ran
 
 
 class Pope(Task):
-    """Whichever of the three files are there. Published: the mean of their F1 scores."""
+    """All of the three files that are found. Published: the mean of their F1 scores."""
 
     name = "pope"
     metric = "accuracy; published is F1"
@@ -40,7 +40,7 @@ class Pope(Task):
         return grouped_by_picture(found)
 
     def score(self, item: Item, reply: str) -> float:
-        """The first sentence is read for a "no" or "not"."""
+        """Looks for a "no" or "not" in the first sentence."""
         return float(yes_or_no(reply) == item.answers[0])
 
     def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:

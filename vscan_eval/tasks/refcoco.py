@@ -5,11 +5,11 @@ Files, either of
   huggingface.co/datasets/omlab/VLM-R1, on which VScan was evaluated: a list of image, normal_caption and solution
   (x0, y0, x1, y1);
 - refs(unc).p, refs(umd).p or refs(google).p, beside instances.json, from github.com/lichengunc/refer. A pickle can run
-  code when it is read; this reader takes lists, dictionaries, texts and numbers and refuses everything else.
+  code when it is read; this reader accepts lists, dictionaries, strings and numbers and refuses everything else.
 And the pictures of COCO train2014 that they name.
-But: boxes in pixels are taken as pixels of the original; Qwen2.5-VL counts on one whose sides are rounded to multiples
-of 28, about 1 % off. Numbers up to 1 are shares of width and height. Models that answer in thousandths are not read
-rightly.
+But: boxes in pixels are taken as pixels of the original; Qwen2.5-VL refers to a picture whose sides are rounded to
+multiples of 28, about 1 % off. Numbers up to 1 are fractions of width and height. Answers in thousandths are
+misread.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BOX = re.compile(rf"[\[(]\s*{_NUMBER}\s*,\s*{_NUMBER}\s*,\s*{_NUMBER}\s*,\s*{_NU
 
 
 class RefCoco(Task):
-    """Every split that is there, but for train. Published: share of boxes with IoU of at least 0.5."""
+    """All splits found, except train. Published: share of boxes with an IoU of at least 0.5."""
 
     name = "refcoco"
     metric = "accuracy at IoU 0.5, as published"
@@ -52,7 +52,7 @@ class RefCoco(Task):
         return grouped_by_picture(found)
 
     def score(self, item: Item, reply: str) -> float:
-        """The first box in the reply against the true one."""
+        """Compares the first box in the reply with the true one."""
         return float(self._iou(item, reply) >= 0.5)
 
     def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:
@@ -121,14 +121,14 @@ def _item(
 
 
 class _Plain(pickle.Unpickler):
-    """Lists, dictionaries, texts and numbers; anything that has to be imported is refused."""
+    """Loads lists, dictionaries, strings and numbers; refuses anything that has to be imported."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """A pickle of plain data, also one of Python 2; InputError if it asks for code."""
+    """The contents of a pickle of plain data, also one from Python 2. Raises InputError if it asks for code."""
     try:
         with path.open("rb") as file:
             return _Plain(file, encoding="latin1").load()

@@ -58,5 +58,5 @@ class ScienceQa(Task):
         return grouped_by_picture(found)
 
     def score(self, item: Item, reply: str) -> float:
-        """The option that the reply names, by letter or by its text."""
+        """Whether the reply names the right option, by letter or by its text."""
         return float(letter(reply, item.extra["options"]) == LETTERS.index(item.answers[0]))

@@ -1,8 +1,8 @@
 """TextVQA: questions whose answer is written in the picture (Singh et al. 2019, arXiv:1904.08920).
 
 Files: TextVQA_0.5.1_val.json and the folder train_images/, from textvqa.org/dataset. LLaVA-1.5's published 58.2 was
-asked with OCR words in the prompt: put its llava_textvqa_val_v051_ocr.jsonl (in LLaVA's eval.zip) beside the file, and
-its prompts are used; without it the question stands alone, and LLaVA-1.5 scores lower, with or without reduction.
+measured with OCR words in the prompt: put its llava_textvqa_val_v051_ocr.jsonl (in LLaVA's eval.zip) beside the file,
+and its prompts are used. Without it the question stands alone and LLaVA-1.5 scores lower, reduced or not.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class TextVqa(Task):
     suffix = ANSWER_SHORT
 
     def items(self) -> list[Item]:
-        """Kinds tell whether the prompt holds OCR words."""
+        """Kinds say whether the prompt holds OCR words."""
         folder = self.folder(f"{_FILE} and the pictures in train_images/")
         words = _reference_words(folder / OCR) if (folder / OCR).is_file() else {}
         with checked_entries(folder / _FILE, _EXPECTED):

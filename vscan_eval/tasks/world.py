@@ -28,11 +28,11 @@ FROZEN = asset("world", "frozen.jsonl")
 FIRST_EVAL_SEED, FIRST_TRAINING_SEED = 100_000, 1_000_000
 QUESTIONS_PER_SCENE = 10  # questions per scene, at most
 QUESTION_MIX = dict.fromkeys(SHORT_TYPES, 1.0) | {"biggest": 5.0, "colour": 2.0, "sign": 2.0}  # these fit few scenes
-ASKED_ONCE = frozenset(("background", "biggest", "describe", "sign"))  # other words for these ask nothing new
+ASKED_ONCE = frozenset(("background", "biggest", "describe", "sign"))  # one answer per scene, however it is asked
 
 
 class World(Task):
-    """2,000 frozen questions; with a seed, as many new ones as wanted."""
+    """2,000 frozen questions; with a seed, new ones."""
 
     name = "world"
     size = 2000
@@ -47,32 +47,32 @@ class World(Task):
             yield from generated_items(FIRST_EVAL_SEED if self.seed is None else self.seed, self.split, self.mix)
 
     def ordered(self) -> Iterable[Item]:
-        """In order: the seed chooses scenes here and shuffles nothing."""
+        """In order: here the seed chooses the scenes and shuffles nothing."""
         return self.items()
 
 
 class WorldStyle(World):
-    """Things drawn in a style that the embedded model never saw."""
+    """Things drawn in a style that the embedded model has never seen."""
 
     name = "world-style"
     split = "style"
 
 
 class WorldCombos(World):
-    """Shapes in colours that they never had in training."""
+    """Shapes in colours that they never have in the training scenes."""
 
     name = "world-combos"
     split = "combos"
 
 
 class WorldCaptions(World):
-    """Descriptions: exact only if everything is named, from left to right; so the share of things named counts."""
+    """Descriptions. An exact match names every thing, from left to right, so the share of things named is also given."""
 
     name = "world-captions"
     mix: Mapping[str, float] = MappingProxyType({"describe": 1.0})
 
     def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:
-        """Of the things in described pictures, the share that the description names, in any order."""
+        """Share of the things in the pictures that the descriptions name, in any order."""
         pairs = [(listed(one.answers[0]), listed(reply)) for one, reply in replies if one.kind == "describe"]
         named, there = sum((truth & said).total() for truth, said in pairs), sum(truth.total() for truth, _ in pairs)
         return {"things named in descriptions": named / there} if there else {}
@@ -101,7 +101,7 @@ def frozen_items() -> Iterator[Item]:
 
 
 def freeze() -> None:
-    """Write the frozen set anew: after a change of the world, whose scenes it names by their seeds."""
+    """Rewrite the frozen set; needed after a change of the world, because it refers to scenes by their seeds."""
     with FROZEN.open("w") as file:
         for _, made in zip(range(World.size or 0), generated_items(FIRST_EVAL_SEED), strict=False):
             row = {"seed": int(made.picture), "kind": made.kind, "question": made.question, "answer": made.answers[0]}

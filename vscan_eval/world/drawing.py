@@ -1,4 +1,4 @@
-"""From facts to pixels: backgrounds, shapes, signs, emoji sprites, and who owns which patch."""
+"""From facts to pixels: backgrounds, shapes, signs, emoji sprites, and which thing owns which patch."""
 
 from __future__ import annotations
 

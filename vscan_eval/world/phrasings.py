@@ -1,4 +1,4 @@
-"""How questions are put into words."""
+"""The wordings of the questions."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from vscan_eval.world.scene import Scene, Thing
 
 QUESTION_TYPES = tuple(PHRASINGS)
 SHORT_TYPES = tuple(kind for kind in QUESTION_TYPES if kind != "describe")  # one right answer of a word or three
-MOST_DESCRIBED = 4  # things in a picture that is asked to be described
+MOST_DESCRIBED = 4  # things in a picture for which a description is asked
 CLEARLY = 1.4  # times the next one in width and height: the biggest thing
 NO_THING = "nothing"
 _T = TypeVar("_T")
@@ -49,7 +49,7 @@ def make_question(scene: Scene, kind: str, rng: np.random.Generator) -> Question
 
 
 def draw_questions(scene: Scene, weights: Mapping[str, float], count: int, rng: np.random.Generator) -> list[Question]:
-    """`count` questions, kinds by weight; a kind that does not fit the scene gives way to "is there"."""
+    """`count` questions, kinds by weight; a kind that does not fit the scene is replaced by "is there"."""
     kinds = list(weights)
     share = np.array([weights[k] for k in kinds]) / sum(weights.values())
     found: list[Question] = []
@@ -71,12 +71,12 @@ def _exist(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str]
     absent = [name for name in CLASSES if name not in present]
     groups = {GROUP_OF[name] for name in present}
     near = [name for name in absent if GROUP_OF[name] in groups]
-    hard = bool(near) and rng.random() < 0.5  # half of the "no" questions name a relative
+    hard = bool(near) and rng.random() < 0.5  # half of the "no" questions name a thing of the same group
     return {"a": with_article(_pick(rng, near if hard else absent))}, "no"
 
 
 def _which(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str] | None:
-    """A group of which exactly one thing is there; "which thing" would be vague."""
+    """A group with exactly one thing in the picture; never the group "thing", which would be vague."""
     found = [(GROUP_OF[thing.name], thing.phrase) for thing in scene.things]
     groups = [group for group, _ in found]
     clear = [(g, phrase) for g, phrase in found if groups.count(g) == 1 and g not in ("thing", "sign")]
@@ -173,7 +173,7 @@ def _background(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str],
 
 
 def _count(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str]:
-    """Repeated things are asked about whenever there are some, so that "one" is no safe guess."""
+    """Asks about repeated things whenever there are some, so that "one" is not a safe guess."""
     many = sorted({thing.name for thing in scene.things if len(scene.of(thing.name)) > 1})
     chance = rng.random()
     if many and chance < 0.8:

@@ -113,7 +113,7 @@ def _names(rng: np.random.Generator) -> list[str]:
 
 
 def _size(rng: np.random.Generator, name: str) -> int:
-    """Signs stay legible; of the others one in eight is small, and small things are mostly shapes."""
+    """Signs stay legible; one in eight of the others is small, and small things are mostly shapes."""
     if name in SHAPE_NAMES:
         kind = rng.choice(("large", "medium", "small"), p=(0.4, 0.35, 0.25))
     else:
@@ -122,7 +122,7 @@ def _size(rng: np.random.Generator, name: str) -> int:
 
 
 def _place(rng: np.random.Generator, name: str, cell: PictureCell, others: list[Thing], split: Split) -> Thing:
-    """Size and centre of one thing: well inside its cell, hardly touching the others."""
+    """Size and centre of one thing: well inside its cell, barely touching the others."""
     word = colour = None
     if name == "sign":
         word = str(rng.choice(SIGN_WORDS if rng.random() < 0.55 else SIGN_NUMBERS))

@@ -1,4 +1,4 @@
-"""The emoji artwork: sheets that `python -m training.artwork` rendered once."""
+"""The emoji artwork: sprite sheets rendered once by `python -m training.artwork`."""
 
 from __future__ import annotations
 
