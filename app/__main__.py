@@ -1,10 +1,11 @@
-"""`python -m app [--host H] [--port P] [--model mini]`: start the demo."""
+"""Start the demo: `vscan-demo [--host H] [--port P] [--model mini]`, or `python -m app` in a checkout."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import os
+import sys
 from typing import Any
 
 
@@ -35,7 +36,8 @@ def launch_options(host: str, port: int) -> dict[str, Any]:
 
 def main() -> None:
     """Load the model, then open the port."""
-    parser = argparse.ArgumentParser(prog="python -m app", description="The VScan demo in your browser.")
+    program = f"python -m {__package__}" if sys.argv[0].endswith("__main__.py") else None  # None: the script's own name
+    parser = argparse.ArgumentParser(prog=program, description="The VScan demo in your browser.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this computer only)")
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("--model", default="mini", help="model that is chosen first; see `python -m vscan_core models`")

@@ -14,7 +14,7 @@ from vscan_core.errors import InputError
 FILE = "SHA256SUMS"
 KINDS = (".json", ".safetensors", ".jinja", ".model", ".txt")  # what a model is loaded from
 BESIDE = ("training_log.json",)  # not the model's
-RESTORE = "restore it with `git checkout -- assets/mini` (and `git lfs pull` where LFS is used), or install again"
+RESTORE = "install vscan-core again, or in a checkout of the repository run `git checkout -- assets/mini`"
 
 
 def check(folder: str | Path, pattern: str = "*") -> None:
