@@ -26,7 +26,7 @@ from PIL import Image
 import vscan_core as vc
 from benchmarks.prefill import QUESTION
 from benchmarks.selection import Tally
-from vscan_core.dummies.shapes import SMALL
+from vscan_core.catalog import SMALL
 
 CONFIGURATIONS: dict[str, vc.Reducer | None] = {
     "baseline": None,
@@ -70,7 +70,7 @@ def peak_table(rows: list[dict[str, Any]]) -> str:
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", default=",".join(f"dummy:{name}" for name in SMALL))
+    parser.add_argument("--models", default=",".join(SMALL))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", nargs=2, metavar=("MODEL", "RUN"), help=argparse.SUPPRESS)

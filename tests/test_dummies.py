@@ -10,10 +10,10 @@ from PIL import Image
 
 import vscan_core as vc
 from benchmarks.selection import Tally
-from vscan_core.catalog import MODELS, PUBLISHED
+from vscan_core.catalog import MODELS, SHAPES, SMALL, is_random
 from vscan_core.cli.main import main
-from vscan_core.dummies import REAL, SHAPES, SMALL, model_of
-from vscan_core.dummies.configs import Ids, config_of
+from vscan_core.dummies import model_of
+from vscan_core.dummies.shapes import Ids
 from vscan_core.families import FAMILIES, family_of
 
 IDS = Ids(image=10, video=11, vision_start=12, vision_end=13, start=1, pad=0)
@@ -23,7 +23,9 @@ SQUARE = Image.effect_noise((120, 120), 80).convert("RGB")
 
 def on_meta(name: str):
     """The architecture without memory for weights."""
-    return model_of(config_of(SHAPES[name], IDS), torch.device("meta"), torch.bfloat16, "sdpa")
+    return model_of(
+        FAMILIES[MODELS[name].family].dummy_config(SHAPES[name], IDS), torch.device("meta"), torch.bfloat16, "sdpa"
+    )
 
 
 def loaded(name: str) -> vc.LVLM:
@@ -37,7 +39,7 @@ def loaded(name: str) -> vc.LVLM:
 
 @pytest.mark.parametrize("card", HUB, ids=lambda card: card.name)
 def test_a_catalogued_model_has_its_architecture_as_a_dummy(card) -> None:
-    model = on_meta(card.dummy.removeprefix("dummy:"))
+    model = on_meta(card.dummy)
     weights = sum(part.numel() for part in {id(part): part for part in model.parameters()}.values())
     assert weights * (2 if card.needs_gpu else 4) / 1e9 == pytest.approx(card.memory_gb, abs=0.06)
     family = family_of(model)
@@ -47,20 +49,21 @@ def test_a_catalogued_model_has_its_architecture_as_a_dummy(card) -> None:
     assert max(vc.VScan(retention=1 / 9).schedule(256, anatomy)) == said.prune_layer >= anatomy.first_cut
     assert said.positions == anatomy.positions
     unpublished = "no published VScan setting" in str(type(family).__doc__) or card.family == "smolvlm"
-    assert (said.source == PUBLISHED) is not unpublished
+    assert (said.source == "published") is not unpublished
 
 
 def test_every_family_has_a_catalogued_model_and_a_small_one() -> None:
-    assert {shape.family for shape in REAL.values()} == {shape.family for shape in SMALL.values()} == set(FAMILIES)
-    assert {f"dummy:{name}" for name in SHAPES} == {name for name in MODELS if name.startswith("dummy:")}
+    assert {card.family for card in HUB} == {MODELS[name].family for name in SMALL} == set(FAMILIES)
+    assert set(SHAPES) == {name for name, card in MODELS.items() if card.random} == set(filter(is_random, MODELS))
+    assert len(MODELS) == 1 + len(HUB) + len(SHAPES)  # no family lists the models of another one
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_one_answers_from_a_shell(name, tmp_path, capsys) -> None:
-    loaded(f"dummy:{name}")
+    loaded(name)
     SQUARE.save(tmp_path / "picture.png")
     asked = ["--image", str(tmp_path / "picture.png"), "--question", "Is there a cat?", "--max-new-tokens", "1"]
-    code = main(["ask", "--model", f"dummy:{name}", *asked, "--json"])
+    code = main(["ask", "--model", name, *asked, "--json"])
     out = capsys.readouterr()
     assert code == 0, out.err
     found = json.loads(out.out)["trace"]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from vscan_core.catalog import MODELS
-from vscan_core.dummies.shapes import SMALL
+from vscan_core.catalog import MODELS, SMALL
 from vscan_core.families import FAMILIES
 from vscan_core.reducers import REDUCERS
 
@@ -32,7 +31,7 @@ def models() -> str:
 
 def small() -> str:
     """The scaled-down models with random weights."""
-    return ", ".join(f"`dummy:{name}`" for name in SMALL)
+    return ", ".join(f"`{name}`" for name in SMALL)
 
 
 def families() -> str:

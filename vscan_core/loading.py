@@ -7,21 +7,22 @@ from typing import Any
 
 import accelerate
 import torch
+import transformers
 
-from vscan_core import dummies
-from vscan_core.catalog import MODELS, WEIGHTS_AND_WORK, unavailable
+from vscan_core.catalog import DUMMY, EMBEDDED, MODELS, SHAPES, WEIGHTS_AND_WORK, is_random, unavailable
 from vscan_core.checkpoints import hashes
 from vscan_core.checkpoints.attention import check_attention, usable
 from vscan_core.checkpoints.folder import refusal
 from vscan_core.checkpoints.pretrained import pretrained
+from vscan_core.dummies import model_of
+from vscan_core.dummies.processors import add_vision_tokens, ids_of
 from vscan_core.errors import InputError, first_line
-from vscan_core.families import family_of
+from vscan_core.families import FAMILIES, family_of
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
 from vscan_core.ood import FILE, OODReference
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-EMBEDDED = "mini"
 MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 DeviceMap = str | dict[str, int | str | torch.device]
 
@@ -58,7 +59,7 @@ def load_model(
     if kind not in DTYPES:
         raise InputError(f"dtype must be one of {', '.join(map(str, DTYPES))}, but is {dtype!r}")
     with memory_guard(where):
-        if name.startswith("dummy:"):
+        if is_random(name):
             model, processor = _random(name, where, device_map, kind, attn_implementation)
         else:
             source = MODELS[name].source if name in MODELS else name
@@ -73,7 +74,7 @@ def _check_name(name: str) -> None:
     if not isinstance(name, str):
         raise InputError(f"a model's name is a text such as {EMBEDDED!r}, but this is {name!r}")
     hub = name.count("/") == 1 and name[0] not in "./~"
-    if name in MODELS or name.startswith("dummy:") or hub or Path(name).is_dir():
+    if name in MODELS or is_random(name) or hub or Path(name).is_dir():
         return
     raise InputError(
         f"there is no model {name!r}; choose one that `python -m vscan_core models` lists, a local folder, "
@@ -119,11 +120,17 @@ def _random(
     name: str, where: torch.device, device_map: DeviceMap | None, dtype: torch.dtype, attn: str
 ) -> tuple[Any, Any]:
     """(model, processor) with random weights; its tokenizer is the embedded model's."""
+    if name not in SHAPES:
+        known = ", ".join(name.removeprefix(DUMMY) for name in SHAPES)
+        raise InputError(f"there is no random-weight model {name.removeprefix(DUMMY)!r}; choose {known}")
+    family, shape = FAMILIES[MODELS[name].family], SHAPES[name]
     source = MODELS[EMBEDDED].source
     hashes.check(source, "tokenizer*")
     made = where if device_map is None else torch.device("cpu")
     with usable(attn, dtype):
-        model, processor = dummies.build(name.removeprefix("dummy:"), made, dtype, attn, source)
+        tokenizer = add_vision_tokens(transformers.AutoTokenizer.from_pretrained(source))
+        processor = family.dummy_processor(shape, tokenizer)
+        model = model_of(family.dummy_config(shape, ids_of(processor)), made, dtype, attn)
     return (model if device_map is None else _spread(model, device_map)), processor
 
 

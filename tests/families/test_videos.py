@@ -12,8 +12,8 @@ from PIL import Image
 
 import vscan_core as vc
 from tests.families import lvlms, tiny
-from vscan_core.dummies.processors import processor_of
-from vscan_core.dummies.shapes import SHAPES
+from vscan_core.catalog import SHAPES
+from vscan_core.dummies.processors import add_vision_tokens
 from vscan_core.families import FAMILIES, family_of
 from vscan_core.resources import asset
 
@@ -120,7 +120,8 @@ def test_times_reach_the_model() -> None:
         1.0
     ]  # two frames, half a second apart
     words = transformers.AutoTokenizer.from_pretrained(asset("mini"))
-    processor, video = processor_of(SHAPES["qwen3-vl-small"], words), dark(5)
+    shape = SHAPES["dummy:qwen3-vl-small"]
+    processor, video = FAMILIES["qwen3_vl"].dummy_processor(shape, add_vision_tokens(words)), dark(5)
     made = FAMILIES["qwen3_vl"].video_inputs(processor, processor.video_token, video.frames, video.times)
     text = processor.tokenizer.decode(made["input_ids"][0])
     assert [f"{time} seconds" in text for time in ("0.2", "1.2", "2.0", "2.2")] == [True, True, True, False]

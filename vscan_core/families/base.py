@@ -13,7 +13,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
+from vscan_core.dummies.shapes import Ids, Shape
 from vscan_core.errors import InputError
+from vscan_core.families.entries import HubModel, SmallModel
+from vscan_core.families.scores import head_rows, query_rows
 from vscan_core.families.tiles import TiledPicture, Tiles, TokenLayout
 from vscan_core.selection import Anatomy, Needs
 from vscan_core.trace import View
@@ -26,6 +29,8 @@ class Family(ABC):
 
     model_type: str  # config.model_type it serves
     title: str
+    hub_models: tuple[HubModel, ...]  # the family's entries in the catalog
+    small_models: tuple[SmallModel, ...]
     gives_keys = False  # whether `tap_keys` is there
     pictures_by_prompt = False  # whether the processor wants the pictures of each prompt in a list of their own
     frames = 0  # of a video that are looked at unless told otherwise; 0: it takes no videos here
@@ -194,12 +199,12 @@ class Family(ABC):
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden)
-        query = _heads(attn, "q", _rows(normed, asking))  # (batch, heads, queries, head_dim)
-        key = _heads(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
+        query = head_rows(attn, "q", query_rows(normed, asking))  # (batch, heads, queries, head_dim)
+        key = head_rows(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
         if rotary is not None:
             rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"]
             cos, sin = rotary
-            query, _ = rotate(query, query, _rows(cos, asking), _rows(sin, asking))
+            query, _ = rotate(query, query, query_rows(cos, asking), query_rows(sin, asking))
             key, _ = rotate(key, key, cos, sin)
         # grouped queries share a key head: fold the group into the query axis instead of repeating keys
         query = query.reshape(key.shape[0], key.shape[1], -1, key.shape[-1])
@@ -222,24 +227,16 @@ class Family(ABC):
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden[None])
-        query, key = _heads(attn, "q", normed), _heads(attn, "k", normed)
+        query, key = head_rows(attn, "q", normed), head_rows(attn, "k", normed)
         rotated = key
         if rotary is not None:
             rotated, _ = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"](key, key, *rotary)
         return query[0].transpose(0, 1), key[0].transpose(0, 1), rotated[0].transpose(0, 1)
 
+    @abstractmethod
+    def dummy_config(self, shape: Shape, ids: Ids) -> Any:
+        """The transformers configuration of a model of this shape with random weights."""
 
-def _rows(states: Tensor, asking: Tensor | None) -> Tensor:
-    """(batch or 1, tokens, dim) -> (batch, queries, dim): these rows of each; None: the last one."""
-    if asking is None:
-        return states[:, -1:]
-    states = states.expand(len(asking), *states.shape[1:])
-    return states.gather(1, asking[..., None].expand(*asking.shape, states.shape[-1]))
-
-
-def _heads(attn: Any, name: str, normed: Tensor) -> Tensor:
-    """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the q or k projection (and norm, if any)."""
-    states = getattr(attn, f"{name}_proj")(normed).view(*normed.shape[:2], -1, attn.head_dim)
-    norm = getattr(attn, f"{name}_norm", None)
-    heads: Tensor = (states if norm is None else norm(states)).transpose(1, 2)
-    return heads
+    @abstractmethod
+    def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
+        """A stock processor for such a model. Raises InputError if a package that it needs is not installed."""

@@ -5,16 +5,26 @@ from __future__ import annotations
 from threading import get_ident
 from typing import Any
 
+import transformers
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from vscan_core.dummies.processors import chat_template
+from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config, tower_config
+from vscan_core.errors import InputError
 from vscan_core.families.base import Family, Record
+from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.pixel_shuffle import fold, sources
 from vscan_core.families.scores import received_by_tile, tap_pair
 from vscan_core.families.tile_grouping import separated
 from vscan_core.families.tiles import TiledPicture, Tiles
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
+
+SIGLIP_364 = Tower(364, 14, 1152, 27, 16, 4304)
+SIGLIP_384 = Tower(384, 14, 1152, 27, 16, 4304)
+SIGLIP_BASE = Tower(512, 16, 768, 12, 12, 3072)
+LLAMA3_8B = Decoder(4096, 32, 32, 8, 14336, 128259)
 
 
 class Idefics3(Family):
@@ -29,6 +39,16 @@ class Idefics3(Family):
 
     model_type = "idefics3"
     title = "Idefics3"
+    hub_models: tuple[HubModel, ...] = (
+        HubModel("HuggingFaceM4/Idefics3-8B-Llama3", "Idefics3 8B", "Idefics3 with Llama 3 8B", 8.46,
+                 "Apache-2.0, Llama 3", "idefics3-8b", Shape(SIGLIP_364, LLAMA3_8B, {"scale_factor": 2}),
+                 Defaults(6, 26, 16, "renumbered", "ours")),
+    )  # fmt: skip
+    small_models: tuple[SmallModel, ...] = (
+        SmallModel(
+            "idefics3-small", "Idefics3", 59, Shape(small_tower(364, 14, 192), SMALL_TEXT, {"scale_factor": 2}, 2)
+        ),
+    )
     pictures_by_prompt = True
 
     def language_model(self, model: nn.Module) -> Any:
@@ -103,12 +123,56 @@ class Idefics3(Family):
         _, down, across = processor.image_processor.get_number_of_image_patches(height, width, {})
         return View(size=(width, height), cut=(max(down, 1), max(across, 1)))
 
+    def dummy_config(self, shape: Shape, ids: Ids) -> Any:
+        """SigLIP and Llama."""
+        return transformers.Idefics3Config(**self._config(shape, ids))
+
+    def _config(self, shape: Shape, ids: Ids) -> dict[str, Any]:
+        return {
+            "vision_config": tower_config(shape),
+            "text_config": text_config(shape, ids, "llama"),
+            "image_token_id": ids.image,
+            "pad_token_id": ids.pad,
+            "tie_word_embeddings": shape.text.tied,
+            **shape.extra,
+        }
+
+    def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
+        """Also SmolVLM's, which prepares pictures alike; its own needs torchvision and num2words, for videos."""
+        side, edge = shape.tower.image, shape.tower.patch * shape.extra["scale_factor"]
+        sizes = {"size": {"longest_edge": shape.tiles * side}, "max_image_size": {"longest_edge": side}}
+        try:
+            prepare = transformers.Idefics3ImageProcessorPil(**sizes)
+        except ImportError as error:
+            reason = "pictures for Idefics3 and SmolVLM need torchvision here: pip install torchvision"
+            raise InputError(reason) from error
+        return transformers.Idefics3Processor(
+            prepare, tokenizer, image_seq_len=(side // edge) ** 2, chat_template=chat_template()
+        )
+
 
 class SmolVLM(Idefics3):
     """`SmolVLMForConditionalGeneration`: the same parts under another name; frames of a video are tiles, too."""
 
     model_type = "smolvlm"
     title = "SmolVLM"
+    hub_models = (
+        HubModel("HuggingFaceTB/SmolVLM2-500M-Video-Instruct", "SmolVLM2 0.5B", "SmolVLM2 0.5B", 0.51, "Apache-2.0",
+                 "smolvlm2-0.5b", Shape(SIGLIP_BASE, Decoder(960, 32, 15, 5, 2560, 49280), {"scale_factor": 4}),
+                 Defaults(3, 11, 16, "renumbered", "ours")),
+        HubModel("HuggingFaceTB/SmolVLM2-2.2B-Instruct", "SmolVLM2 2.2B", "SmolVLM2 2.2B", 2.25, "Apache-2.0",
+                 "smolvlm2-2.2b", Shape(SIGLIP_384, Decoder(2048, 24, 32, 32, 8192, 49280), {"scale_factor": 3}),
+                 Defaults(6, 26, 12, "renumbered", "ours")),
+    )  # fmt: skip
+    small_models = (
+        SmallModel(
+            "smolvlm2-small", "SmolVLM2", 62, Shape(small_tower(512, 16, 192), SMALL_TEXT, {"scale_factor": 4}, 2)
+        ),
+    )
+
+    def dummy_config(self, shape: Shape, ids: Ids) -> Any:
+        """Idefics3's, under another name."""
+        return transformers.SmolVLMConfig(**self._config(shape, ids))
 
 
 def _shuffled(connector: Any, numbers: Tensor) -> Tensor:

@@ -6,16 +6,22 @@ import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
+import transformers
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from vscan_core.dummies.processors import chat_template, sides, with_videos
+from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config, tower_config
 from vscan_core.families.base import Record
+from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.llava import Llava
 from vscan_core.families.pixel_shuffle import fold, sources
 from vscan_core.families.scores import tap_cls
 from vscan_core.families.tile_grouping import contiguous
 from vscan_core.families.tiles import TiledPicture, Tiles
 from vscan_core.trace import View
+
+INTERN_VIT = Tower(448, 14, 1024, 24, 16, 4096)
 
 
 class InternVL(Llava):
@@ -30,6 +36,15 @@ class InternVL(Llava):
 
     model_type = "internvl"
     title = "InternVL"
+    hub_models = (
+        HubModel("OpenGVLab/InternVL3-1B-hf", "InternVL3 1B", "InternVL3 1B", 0.94, "Qwen", "internvl3-1b",
+                 Shape(INTERN_VIT, Decoder(896, 24, 14, 2, 4864, 151674)), Defaults(5, 23, 12, "renumbered", "ours")),
+        HubModel("OpenGVLab/InternVL3-2B-hf", "InternVL3 2B", "InternVL3 2B", 2.09, "Qwen", "internvl3-2b",
+                 Shape(INTERN_VIT, Decoder(1536, 28, 12, 2, 8960, 151674)), Defaults(5, 23, 14, "renumbered", "ours")),
+        HubModel("OpenGVLab/InternVL3-8B-hf", "InternVL3 8B", "InternVL3 8B", 7.94, "Qwen", "internvl3-8b",
+                 Shape(INTERN_VIT, Decoder(3584, 28, 28, 4, 18944, 151674)), Defaults(5, 23, 14, "renumbered", "ours")),
+    )  # fmt: skip
+    small_models = (SmallModel("internvl3-small", "InternVL3", 60, Shape(small_tower(448, 14, 192), SMALL_TEXT)),)
     gives_keys = False
 
     def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
@@ -71,3 +86,31 @@ class InternVL(Llava):
             record(layer, fold(row, sources(shuffle, side, side)))
 
         return tap_cls(attn.q_norm, attn.k_norm, attn.num_heads, keep)
+
+    def dummy_config(self, shape: Shape, ids: Ids) -> Any:
+        """InternViT and Qwen2."""
+        return transformers.InternVLConfig(
+            vision_config=tower_config(shape),
+            text_config=text_config(shape, ids, "qwen2"),
+            image_token_id=ids.image,
+            image_seq_length=_tokens(shape),
+            tie_word_embeddings=shape.text.tied,
+        )
+
+    def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
+        """Pictures are cut into tiles."""
+        return with_videos(
+            "InternVLProcessor",
+            transformers.GotOcr2ImageProcessorPil(size=sides(shape), crop_to_patches=True),
+            "InternVLVideoProcessor",
+            tokenizer,
+            {"size": sides(shape)},
+            image_seq_length=_tokens(shape),
+            chat_template=chat_template(),
+        )
+
+
+def _tokens(shape: Shape) -> int:
+    """Visual tokens per tile, of 2 x 2 patches each."""
+    tokens: int = (shape.tower.image // shape.tower.patch // 2) ** 2
+    return tokens

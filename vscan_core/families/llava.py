@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+import transformers
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
+from vscan_core.dummies.processors import chat_template, cropped
+from vscan_core.dummies.shapes import Decoder, Ids, Shape, Tower, text_config, tower_config
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family, Record
+from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.scores import mean_keys, tap_cls
 from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
+
+CLIP = Tower(336, 14, 1024, 24, 16, 4096)
+VICUNA_7B = Decoder(4096, 32, 32, 32, 11008, 32064)
+VICUNA_13B = Decoder(5120, 40, 40, 40, 13824, 32064)
+DEFAULTS_7B = Defaults(5, 22, 16, "renumbered", "published")
+DEFAULTS_13B = Defaults(5, 22, 20, "renumbered", "published")
 
 
 class Llava(Family):
@@ -21,6 +31,20 @@ class Llava(Family):
 
     model_type = "llava"
     title = "LLaVA-1.5"
+    hub_models: tuple[HubModel, ...] = (
+        HubModel("llava-hf/llava-1.5-7b-hf", "LLaVA-1.5 7B", "LLaVA-1.5 with Vicuna 7B", 7.06, "Llama 2",
+                 "llava-1.5-7b", Shape(CLIP, VICUNA_7B), DEFAULTS_7B),
+        HubModel("llava-hf/llava-1.5-13b-hf", "LLaVA-1.5 13B", "LLaVA-1.5 with Vicuna 13B", 13.35, "Llama 2",
+                 "llava-1.5-13b", Shape(CLIP, VICUNA_13B), DEFAULTS_13B),
+    )  # fmt: skip
+    small_models: tuple[SmallModel, ...] = (
+        SmallModel(
+            "llava-small",
+            "LLaVA",
+            174,
+            Shape(Tower(336, 14, 512, 12, 8, 2048), Decoder(768, 12, 12, 12, 2048, 32064)),
+        ),
+    )
     gives_keys = True
 
     @property
@@ -120,6 +144,35 @@ class Llava(Family):
         if prepare.do_center_crop:
             offset = ((scaled[0] - crop["width"]) // 2 * scale[0], (scaled[1] - crop["height"]) // 2 * scale[1])
         return View(scale=scale, offset=(offset[0] - before[0], offset[1] - before[1]), size=picture)
+
+    def dummy_config(self, shape: Shape, ids: Ids) -> Any:
+        """CLIP and Llama."""
+        return transformers.LlavaConfig(**clip_and_llama(shape, ids), vision_feature_layer=-2)
+
+    def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
+        """Pictures are cropped to a square."""
+        return transformers.LlavaProcessor(
+            transformers.CLIPImageProcessorPil(**cropped(shape)), tokenizer, **clip_processor(shape)
+        )
+
+
+def clip_and_llama(shape: Shape, ids: Ids) -> dict[str, Any]:
+    """What the configurations of LLaVA-1.5, LLaVA-NeXT and Video-LLaVA have in common."""
+    return {
+        "vision_config": {"model_type": "clip_vision_model", **tower_config(shape)},
+        "text_config": text_config(shape, ids, "llama"),
+        "image_token_index": ids.image,
+    }
+
+
+def clip_processor(shape: Shape) -> dict[str, Any]:
+    """What their processors have in common."""
+    return {
+        "patch_size": shape.tower.patch,
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1,
+        "chat_template": chat_template(),
+    }
 
 
 def _tap(tower: Any, layer: int, record: Record) -> list[RemovableHandle]:

@@ -7,14 +7,30 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
 
-from vscan_core.families.llava import Llava
+from vscan_core.dummies.processors import cropped
+from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, small_tower
+from vscan_core.families.entries import HubModel, SmallModel
+from vscan_core.families.llava import (
+    CLIP,
+    DEFAULTS_7B,
+    DEFAULTS_13B,
+    VICUNA_7B,
+    VICUNA_13B,
+    Llava,
+    clip_and_llama,
+    clip_processor,
+)
 from vscan_core.families.method_hook import MethodHook
 from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.geometry import patch_boxes, tile_boxes
 from vscan_core.trace import View
+
+GRIDS = {"image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]}
+MISTRAL_7B = Decoder(4096, 32, 32, 8, 14336, 32064)
 
 
 class LlavaNext(Llava):
@@ -26,6 +42,15 @@ class LlavaNext(Llava):
 
     model_type = "llava_next"
     title = "LLaVA-NeXT"
+    hub_models: tuple[HubModel, ...] = (
+        HubModel("llava-hf/llava-v1.6-vicuna-7b-hf", "LLaVA-NeXT 7B (Vicuna)", "LLaVA-NeXT with Vicuna 7B", 7.06,
+                 "Llama 2", "llava-next-vicuna-7b", Shape(CLIP, VICUNA_7B, GRIDS), DEFAULTS_7B),
+        HubModel("llava-hf/llava-v1.6-mistral-7b-hf", "LLaVA-NeXT 7B (Mistral)", "LLaVA-NeXT with Mistral 7B", 7.57,
+                 "Apache-2.0", "llava-next-mistral-7b", Shape(CLIP, MISTRAL_7B, GRIDS), DEFAULTS_7B),
+        HubModel("llava-hf/llava-v1.6-vicuna-13b-hf", "LLaVA-NeXT 13B (Vicuna)", "LLaVA-NeXT with Vicuna 13B", 13.35,
+                 "Llama 2", "llava-next-vicuna-13b", Shape(CLIP, VICUNA_13B, GRIDS), DEFAULTS_13B),
+    )  # fmt: skip
+    small_models = (SmallModel("llava-next-small", "LLaVA-NeXT", 59, Shape(small_tower(336, 14), SMALL_TEXT, GRIDS)),)
 
     def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
         """The tiles of all pictures; which belong together is told when they are packed."""
@@ -58,6 +83,18 @@ class LlavaNext(Llava):
         boxes[origin < 0] = torch.nan
         return TokenLayout(
             tiles=tiles, origin=origin, boxes=boxes, view=View(size=(width, height)), canvas=(width, height)
+        )
+
+    def dummy_config(self, shape: Shape, ids: Ids) -> Any:
+        """LLaVA-1.5's, with the grids of tiles."""
+        return transformers.LlavaNextConfig(**clip_and_llama(shape, ids), vision_feature_layer=-2, **shape.extra)
+
+    def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
+        """Pictures are cut into tiles."""
+        return transformers.LlavaNextProcessor(
+            transformers.LlavaNextImageProcessorPil(**cropped(shape), **shape.extra),
+            tokenizer,
+            **clip_processor(shape),
         )
 
 

@@ -6,15 +6,27 @@ from math import isqrt
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from vscan_core.dummies.processors import chat_template, sides, with_videos
+from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config, tower_config
 from vscan_core.errors import InputError
 from vscan_core.families.base import Record
+from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.llava_next import LlavaNext
 from vscan_core.families.scores import received_by_tile, tap_pair
 from vscan_core.families.tiles import TokenLayout
 from vscan_core.selection import Anatomy
+
+SIGLIP_WITHOUT_LAST = Tower(384, 14, 1152, 26, 16, 4304)  # the last of SigLIP's 27 layers is left out
+
+
+def _grids(most: int) -> dict[str, Any]:
+    """Every grid of up to most x most tiles."""
+    lengths = range(384, 384 * most + 1, 384)
+    return {"image_grid_pinpoints": [[height, width] for height in lengths for width in lengths]}
 
 
 class LlavaOnevision(LlavaNext):
@@ -28,6 +40,19 @@ class LlavaOnevision(LlavaNext):
 
     model_type = "llava_onevision"
     title = "LLaVA-OneVision"
+    hub_models = (
+        HubModel("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "LLaVA-OneVision 0.5B", "LLaVA-OneVision with Qwen2 0.5B",
+                 0.89, "Apache-2.0", "llava-onevision-0.5b",
+                 Shape(SIGLIP_WITHOUT_LAST, Decoder(896, 24, 14, 2, 4864, 152000, True), _grids(6)),
+                 Defaults(6, 25, 12, "renumbered", "ours")),
+        HubModel("llava-hf/llava-onevision-qwen2-7b-ov-hf", "LLaVA-OneVision 7B", "LLaVA-OneVision with Qwen2 7B",
+                 8.03, "Apache-2.0", "llava-onevision-7b",
+                 Shape(SIGLIP_WITHOUT_LAST, Decoder(3584, 28, 28, 4, 18944, 152128), _grids(6)),
+                 Defaults(6, 25, 14, "renumbered", "ours")),
+    )  # fmt: skip
+    small_models = (
+        SmallModel("llava-onevision-small", "LLaVA-OneVision", 59, Shape(small_tower(384, 14), SMALL_TEXT, _grids(2))),
+    )
     gives_keys = False
 
     def anatomy(self, model: nn.Module) -> Anatomy:
@@ -72,3 +97,27 @@ class LlavaOnevision(LlavaNext):
                 "wide and high"
             )
         return super()._layout(model, tiles, numbers, size)
+
+    def dummy_config(self, shape: Shape, ids: Ids) -> Any:
+        """SigLIP and Qwen2."""
+        return transformers.LlavaOnevisionConfig(
+            vision_config={"model_type": "siglip_vision_model", "vision_use_head": False, **tower_config(shape)},
+            text_config=text_config(shape, ids, "qwen2"),
+            image_token_index=ids.image,
+            video_token_index=ids.video,
+            tie_word_embeddings=shape.text.tied,
+            **shape.extra,
+        )
+
+    def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
+        """Pictures are cut into tiles."""
+        return with_videos(
+            "LlavaOnevisionProcessor",
+            transformers.LlavaOnevisionImageProcessorPil(size=sides(shape), **shape.extra),
+            "LlavaOnevisionVideoProcessor",
+            tokenizer,
+            {"size": sides(shape)},
+            num_image_tokens=(shape.tower.image // shape.tower.patch) ** 2,
+            vision_feature_select_strategy="full",
+            chat_template=chat_template(),
+        )

@@ -8,19 +8,27 @@ from threading import get_ident
 from typing import Any
 
 import torch
+import transformers
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.vision_utils import get_vision_window_index
 
 from vscan_core import geometry
+from vscan_core.dummies.processors import IMAGE, VIDEO, VISION_END, VISION_START, chat_template, with_videos
+from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config
 from vscan_core.families.base import Family, Record
+from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.scores import received
 from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
 
 FEWEST, MOST = 128, 768  # visual tokens per temporal slice of a video: the reference code's limits
+
+QWEN25_VIT = Tower(0, 14, 1280, 32, 16, 3420)
+QWEN25_VIT_32B = Tower(0, 14, 1280, 32, 16, 3456)
+WINDOWS = {"fullatt_block_indexes": [7, 15, 23, 31]}
 
 
 class Qwen25VL(Family):
@@ -32,6 +40,25 @@ class Qwen25VL(Family):
 
     model_type = "qwen2_5_vl"
     title = "Qwen2.5-VL"
+    hub_models: tuple[HubModel, ...] = (
+        HubModel("Qwen/Qwen2.5-VL-3B-Instruct", "Qwen2.5-VL 3B", "Qwen2.5-VL 3B", 3.75, "Qwen Research",
+                 "qwen2.5-vl-3b", Shape(QWEN25_VIT, Decoder(2048, 36, 16, 2, 11008, 151936, True), WINDOWS),
+                 Defaults(7, 31, 18, "original", "published")),
+        HubModel("Qwen/Qwen2.5-VL-7B-Instruct", "Qwen2.5-VL 7B", "Qwen2.5-VL 7B", 8.29, "Apache-2.0",
+                 "qwen2.5-vl-7b", Shape(QWEN25_VIT, Decoder(3584, 28, 28, 4, 18944, 152064), WINDOWS),
+                 Defaults(7, 31, 14, "original", "published")),
+        HubModel("Qwen/Qwen2.5-VL-32B-Instruct", "Qwen2.5-VL 32B", "Qwen2.5-VL 32B", 33.45, "Apache-2.0",
+                 "qwen2.5-vl-32b", Shape(QWEN25_VIT_32B, Decoder(5120, 64, 40, 8, 27648, 152064), WINDOWS),
+                 Defaults(7, 31, 32, "original", "published")),
+    )  # fmt: skip
+    small_models: tuple[SmallModel, ...] = (
+        SmallModel(
+            "qwen2.5-vl-small",
+            "Qwen2.5-VL",
+            66,
+            Shape(small_tower(0, 14), SMALL_TEXT, {"fullatt_block_indexes": [1, 3, 5, 7]}),
+        ),
+    )
     frames = 16  # our choice: the reference code takes two per second, up to 768
 
     def vision_tower(self, model: nn.Module) -> Any:
@@ -135,6 +162,50 @@ class Qwen25VL(Family):
     def view(self, processor: Any, width: int, height: int) -> View:
         """The picture is stretched to whole patches; how far shows only in the grid of each call."""
         return View(size=(width, height))
+
+    def dummy_config(self, shape: Shape, ids: Ids) -> Any:
+        """Vision tower and language model are Qwen's own."""
+        return transformers.Qwen2_5_VLConfig(**self._config(shape, ids))
+
+    def _config(self, shape: Shape, ids: Ids) -> dict[str, Any]:
+        """Both generations; positions have three axes, which share the rotary dimensions 2 : 3 : 3."""
+        tower, text = shape.tower, shape.text
+        eighth = (text.head_dim or text.width // text.heads) // 16
+        rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2 * eighth, 3 * eighth, 3 * eighth]}
+        vision = {
+            "patch_size": tower.patch,
+            "hidden_size": tower.width,
+            "depth": tower.depth,
+            "num_heads": tower.heads,
+            "intermediate_size": tower.mlp,
+            "out_hidden_size": text.width,
+            **shape.extra,
+        }
+        return {
+            "vision_config": vision,
+            "text_config": {**text_config(shape, ids), "rope_parameters": rope},
+            "image_token_id": ids.image,
+            "video_token_id": ids.video,
+            "vision_start_token_id": ids.vision_start,
+            "vision_end_token_id": ids.vision_end,
+            "tie_word_embeddings": text.tied,
+        }
+
+    def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
+        """Pictures become 4 to 1280 visual tokens, as in VScan's evaluation."""
+        return self._processor("Qwen2_5_VLProcessor", "Qwen2VLVideoProcessor", shape, tokenizer)
+
+    def _processor(self, name: str, video: str, shape: Shape, tokenizer: Any) -> Any:
+        edge = 2 * shape.tower.patch  # of a visual token
+        size = {"shortest_edge": 4 * edge * edge, "longest_edge": 1280 * edge * edge}
+        return with_videos(
+            name,
+            transformers.Qwen2VLImageProcessorPil(size=size, patch_size=shape.tower.patch),
+            video,
+            tokenizer,
+            {"patch_size": shape.tower.patch},
+            chat_template=chat_template(VISION_START + IMAGE + VISION_END, VISION_START + VIDEO + VISION_END),
+        )
 
 
 def filmed(processor: Any, prompt: str, pixels: Tensor, grid: list[int]) -> dict[str, Any]:

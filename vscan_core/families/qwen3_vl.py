@@ -6,12 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import transformers
 from PIL import Image
 from torch import Tensor, nn
 
+from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower
+from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.qwen2_5_vl import Qwen25VL, filmed, slices
 from vscan_core.geometry import take
 from vscan_core.selection import Anatomy
+
+QWEN3_VIT = Tower(0, 16, 1024, 24, 16, 4096)
+QWEN3_VIT_LARGE = Tower(0, 16, 1152, 27, 16, 4304)
+
+
+def _deepstack(*layers: int) -> dict[str, Any]:
+    return {"deepstack_visual_indexes": list(layers)}
 
 
 class Qwen3VL(Qwen25VL):
@@ -25,6 +35,20 @@ class Qwen3VL(Qwen25VL):
 
     model_type = "qwen3_vl"
     title = "Qwen3-VL"
+    hub_models = (
+        HubModel("Qwen/Qwen3-VL-2B-Instruct", "Qwen3-VL 2B", "Qwen3-VL 2B", 2.13, "Apache-2.0", "qwen3-vl-2b",
+                 Shape(QWEN3_VIT, Decoder(2048, 28, 16, 8, 6144, 151936, True, 128), _deepstack(5, 11, 17)),
+                 Defaults(5, 23, 14, "original", "ours")),
+        HubModel("Qwen/Qwen3-VL-4B-Instruct", "Qwen3-VL 4B", "Qwen3-VL 4B", 4.44, "Apache-2.0", "qwen3-vl-4b",
+                 Shape(QWEN3_VIT, Decoder(2560, 36, 32, 8, 9728, 151936, True, 128), _deepstack(5, 11, 17)),
+                 Defaults(5, 23, 18, "original", "ours")),
+        HubModel("Qwen/Qwen3-VL-8B-Instruct", "Qwen3-VL 8B", "Qwen3-VL 8B", 8.77, "Apache-2.0", "qwen3-vl-8b",
+                 Shape(QWEN3_VIT_LARGE, Decoder(4096, 36, 32, 8, 12288, 151936, False, 128), _deepstack(8, 16, 24)),
+                 Defaults(6, 26, 18, "original", "ours")),
+    )  # fmt: skip
+    small_models = (
+        SmallModel("qwen3-vl-small", "Qwen3-VL", 82, Shape(small_tower(0, 16), SMALL_TEXT, _deepstack(1, 3, 5))),
+    )
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """No block has windows, so depth alone decides which is the shallow one."""
@@ -67,3 +91,11 @@ class Qwen3VL(Qwen25VL):
             "visual_pos_masks": take(visual & keep, index),
             "deepstack_visual_embeds": [rows[stay.to(rows.device)] for rows in features],
         }
+
+    def dummy_config(self, shape: Shape, ids: Ids) -> Any:
+        """Qwen2.5-VL's, with deepstack layers instead of windows."""
+        return transformers.Qwen3VLConfig(**self._config(shape, ids))
+
+    def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
+        """Qwen2.5-VL's, with another preparation of videos."""
+        return self._processor("Qwen3VLProcessor", "Qwen3VLVideoProcessor", shape, tokenizer)

@@ -84,3 +84,19 @@ def received_by_tile(query: Tensor, key: Tensor, valid: Tensor | None, attn: Any
         real = torch.arange(patches, device=query.device) if valid is None else valid[i].flatten().nonzero()[:, 0]
         scores[i, real] = received(query[i, real], key[i, real], [0, len(real)], attn.scale)
     return scores
+
+
+def query_rows(states: Tensor, asking: Tensor | None) -> Tensor:
+    """(batch or 1, tokens, dim) -> (batch, queries, dim): these rows of each; None: the last one."""
+    if asking is None:
+        return states[:, -1:]
+    states = states.expand(len(asking), *states.shape[1:])
+    return states.gather(1, asking[..., None].expand(*asking.shape, states.shape[-1]))
+
+
+def head_rows(attn: Any, name: str, normed: Tensor) -> Tensor:
+    """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the q or k projection (and norm, if any)."""
+    states = getattr(attn, f"{name}_proj")(normed).view(*normed.shape[:2], -1, attn.head_dim)
+    norm = getattr(attn, f"{name}_norm", None)
+    heads: Tensor = (states if norm is None else norm(states)).transpose(1, 2)
+    return heads

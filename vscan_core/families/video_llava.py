@@ -7,13 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import transformers
 from PIL import Image
 from torch import Tensor, nn
 
-from vscan_core.families.llava import Llava
+from vscan_core.dummies.processors import cropped, with_videos
+from vscan_core.dummies.shapes import SMALL_TEXT, Ids, Shape, Tower, small_tower
+from vscan_core.families.entries import HubModel, SmallModel
+from vscan_core.families.llava import DEFAULTS_7B, VICUNA_7B, Llava, clip_and_llama, clip_processor
 from vscan_core.families.method_hook import MethodHook
 from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.trace import View
+
+CLIP_224 = Tower(224, 14, 1024, 24, 16, 4096)
 
 
 class VideoLlava(Llava):
@@ -29,6 +35,11 @@ class VideoLlava(Llava):
 
     model_type = "video_llava"
     title = "Video-LLaVA"
+    hub_models = (
+        HubModel("LanguageBind/Video-LLaVA-7B-hf", "Video-LLaVA 7B", "Video-LLaVA with Vicuna 7B", 7.37, "Llama 2",
+                 "video-llava-7b", Shape(CLIP_224, VICUNA_7B), DEFAULTS_7B),
+    )  # fmt: skip
+    small_models = (SmallModel("video-llava-small", "Video-LLaVA", 73, Shape(small_tower(224, 14), SMALL_TEXT)),)
     gives_keys = False
     frames = 8  # as in training
 
@@ -79,6 +90,21 @@ class VideoLlava(Llava):
         prompt = prompt.replace(processor.video_token, processor.video_token * tokens)
         words = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)
         return {**words, "pixel_values_videos": pixels[None]}
+
+    def dummy_config(self, shape: Shape, ids: Ids) -> Any:
+        """LLaVA-1.5's, and a token for videos."""
+        return transformers.VideoLlavaConfig(**clip_and_llama(shape, ids), video_token_index=ids.video)
+
+    def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
+        """Pictures and frames are cropped to a square."""
+        return with_videos(
+            "VideoLlavaProcessor",
+            transformers.VideoLlavaImageProcessor(**cropped(shape)),
+            "VideoLlavaVideoProcessor",
+            tokenizer,
+            cropped(shape),
+            **clip_processor(shape),
+        )
 
 
 def _film(boxes: Tensor, view: View) -> TokenLayout:

@@ -1,0 +1,42 @@
+"""A family's entries in the catalog: checkpoints on the Hugging Face Hub, and scaled-down random weights for a CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vscan_core.dummies.shapes import Shape
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What `VScan()` does on a model when nothing else is said; layers count from 0."""
+
+    local_layer: int  # vision layer of the local scan
+    global_layer: int  # and of the global scan
+    prune_layer: int  # decoder layer at whose entrance the question chooses
+    positions: str  # "renumbered" | "original"
+    source: str  # "published" (paper or released code), or "ours": see the family's file
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A checkpoint on the Hub, and the architecture that its random-weight twin has."""
+
+    source: str  # Hub id
+    title: str
+    about: str
+    billions: float  # of parameters
+    licence: str
+    dummy: str  # name of the twin with random weights, without "dummy:"
+    shape: Shape
+    defaults: Defaults
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """A scaled-down architecture with random weights and as many visual tokens per tile as the real one."""
+
+    name: str  # without "dummy:"
+    title: str
+    millions: int  # of parameters
+    shape: Shape
