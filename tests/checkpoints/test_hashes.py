@@ -30,7 +30,8 @@ def embedded(tmp_path, monkeypatch) -> Path:
 
 @pytest.mark.parametrize("name", LOADED)
 def test_the_embedded_model_is_the_one_that_was_shipped(embedded, name) -> None:
-    content, said = bytearray((MINI / name).read_bytes()), f"{name} is not the file that was shipped; install vscan-core again, or in a checkout"
+    content = bytearray((MINI / name).read_bytes())
+    said = f"{name} is not the file that was shipped; install vscan-core again, or in a checkout"
     content[-2] ^= 1  # of the same length, and mostly still loadable
     put(embedded / name, bytes(content))
     with pytest.raises(vc.InputError, match=said):
