@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from vscan_core.catalog import is_random
 from vscan_core.errors import InputError
 
 from .. import formatting
@@ -147,7 +148,7 @@ class ComparePage:
         with closing(self.session.compare(model, path, question, retention)) as events:
             for now in snapshots(events):
                 # every step repeats what was shown before: the browser may skip a step, but never the last one
-                out |= fill(self.panes, now, not model.startswith("dummy:")) | self._buttons(running=True)
+                out |= fill(self.panes, now, not is_random(model)) | self._buttons(running=True)
                 if now.trace is not None and now.trace is not drawn:
                     drawn = now.trace
                     view = token_map.of_run(path or "", drawn, retention)

@@ -8,8 +8,9 @@ from typing import Any
 
 import gradio as gr
 from PIL import Image
-
 from vscan_core.draw.overlay import Fate, fates
+
+from vscan_core.catalog import is_random
 from vscan_core.events import Answer
 
 from ..arena.defaults import usual
@@ -98,7 +99,7 @@ class Endpoints:
             known = self.session.engine.methods()
             moments = rounds(events, {name: known[name].title for name in names}, lambda _: None, explained)
             for now in _as_runs_end(moments):
-                yield sheet(settings, now, not model.startswith("dummy:"))
+                yield sheet(settings, now, not is_random(model))
 
     @streaming
     def sweep(self, image: str, question: str, retentions: str, model: str, method: str) -> Iterator[dict[str, Any]]:
@@ -118,7 +119,7 @@ class Endpoints:
         asked = settings.asked(self.session, model, image, question or "", settings.shares(retentions or ""), method)
         with closing(settings.sweep(self.session, image, asked)) as events:
             for now in _as_runs_end(rounds(events, settings.titles(asked), lambda _: None, explained, of="runs")):
-                yield exports.sheet(asked, now, not model.startswith("dummy:"))
+                yield exports.sheet(asked, now, not is_random(model))
 
 
 def _as_runs_end(moments: Iterable[Round]) -> Iterator[Round]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
+from vscan_core.catalog import is_random
+
 from ..session.examples import Example
 from ..session.session import Session
 from .errors import explained
@@ -147,7 +149,7 @@ def menu(session: Session) -> list[tuple[str, str]]:
     cards = session.engine.models()
     fits = {name: session.engine.unavailable(name) is None for name in cards}
     here = [(card.title, name) for name, card in cards.items() if fits[name]]
-    rest = [(name, card) for name, card in cards.items() if not fits[name] and not name.startswith("dummy:")]
+    rest = [(name, card) for name, card in cards.items() if not fits[name] and not is_random(name)]
     return here + [(f"{card.title} {NOT_HERE}", name) for name, card in rest]
 
 
@@ -155,7 +157,7 @@ def loading(session: Session, name: str) -> Iterator[str]:
     """The words under the picker while a model is fetched and loaded, and after it."""
     about = describe(session, name)
     if session.engine.unavailable(name) is None and not session.models.ready(name):
-        wait = "" if name.startswith("dummy:") else " The first time its weights are fetched, which may take minutes."
+        wait = "" if is_random(name) else " The first time its weights are fetched, which may take minutes."
         yield f"{about}\n\n**Loading …**{wait}"
         try:
             session.model(name)
