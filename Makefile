@@ -1,20 +1,45 @@
-# Two commands do everything: `make demo` and `make test`. Each sets up .venv on a fresh machine first.
+# `make demo` and `make test` do everything; each sets up .venv on a fresh machine first.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= auto
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test check format versions ways
+.PHONY: demo test quick check format coverage durations mutants versions ways docs wheel
 
 demo: .venv/demo-ready
 	$(BIN)/python -m app $(ARGS)
 
+# every test, on all cores
 test: .venv/dev-ready
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(PARALLEL) $(ARGS)
 
+# the files that take little time, as measured by `make durations`: under a minute
+quick: .venv/dev-ready
+	$(PYTEST) $(PARALLEL) -m "not slow" $(ARGS)
+
+# linters, types, import rules and names
 check: .venv/dev-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_architecture.py
+	$(PYTEST) -q tests/test_architecture.py tests/test_names.py
+
+format: .venv/dev-ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# every test, and which lines and branches none of them runs; fails below the share in pyproject.toml
+coverage: .venv/dev-ready
+	$(PYTEST) $(PARALLEL) -q --cov --cov-report=term:skip-covered $(ARGS)
+
+# how long each file takes, for the choice of `make quick`; in one process, on a machine that does nothing else
+durations: .venv/dev-ready
+	RECORD_DURATIONS=1 $(PYTEST) -q $(ARGS)
+
+# a fixed sample of faults in the engine, the budgets and the reducers: do the tests notice? Writes docs/mutation.md
+mutants: .venv/dev-ready
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 # the core tests with the oldest and the newest transformers (ARGS="5.20.0 pinned" names others)
 versions: .venv/dev-ready
@@ -22,11 +47,15 @@ versions: .venv/dev-ready
 
 # every way of calling a model, on every family, written to docs/ways.md; takes minutes
 ways: .venv/dev-ready
-	WRITE_WAYS=1 $(BIN)/python -m pytest -q tests/test_ways.py
+	WRITE_WAYS=1 $(PYTEST) -q tests/test_ways.py
 
-format: .venv/dev-ready
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+# the documentation as a site, in site/
+docs: .venv/dev-ready
+	$(BIN)/mkdocs build --strict
+
+# the package, in dist/
+wheel: .venv/dev-ready
+	$(BIN)/python -m build
 
 .venv/demo-ready: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

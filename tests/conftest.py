@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and so do the processes that they start
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 import hypothesis
 import pytest
@@ -16,12 +18,19 @@ from safetensors.torch import load_file
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 import vscan_core as vc
+from tests import skips, tiers
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
 GOLDEN = Path(__file__).parent / "golden"
 IMAGE_TOKEN, SIDE = 99, 6  # SIDE x SIDE visual tokens
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What this run may skip, and which tests are slow."""
+    for plugin in (skips, tiers):
+        config.pluginmanager.register(plugin)
 
 
 def golden(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -40,8 +40,11 @@ METHODS = {
     "inside": {"encoder_keep": 1.0, "llm_keep": {2: 9}, "merge": False},
 }
 WORKS, REFUSED = "yes", "no"
+WRITING = bool(os.environ.get("WRITE_WAYS"))  # `make ways`
 SLOW, QUICK = ("compiled", "compiled_in_place", "compiled_layers"), ("llava", "qwen3_vl", "idefics3 tiled")
 NO_ANSWER = ("from_outside",)  # nothing of ours to compare
+# compiling every family takes minutes, so only `make ways` does it
+CALLS = [(name, key) for name in NAMES for key in ways.WAYS if WRITING or key not in SLOW or name in QUICK]
 REASONS: dict[str, str] = {}
 OUTCOMES: dict[tuple[str, str], str] = {}
 
@@ -98,15 +101,12 @@ def outcome(name, key, method) -> str:
     return WORKS
 
 
-@pytest.mark.parametrize("key", ways.WAYS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("name", "key"), CALLS)
 def test_a_way_gives_the_same_or_is_refused(name, key) -> None:
-    if key in SLOW and name not in QUICK and not os.environ.get("WRITE_WAYS"):
-        pytest.skip("compiling every family takes minutes: `make ways` does it")
     seen = {outcome(name, key, method) for method in (["both"] if key in SLOW else METHODS)}
     assert len(seen) == 1, "it depends on the method"
     (OUTCOMES[name, key],) = seen
-    if not os.environ.get("WRITE_WAYS"):
+    if not WRITING:
         assert f"| {ways.WAYS[key].title} |" in PAGE.read_text(), "docs/ways.md lacks this way: make ways"
         assert cells()[ways.WAYS[key].title][list(NAMES).index(name)] == OUTCOMES[name, key]
 
@@ -148,7 +148,7 @@ anything looks like an answer. Both with cuts before and inside the language mod
 
 
 def test_the_page_is_written_when_asked() -> None:
-    if not os.environ.get("WRITE_WAYS"):
+    if not WRITING:
         pytest.skip("`make ways` writes docs/ways.md")
     PAGE.write_text(page())
 

@@ -22,11 +22,11 @@ ROOT = Path(__file__).parent.parent
 BESIDE = ROOT / ".venv" / "versions"
 CORE = (
     "test_versions.py",
-    "test_reduced.py",
-    "test_left_as_found.py",
-    "test_membership.py",
-    "test_generation.py",
-    "test_wrappers.py",
+    "engine/test_reduced.py",
+    "engine/test_left_as_found.py",
+    "engine/test_membership.py",
+    "engine/test_generate_hook.py",
+    "engine/test_wrappers.py",
     "test_parity_vscan.py",
     "test_parity_families.py",
     "families/test_families.py",

@@ -9,6 +9,7 @@ from transformers import DynamicCache, GenerationConfig, StaticCache
 import vscan_core as vc
 from tests.conftest import IMAGE_TOKEN, prompt, tiny_llava
 from tests.families.refused import refusal
+from vscan_core.versions import CACHE
 
 BOTH = vc.VScan(encoder_keep=14, llm_keep={3: 5}, window=3)
 GREEDY = {"max_new_tokens": 8, "do_sample": False}
@@ -44,7 +45,7 @@ def test_caches_that_grow_work_and_static_ones_are_refused_before_the_picture_is
     sdpa_llava, inputs, wanted, monkeypatch
 ) -> None:
     config = sdpa_llava.config.text_config
-    assert generate(sdpa_llava, inputs, **GREEDY, past_key_values=DynamicCache(config=config)) == wanted
+    assert generate(sdpa_llava, inputs, **GREEDY, **{CACHE: DynamicCache(config=config)}) == wanted
     assert generate(sdpa_llava, inputs, **GREEDY, cache_implementation="dynamic") == wanted
     seen = []
     hook = sdpa_llava.model.vision_tower.register_forward_hook(lambda *_: seen.append(1))
@@ -60,6 +61,12 @@ def test_caches_that_grow_work_and_static_ones_are_refused_before_the_picture_is
         generate(sdpa_llava, inputs, **GREEDY)
     hook.remove()
     assert not seen
+
+
+@pytest.mark.filterwarnings("ignore:`past_key_values` is deprecated:FutureWarning")
+def test_a_cache_may_still_come_under_its_old_name(sdpa_llava, inputs, wanted) -> None:
+    old = {"past_key_values": DynamicCache(config=sdpa_llava.config.text_config)}
+    assert generate(sdpa_llava, inputs, **GREEDY, **old) == wanted
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 
 import vscan_core as vc
 from tests.conftest import prompt
+from vscan_core.versions import CACHE
 
 HALF = vc.VScan(encoder_keep=12, llm_keep={3: 4}, window=3)
 
@@ -142,9 +143,9 @@ def test_the_unsupported_is_refused_with_a_sentence(sdpa_llava, more, sentence) 
 @torch.no_grad()
 def test_a_reduced_cache_does_not_work_outside_its_with(sdpa_llava) -> None:
     with vc.reduced(sdpa_llava, HALF):
-        cache = sdpa_llava(**prompt([1]), use_cache=True).past_key_values
+        cache = sdpa_llava(**prompt([1]), use_cache=True)[CACHE]
     with pytest.raises(RuntimeError, match="has been left"):
-        sdpa_llava(input_ids=torch.tensor([[5]]), past_key_values=cache)
+        sdpa_llava(input_ids=torch.tensor([[5]]), **{CACHE: cache})
 
 
 def test_unknown_model_type_is_refused() -> None:

@@ -14,6 +14,7 @@ from transformers import DynamicCache, TextIteratorStreamer
 import vscan_core as vc
 from tests.conftest import IMAGE_TOKEN, prompt
 from tests.reference.masked import step_logits
+from vscan_core.versions import CACHE
 
 STEPS = 4
 CUTS = {
@@ -157,12 +158,12 @@ def test_second_turn_and_copied_prefix_cache(llava) -> None:
     turns, answers = [torch.tensor([[7, 8, 9]]), torch.tensor([[11, 12]])], []
     with vc.reduced(llava, reducer(**cuts)):
         cache = DynamicCache(config=llava.config.text_config)
-        llava(**inputs, past_key_values=cache, use_cache=True)
+        llava(**inputs, **{CACHE: cache}, use_cache=True)
         for turn in turns:  # each on its own copy of the picture's prefix
             ids = torch.cat([inputs["input_ids"], turn], dim=1)
             out = llava.generate(
                 input_ids=ids,
-                past_key_values=copy.deepcopy(cache),
+                **{CACHE: copy.deepcopy(cache)},
                 max_new_tokens=STEPS,
                 do_sample=False,
                 output_logits=True,

@@ -1,0 +1,48 @@
+"""Every reason why a test may be skipped, and why it is needed; a skip for any other reason fails the run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pytest
+
+ALLOWED = {  # pattern of the reason -> why these tests cannot run, or not here
+    "torchvision": "no dependency of ours; without it, pictures and videos are prepared by code that is tested",
+    "num2words": "the processor of SmolVLM needs it; in the dev extra, not where only transformers is exchanged",
+    "lmms-eval is not installed": "an extra with a hundred packages; its interface is tested against recorded calls",
+    "make ways": "writes docs/ways.md instead of testing",
+    "this machine has a GPU|may be installed here|kernels is installed here": "refusals of machines without these",
+    "transformers before 5.23 mixes up the pictures": "a fault of the oldest transformers in range, also unreduced",
+    "no Chromium found": "a program, not a package; in CI its absence is a failure",
+}
+
+
+def unknown(reasons: Iterable[str]) -> list[str]:
+    """The reasons that nobody allowed, in order and once each."""
+    return [reason for reason in dict.fromkeys(reasons) if not any(re.search(known, reason) for known in ALLOWED)]
+
+
+def reasons_of(config: pytest.Config) -> list[str]:
+    """Of every test that was skipped in this run; none in a worker, whose results go to the process that started it."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = [] if reporter is None else reporter.stats.get("skipped", [])
+    return [str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that would have passed."""
+    if session.exitstatus == pytest.ExitCode.OK and unknown(reasons_of(session.config)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """How many tests were skipped for which reason."""
+    reasons = reasons_of(config)
+    for known, why in ALLOWED.items():
+        if count := sum(bool(re.search(known, reason)) for reason in reasons):
+            terminalreporter.write_line(f"{count} skipped ({known}): {why}")
+    for reason in unknown(reasons):
+        count = reasons.count(reason)
+        terminalreporter.write_line(f"{count} skipped, not allowed by tests/skips.py: {reason}", red=True)
