@@ -11,7 +11,6 @@ from PIL import Image
 
 import vscan_core as vc
 from tests.films import shades, write
-from vscan_core.cli import main as cli
 from vscan_core.cli.main import main
 
 
@@ -33,7 +32,7 @@ class Picky(vc.VScan):
 
 @pytest.fixture
 def picky(monkeypatch) -> None:
-    monkeypatch.setitem(cli.REDUCERS, "picky", Picky)
+    monkeypatch.setitem(vc.REDUCERS, "picky", Picky)
 
 
 def run(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -77,7 +76,7 @@ def test_sweep_goes_through_the_retentions(capsys, picture, picky) -> None:
     assert lines[3] == "0.1        cannot run: Picky needs a retention of at least 0.5."
 
 
-@pytest.mark.parametrize(("shares", "sentence"), [("1,x", "commas"), ("", "commas"), ("0.5,2", "above 0")])
+@pytest.mark.parametrize(("shares", "sentence"), [("1,x", "by commas"), ("", "by commas"), ("0.5,2", "above 0")])
 def test_sweep_refuses_what_is_no_retention(capsys, picture, shares, sentence) -> None:
     code, out, err = run(capsys, "sweep", "--image", picture, "--question", "What?", "--retentions", shares)
     assert code == 2 and out == "" and sentence in err
@@ -145,3 +144,17 @@ def test_bad_input_is_one_sentence_and_code_2(capsys, picture, wrong, sentence) 
 def test_runs_as_a_module() -> None:
     result = subprocess.run([sys.executable, "-m", "vscan_core", "methods"], capture_output=True, text=True, check=True)
     assert result.stdout.startswith("vscan")
+
+
+@pytest.mark.parametrize(
+    ("started", "name"),
+    [("/bin/vscan", "vscan"), ("C:/Scripts/vscan.exe", "vscan"), ("/x/__main__.py", "python -m vscan_core")],
+)
+def test_the_help_names_the_program_as_it_was_called(capsys, monkeypatch, started, name) -> None:
+    monkeypatch.setattr(sys, "argv", [started])
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert told.startswith(f"usage: {name} [-h] command")
+    places = [told.index(f"\n    {command} ") for command in ("ask", "compare", "sweep", "eval", "methods", "models")]
+    assert places == sorted(places)

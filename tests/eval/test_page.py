@@ -24,5 +24,5 @@ def test_every_benchmark_has_its_row_and_no_other() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_are_understood(command) -> None:
-    options = cli._parser().parse_args(shlex.split(command))
+    options = cli.parser().parse_args(shlex.split(command))
     assert options.task in TASKS and options.retention == 0.111

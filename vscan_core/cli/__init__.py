@@ -1,1 +1,1 @@
-"""The command line, one command per file."""
+"""The command line, one command per file. `main.COMMANDS` lists them; each has `add(commands)`."""

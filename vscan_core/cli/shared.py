@@ -1,0 +1,98 @@
+"""What several commands share: the options of a question, runs, and printing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from vscan_core.errors import InputError
+from vscan_core.events import Answer, Done, Token
+from vscan_core.inference import compare
+from vscan_core.loading import load_model
+from vscan_core.media.images import open_image
+from vscan_core.media.videos import Video, open_video
+from vscan_core.multirun import Make, Refused, run_each
+from vscan_core.reducers import REDUCERS, Reducer
+from vscan_core.report import as_dict, ratios, same_answer
+
+Command = Callable[[argparse.Namespace], None]
+ATTENTION = "sdpa (default), eager, or another that transformers knows, such as flash_attention_2"
+RETENTION: dict[str, Any] = {"type": float, "default": 1 / 9, "metavar": "R", "help": "0 < R <= 1; default 0.111"}
+
+
+def add_command(commands: Any, name: str, run: Command, text: str) -> argparse.ArgumentParser:
+    """A command that can print JSON instead of text."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    command.set_defaults(run=run)
+    return command
+
+
+def add_question(commands: Any, name: str, run: Command, text: str) -> argparse.ArgumentParser:
+    """A command about a question and a picture or a video."""
+    command = add_command(commands, name, run, text)
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--image", metavar="F", help="picture file")
+    source.add_argument("--video", metavar="F", help="video file, for a model that takes videos")
+    command.add_argument("--frames", type=int, metavar="N", help="frames to take of the video; default by model")
+    command.add_argument("--question", required=True, metavar="Q")
+    command.add_argument("--model", default="mini", metavar="M", help="see `models`; default mini")
+    command.add_argument("--attention", default="sdpa", metavar="A", help=ATTENTION)
+    command.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
+    return command
+
+
+def method_named(name: str, also: str = "") -> type[Reducer]:
+    """The method of this name. Raises InputError, which lists them behind `also`, if there is none."""
+    if name not in REDUCERS:
+        raise InputError(f"there is no method {name!r}; choose {also}{', '.join(REDUCERS)}")
+    return REDUCERS[name]
+
+
+def answers(
+    options: argparse.Namespace, makers: Sequence[Make]
+) -> tuple[Image.Image | Video, Answer, list[Answer | InputError]]:
+    """Run all methods and return the picture or video, the first answer, and the others; some may be refusals.
+
+    makers: functions that return a reducer, or None for the baseline. Raises InputError if the first run is refused.
+    """
+    image = None if options.image is None else open_image(Path(options.image))
+    lvlm = load_model(options.model, attn_implementation=options.attention)
+    source = image or open_video(options.video, lvlm.family.frames or 1 if options.frames is None else options.frames)
+
+    def run(reducer: Reducer | None) -> Any:
+        return compare(lvlm, source, options.question, [reducer], max_new_tokens=options.max_new_tokens)
+
+    found: list[Answer | InputError] = []
+    for event in run_each(run, makers):
+        if isinstance(event, Token) and not options.json and sys.stderr.isatty():
+            print(f"\r{event.text}", end="", file=sys.stderr, flush=True)
+        if isinstance(event, Done):
+            found.append(event.answer)
+        if isinstance(event, Refused):
+            found.append(event.reason)
+    first, *others = found
+    assert isinstance(first, Answer)
+    return source, first, others
+
+
+def comparison(baseline: Answer, other: Answer | InputError) -> dict[str, Any]:
+    """One method beside the baseline, as plain JSON types."""
+    if not isinstance(other, Answer):
+        return {"error": str(other)}
+    return {
+        "reduced": as_dict(other),
+        "ratios": ratios(baseline, other),
+        "same_answer": same_answer(baseline, other),
+    }
+
+
+def print_result(options: argparse.Namespace, found: Any, text: str) -> None:
+    """Print `found` as JSON or `text`, as the options say."""
+    print(json.dumps(found) if options.json else text)
