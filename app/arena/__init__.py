@@ -1,1 +1,1 @@
-"""Several methods on one picture and question: what is known of each run, as a table, as files. No widgets here."""
+"""The Arena page: several methods side by side, on one picture and one question."""

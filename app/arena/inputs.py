@@ -1,57 +1,24 @@
-"""Left side of the Arena: picture, question, methods, budget, model, Run and Stop."""
+"""What a visitor chooses in the Arena: a budget and methods."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import gradio as gr
 
-from ..session.examples import Example
+from ..runs.inputs import Comparison
+from ..runs.settings import default_methods
 from ..session.session import Session
-from ..ui.inputs import ask_about, example_gallery, model_picker, pick, question_box, retention_slider, run_and_stop
-from .defaults import usual
+from ..ui.inputs import retention_slider
 
 
-@dataclass(frozen=True)
-class ArenaAsk:
-    """The widgets that the rest of the tab needs."""
-
-    picture: gr.Image
-    question: gr.Textbox
-    methods: gr.CheckboxGroup
-    retention: gr.Slider
-    budget: gr.Markdown
-    model: gr.Dropdown
-    run: gr.Button
-    stop: gr.Button
-
-    @property
-    def asked(self) -> list[gr.components.Component]:
-        """Inputs of a run."""
-        return [self.model, self.picture, self.question, self.retention, self.methods]
-
-    @property
-    def planned(self) -> list[gr.components.Component]:
-        """Inputs of the budget in words."""
-        return [self.model, self.picture, self.retention, self.methods]
-
-
-def arena_ask(session: Session, examples: list[Example]) -> ArenaAsk:
-    """Build the left column."""
-    first = examples[0] if examples else Example("", "What is in the picture?")
-    picture = ask_about(first, "arena-")
-    gallery = example_gallery(examples, "arena-")
-    question = question_box(first, "arena-")
-    run, stop = run_and_stop("arena-")
-    retention, budget = retention_slider("arena-")
+def methods_at_one_retention(session: Session, place: str) -> Comparison:
+    """A slider and a list of methods."""
+    retention, budget = retention_slider(place)
     methods = gr.CheckboxGroup(
         choices=[(f"{method.title}: {method.summary}", name) for name, method in session.engine.methods().items()],
-        value=usual(session),
+        value=default_methods(session),
         label="Methods",
-        info="They run one after the other, behind the baseline with all visual tokens.",
+        info="They run one at a time, after a baseline run with all visual tokens.",
         show_select_all=True,
-        elem_id="arena-methods",
+        elem_id=f"{place}methods",
     )
-    model = model_picker(session, "arena-")
-    gallery.select(pick(examples), None, [picture, question], api_visibility="private", show_progress="hidden")
-    return ArenaAsk(picture, question, methods, retention, budget, model, run, stop)
+    return Comparison((retention, methods), budget)

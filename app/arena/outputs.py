@@ -1,96 +1,48 @@
-"""Right side of the Arena: status, table, small pictures and the two downloads."""
+"""Right side of the Arena: status, table, downloads and the picture as each method sees it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import gradio as gr
 
-from ..runs.progress import Round
-from ..runs.table import HEADERS, TYPES, WIDTHS, caption, table
-
-START = "Choose methods and press **Run**. Each answers the same question about the same picture."
-SORT = "The dots beside a heading sort the table. **Single run, not a benchmark:** repeat it, and times will differ."
-SIGNS = (
-    "Bright: kept, with an orange frame if for the picture as a whole, with a blue ring if for its neighbourhood. "
-    "Dot: merged. Dark: dropped before the language model. Hatched: dropped inside it."
+from .. import formatting
+from ..runs.outputs import RunsOutputs, download_row, runs_dataframe, status_lines, token_gallery
+from ..runs.table import (
+    RunsTable,
+    agreement_column,
+    answer_column,
+    cost_column,
+    counts_column,
+    ratio_column,
+    text_column,
+    timing_column,
 )
 
-
-@dataclass(frozen=True)
-class Board:
-    """The widgets that a round fills."""
-
-    status: gr.Markdown
-    hint: gr.Markdown
-    table: gr.Dataframe
-    gallery: gr.Gallery
-    box: gr.Column
-    files: tuple[gr.DownloadButton, ...]  # JSON, PNG
-
-    @property
-    def outputs(self) -> list[Any]:
-        """Outputs of every handler that fills the board."""
-        return [self.status, self.hint, self.table, self.gallery, self.box, *self.files]
-
-    def clear(self, status: str | None = None) -> dict[Any, Any]:
-        """Nothing has run."""
-        empty = {self.status: status or START, self.hint: gr.update(value="", visible=False)}
-        empty |= {self.table: {"headers": HEADERS, "data": []}, self.gallery: None}
-        return empty | {self.box: gr.update(visible=False)} | dict.fromkeys(self.files, no_file())
+START = "Choose methods and press **Run**. All of them answer the same question about the same picture."
+NOTE = "The dots beside a heading sort the table. **Single run, not a benchmark:** timings vary from run to run."
+ARENA_TABLE = RunsTable((
+    text_column("Method", 120, 190, lambda run: run.title),
+    answer_column(240, 430),
+    agreement_column(110, 100),
+    counts_column(195, 252),
+    cost_column("Average", "visual_tokens", 105, 94, formatting.count),
+    timing_column("Reading", "prefill_ms", 110, 112),
+    timing_column("First word", "ttft_ms", 125, 116),
+    timing_column("Choosing", "reduce_ms", 115, 110),
+    cost_column("KV cache", "kv_bytes", 115, 106, formatting.size),
+    cost_column("Computation", "tflops", 140, 154, formatting.operations, "FLOPs"),
+    ratio_column("Reading, faster", "prefill", 150),
+    ratio_column("First word, sooner", "ttft", 175),
+    ratio_column("KV, smaller", "kv_bytes", 130),
+    ratio_column("FLOPs, fewer", "tflops", 140),
+))  # fmt: skip
 
 
-def board() -> Board:
-    """Build the right column."""
-    status = gr.Markdown(START, elem_id="arena-status")
-    hint = gr.Markdown(visible=False, elem_id="arena-hint")
-    frame = gr.Dataframe(
-        headers=HEADERS,
-        datatype=TYPES,
-        column_widths=WIDTHS,
-        pinned_columns=1,
-        interactive=False,
-        wrap=True,
-        max_height=620,
-        label="Answers and numbers",
-        show_label=False,
-        buttons=["fullscreen", "copy"],
-        elem_id="arena-table",
-    )
-    with gr.Row(elem_id="arena-save"):
-        gr.Markdown(SORT, elem_classes="quiet")
-        names = (("json", "Save numbers (JSON)"), ("png", "Save page (PNG)"))
-        files = [gr.DownloadButton(text, size="sm", interactive=False, elem_id=f"arena-{kind}") for kind, text in names]
+def arena_outputs(place: str) -> RunsOutputs:
+    """Build the right column; `place` goes before the ids of its widgets."""
+    status, hint = status_lines(place, START)
+    table = runs_dataframe(place, ARENA_TABLE)
+    downloads = download_row(place, NOTE, ("json", "png"))
     with gr.Column(visible=False) as box:
         gr.Markdown("## What each method keeps of the picture", elem_classes="section")
-        gallery = gr.Gallery(
-            show_label=False,
-            label="The picture with the tokens of each method marked",
-            columns=4,
-            height="auto",
-            object_fit="contain",
-            interactive=False,
-            buttons=["download", "fullscreen"],
-            elem_id="arena-gallery",
-        )
-        gr.Markdown(SIGNS, elem_classes="quiet")
-    return Board(status, hint, frame, gallery, box, tuple(files))
-
-
-def fill(widgets: Board, now: Round, noise: str | None = None) -> dict[Any, Any]:
-    """A moment of a round as updates; the downloads come when it is over."""
-    pictures = [(entry.picture, caption(entry, noise is None)) for entry in now.entries if entry.picture]
-    return {
-        widgets.status: now.status,
-        widgets.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
-        widgets.table: table(now, noise),
-        widgets.gallery: pictures,
-        widgets.box: gr.update(visible=bool(pictures)),
-    }
-
-
-def no_file() -> dict[str, Any]:
-    """A download button without a file."""
-    update: dict[str, Any] = gr.update(value=None, interactive=False)
-    return update
+        gallery = token_gallery(f"{place}gallery", "The picture with the tokens of each method marked", columns=4)
+    return RunsOutputs(START, ARENA_TABLE, status, hint, table, gallery, box, downloads)

@@ -1,25 +1,25 @@
-"""A record of ablations as dots to draw and rows to read."""
+"""A record of ablations as intervals to draw and rows to read."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .. import formatting
-from ..charts.dots import Dot
+from ..charts.intervals import Interval
 from .accuracy import written
 from .records import Record, Row
 
 WHOLE = "published"  # in the name of the group that changes nothing
 
 
-def groups(record: Record, kind: str, retention: float) -> list[tuple[str, list[Dot]]]:
+def groups(record: Record, kind: str, retention: float) -> list[tuple[str, list[Interval]]]:
     """Variants by the part that they change."""
-    found: dict[str, list[Dot]] = {}
+    found: dict[str, list[Interval]] = {}
     for row in _rows(record, kind, retention):
         score = row.scores[kind]
         low, high = score.interval or (score.accuracy, score.accuracy)
-        dot = Dot(row.variant, 100 * score.accuracy, 100 * low, 100 * high, WHOLE in row.group)
-        found.setdefault(row.group, []).append(dot)
+        interval = Interval(row.variant, 100 * score.accuracy, 100 * low, 100 * high, WHOLE in row.group)
+        found.setdefault(row.group, []).append(interval)
     return list(found.items())
 
 

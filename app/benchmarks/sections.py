@@ -13,7 +13,7 @@ from vscan_core.errors import InputError
 
 from .. import formatting
 from ..charts.curves import curve_chart
-from ..charts.dots import dot_chart
+from ..charts.intervals import interval_chart
 from ..ui.errors import answering
 from ..ui.events import PREVIEW
 from . import ablations, accuracy
@@ -182,5 +182,5 @@ class PartsSection:
     def _of(self, kind: str, retention: str) -> tuple[Any, dict[str, Any]]:
         share = float(retention)
         whole = ablations.whole(self.record, kind, share)
-        figure = dot_chart(ablations.groups(self.record, kind, share), "accuracy (%)", line=whole)
+        figure = interval_chart(ablations.groups(self.record, kind, share), "accuracy (%)", line=whole)
         return figure, ablations.table(self.record, kind, share)

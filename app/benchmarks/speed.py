@@ -15,7 +15,7 @@ from vscan_core.resources import asset
 
 from .. import formatting
 from ..charts.curves import Line, Point, curve_chart
-from ..charts.dots import Dot, dot_chart
+from ..charts.intervals import Interval, interval_chart
 
 FOLDER = asset("recorded")
 RATIOS = {"prefill": "Reading (prefill)", "ttft": "First word", "kv_bytes": "KV cache", "tflops": "FLOPs"}
@@ -73,8 +73,8 @@ def _selection(data: dict[str, Any], titles: Mapping[str, str]) -> Speed:
     groups = []
     for tokens in sizes:
         rows = sorted((row for row in data["rows"] if row["tokens"] == tokens), key=lambda row: row["ms"]["median"])
-        dots = [Dot(_title(row, titles), *_spread(row["ms"]), ours=row["method"] == "vscan") for row in rows]
-        groups.append((f"{tokens:,} tokens", dots))
+        intervals = [Interval(_title(row, titles), *_spread(row["ms"]), ours=row["method"] == "vscan") for row in rows]
+        groups.append((f"{tokens:,} tokens", intervals))
     headers = ["Method", "Tokens", "Kept", "Time", "Peak extra memory", "Of the dense prefill's FLOPs", "Of its bytes"]
     values, shown = [], []
     for row in data["rows"]:
@@ -87,7 +87,7 @@ def _selection(data: dict[str, Any], titles: Mapping[str, str]) -> Speed:
             f"{row['peak_extra_mib']:.3g} MiB", f"{100 * flops:.2g} %", f"{100 * bytes_:.2g} %",
         ])  # fmt: skip
     note = "What choosing costs before the language model, on random signals of the widths of LLaVA-1.5-7B, at 11.1 %."
-    figure = dot_chart(groups, "milliseconds", log=True)
+    figure = interval_chart(groups, "milliseconds", log=True)
     return Speed("What choosing itself costs, by method", data, figure, note, headers, values, shown)
 
 
@@ -95,20 +95,20 @@ def _peak(data: dict[str, Any], titles: Mapping[str, str]) -> Speed:
     """Peak memory of one answer, baseline and VScan at some retentions."""
     groups, values, shown = [], [], []
     for row in data["rows"]:
-        dots = []
+        intervals = []
         for name, found in row["bytes"].items():
             tensors, process = (found[what] / 2**20 for what in ("tensors", "process"))
             kept = name if name == "baseline" else formatting.percent(float(Fraction(name)))
-            dots.append(Dot(kept, tensors, tensors, tensors, ours=name != "baseline"))
+            intervals.append(Interval(kept, tensors, tensors, tensors, ours=name != "baseline"))
             values.append([row["model"], kept, tensors, process])
             shown.append([row["model"], kept, f"{tensors:.1f} MiB", f"{process:.1f} MiB"])
-        groups.append((str(row["model"]), dots))
+        groups.append((str(row["model"]), intervals))
     note = (
         "The most that tensors made during one answer hold at once, weights left out, for the baseline and for VScan. "
         "The table also has the growth of the process."
     )
     headers = ["Model", "Kept", "Tensors", "Process"]
-    return Speed("Peak memory of one answer", data, dot_chart(groups, "MiB"), note, headers, values, shown)
+    return Speed("Peak memory of one answer", data, interval_chart(groups, "MiB"), note, headers, values, shown)
 
 
 def _title(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Something over retention: one line per method, VScan thick with its interval as a band, references dashed."""
+"""A value over retention: one line per method, VScan thick with its interval as a band, references dashed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from .. import formatting
-from .style import REDUCED, styled
+from .style import REDUCED_COLOUR, styled
 
-COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b09c00", "#7a5195", "#4a7a3a", "#a05a2c", "#00838f")
-REFERENCE, QUIET = "#8a93a3", "rgba(128, 134, 148, 0.35)"
+METHOD_COLOURS = (
+    "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b09c00", "#7a5195", "#4a7a3a", "#a05a2c", "#00838f",
+)  # fmt: skip
+REFERENCE_COLOUR, FAINT_LINE = "#8a93a3", "rgba(128, 134, 148, 0.35)"
 BAND = "rgba(230, 126, 0, 0.16)"
 SYMBOLS = ("square", "diamond", "triangle-up", "triangle-down", "cross", "x", "pentagon", "star")
 DASHES = ("dash", "dot", "dashdot")
@@ -33,18 +35,18 @@ class Line:
 
     name: str
     points: Sequence[Point]
-    chosen: bool = True  # else it stays in the background
+    chosen: bool = True  # otherwise it stays in the background
     ours: bool = False
     reference: bool = False
 
 
 @dataclass(frozen=True)
 class Level:
-    """What does not depend on the retention."""
+    """A value that does not depend on the retention."""
 
     name: str
     value: float
-    above: bool = False  # where its name stands
+    above: bool = False  # whether its name is written above the line
 
 
 def curve_chart(lines: Sequence[Line], levels: Sequence[Level], unit: str) -> go.Figure:
@@ -52,24 +54,24 @@ def curve_chart(lines: Sequence[Line], levels: Sequence[Level], unit: str) -> go
     figure = go.Figure()
     for line in lines:
         if not line.chosen:
-            _quiet(figure, line)
+            _faint(figure, line)
     shown = sorted((line for line in lines if line.chosen), key=lambda line: line.ours)
-    apart = [line.name for line in shown if _uncertain(line) and not line.ours]
+    spread = [line.name for line in shown if _uncertain(line) and not line.ours]
     dashes = 0
     for place, line in enumerate(shown):
-        aside = 1.012 ** (apart.index(line.name) - (len(apart) - 1) / 2) if line.name in apart else 1.0
+        shift = 1.012 ** (spread.index(line.name) - (len(spread) - 1) / 2) if line.name in spread else 1.0
         if line.ours:
             _band(figure, line)
-            _line(figure, line, {"color": REDUCED, "width": 4}, "circle", aside)
+            _line(figure, line, {"color": REDUCED_COLOUR, "width": 4}, "circle", shift)
         elif line.reference:
             dash = DASHES[dashes % len(DASHES)]
-            _line(figure, line, {"color": REFERENCE, "width": 2, "dash": dash}, "circle-open", aside)
+            _line(figure, line, {"color": REFERENCE_COLOUR, "width": 2, "dash": dash}, "circle-open", shift)
             dashes += 1
         else:
-            symbol, colour = SYMBOLS[place % len(SYMBOLS)], COLOURS[place % len(COLOURS)]
-            _line(figure, line, {"color": colour, "width": 2}, symbol, aside)
+            symbol, colour = SYMBOLS[place % len(SYMBOLS)], METHOD_COLOURS[place % len(METHOD_COLOURS)]
+            _line(figure, line, {"color": colour, "width": 2}, symbol, shift)
     for level in levels:
-        figure.add_hline(level.value, line={"color": REFERENCE, "width": 1.5, "dash": "longdash"})
+        figure.add_hline(level.value, line={"color": REFERENCE_COLOUR, "width": 1.5, "dash": "longdash"})
         figure.add_annotation(
             text=f"{level.name} {level.value:.1f}", x=0.995, xref="x domain", y=level.value, showarrow=False,
             xanchor="right", yanchor="bottom" if level.above else "top", font={"size": 12},
@@ -89,12 +91,12 @@ def _uncertain(line: Line) -> bool:
     return any(point.low != point.high for point in line.points)
 
 
-def _line(figure: go.Figure, line: Line, stroke: dict[str, object], symbol: str, aside: float) -> None:
-    """`aside` moves the markers a little, so that the bars of different methods do not hide each other."""
+def _line(figure: go.Figure, line: Line, stroke: dict[str, object], symbol: str, shift: float) -> None:
+    """`shift` is a factor that moves the markers a little, so that error bars of different methods do not overlap."""
     points, uncertain = line.points, _uncertain(line)
     interval = " (%{customdata[1]:.1f} to %{customdata[2]:.1f})" if uncertain else ""
     figure.add_scatter(
-        x=[point.retention * aside for point in points],
+        x=[point.retention * shift for point in points],
         y=[point.value for point in points],
         error_y={
             "type": "data",
@@ -127,13 +129,13 @@ def _band(figure: go.Figure, line: Line) -> None:
     )
 
 
-def _quiet(figure: go.Figure, line: Line) -> None:
+def _faint(figure: go.Figure, line: Line) -> None:
     figure.add_scatter(
         x=[point.retention for point in line.points],
         y=[point.value for point in line.points],
         name=line.name,
         mode="lines",
-        line={"color": QUIET, "width": 1.2},
+        line={"color": FAINT_LINE, "width": 1.2},
         showlegend=False,
         hovertemplate=f"%{{y:.1f}}<extra>{line.name}</extra>",
     )

@@ -1,16 +1,17 @@
-"""What every chart shares: transparent ground, quiet grid, room for labels. Text colour comes from the page's CSS."""
+"""What every chart shares: transparent background, faint grid, room for labels. The page's CSS colours the text."""
 
 from __future__ import annotations
 
 import plotly.graph_objects as go
 
 GRID = "rgba(128, 134, 148, 0.25)"
-BASELINE, REDUCED = "#8a93a3", "#e67e00"
-STAGES = {"vision": "#0072b2", "reduce": "#e69f00", "prefill": "#009e73", "decode": "#b8bfca"}
+BASELINE_COLOUR, REDUCED_COLOUR = "#8a93a3", "#e67e00"
+STAGE_COLOURS = {"vision": "#0072b2", "reduce": "#e69f00", "prefill": "#009e73", "decode": "#b8bfca"}
+STAGE_NAMES = {"vision": "Looking", "reduce": "Choosing", "prefill": "Reading", "decode": "Writing"}
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:
-    """Give a figure the house look."""
+    """Give a figure the style of all charts; `height` in pixels."""
     figure.update_layout(
         template="none",
         height=height,

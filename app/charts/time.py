@@ -8,28 +8,21 @@ import plotly.graph_objects as go
 
 from vscan_core.events import Answer
 
-from .style import STAGES, styled
-
-NAMES = {
-    "vision": "Looking",
-    "reduce": "Choosing",
-    "prefill": "Reading",
-    "decode": "Writing",
-}
+from .style import STAGE_COLOURS, STAGE_NAMES, styled
 
 
 def time_chart(answers: Sequence[tuple[str, Answer]]) -> go.Figure:
     """Stacked bars of (label, answer) pairs, the first on top; milliseconds, as measured in these runs."""
     labels = [label for label, _ in answers]
     figure = go.Figure()
-    for stage, name in NAMES.items():
-        values = [stages(answer)[stage] for _, answer in answers]
+    for stage, name in STAGE_NAMES.items():
+        values = [stage_times(answer)[stage] for _, answer in answers]
         figure.add_bar(
             y=labels,
             x=values,
             name=name,
             orientation="h",
-            marker={"color": STAGES[stage]},
+            marker={"color": STAGE_COLOURS[stage]},
             width=0.55,
             hovertemplate=f"{name}: %{{x:.1f}} ms<extra>%{{y}}</extra>",
         )
@@ -40,8 +33,8 @@ def time_chart(answers: Sequence[tuple[str, Answer]]) -> go.Figure:
     return figure
 
 
-def stages(answer: Answer) -> dict[str, float]:
-    """The four stages in milliseconds; decode is everything after the first token."""
+def stage_times(answer: Answer) -> dict[str, float]:
+    """{stage: milliseconds}; decode is everything after the first token."""
     timings = answer.timings
     return {
         "vision": timings.vision_ms,

@@ -1,4 +1,4 @@
-"""How many visual tokens really entered each decoder layer, as steps."""
+"""How many visual tokens entered each decoder layer, as steps."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import plotly.graph_objects as go
 
 from vscan_core.trace import Trace
 
-from .style import BASELINE, REDUCED, styled
+from .style import BASELINE_COLOUR, REDUCED_COLOUR, styled
 
 
 def tokens_chart(traces: Sequence[tuple[str, Trace]]) -> go.Figure:
     """One step line per (label, trace); the counts are those recorded while the model ran."""
     figure = go.Figure()
     layers = 0
-    for (label, trace), colour in zip(traces, (BASELINE, REDUCED), strict=False):
+    for (label, trace), colour in zip(traces, (BASELINE_COLOUR, REDUCED_COLOUR), strict=False):
         counts = trace.visual_tokens_per_layer
         layers = max(layers, len(counts))
         figure.add_scatter(
@@ -23,8 +23,8 @@ def tokens_chart(traces: Sequence[tuple[str, Trace]]) -> go.Figure:
             y=[*counts, *counts[-1:]],  # the last step gets its full width
             name=label,
             mode="lines",
-            line={"shape": "hv", "width": 3, "color": colour, "dash": "dot" if colour == BASELINE else "solid"},
-            fill="tozeroy" if colour == REDUCED else None,
+            line={"shape": "hv", "width": 3, "color": colour, "dash": "dot" if colour == BASELINE_COLOUR else "solid"},
+            fill="tozeroy" if colour == REDUCED_COLOUR else None,
             fillcolor="rgba(230, 126, 0, 0.15)",
             hovertemplate=f"layer %{{x}}: %{{y}} visual tokens<extra>{label}</extra>",
         )

@@ -1,4 +1,4 @@
-"""The budget in words, before anything runs: the average that all methods share, and how each of them spends it."""
+"""Budgets in words, before anything runs: how many visual tokens each method or each retention stands for."""
 
 from __future__ import annotations
 
@@ -11,18 +11,30 @@ from ..session.session import Session
 from ..ui.errors import explained
 
 
-def spending(session: Session, model: str, path: str | None, retention: float, methods: Sequence[str]) -> str:
+def arena_budget_text(session: Session, model: str, path: str | None, retention: float, methods: Sequence[str]) -> str:
     """Markdown: "11.1 % = on average 64 of 576 visual tokens in each layer", then the counts of every method."""
     tokens = session.preview(model, path, retention).trace.tokens
     share = formatting.count(retention * tokens)
     text = f"**{formatting.percent(retention)}** = on average **{share} of {tokens:,}** visual tokens in each layer"
     known = session.engine.methods()
-    plans = [f"- {known[name].title}: {plan(session, model, retention, name, tokens)}" for name in methods]
-    return "\n".join([text, "", *plans])
+    counts = [f"- {known[name].title}: {_counts(session, model, retention, name, tokens)}" for name in methods]
+    return "\n".join([text, "", *counts])
 
 
-def plan(session: Session, model: str, retention: float, method: str, tokens: int) -> str:
-    """The counts of one method, or why it cannot."""
+def sweep_budget_text(session: Session, model: str, path: str | None, retentions: Sequence[float], method: str) -> str:
+    """Markdown: what the method does, then the counts of visual tokens at every retention."""
+    known = session.engine.methods()[method]
+    tokens = session.preview(model, path, 1.0).trace.tokens
+    counts = [
+        f"- **{formatting.percent(share)}**: {_counts(session, model, share, method, tokens)}"
+        for share in sorted(retentions, reverse=True)
+    ]
+    text = f"{known.title}: {known.summary}. Visual tokens, of {tokens:,}, from layer to layer:"
+    return "\n".join([text, "", *counts])
+
+
+def _counts(session: Session, model: str, retention: float, method: str, tokens: int) -> str:
+    """The counts of one method at one retention, or why it cannot run."""
     try:
         return formatting.steps(session.schedule(model, retention, tokens, method), tokens)
     except InputError as error:

@@ -1,136 +1,131 @@
-"""The PNG export: picture, question, table and small pictures on one page, drawn with Pillow."""
+"""The PNG export: picture, question, table and the pictures of all runs on one page, drawn with Pillow."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageOps
 
-from . import table
-from .export_json import NOTE
+from .export_json import SINGLE_RUN
 from .fonts import font, printable, wrapped
-from .progress import Entry, Round
+from .progress import RunsSnapshot, RunState
+from .table import Column, ColumnKind, caption
 
-WIDTH, EDGE = 1760, 48
-INNER = WIDTH - 2 * EDGE
-INK, QUIET, RULE, PAPER = (28, 31, 38), (105, 112, 124), (218, 222, 228), (255, 255, 255)
-GOOD, BAD = (0, 128, 94), (190, 78, 0)
-# heading, place in the row of the page's table, width in pixels
-COLUMNS = (
-    ("Method", 0, 190), ("Answer", 1, 430), ("Agrees", 2, 100), ("Visual tokens", 3, 252), ("Average", 4, 94),
-    ("Reading", 5, 112), ("First word", 6, 116), ("Choosing", 7, 110), ("KV cache", 8, 106), ("FLOPs", 9, 154),
-)  # fmt: skip
-NUMBERS = 3  # from this column on, text is set right
-ACROSS, GAP = 4, 20
-
-
-Columns = Sequence[tuple[str, int, int]]
+PAGE_WIDTH, MARGIN = 1760, 48
+INNER = PAGE_WIDTH - 2 * MARGIN
+Colour = tuple[int, int, int]
+TEXT, FAINT, RULE, WHITE = (28, 31, 38), (105, 112, 124), (218, 222, 228), (255, 255, 255)
+AGREES, DIFFERS = (0, 128, 94), (190, 78, 0)
+PICTURES_PER_ROW, PICTURE_GAP = 4, 20
 
 
 @dataclass(frozen=True)
-class Head:
+class PageHead:
     """What stands beside the picture."""
 
-    name: str  # of the page
+    title: str
     question: str
     facts: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Cells:
-    """Which cells a row has, and which of them are drawn."""
-
-    row: Callable[[Entry, str | None], list[table.Cell]]
-    columns: Columns
-
-
-ARENA = Cells(table.row, COLUMNS)
-
-
-def poster(head: Head, now: Round, picture: Image.Image, noise: str | None = None, cells: Cells = ARENA) -> bytes:
-    """The page as a PNG file; `picture` is the one that was asked about."""
-    parts = [_head(head, now, picture), _table(now, noise, cells), _pictures(now, noise is None), _foot()]
-    parts = [part for part in parts if part.height]
-    page = Image.new("RGB", (WIDTH, sum(part.height for part in parts) + 2 * EDGE), PAPER)
-    top = EDGE
-    for part in parts:
-        page.paste(part, (EDGE, top))
-        top += part.height
+def page_as_png(head: PageHead, now: RunsSnapshot, picture: Image.Image, columns: Sequence[Column]) -> bytes:
+    """The content of the PNG file, with those `columns` that have a PNG width; `picture` was asked about."""
+    drawn = [column for column in columns if column.png_width]
+    bands = [_head(head, now, picture), _table(now, drawn), _pictures(now), _foot()]
+    page = Image.new("RGB", (PAGE_WIDTH, sum(band.height for band in bands) + 2 * MARGIN), WHITE)
+    top = MARGIN
+    for band in bands:
+        page.paste(band, (MARGIN, top))
+        top += band.height
     file = io.BytesIO()
     page.save(file, "PNG")
     return file.getvalue()
 
 
-def _head(head: Head, now: Round, picture: Image.Image) -> Image.Image:
-    """The picture, and beside it what was asked."""
+def _head(head: PageHead, now: RunsSnapshot, picture: Image.Image) -> Image.Image:
+    """The picture, and beside it the question and the facts."""
     small = picture.copy()
     small.thumbnail((460, 380))
     left = small.width + 36
-    asked = wrapped(head.question, font(27), INNER - left, 4)
-    facts = (*head.facts, now.status, NOTE, now.hint or "")
+    question = wrapped(head.question, font(27), INNER - left, 4)
+    facts = (*head.facts, now.status, SINGLE_RUN, now.hint or "")
     notes = [line for fact in facts if fact for line in wrapped(fact, font(20), INNER - left, 2)]
-    below = 76 + 37 * len(asked)
-    part = Image.new("RGB", (INNER, max(small.height, below + 29 * len(notes)) + 36), PAPER)
-    part.paste(small, (0, 0))
-    pen = ImageDraw.Draw(part)
-    pen.text((left, -6), head.name, INK, font(40, True))
-    for number, line in enumerate(asked):
-        pen.text((left, 62 + 37 * number), line, INK, font(27))
+    below = 76 + 37 * len(question)
+    band = Image.new("RGB", (INNER, max(small.height, below + 29 * len(notes)) + 36), WHITE)
+    band.paste(small, (0, 0))
+    pen = ImageDraw.Draw(band)
+    pen.text((left, -6), head.title, TEXT, font(40, True))
+    for number, line in enumerate(question):
+        pen.text((left, 62 + 37 * number), line, TEXT, font(27))
     for number, line in enumerate(notes):
-        pen.text((left, below + 29 * number), line, QUIET, font(20))
-    return part
+        pen.text((left, below + 29 * number), line, FAINT, font(20))
+    return band
 
 
-def _table(now: Round, noise: str | None, of: Cells) -> Image.Image:
-    """The answers and their numbers."""
-    columns = of.columns
-    rows = [[shown for _, shown in of.row(entry, noise)] for entry in now.entries]
-    answers = [wrapped(cells[1], font(20), columns[1][2] - 24, 4) for cells in rows]
-    heights = [18 + 27 * len(lines) for lines in answers]
-    part = Image.new("RGB", (INNER, 46 + sum(heights) + 36), PAPER)
-    pen = ImageDraw.Draw(part)
-    _line(pen, 8, [name for name, _, _ in columns], columns, QUIET)
+def _table(now: RunsSnapshot, columns: Sequence[Column]) -> Image.Image:
+    """One row per run, as high as its answer is long."""
+    rows = [[_lines(column, run) for column in columns] for run in now.runs]
+    heights = [18 + 27 * max(map(len, row)) for row in rows]
+    band = Image.new("RGB", (INNER, 46 + sum(heights) + 36), WHITE)
+    pen = ImageDraw.Draw(band)
+    _row(pen, 8, [[column.png_title or column.title] for column in columns], columns)
     top = 46
-    for cells, lines, height in zip(rows, answers, heights, strict=True):
+    for run, row, height in zip(now.runs, rows, heights, strict=True):
         pen.line([(0, top), (INNER, top)], RULE, 1)
-        _line(pen, top + 9, ["" if place == 1 else cells[place] for _, place, _ in columns], columns, INK)
-        for number, text in enumerate(lines):
-            pen.text((columns[0][2], top + 9 + 27 * number), text, INK, font(20))
+        _row(pen, top + 9, row, columns, run)
         top += height
-    return part
+    return band
 
 
-def _line(pen: ImageDraw.ImageDraw, top: int, cells: list[str], columns: Columns, ink: tuple[int, int, int]) -> None:
-    """One row of cells; the first is bold but in the heading, agreement is coloured as well as written."""
+def _lines(column: Column, run: RunState) -> list[str]:
+    """The text of a cell; only answers have several lines."""
+    text = column.shown(run)
+    return wrapped(text, font(20), column.png_width - 24, 4) if column.kind is ColumnKind.ANSWER else [text]
+
+
+def _row(
+    pen: ImageDraw.ImageDraw, top: int, cells: list[list[str]], columns: Sequence[Column], run: RunState | None = None
+) -> None:
+    """One row of cells, or the headings if there is no run; numbers are set right, the name of a run is bold."""
     left = 0
-    for place, (text, (_, _, width)) in enumerate(zip(cells, columns, strict=True)):
-        face = font(20, ink == INK and place == 0)
-        text = printable(text, face)
-        colour = GOOD if text == "= yes" else BAD if text.endswith(" no") and place == 2 else ink
-        x = left + width - face.getlength(text) if place >= NUMBERS else left
-        pen.text((x, top), text, colour, face)
-        left += width
+    for place, (lines, column) in enumerate(zip(cells, columns, strict=True)):
+        face = font(20, run is not None and place == 0)
+        for number, line in enumerate(lines):
+            text = printable(line, face)
+            flush_right = column.kind is ColumnKind.NUMBER and place > 0
+            x = left + column.png_width - face.getlength(text) if flush_right else left
+            pen.text((x, top + 27 * number), text, _ink(column, run), face)
+        left += column.png_width
 
 
-def _pictures(now: Round, readable: bool) -> Image.Image:
-    """Small multiples, four in a row."""
-    shown = [entry for entry in now.entries if entry.picture]
+def _ink(column: Column, run: RunState | None) -> Colour:
+    """Agreement is coloured as well as written."""
+    if run is None:
+        return FAINT
+    if column.kind is ColumnKind.AGREEMENT and run.agrees is not None:
+        return AGREES if run.agrees else DIFFERS
+    return TEXT
+
+
+def _pictures(now: RunsSnapshot) -> Image.Image:
+    """The picture once per run, with its tokens marked."""
+    shown = [run for run in now.runs if run.picture]
     if not shown:
-        return Image.new("RGB", (INNER, 0), PAPER)
-    side = (INNER - GAP * (ACROSS - 1)) // ACROSS
-    small = [_small(str(entry.picture), side) for entry in shown]
+        return Image.new("RGB", (INNER, 0), WHITE)
+    side = (INNER - PICTURE_GAP * (PICTURES_PER_ROW - 1)) // PICTURES_PER_ROW
+    small = [_small(str(run.picture), side) for run in shown]
     tallest = max(image.height for image in small)
     step = tallest + 88
-    part = Image.new("RGB", (INNER, step * -(-len(small) // ACROSS)), PAPER)
-    pen = ImageDraw.Draw(part)
-    for place, (entry, image) in enumerate(zip(shown, small, strict=True)):
-        row, column = divmod(place, ACROSS)
-        left, top = column * (side + GAP), row * step
-        part.paste(image, (left, top + tallest - image.height))
-        _caption(pen, entry, (left, top + tallest + 8), readable)
-    return part
+    band = Image.new("RGB", (INNER, step * -(-len(small) // PICTURES_PER_ROW)), WHITE)
+    pen = ImageDraw.Draw(band)
+    for place, (run, image) in enumerate(zip(shown, small, strict=True)):
+        row, column = divmod(place, PICTURES_PER_ROW)
+        left, top = column * (side + PICTURE_GAP), row * step
+        band.paste(image, (left, top + tallest - image.height))
+        _caption(pen, run, (left, top + tallest + 8))
+    return band
 
 
 def _small(file: str, side: int) -> Image.Image:
@@ -138,19 +133,19 @@ def _small(file: str, side: int) -> Image.Image:
         return ImageOps.contain(image.convert("RGB"), (side, side))
 
 
-def _caption(pen: ImageDraw.ImageDraw, entry: Entry, corner: tuple[int, int], readable: bool) -> None:
-    name, _, rest = table.caption(entry, readable).partition(" · ")
+def _caption(pen: ImageDraw.ImageDraw, run: RunState, corner: tuple[int, int]) -> None:
+    name, _, rest = caption(run).partition(" · ")
     x, y = corner
-    pen.text((x, y), printable(name, font(20, True)), INK, font(20, True))
-    pen.text((x, y + 27), printable(rest, font(18)), QUIET, font(18))
+    pen.text((x, y), printable(name, font(20, True)), TEXT, font(20, True))
+    pen.text((x, y + 27), printable(rest, font(18)), FAINT, font(18))
 
 
 def _foot() -> Image.Image:
     """What the colours mean."""
-    part = Image.new("RGB", (INNER, 30), PAPER)
+    band = Image.new("RGB", (INNER, 30), WHITE)
     text = (
         "Bright: kept (orange frame: global, blue ring: local). Dot: merged. Dark: dropped before the language model. "
         "Hatched: dropped inside it."
     )
-    ImageDraw.Draw(part).text((0, 4), text, QUIET, font(18))
-    return part
+    ImageDraw.Draw(band).text((0, 4), text, FAINT, font(18))
+    return band

@@ -1,9 +1,10 @@
-"""Text on a drawn page: a typeface that this computer has, and lines that fit."""
+"""Text in the PNG export: a typeface that this computer has, and lines that fit."""
 
 from __future__ import annotations
 
 import functools
 import unicodedata
+from typing import TypeAlias
 
 from PIL import ImageFont
 
@@ -13,14 +14,14 @@ FACES = {
     False: ("IBMPlexSans-Regular.ttf", "DejaVuSans.ttf", "LiberationSans-Regular.ttf", "Arial.ttf", "segoeui.ttf"),
     True: ("IBMPlexSans-Bold.ttf", "DejaVuSans-Bold.ttf", "LiberationSans-Bold.ttf", "Arial_Bold.ttf", "segoeuib.ttf"),
 }
-SPELLED = {"→": "->", TIMES: "x", "≠": "not", "…": "...", "·": "-", "\N{EN DASH}": "-"}  # for a typeface without them
+SPELLED = {"→": "->", TIMES: "x", "≠": "not", "…": "...", "·": "-", "\N{EN DASH}": "-"}  # for Pillow's own typeface
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @functools.cache
 def font(size: int, bold: bool = False) -> Font:
-    """The first typeface that is there; Pillow's own, which knows little more than ASCII, if there is none."""
+    """The first typeface that is installed, or else Pillow's own, which has little more than ASCII."""
     for name in FACES[bold]:
         try:
             return ImageFont.truetype(name, size)
@@ -30,7 +31,7 @@ def font(size: int, bold: bool = False) -> Font:
 
 
 def printable(text: str, face: Font) -> str:
-    """One line of text without control characters, spelled out where Pillow's own typeface has no sign for it."""
+    """One line of text without control characters, spelled out where Pillow's own typeface lacks a sign."""
     text = " ".join("".join(sign if sign.isprintable() or sign.isspace() else " " for sign in text).split())
     if isinstance(face, ImageFont.FreeTypeFont) and face.getname()[0] != "Aileron":
         return text
@@ -38,8 +39,8 @@ def printable(text: str, face: Font) -> str:
     return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
 
 
-def wrapped(text: str, face: Font, width: float, most: int) -> list[str]:
-    """At most `most` lines that fit into `width` pixels; words that are too long are broken."""
+def wrapped(text: str, face: Font, width: float, max_lines: int) -> list[str]:
+    """At most `max_lines` lines that fit into `width` pixels; words that do not fit are broken."""
     lines: list[str] = []
     line = ""
     for word in printable(text, face).split(" "):
@@ -54,13 +55,13 @@ def wrapped(text: str, face: Font, width: float, most: int) -> list[str]:
                 fits = max(sum(face.getlength(word[:end]) <= width for end in range(1, len(word) + 1)), 1)
                 lines.append(word[:fits])
                 word = word[fits:]
-            if len(lines) > most:
+            if len(lines) > max_lines:
                 break
     lines.append(line)
     lines = [each for each in lines if each] or [""]
-    if len(lines) <= most:
+    if len(lines) <= max_lines:
         return lines
-    last = lines[most - 1]
+    last = lines[max_lines - 1]
     while last and face.getlength(f"{last} ...") > width:
         last = last[:-1]
-    return [*lines[: most - 1], f"{last} ..."]
+    return [*lines[: max_lines - 1], f"{last} ..."]

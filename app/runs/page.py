@@ -1,10 +1,12 @@
-"""What the tabs of several runs share: they stream in side by side, can be stopped, and can be saved."""
+"""What pages of several runs share: the runs stream in side by side, can be stopped, and can be saved."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache, save_pil_to_cache
@@ -13,117 +15,163 @@ from vscan_core.draw import overlay
 from vscan_core.errors import InputError
 from vscan_core.trace import Trace
 
-from ..arena.inputs import ArenaAsk
-from ..arena.outputs import Board, no_file
 from ..session.examples import Example
 from ..session.right_answers import RightAnswers
 from ..session.session import Session
-from ..sweep.inputs import SweepAsk
-from ..sweep.outputs import SweepBoard
 from ..ui.errors import answering, explained
 from ..ui.events import PREVIEW, PRIVATE, RUN, STOPPED, WAIT
+from .inputs import RunsInputs
+from .outputs import RunsOutputs
+from .progress import RunsSnapshot
+from .settings import RunSettings, stream_runs
+
+S = TypeVar("S", bound=RunSettings)
 
 
-class RunsPage(ABC):
-    """The wiring of one tab. `plan` is what the visitor chose beside model, picture and question."""
+@dataclass(frozen=True)
+class ShownRuns(Generic[S]):
+    """What the visitor's state holds for the downloads: plain values, a few kilobytes per run."""
 
-    ask: ArenaAsk | SweepAsk
-    board: Board | SweepBoard
+    settings: S
+    now: RunsSnapshot
+    path: str  # of the picture
+
+
+class RunsPage(ABC, Generic[S]):
+    """The widgets of the page and what happens when they are used.
+
+    `compared` in its methods are the values of the page's own input widgets, such as retention and methods.
+    """
+
+    name: str  # of the page, as its files are called
 
     def __init__(self, session: Session, examples: list[Example]) -> None:
         self.session = session
         self._right = RightAnswers(examples)
         self.state = gr.State(None)
+        place = f"{self.name}-"
         with gr.Row():
-            self._build(examples)
-        self._wire()
+            with gr.Column(scale=4, min_width=300, elem_id=f"{place}ask"):
+                self.inputs = self._build_inputs(place, examples)
+            with gr.Column(scale=9, min_width=300):
+                self.outputs = self._build_outputs(place)
+        self._connect()
 
     @abstractmethod
-    def _build(self, examples: list[Example]) -> None:
-        """Make `ask` and `board`."""
+    def _build_inputs(self, place: str, examples: list[Example]) -> RunsInputs:
+        """The left column; `place` goes before the ids of its widgets."""
 
     @abstractmethod
-    def _spending(self, model: str, path: str | None, *plan: Any) -> str:
-        """What the plan costs, in words."""
+    def _build_outputs(self, place: str) -> RunsOutputs:
+        """The right column."""
 
     @abstractmethod
-    def _run(self, model: str, path: str | None, question: str, *plan: Any) -> Iterator[dict[Any, Any]]:
-        """All runs, streaming."""
+    def _budget(self, model: str, path: str | None, *compared: Any) -> str:
+        """What the choice costs, in words. Raises InputError."""
 
     @abstractmethod
-    def _saved(self, kept: Any) -> Iterable[tuple[str, bytes]]:
-        """Name and content of every file, in the order of the buttons."""
+    def _settings(self, model: str, path: str | None, question: str, *compared: Any) -> S:
+        """The settings of a run, checked. Raises InputError."""
+
+    @abstractmethod
+    def _files(self, shown: ShownRuns[S]) -> dict[str, bytes]:
+        """The content of every file by extension."""
 
     @property
     def opened(self) -> dict[str, Any]:
-        """Arguments of `Tab.select` that fill the tab when it is opened."""
-        return {"fn": self.on_budget, "inputs": self.ask.planned, "outputs": self.ask.budget, **PREVIEW}
+        """Arguments of `Tab.select` that fill the page when it is opened."""
+        inputs = self.inputs
+        return {"fn": self.on_budget, "inputs": inputs.for_budget, "outputs": inputs.budget, **PREVIEW}
 
-    def _wire(self) -> None:
-        ask, buttons = self.ask, [self.ask.run, self.ask.stop]
-        starts = [ask.run.click, ask.question.submit]
-        gr.on(starts, None, None, [self.board.status, *buttons], js=WAIT, **PRIVATE)
-        outputs = [*buttons, self.state, *self.board.outputs]
-        running = gr.on(starts, self.on_run, ask.asked, outputs, **RUN)
-        ends = [*buttons, *self.board.files]
-        running.then(self.on_end, self.state, ends, queue=False, **PRIVATE)
-        stopping = ask.stop.click(None, None, None, cancels=[running], **PRIVATE)
-        stopping.then(self.on_stop, self.state, [*ends, self.board.status], queue=False, **PRIVATE)
-        ask.picture.change(None, None, None, cancels=[running], **PRIVATE)
-        ask.picture.change(self.on_picture, ask.planned, [*outputs, ask.budget], **PREVIEW)
-        model, _, *plan = ask.planned
-        gr.on([widget.change for widget in (*plan, model)], self.on_budget, ask.planned, ask.budget, **PREVIEW)
+    def _connect(self) -> None:
+        inputs, buttons = self.inputs, [self.inputs.run, self.inputs.stop]
+        starts = [inputs.run.click, inputs.question.submit]
+        gr.on(starts, None, None, [self.outputs.status, *buttons], js=WAIT, **PRIVATE)
+        filled = [*buttons, self.state, *self.outputs.widgets]
+        run = gr.on(starts, self.on_run, inputs.for_run, filled, **RUN)
+        ends = [*buttons, *self.outputs.downloads.values()]
+        run.then(self.on_end, self.state, ends, queue=False, **PRIVATE)
+        stop = inputs.stop.click(None, None, None, cancels=[run], **PRIVATE)
+        stop.then(self.on_stop, self.state, [*ends, self.outputs.status], queue=False, **PRIVATE)
+        budget = inputs.budget
+        inputs.picture.change(None, None, None, cancels=[run], **PRIVATE)
+        inputs.picture.change(self.on_picture, inputs.for_budget, [*filled, budget], **PREVIEW)
+        changes = [widget.change for widget in (*inputs.comparison.widgets, inputs.model)]
+        gr.on(changes, self.on_budget, inputs.for_budget, budget, **PREVIEW)
 
     @answering
-    def on_budget(self, model: str, path: str | None, *plan: Any) -> str:
-        """The plan or the model changed: what it costs, in words."""
+    def on_budget(self, model: str, path: str | None, *compared: Any) -> str:
+        """What is compared or the model changed: what it costs, in words."""
         try:
-            return self._spending(model, path, *plan)
+            return self._budget(model, path, *compared)
         except InputError as error:
             return explained(error)
 
     @answering
-    def on_picture(self, model: str, path: str | None, *plan: Any) -> dict[Any, Any]:
-        """Another picture: the old answers go. A bad picture is told at once."""
-        out = self._buttons(running=False) | {self.state: None}
+    def on_picture(self, model: str, path: str | None, *compared: Any) -> dict[Any, Any]:
+        """Another picture: the old answers go, and a bad picture is reported at once."""
+        out, budget = self._buttons(running=False) | {self.state: None}, self.inputs.budget
         try:
-            budget = self._spending(model, path, *plan)
+            text = self._budget(model, path, *compared)
         except InputError as error:
-            return out | self.board.clear(f"**{explained(error)}**" if path else None) | {self.ask.budget: ""}
-        return out | self.board.clear() | {self.ask.budget: budget}
+            return out | self.outputs.clear(f"**{explained(error)}**" if path else None) | {budget: ""}
+        return out | self.outputs.clear() | {budget: text}
 
-    def on_run(self, model: str, path: str | None, question: str, *plan: Any) -> Iterator[dict[Any, Any]]:
+    def on_run(self, model: str, path: str | None, question: str, *compared: Any) -> Iterator[dict[Any, Any]]:
         """The baseline and all runs, streaming. Stop closes this generator, and with it the computation."""
         try:
-            yield from self._run(model, path, question, *plan)
+            yield from self._run(path, self._settings(model, path, question, *compared))
         except Exception as error:
             sentence = explained(error)
             gr.Warning(sentence, title="Please check")
-            yield {self.board.status: f"**{sentence}**"} | self._buttons(running=False)
+            yield {self.outputs.status: f"**{sentence}**"} | self._buttons(running=False)
+
+    def _run(self, path: str | None, settings: S) -> Iterator[dict[Any, Any]]:
+        out: dict[Any, Any] = {self.state: None} | self.outputs.no_files()
+        over = 0
+        with closing(stream_runs(self.session, path, settings, lambda trace: self._picture(str(path), trace))) as steps:
+            for now in steps:
+                # every step repeats what was shown before: the browser may skip a step, but never the last one
+                out |= self.outputs.fill(now) | self._buttons(running=True)
+                if now.started:
+                    out[self.state] = ShownRuns(settings, now, str(path))
+                if now.over > over:
+                    over = now.over
+                    out |= self.outputs.fill_charts(now)
+                if now.ended:
+                    right = self._right.sentence(path, settings.question)
+                    out[self.outputs.status] = now.text_note or now.status + right
+                yield dict(out)
 
     @answering
-    def on_end(self, kept: Any) -> dict[Any, Any]:
-        """The runs are over, one way or another: what was shown can be saved."""
-        return self._buttons(running=False) | self._files(kept)
+    def on_end(self, shown: ShownRuns[S] | None) -> dict[Any, Any]:
+        """The runs have ended, one way or another: what was shown can be saved."""
+        return self._buttons(running=False) | self._downloads(shown)
 
     @answering
-    def on_stop(self, kept: Any) -> dict[Any, Any]:
-        """Stop was pressed; Gradio closes the run's generator. What had ended can be saved."""
-        return self._buttons(running=False) | self._files(kept) | {self.board.status: STOPPED}
+    def on_stop(self, shown: ShownRuns[S] | None) -> dict[Any, Any]:
+        """Stop was pressed, and Gradio closes the generator of the run. What had ended can be saved."""
+        return self._buttons(running=False) | self._downloads(shown) | {self.outputs.status: STOPPED}
 
-    def _files(self, kept: Any) -> dict[Any, Any]:
-        found = dict.fromkeys(self.board.files, no_file())
-        if kept is not None:
-            for button, (name, data) in zip(self.board.files, self._saved(kept), strict=True):
-                file = save_bytes_to_cache(data, name, button.GRADIO_CACHE)
-                found[button] = gr.update(value=file, interactive=True)
-        return found
+    def _downloads(self, shown: ShownRuns[S] | None) -> dict[Any, Any]:
+        updates = self.outputs.no_files()
+        files = {} if shown is None else self._files(shown)
+        for extension, content in files.items():
+            button = self.outputs.downloads[extension]
+            file = save_bytes_to_cache(content, f"vscan-{self.name}.{extension}", button.GRADIO_CACHE)
+            updates[button] = gr.update(value=file, interactive=True)
+        return updates
 
     def _buttons(self, running: bool) -> dict[Any, Any]:
-        return {self.ask.run: gr.update(interactive=not running), self.ask.stop: gr.update(interactive=running)}
+        return {self.inputs.run: gr.update(interactive=not running), self.inputs.stop: gr.update(interactive=running)}
 
     def _picture(self, path: str, trace: Trace) -> str:
         """The tokens of the run that answered, drawn into a file."""
         picture = self.session.picture(path)
         drawn = overlay.draw(picture.canvas, trace.boxes(0), overlay.fates(trace.images[0]), picture.image.size)
-        return save_pil_to_cache(drawn, self.ask.picture.GRADIO_CACHE, "tokens", "jpeg")
+        file: str = save_pil_to_cache(drawn, self.inputs.picture.GRADIO_CACHE, "tokens", "jpeg")
+        return file
+
+    def _model_title(self, model: str) -> str:
+        cards = self.session.engine.models()
+        return cards[model].title if model in cards else model

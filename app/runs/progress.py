@@ -1,9 +1,9 @@
-"""One round as the page sees it: an entry per method, filled in while its run goes on."""
+"""Several runs at one moment, as a page shows them: the state of each is filled in while the runs go on."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,26 +13,28 @@ from vscan_core.report import as_dict, ratios, same_answer, token_steps
 from vscan_core.trace import Trace
 
 from .. import formatting
-from ..compare.progress import WAITING
+from ..ui.messages import WAITING
 
 BASELINE = "baseline"
-PAUSE_S = 0.25  # between two snapshots of growing text
+TEXT_PAUSE_S = 0.25  # between two snapshots of growing text
 CANNOT = "Cannot run here: "
 
-Draw = Callable[[Trace], str | None]  # draws the tokens of a run and returns the file
+DrawTokens = Callable[[Trace], str | None]  # draws the tokens of a run and returns the file
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunState:
     """What is known of one run. Plain values only: it is kept in the visitor's state and exported."""
 
-    name: str  # key in REDUCERS, or the retention in a sweep, or "baseline"
-    title: str
+    title: str  # as the page names the run
+    method: str  # key in REDUCERS, or BASELINE
+    retention: float | None = None  # None: the baseline
     text: str = ""
+    text_note: str | None = None  # shown instead of a text that means nothing
     counts: tuple[int, ...] = ()  # distinct counts of visual tokens in the order of the layers
-    answer: dict[str, Any] | None = None  # as_dict of the run that has ended
+    answer: dict[str, Any] | None = None  # as_dict of the run, once it has ended
     ratios: dict[str, float] | None = None  # baseline / this run
-    same: bool | None = None  # whether it agrees with the baseline
+    same: bool | None = None  # whether its text is the baseline's
     picture: str | None = None  # file with its tokens marked
     problem: str | None = None  # why it could not run
 
@@ -41,104 +43,118 @@ class Entry:
         """Whether nothing more will come."""
         return self.answer is not None or self.problem is not None
 
+    @property
+    def agrees(self) -> bool | None:
+        """Whether it gives the baseline's answer; None if unknown, or if its text means nothing."""
+        return None if self.text_note else self.same
+
 
 @dataclass(frozen=True)
-class Round:
-    """All entries at one moment, the baseline first."""
+class RunsSnapshot:
+    """All runs at one moment, the baseline first."""
 
-    entries: tuple[Entry, ...]
+    runs: tuple[RunState, ...]
     status: str = "Starting with all visual tokens …"
     hint: str | None = None
-    of: str = "methods"  # what differs from run to run, in the plural
+    compared: str = "methods"  # what differs from run to run, in the plural
 
     @property
     def ended(self) -> bool:
         """Whether every run is over."""
-        return all(entry.over for entry in self.entries)
+        return self.over == len(self.runs)
 
     @property
-    def some(self) -> bool:
-        """Whether there is anything to show or to save."""
-        return self.entries[0].answer is not None
+    def over(self) -> int:
+        """How many runs are over."""
+        return sum(run.over for run in self.runs)
+
+    @property
+    def started(self) -> bool:
+        """Whether the baseline has ended, so that there is something to show and to save."""
+        return self.runs[0].answer is not None
+
+    @property
+    def text_note(self) -> str | None:
+        """What is shown instead of texts that mean nothing."""
+        return self.runs[0].text_note
 
 
-def rounds(
+def run_snapshots(
     events: Iterable[Event | Refused | None],
-    titles: dict[str, str],
-    draw: Draw,
+    planned: Sequence[RunState],
+    draw: DrawTokens,
     explain: Callable[[Exception], str],
-    pause_s: float = PAUSE_S,
-    of: str = "methods",
-) -> Generator[Round, None, None]:
-    """Follow the events of runs `titles` (name: title) behind the baseline; growing text is shown now and then."""
-    now = Round((Entry(BASELINE, "Baseline"), *(Entry(name, title) for name, title in titles.items())), of=of)
+    compared: str = "methods",
+    text_note: str | None = None,
+) -> Generator[RunsSnapshot, None, None]:
+    """Turn the events of the baseline and of the `planned` runs into snapshots, fewer than one per token."""
+    states = (RunState("Baseline", BASELINE), *planned)
+    now = RunsSnapshot(tuple(replace(run, text_note=text_note) for run in states), compared=compared)
     yield now
-    reference: Done | None = None
+    baseline: Done | None = None
     shown_at = 0.0
     for event in events:
         if isinstance(event, Done):
-            reference = reference or event
-            now = _done(now, event, reference, draw)
+            baseline = baseline or event
+            now = _done(now, event, baseline, draw)
         else:
             now = _after(now, event, explain)
-        if isinstance(event, Token) and time.monotonic() - shown_at < pause_s:
+        if isinstance(event, Token) and time.monotonic() - shown_at < TEXT_PAUSE_S:
             continue
         yield now
         shown_at = time.monotonic()
 
 
-def _after(now: Round, event: Event | Refused | None, explain: Callable[[Exception], str]) -> Round:
-    """The next moment."""
+def _after(now: RunsSnapshot, event: Event | Refused | None, explain: Callable[[Exception], str]) -> RunsSnapshot:
+    """The next snapshot."""
     if event is None:
         return replace(now, status=WAITING)
-    entry = now.entries[event.run]
+    run = now.runs[event.run]
     if isinstance(event, Prefilled):
-        return replace(now, status=f"{_place(now, event.run)}: {entry.title} is writing …")
+        return replace(now, status=f"{_place(now, event.run)}: {run.title} is writing …")
     if isinstance(event, Token):
-        return _with(now, event.run, replace(entry, text=event.text))
+        return _with(now, event.run, replace(run, text=event.text))
     assert isinstance(event, Refused)
-    now = _with(now, event.run, replace(entry, problem=CANNOT + explain(event.reason)))
+    now = _with(now, event.run, replace(run, problem=CANNOT + explain(event.reason)))
     return replace(now, status=_status(now, event.run))
 
 
-def _done(now: Round, event: Done, reference: Done, draw: Draw) -> Round:
-    """A run has ended: its numbers, its agreement and its picture."""
+def _done(now: RunsSnapshot, event: Done, baseline: Done, draw: DrawTokens) -> RunsSnapshot:
+    """A run has ended: its numbers, whether it agrees with the baseline, and its picture."""
     answer = event.answer
     first = event.run == 0
-    entry = replace(
-        now.entries[event.run],
+    run = replace(
+        now.runs[event.run],
         text=answer.text,
         counts=tuple(token_steps(answer)),
         answer=as_dict(answer),
-        ratios=None if first else ratios(reference.answer, answer),
-        same=None if first else same_answer(reference.answer, answer),
+        ratios=None if first else ratios(baseline.answer, answer),
+        same=None if first else same_answer(baseline.answer, answer),
         picture=None if first else draw(answer.trace),
     )
-    now = _with(now, event.run, entry)
+    now = _with(now, event.run, run)
     return replace(now, status=_status(now, event.run), hint=now.hint or answer.hint)
 
 
-def _status(now: Round, run: int) -> str:
+def _status(now: RunsSnapshot, last: int) -> str:
     """What comes next, or how it ended."""
     if not now.ended:
-        return f"{_place(now, run + 1)}: {now.entries[run + 1].title} …"
-    answers = [entry for entry in now.entries if entry.answer]
-    total = sum(entry.answer["timings"]["total_ms"] for entry in answers if entry.answer)
-    same = sum(bool(entry.same) for entry in answers)
-    refused = len(now.entries) - len(answers)
+        return f"{_place(now, last + 1)}: {now.runs[last + 1].title} …"
+    answers = [run.answer for run in now.runs if run.answer]
+    total = sum(answer["timings"]["total_ms"] for answer in answers)
+    same = sum(bool(run.same) for run in now.runs)
+    refused = len(now.runs) - len(answers)
     cannot = f"; {refused} cannot run here" if refused else ""
-    agree = f"{same} of {len(answers) - 1} {now.of} give the baseline's answer{cannot}"
+    agree = f"{same} of {len(answers) - 1} {now.compared} give the baseline's answer{cannot}"
     cut = (
-        " The length limit ended an answer early."
-        if any(e.answer and not e.answer["finished"] for e in answers)
-        else ""
+        "" if all(answer["finished"] for answer in answers) else " At least one answer was cut off at its length limit."
     )
     return f"{agree}. All runs took {formatting.milliseconds(total)} together.{cut}"
 
 
-def _place(now: Round, run: int) -> str:
-    return f"Run {run + 1} of {len(now.entries)}"
+def _place(now: RunsSnapshot, run: int) -> str:
+    return f"Run {run + 1} of {len(now.runs)}"
 
 
-def _with(now: Round, run: int, entry: Entry) -> Round:
-    return replace(now, entries=(*now.entries[:run], entry, *now.entries[run + 1 :]))
+def _with(now: RunsSnapshot, place: int, run: RunState) -> RunsSnapshot:
+    return replace(now, runs=(*now.runs[:place], run, *now.runs[place + 1 :]))

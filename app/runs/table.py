@@ -1,87 +1,162 @@
-"""The table: one row per run. Cells hold plain numbers, so that columns sort; beside them, how they are written."""
+"""The table of runs, one row per run: each page lists its columns, and the page and its PNG are made from them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
 
 from .. import formatting
-from .progress import BASELINE, Entry, Round
-
-STR, NUMBER = "str", "number"
-COLUMNS = (
-    ("Method", STR, 120),
-    ("Answer", STR, 240),
-    ("Agrees", STR, 110),
-    ("Visual tokens", NUMBER, 195),
-    ("Average", NUMBER, 105),
-    ("Reading", NUMBER, 110),
-    ("First word", NUMBER, 125),
-    ("Choosing", NUMBER, 115),
-    ("KV cache", NUMBER, 115),
-    ("Computation", NUMBER, 140),
-    ("Reading, faster", NUMBER, 150),
-    ("First word, sooner", NUMBER, 175),
-    ("KV, smaller", NUMBER, 130),
-    ("FLOPs, fewer", NUMBER, 140),
-)
-HEADERS = [name for name, _, _ in COLUMNS]
-TYPES = [kind for _, kind, _ in COLUMNS]
-WIDTHS = [f"{width}px" for _, _, width in COLUMNS]
-RATIOS = ("prefill", "ttft", "kv_bytes", "tflops")
-
-Cell = tuple[Any, str]  # what it sorts by, what is shown
+from ..ui.dataframe import Cell, dataframe_value
+from .progress import BASELINE, RunsSnapshot, RunState
+from .settings import tokens_per_second
 
 
-def table(now: Round, noise: str | None = None) -> dict[str, Any]:
-    """The round as a value of a Dataframe; `noise` stands for answers that are not worth reading."""
-    return as_value(HEADERS, [row(entry, noise) for entry in now.entries])
+class ColumnKind(Enum):
+    """What a column holds."""
+
+    TEXT = "text"
+    ANSWER = "answer"  # text of several lines
+    AGREEMENT = "agreement"
+    NUMBER = "number"
 
 
-def as_value(headers: list[str], rows: list[list[Cell]]) -> dict[str, Any]:
-    """Cells as a value of a Dataframe."""
-    return {
-        "headers": headers,
-        "data": [[value for value, _ in cells] for cells in rows],
-        "metadata": {"display_value": [[shown for _, shown in cells] for cells in rows]},
-    }
+@dataclass(frozen=True)
+class Column:
+    """One column; widths are in pixels, on the page and in the PNG (0: not in the PNG)."""
+
+    title: str
+    kind: ColumnKind
+    width: int
+    png_width: int
+    value: Callable[[RunState], Any]  # a plain number or text, so that the column sorts
+    shown: Callable[[RunState], str]
+    png_title: str = ""  # if it is another
+
+    def cell(self, run: RunState) -> Cell:
+        """The cell of one run."""
+        return self.value(run), self.shown(run)
 
 
-def row(entry: Entry, noise: str | None = None) -> list[Cell]:
-    """One run; dashes for what is not known (yet)."""
-    text = entry.problem or (noise if noise and entry.text else entry.text)
-    cells = [
-        _same(entry.title),
-        _same(text or formatting.NOTHING),
-        _same(agrees(entry) if not noise else formatting.NOTHING),
-    ]
-    if entry.answer is None:
-        return cells + [(None, formatting.NOTHING)] * (len(COLUMNS) - len(cells))
-    timings, cost = entry.answer["timings"], entry.answer["cost"]
-    cells += [
-        (entry.counts[0], formatting.arrows(entry.counts)),
-        (cost["visual_tokens"], formatting.count(cost["visual_tokens"])),
-        *((timings[name], formatting.milliseconds(timings[name])) for name in ("prefill_ms", "ttft_ms", "reduce_ms")),
-        (cost["kv_bytes"], formatting.size(cost["kv_bytes"])),
-        (cost["tflops"], formatting.operations(cost["tflops"])),
-    ]
-    times = entry.ratios or dict.fromkeys(RATIOS, 1.0)
-    return cells + [(times[name], f"{formatting.ratio(times[name], 1)} {formatting.TIMES}") for name in RATIOS]
+@dataclass(frozen=True)
+class RunsTable:
+    """A table with these columns."""
+
+    columns: Sequence[Column]
+
+    @property
+    def headers(self) -> list[str]:
+        """Titles of the columns."""
+        return [column.title for column in self.columns]
+
+    @property
+    def types(self) -> list[Literal["str", "number"]]:
+        """Gradio's names for what the columns hold."""
+        return ["number" if column.kind is ColumnKind.NUMBER else "str" for column in self.columns]
+
+    @property
+    def widths(self) -> list[str]:
+        """CSS widths."""
+        return [f"{column.width}px" for column in self.columns]
+
+    def value(self, now: RunsSnapshot) -> dict[str, Any]:
+        """A snapshot as a value of a Dataframe."""
+        return dataframe_value(self.headers, [[column.cell(run) for column in self.columns] for run in now.runs])
 
 
-def agrees(entry: Entry) -> str:
+def text_column(
+    title: str, width: int, png_width: int, text: Callable[[RunState], str], kind: ColumnKind = ColumnKind.TEXT
+) -> Column:
+    """A column that sorts by what it shows."""
+    return Column(title, kind, width, png_width, text, text)
+
+
+def number_column(
+    title: str,
+    width: int,
+    png_width: int,
+    value: Callable[[RunState], float | None],
+    written: Callable[[float], str],
+    png_title: str = "",
+) -> Column:
+    """A column of numbers; a dash where there is none yet. `value` is called for runs that have ended."""
+
+    def known(run: RunState) -> float | None:
+        return value(run) if run.answer else None
+
+    def shown(run: RunState) -> str:
+        number = known(run)
+        return formatting.NOTHING if number is None else written(number)
+
+    return Column(title, ColumnKind.NUMBER, width, png_width, known, shown, png_title)
+
+
+def answer_column(width: int, png_width: int) -> Column:
+    """What the model answered, or why it could not run."""
+    return text_column("Answer", width, png_width, shown_text, ColumnKind.ANSWER)
+
+
+def agreement_column(width: int, png_width: int) -> Column:
+    """Whether the answer is the baseline's."""
+    return text_column("Agrees", width, png_width, agreement, ColumnKind.AGREEMENT)
+
+
+def counts_column(width: int, png_width: int) -> Column:
+    """Visual tokens from layer to layer; it sorts by those that enter the language model."""
+    return Column(
+        "Visual tokens", ColumnKind.NUMBER, width, png_width,
+        lambda run: run.counts[0] if run.counts else None, lambda run: formatting.arrows(run.counts),
+    )  # fmt: skip
+
+
+def timing_column(title: str, key: str, width: int, png_width: int) -> Column:
+    """A time of the run, in milliseconds."""
+    return number_column(title, width, png_width, lambda run: _part(run, "timings", key), formatting.milliseconds)
+
+
+def cost_column(
+    title: str, key: str, width: int, png_width: int, written: Callable[[float], str], png_title: str = ""
+) -> Column:
+    """A cost of the run."""
+    return number_column(title, width, png_width, lambda run: _part(run, "cost", key), written, png_title)
+
+
+def speed_column(width: int, png_width: int) -> Column:
+    """How fast the answer is written after its first token."""
+    return number_column("Tokens/s", width, png_width, tokens_per_second, formatting.count)
+
+
+def ratio_column(title: str, key: str, width: int) -> Column:
+    """How many times cheaper than the baseline; not in the PNG."""
+
+    def written(times: float) -> str:
+        return f"{formatting.ratio(times, 1)} {formatting.TIMES}"
+
+    return number_column(title, width, 0, lambda run: run.ratios[key] if run.ratios else 1.0, written)
+
+
+def shown_text(run: RunState) -> str:
+    """The answer, why there is none, or a dash."""
+    text = run.text_note if run.text_note and run.text else run.text
+    return run.problem or text or formatting.NOTHING
+
+
+def agreement(run: RunState) -> str:
     """Whether the answer is the baseline's, in a word."""
-    if entry.same is None:
-        return "reference" if entry.name == BASELINE and entry.answer else formatting.NOTHING
-    return "= yes" if entry.same else "≠ no"
+    if run.agrees is not None:
+        return "= yes" if run.agrees else "≠ no"
+    return "reference" if run.method == BASELINE and run.answer and not run.text_note else formatting.NOTHING
 
 
-def caption(entry: Entry, readable: bool = True) -> str:
+def caption(run: RunState) -> str:
     """The line under a small picture: fixed words and counts."""
-    parts = [entry.title, formatting.arrows(entry.counts)]
-    if readable and entry.same is not None:
-        parts.append("same answer" if entry.same else "different answer")
-    return " · ".join(parts)
+    words = [run.title, formatting.arrows(run.counts)]
+    if run.agrees is not None:
+        words.append("same answer" if run.agrees else "different answer")
+    return " · ".join(words)
 
 
-def _same(text: str) -> Cell:
-    return text, text
+def _part(run: RunState, part: str, key: str) -> float | None:
+    value: float | None = run.answer[part][key] if run.answer else None
+    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -10,17 +10,22 @@ import gradio as gr
 from PIL import Image
 from vscan_core.draw.overlay import Fate, fates
 
-from vscan_core.catalog import is_random
 from vscan_core.events import Answer
 
-from ..arena.defaults import usual
 from ..compare.progress import Snapshot, hint, snapshots
-from ..runs.export_json import settings_of, sheet
-from ..runs.progress import Round, rounds
+from ..runs.export_json import runs_as_json
+from ..runs.settings import (
+    SWEEP_RETENTIONS_TEXT,
+    RunSettings,
+    arena_settings,
+    default_methods,
+    retentions_from,
+    stream_runs,
+    sweep_settings,
+)
 from ..session.session import MAX_NEW_TOKENS, Session
-from ..sweep import exports, settings
 from ..ui import token_map
-from ..ui.errors import answering, explained, streaming
+from ..ui.errors import answering, streaming
 from ..ui.picture import picture_input
 
 
@@ -93,13 +98,8 @@ class Endpoints:
             Settings, versions and all numbers of the runs that have ended, the baseline first; a method that cannot
             run with this model or budget has a "problem" in their place. Single runs, not a benchmark.
         """
-        names = list(dict.fromkeys(methods or []))
-        with closing(self.session.arena(model, image, question or "", retention, names)) as events:
-            settings = settings_of(self.session, model, image, question or "", retention, names)
-            known = self.session.engine.methods()
-            moments = rounds(events, {name: known[name].title for name in names}, lambda _: None, explained)
-            for now in _as_runs_end(moments):
-                yield sheet(settings, now, not is_random(model))
+        settings = arena_settings(self.session, model, image, question or "", retention, methods or [])
+        yield from self._runs(image, settings)
 
     @streaming
     def sweep(self, image: str, question: str, retentions: str, model: str, method: str) -> Iterator[dict[str, Any]]:
@@ -116,20 +116,18 @@ class Endpoints:
             Settings, versions and all numbers of the runs that have ended, the baseline first; a retention that the
             method does not reach has a "problem" in their place. Single runs, not a benchmark.
         """
-        asked = settings.asked(self.session, model, image, question or "", settings.shares(retentions or ""), method)
-        with closing(settings.sweep(self.session, image, asked)) as events:
-            for now in _as_runs_end(rounds(events, settings.titles(asked), lambda _: None, explained, of="runs")):
-                yield exports.sheet(asked, now, not is_random(model))
+        shares = retentions_from(retentions or "")
+        settings = sweep_settings(self.session, model, image, question or "", shares, method)
+        yield from self._runs(image, settings)
 
-
-def _as_runs_end(moments: Iterable[Round]) -> Iterator[Round]:
-    """Only the moments at which a run has ended."""
-    ended = 0
-    for now in moments:
-        over = sum(entry.over for entry in now.entries)
-        if over > ended:
-            ended = over
-            yield now
+    def _runs(self, image: str, settings: RunSettings) -> Iterator[dict[str, Any]]:
+        """All that is known, whenever a run has ended."""
+        over = 0
+        with closing(stream_runs(self.session, image, settings)) as steps:
+            for now in steps:
+                if now.over > over:
+                    over = now.over
+                    yield runs_as_json(settings, now)
 
 
 def endpoints(session: Session) -> None:
@@ -148,8 +146,8 @@ def endpoints(session: Session) -> None:
         counts = gr.JSON(label="Numbers")
         picture = gr.Image(label="Picture with its tokens marked", format="jpeg")
         names = list(session.engine.methods())
-        methods = gr.CheckboxGroup(names, value=usual(session), label="Names of the reduction methods")
-        shares = gr.Textbox(settings.PLAIN, label="Shares of visual tokens to keep, with commas between them")
+        methods = gr.CheckboxGroup(names, value=default_methods(session), label="Names of the reduction methods")
+        shares = gr.Textbox(SWEEP_RETENTIONS_TEXT, label="Shares of visual tokens to keep, with commas between them")
         trigger = gr.Button()
     trigger.click(does.compare, inputs, [*texts, counts], api_name="compare", concurrency_id="run", concurrency_limit=1)
     trigger.click(
@@ -160,8 +158,8 @@ def endpoints(session: Session) -> None:
         concurrency_id="preview",
         concurrency_limit=2,
     )
-    asked = [*inputs[:3], methods, inputs[3]]
-    trigger.click(does.arena, asked, counts, api_name="arena", concurrency_id="run", concurrency_limit=1)
+    in_arena = [*inputs[:3], methods, inputs[3]]
+    trigger.click(does.arena, in_arena, counts, api_name="arena", concurrency_id="run", concurrency_limit=1)
     swept = [*inputs[:2], shares, *inputs[3:5]]
     trigger.click(does.sweep, swept, counts, api_name="sweep", concurrency_id="run", concurrency_limit=1)
 

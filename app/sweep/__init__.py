@@ -1,1 +1,1 @@
-"""One method through several retentions: what was asked, its rows and its files. No widget in here."""
+"""The Sweep page: one method at several retentions, on one picture and one question."""

@@ -1,106 +1,68 @@
-"""Right side of the Sweep: status, chart, film-strip, table and the downloads."""
+"""Right side of the Sweep: status, the picture at each retention, charts, table and downloads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import gradio as gr
 
-from ..arena.outputs import SIGNS, no_file
-from ..charts.sweep import NAMES, Bar, sweep_chart
-from ..runs.progress import Round
-from ..runs.table import caption
-from .table import HEADERS, TYPES, WIDTHS, table
+from .. import formatting
+from ..charts.first_word import first_word_chart
+from ..runs.outputs import (
+    RunsChart,
+    RunsOutputs,
+    chart_sections,
+    download_row,
+    runs_dataframe,
+    status_lines,
+    token_gallery,
+)
+from ..runs.progress import RunState
+from ..runs.table import (
+    Column,
+    ColumnKind,
+    RunsTable,
+    agreement_column,
+    answer_column,
+    cost_column,
+    counts_column,
+    ratio_column,
+    speed_column,
+    timing_column,
+)
+from ..ui.charts import Chart
 
 START = "Press **Run**: the same question, with fewer and fewer visual tokens."
-SORT = "**Single runs, not a benchmark:** repeat them, and times will differ."
-READ = "= the baseline's answer, ≠ another one."
+NOTE = "**Single runs, not a benchmark:** timings vary from run to run."
 
 
-@dataclass(frozen=True)
-class SweepBoard:
-    """The widgets that a sweep fills."""
-
-    status: gr.Markdown
-    hint: gr.Markdown
-    box: gr.Column
-    chart: gr.Plot
-    strip: gr.Gallery
-    table: gr.Dataframe
-    files: tuple[gr.DownloadButton, ...]  # JSON, CSV, PNG
-
-    @property
-    def outputs(self) -> list[Any]:
-        """Outputs of every handler that fills the board."""
-        return [self.status, self.hint, self.box, self.chart, self.strip, self.table, *self.files]
-
-    def clear(self, status: str | None = None) -> dict[Any, Any]:
-        """Nothing has run."""
-        empty: dict[Any, Any] = {self.status: status or START, self.hint: gr.update(value="", visible=False)}
-        empty |= {self.table: {"headers": HEADERS, "data": []}, self.strip: None, self.chart: None}
-        return empty | {self.box: gr.update(visible=False)} | dict.fromkeys(self.files, no_file())
+def share_kept(run: RunState) -> float:
+    """The retention; the baseline keeps everything."""
+    return 1.0 if run.retention is None else run.retention
 
 
-def sweep_board() -> SweepBoard:
-    """Build the right column."""
-    status = gr.Markdown(START, elem_id="sweep-status")
-    hint = gr.Markdown(visible=False, elem_id="sweep-hint")
+SWEEP_TABLE = RunsTable((
+    Column("Kept", ColumnKind.NUMBER, 105, 130, share_kept, lambda run: run.title),
+    answer_column(220, 430),
+    agreement_column(110, 110),
+    counts_column(150, 190),
+    cost_column("Average", "visual_tokens", 105, 110, formatting.count),
+    timing_column("Reading", "prefill_ms", 110, 120),
+    timing_column("First word", "ttft_ms", 125, 130),
+    speed_column(115, 120),
+    cost_column("KV cache", "kv_bytes", 115, 130, formatting.size),
+    cost_column("Computation", "tflops", 145, 194, formatting.operations, "FLOPs"),
+    ratio_column("Reading, faster", "prefill", 150),
+))  # fmt: skip
+CHARTS: tuple[RunsChart, ...] = (
+    Chart("Time to the first word", "sweep-chart", first_word_chart, "= the baseline's answer, ≠ a different answer."),
+)
+
+
+def sweep_outputs(place: str) -> RunsOutputs:
+    """Build the right column; `place` goes before the ids of its widgets."""
+    status, hint = status_lines(place, START)
     with gr.Column(visible=False) as box:
-        strip = gr.Gallery(
-            show_label=False,
-            label="The picture with the tokens marked that each retention keeps",
-            height="auto",
-            object_fit="contain",
-            interactive=False,
-            buttons=["download", "fullscreen"],
-            elem_id="sweep-strip",
-        )
-        gr.Markdown(SIGNS, elem_classes="quiet")
-        gr.Markdown("## Time to the first word", elem_classes="section")
-        chart = gr.Plot(show_label=False, label="Time to the first word", container=False, elem_id="sweep-chart")
-        gr.Markdown(READ, elem_classes="quiet")
-    frame = gr.Dataframe(
-        headers=HEADERS,
-        datatype=TYPES,
-        column_widths=WIDTHS,
-        pinned_columns=1,
-        interactive=False,
-        wrap=True,
-        max_height=620,
-        label="Answers and numbers",
-        show_label=False,
-        buttons=["fullscreen", "copy"],
-        elem_id="sweep-table",
-    )
-    with gr.Row(elem_id="sweep-save"):
-        gr.Markdown(SORT, elem_classes="quiet")
-        kinds = (("json", "Save numbers (JSON)"), ("csv", "Save table (CSV)"), ("png", "Save page (PNG)"))
-        files = [gr.DownloadButton(text, size="sm", interactive=False, elem_id=f"sweep-{kind}") for kind, text in kinds]
-    return SweepBoard(status, hint, box, chart, strip, frame, tuple(files))
-
-
-def fill(widgets: SweepBoard, now: Round, noise: str | None = None) -> dict[Any, Any]:
-    """A moment of a sweep as updates; chart and downloads come when runs have ended."""
-    pictures = [(entry.picture, caption(entry, noise is None)) for entry in now.entries if entry.picture]
-    return {
-        widgets.status: now.status,
-        widgets.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
-        widgets.table: table(now, noise),
-        widgets.strip: pictures,
-        widgets.box: gr.update(visible=now.some),
-    }
-
-
-def chart(now: Round, noise: str | None) -> Any:
-    """The chart of the runs that have ended."""
-    bars = [
-        Bar(
-            entry.title,
-            {stage: entry.answer["timings"][f"{stage}_ms"] for stage in NAMES},
-            None if noise else entry.same,
-        )
-        for entry in now.entries
-        if entry.answer
-    ]
-    return sweep_chart(bars)
+        gallery = token_gallery(f"{place}strip", "The picture with the tokens marked that are kept at each retention")
+        plots = chart_sections(CHARTS)
+    table = runs_dataframe(place, SWEEP_TABLE)
+    downloads = download_row(place, NOTE, ("json", "csv", "png"))
+    return RunsOutputs(START, SWEEP_TABLE, status, hint, table, gallery, box, downloads, CHARTS, plots)

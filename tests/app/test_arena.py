@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import pickle
 from dataclasses import replace
@@ -13,10 +14,12 @@ import pytest
 from PIL import Image
 
 from app import formatting
+from app.arena.outputs import ARENA_TABLE
 from app.arena.page import ArenaPage
 from app.runs import table
 from app.runs.fonts import font, printable, wrapped
-from app.runs.progress import rounds
+from app.runs.progress import RunState, run_snapshots
+from app.runs.settings import arena_settings
 from app.session.examples import Example
 from app.session.session import Session
 from tests.app.fake import FakeEngine
@@ -50,7 +53,7 @@ def run(page: ArenaPage, picture: str | None, *methods: str, question: str = "Wh
 
 def rows(page: ArenaPage, step: dict[Any, Any]) -> list[list[str]]:
     """The table as it is written."""
-    shown: list[list[str]] = step[page.board.table]["metadata"]["display_value"]
+    shown: list[list[str]] = step[page.outputs.table]["metadata"]["display_value"]
     return shown
 
 
@@ -61,16 +64,16 @@ def test_every_method_gets_a_row_and_a_picture(page: ArenaPage, picture: str) ->
         ["VScan", "a red ball What?", "= yes", "96 → 32"],
         ["Coarse", "a red ball What?", "= yes", "96 → 32"],
     ]
-    values = last[page.board.table]["data"]
+    values = last[page.outputs.table]["data"]
     assert values[0][5] == 144 and values[1][5] == 16 and values[1][10] == 9  # numbers, so that columns sort
-    files, captions = zip(*last[page.board.gallery], strict=True)
+    files, captions = zip(*last[page.outputs.gallery], strict=True)
     assert captions == ("VScan · 96 → 32 · same answer", "Coarse · 96 → 32 · same answer")
-    assert max(Image.open(files[0]).size) == 1008 and "2 of 2" in last[page.board.status]
+    assert max(Image.open(files[0]).size) == 1008 and "2 of 2" in last[page.outputs.status]
 
 
 def test_runs_stream_in_one_by_one(page: ArenaPage, picture: str) -> None:
     steps = run(page, picture, "vscan", "coarse")
-    ended = [sum(row[5] is not None for row in step[page.board.table]["data"]) for step in steps]
+    ended = [sum(row[5] is not None for row in step[page.outputs.table]["data"]) for step in steps]
     assert ended == sorted(ended) and set(ended) == {0, 1, 2, 3}
     seen: set[Any] = set()
     for step in steps:
@@ -83,17 +86,18 @@ def test_a_method_that_refuses_says_so_in_its_place(page: ArenaPage, picture: st
     _, picky, absent, vscan = rows(page, last)
     assert picky[1].startswith("Cannot run here: Picky cannot keep less than 50 %") and "<" not in picky[1]
     assert absent[1] == "Cannot run here: This model has no text tower." and absent[2] == formatting.NOTHING
-    assert vscan[3] == "96 → 32" and len(last[page.board.gallery]) == 1
+    assert vscan[3] == "96 → 32" and len(last[page.outputs.gallery]) == 1
     assert rows(page, run(page, picture, "picky", percent=60)[-1])[1][2] == "= yes"
 
 
 def test_a_different_answer_is_called_different(picture: str) -> None:
     session = Session(FakeEngine())
-    events = list(session.arena("mini", picture, "What?", 1 / 9, ["vscan"]))
+    vscan = functools.partial(session.engine.reducer, "vscan", 1 / 9)
+    events = list(session.series("mini", picture, "What?", [vscan]))
     done = [event for event in events if isinstance(event, Done)]
     other = replace(done[1], answer=replace(done[1].answer, text="a blue ball"))
-    now = list(rounds([done[0], other], {"vscan": "VScan"}, lambda _: None, str))[-1]
-    assert table.row(now.entries[1])[2] == ("≠ no", "≠ no") and "different" in table.caption(now.entries[1])
+    now = list(run_snapshots([done[0], other], [RunState("VScan", "vscan", 1 / 9)], lambda _: None, str))[-1]
+    assert table.agreement(now.runs[1]) == "≠ no" and "different" in table.caption(now.runs[1])
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_bad_input_is_one_sentence_and_the_page_lives_on(
 ) -> None:
     asked = {"picture": picture, "methods": ("vscan",)} | other
     last = run(page, asked.pop("picture"), *asked.pop("methods"), **asked)[-1]
-    assert sentence in last[page.board.status] and last[page.ask.run]["interactive"]
+    assert sentence in last[page.outputs.status] and last[page.inputs.run]["interactive"]
     assert not page.session.device("mini").busy
     assert len(rows(page, run(page, picture, "vscan")[-1])) == 2
 
@@ -121,21 +125,21 @@ def test_stop_frees_the_device_and_what_had_ended_can_be_saved(picture: str) -> 
     engine = FakeEngine(pause_s=0.001, answer_words=("w",) * 30)
     page = page_with(engine)
     steps = page.on_run("mini", picture, "What?", 11.1, ["vscan", "coarse"])
-    step = next(each for each in steps if sum(row[5] is not None for row in each[page.board.table]["data"]) == 2)
+    step = next(each for each in steps if sum(row[5] is not None for row in each[page.outputs.table]["data"]) == 2)
     assert page.session.device("mini").busy and engine.alive == 1
     steps.close()
     assert not page.session.device("mini").busy and engine.alive == 0
     out = page.on_stop(step[page.state])
-    assert out[page.board.status] == "Stopped." and out[page.ask.run]["interactive"]
-    saved = json.loads(Path(out[page.board.files[0]]["value"]).read_text())
-    assert [entry["method"] for entry in saved["runs"]] == ["baseline", "vscan"] and not saved["ended"]
-    assert not page.on_stop(None)[page.board.files[0]]["interactive"]
+    assert out[page.outputs.status] == "Stopped." and out[page.inputs.run]["interactive"]
+    saved = json.loads(Path(out[page.outputs.downloads["json"]]["value"]).read_text())
+    assert [run["method"] for run in saved["runs"]] == ["baseline", "vscan"] and not saved["ended"]
+    assert not page.on_stop(None)[page.outputs.downloads["json"]]["interactive"]
 
 
 def test_the_files_hold_what_was_shown(page: ArenaPage, picture: str) -> None:
     last = run(page, picture, "vscan", "picky", question=EVIL)[-1]
     out = page.on_end(last[page.state])
-    numbers, image = (Path(out[button]["value"]) for button in page.board.files)
+    numbers, image = (Path(out[button]["value"]) for button in page.outputs.downloads.values())
     assert (numbers.name, image.name) == ("vscan-arena.json", "vscan-arena.png")
     found = json.loads(numbers.read_text())
     assert found["settings"]["question"] == EVIL and found["settings"]["methods"] == ["vscan", "picky"]
@@ -154,7 +158,7 @@ def test_the_page_holds_any_picture_and_any_words(tmp_path: Path, size: tuple[in
     Image.new("RGB", size, "teal").save(path)
     page = page_with(FakeEngine(answer_words=("日本語 \u202e\n" * 40,), hint="A hint. " * 40))
     out = page.on_end(run(page, str(path), "vscan", question="ä\n?" * 300)[-1][page.state])
-    with Image.open(out[page.board.files[1]]["value"]) as drawn:
+    with Image.open(out[page.outputs.downloads["png"]]["value"]) as drawn:
         assert drawn.width == 1760 and 500 < drawn.height < 2500
 
 
@@ -164,7 +168,7 @@ def test_what_visitor_and_model_wrote_never_reaches_html(picture: str) -> None:
         for widget, value in step.items():
             if isinstance(widget, gr.HTML | gr.Markdown | gr.Gallery):
                 assert "alert" not in str(value)
-    assert not {"html", "markdown"} & set(table.TYPES)
+    assert not {"html", "markdown"} & set(ARENA_TABLE.types)
 
 
 def test_the_budget_says_how_each_method_spends_it(page: ArenaPage, picture: str) -> None:
@@ -176,31 +180,31 @@ def test_the_budget_says_how_each_method_spends_it(page: ArenaPage, picture: str
 
 def test_another_picture_clears_the_old_answers(page: ArenaPage, picture: str, tmp_path: Path) -> None:
     out = page.on_picture("mini", picture, 11.1, ["vscan"])
-    assert out[page.board.table]["data"] == [] and out[page.state] is None and "64 of 576" in out[page.ask.budget]
+    assert out[page.outputs.table]["data"] == [] and out[page.state] is None and "64 of 576" in out[page.inputs.budget]
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"text")
-    assert "not a picture" in page.on_picture("mini", str(bad), 11.1, ["vscan"])[page.board.status]
+    assert "not a picture" in page.on_picture("mini", str(bad), 11.1, ["vscan"])[page.outputs.status]
 
 
 def test_text_of_random_weights_is_not_shown(page: ArenaPage, picture: str) -> None:
     page.session.models._there["dummy:x"] = page.session.model("mini")
     last = run(page, picture, "vscan", model="dummy:x")[-1]
-    assert "red ball" not in str(rows(page, last)) and "same answer" not in str(last[page.board.gallery])
-    saved = json.loads(Path(page.on_end(last[page.state])[page.board.files[0]]["value"]).read_text())
+    assert "red ball" not in str(rows(page, last)) and "same answer" not in str(last[page.outputs.gallery])
+    saved = json.loads(Path(page.on_end(last[page.state])[page.outputs.downloads["json"]]["value"]).read_text())
     assert saved["runs"][1]["same_answer"] is None and not saved["runs"][1]["text_means_something"]
 
 
 def test_hint_and_right_answer_are_told(picture: str) -> None:
     page = page_with(FakeEngine(hint="I only know drawn scenes."), (Example(picture, "What?", "a gradient"),))
     last = run(page, picture, "vscan")[-1]
-    assert last[page.board.hint]["visible"] and "a gradient" in last[page.board.status]
+    assert last[page.outputs.hint]["visible"] and "a gradient" in last[page.outputs.status]
 
 
 def test_state_of_a_visitor_is_small(page: ArenaPage, picture: str) -> None:
     assert len(pickle.dumps(run(page, picture, "vscan", "coarse")[-1][page.state])) < 100_000
 
 
-def test_lettering_fits_and_survives_anything() -> None:
+def test_text_in_the_png_fits_and_survives_anything() -> None:
     face = font(20)
     lines = wrapped("word " * 200 + "x" * 500, face, 300, 3)
     assert len(lines) == 3 and lines[-1].endswith(" ...") and all(face.getlength(line) <= 320 for line in lines)
@@ -209,4 +213,4 @@ def test_lettering_fits_and_survives_anything() -> None:
 
 def test_unknown_methods_are_refused_before_anything_runs(picture: str) -> None:
     with pytest.raises(InputError, match="no method"):
-        Session(FakeEngine()).arena("mini", picture, "What?", 0.2, ["vscan", "magic"])
+        arena_settings(Session(FakeEngine()), "mini", picture, "What?", 0.2, ["vscan", "magic"])

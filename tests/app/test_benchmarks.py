@@ -17,7 +17,7 @@ from app.benchmarks.page import ReportedSection, SpeedSection, benchmarks_tab
 from app.benchmarks.records import ALL, Record, made, record, records
 from app.benchmarks.sections import AccuracySection, PartsSection
 from app.charts.curves import Level, Line, Point, curve_chart
-from app.charts.dots import Dot, dot_chart
+from app.charts.intervals import Interval, interval_chart
 from app.session.session import Session
 from tests.app import recorded
 from tests.app.fake import FakeEngine
@@ -133,10 +133,10 @@ def test_files_that_can_be_saved_are_the_record_and_its_table(folder: Path) -> N
 def test_ablations_are_grouped_by_part(folder: Path) -> None:
     found = records("ablations", folder)[0]
     groups = ablations.groups(found, ALL, 0.1111)
-    assert [(name, [dot.name for dot in dots]) for name, dots in groups] == [
+    assert [(name, [each.name for each in found]) for name, found in groups] == [
         ("VScan as published", ["all parts"]), ("merging", ["on", "off"]), ("layer of the second cut", ["layer 2"])
     ]  # fmt: skip
-    figure = dot_chart(groups, "accuracy (%)")
+    figure = interval_chart(groups, "accuracy (%)")
     assert list(figure.layout.yaxis.ticktext)[:2] == ["<b>VScan as published</b>", "all parts"]
     assert list(figure.layout.yaxis.range) == [6.5, -0.5]  # headings have no values, but their room
 
@@ -217,7 +217,7 @@ def test_bars_of_different_methods_stand_apart_and_certain_ones_do_not() -> None
 
 
 def test_charts_have_no_colours_that_fight_the_theme() -> None:
-    for figure in (curve_chart([], [], "y"), dot_chart([("", [Dot("a", 1, 0, 2)])], "x", log=True)):
+    for figure in (curve_chart([], [], "y"), interval_chart([("", [Interval("a", 1, 0, 2)])], "x", log=True)):
         layout = json.loads(figure.to_json())["layout"]
         assert layout["paper_bgcolor"] == layout["plot_bgcolor"] == "rgba(0,0,0,0)"
 

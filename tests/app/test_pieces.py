@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from app import formatting
-from app.charts.time import stages, time_chart
+from app.charts.time import stage_times, time_chart
 from app.charts.tokens import tokens_chart
 from app.session.examples import load_examples
 from app.ui import html
@@ -96,12 +96,12 @@ def test_the_legend_counts_every_token_once(answers: tuple[Answer, Answer]) -> N
     assert sum(counts) == 576 and "layer 3" in shown and "<b>32</b> of 576" in shown
 
 
-def test_time_chart_stacks_the_four_stages(answers: tuple[Answer, Answer]) -> None:
+def test_time_chart_stacks_the_four_stage_times(answers: tuple[Answer, Answer]) -> None:
     figure = time_chart([("Baseline", answers[0]), ("VScan", answers[1])])
     assert [bar.name for bar in figure.data] == ["Looking", "Choosing", "Reading", "Writing"]
     for place, answer in enumerate(answers):
         assert sum(bar.x[place] for bar in figure.data) == pytest.approx(answer.timings.total_ms)
-    assert stages(answers[0])["reduce"] == 0
+    assert stage_times(answers[0])["reduce"] == 0
 
 
 def test_tokens_chart_shows_what_entered_each_layer(answers: tuple[Answer, Answer]) -> None:

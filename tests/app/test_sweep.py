@@ -1,4 +1,4 @@
-"""The Sweep with a fake engine: rows, film-strip, chart, refusals, Stop, and the files that can be saved."""
+"""The Sweep with a fake engine: rows, pictures, chart, refusals, Stop, and the files that can be saved."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ import pytest
 from PIL import Image
 
 from app import formatting
-from app.charts.sweep import Bar, sweep_chart
+from app.charts.first_word import first_word_chart
+from app.runs.budget import sweep_budget_text
+from app.runs.progress import RunState
+from app.runs.settings import SWEEP_RETENTIONS
 from app.session.engine import CoreEngine
 from app.session.examples import Example
 from app.session.session import Session
 from app.sweep.page import SweepPage
-from app.sweep.settings import PUBLISHED, spending
 from tests.app.conftest import MINI
 from tests.app.fake import FakeEngine
 
 EVIL = "<img src=x onerror=alert(1)> ${alert(2)}"
-ALL = [str(share) for share in PUBLISHED]
+ALL = [str(share) for share in SWEEP_RETENTIONS]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # a toast outside of a page becomes a warning
 
 
@@ -50,7 +52,7 @@ def run(page: SweepPage, picture: str | None, retentions: Any = ("0.5", "0.1"), 
 
 
 def rows(page: SweepPage, step: dict[Any, Any]) -> list[list[str]]:
-    shown: list[list[str]] = step[page.board.table]["metadata"]["display_value"]
+    shown: list[list[str]] = step[page.outputs.table]["metadata"]["display_value"]
     return shown
 
 
@@ -63,18 +65,18 @@ def test_every_retention_gets_a_row_a_picture_and_a_bar(page: SweepPage, picture
     ]  # fmt: skip
     assert shown[0][2] == "reference" and {row[2] for row in shown[1:]} == {"= yes"}
     assert shown[5][7] == "160" and shown[5][10] == f"9.0 {formatting.TIMES}"  # 6.25 ms per token; 144 ms against 16
-    captions = [caption for _, caption in last[page.board.strip]]
+    captions = [caption for _, caption in last[page.outputs.gallery]]
     assert captions[0] == "100 % · 576 · same answer" and captions[6] == "2.8 % · 24 → 8 · same answer"
-    figure = last[page.board.chart]
+    figure = last[page.outputs.plots[0]]
     assert list(figure.data[2].x) == [row[0] for row in shown] and figure.data[2].y[0] == 144
-    assert "7 of 7 runs" in last[page.board.status]
+    assert "7 of 7 runs" in last[page.outputs.status]
 
 
 def test_runs_stream_in_one_by_one(page: SweepPage, picture: str) -> None:
     steps = run(page, picture)
-    ended = [sum(row[5] is not None for row in step[page.board.table]["data"]) for step in steps]
+    ended = [sum(row[5] is not None for row in step[page.outputs.table]["data"]) for step in steps]
     assert ended == sorted(ended) and set(ended) == {0, 1, 2, 3}
-    bars = [len(step[page.board.chart].data[0].x) for step in steps if page.board.chart in step]
+    bars = [len(step[page.outputs.plots[0]].data[0].x) for step in steps if page.outputs.plots[0] in step]
     assert bars == sorted(bars) and set(bars) == {1, 2, 3}
 
 
@@ -82,8 +84,8 @@ def test_a_retention_out_of_reach_says_so_and_the_others_go_on(page: SweepPage, 
     last = run(page, picture, ("0.6", "0.1"), method="picky")[-1]
     _, reached, refused = rows(page, last)
     assert reached[2] == "= yes" and refused[1].startswith("Cannot run here: Picky cannot keep less than 50 %")
-    assert "<" not in refused[1] and len(last[page.board.strip]) == 1
-    saved = json.loads(Path(page.on_end(last[page.state])[page.board.files[0]]["value"]).read_text())
+    assert "<" not in refused[1] and len(last[page.outputs.gallery]) == 1
+    saved = json.loads(Path(page.on_end(last[page.state])[page.outputs.downloads["json"]]["value"]).read_text())
     assert saved["runs"][2]["retention"] == 0.1 and saved["runs"][2]["problem"]
 
 
@@ -103,7 +105,7 @@ def test_bad_input_is_one_sentence_and_the_page_lives_on(
 ) -> None:
     asked = {"picture": picture} | other
     last = run(page, asked.pop("picture"), **asked)[-1]
-    assert sentence in last[page.board.status] and last[page.ask.run]["interactive"]
+    assert sentence in last[page.outputs.status] and last[page.inputs.run]["interactive"]
     assert not page.session.device("mini").busy
     assert len(rows(page, run(page, picture)[-1])) == 3
 
@@ -112,25 +114,25 @@ def test_stop_frees_the_device_and_what_had_ended_can_be_saved(picture: str) -> 
     engine = FakeEngine(pause_s=0.001, answer_words=("w",) * 30)
     page = page_with(engine)
     steps = page.on_run("mini", picture, "What?", ["0.5", "0.1"], "vscan")
-    step = next(each for each in steps if sum(row[5] is not None for row in each[page.board.table]["data"]) == 2)
+    step = next(each for each in steps if sum(row[5] is not None for row in each[page.outputs.table]["data"]) == 2)
     assert page.session.device("mini").busy and engine.alive == 1
     steps.close()
     assert not page.session.device("mini").busy and engine.alive == 0
     out = page.on_stop(step[page.state])
-    assert out[page.board.status] == "Stopped." and out[page.ask.run]["interactive"]
-    saved = json.loads(Path(out[page.board.files[0]]["value"]).read_text())
-    assert [entry["retention"] for entry in saved["runs"]] == [None, 0.5] and not saved["ended"]
-    assert not page.on_stop(None)[page.board.files[0]]["interactive"]
+    assert out[page.outputs.status] == "Stopped." and out[page.inputs.run]["interactive"]
+    saved = json.loads(Path(out[page.outputs.downloads["json"]]["value"]).read_text())
+    assert [run["retention"] for run in saved["runs"]] == [None, 0.5] and not saved["ended"]
+    assert not page.on_stop(None)[page.outputs.downloads["json"]]["interactive"]
 
 
 def test_the_files_hold_what_was_shown(page: SweepPage, picture: str) -> None:
     last = run(page, picture, question=EVIL)[-1]
     out = page.on_end(last[page.state])
-    numbers, sheet, image = (Path(out[button]["value"]) for button in page.board.files)
-    assert (numbers.name, sheet.name, image.name) == ("vscan-sweep.json", "vscan-sweep.csv", "vscan-sweep.png")
+    numbers, rows_file, image = (Path(out[button]["value"]) for button in page.outputs.downloads.values())
+    assert (numbers.name, rows_file.name, image.name) == ("vscan-sweep.json", "vscan-sweep.csv", "vscan-sweep.png")
     found = json.loads(numbers.read_text())
     assert found["settings"]["question"] == EVIL and found["settings"]["retentions"] == [0.5, 0.1]
-    lines = list(csv.DictReader(sheet.open()))
+    lines = list(csv.DictReader(rows_file.open()))
     assert [line["visual_token_steps"] for line in lines] == ["576", "432 144", "86 29"]
     assert float(lines[1]["tokens_per_second"]) == 160 and lines[0]["method"] == "baseline"
     with Image.open(image) as drawn:
@@ -149,16 +151,16 @@ def test_what_visitor_and_model_wrote_never_reaches_html(picture: str) -> None:
 def test_text_of_random_weights_is_not_shown(page: SweepPage, picture: str) -> None:
     page.session.models._there["dummy:x"] = page.session.model("mini")
     last = run(page, picture, model="dummy:x")[-1]
-    assert "red ball" not in str(rows(page, last)) and "same answer" not in str(last[page.board.strip])
-    assert set(last[page.board.chart].data[3].text) == {"<b></b>"}
+    assert "red ball" not in str(rows(page, last)) and "same answer" not in str(last[page.outputs.gallery])
+    assert set(last[page.outputs.plots[0]].data[3].text) == {"<b></b>"}
 
 
 def test_another_picture_clears_the_old_answers(page: SweepPage, picture: str, tmp_path: Path) -> None:
     out = page.on_picture("mini", picture, ["0.1"], "vscan")
-    assert out[page.board.table]["data"] == [] and out[page.state] is None and "86 → 29" in out[page.ask.budget]
+    assert out[page.outputs.table]["data"] == [] and out[page.state] is None and "86 → 29" in out[page.inputs.budget]
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"text")
-    assert "not a picture" in page.on_picture("mini", str(bad), ["0.1"], "vscan")[page.board.status]
+    assert "not a picture" in page.on_picture("mini", str(bad), ["0.1"], "vscan")[page.outputs.status]
 
 
 def test_the_budget_names_the_method_and_every_count(page: SweepPage, picture: str) -> None:
@@ -168,8 +170,14 @@ def test_the_budget_names_the_method_and_every_count(page: SweepPage, picture: s
 
 
 def test_the_chart_tells_agreement_by_sign() -> None:
-    stages = {"vision": 20.0, "reduce": 1.0, "prefill": 30.0}
-    figure = sweep_chart([Bar("Baseline", stages, None), Bar("50 %", stages, True), Bar("10 %", stages, False)])
+    answer = {"timings": {"vision_ms": 20.0, "reduce_ms": 1.0, "prefill_ms": 30.0}}
+    runs = [
+        RunState("Baseline", "baseline", answer=answer),
+        RunState("50 %", "vscan", 0.5, answer=answer, same=True),
+        RunState("10 %", "vscan", 0.1, answer=answer, same=False),
+        RunState("5 %", "vscan", 0.05, problem="Cannot run here."),
+    ]
+    figure = first_word_chart(runs)
     assert list(figure.data[3].text) == ["<b></b>", "<b>=</b>", "<b>≠</b>"] and set(figure.data[3].y) == {51}
 
 
@@ -178,10 +186,10 @@ def test_the_embedded_model_goes_through_all_retentions(picture: str) -> None:
         pytest.skip("the embedded model is not in assets/mini")
     page = page_with(CoreEngine())
     last = run(page, picture, ALL, question="How many things are there?")[-1]
-    values = last[page.board.table]["data"]
+    values = last[page.outputs.table]["data"]
     kept = [row[4] for row in values]
     assert kept[0] == kept[1] == 576 and kept == sorted(kept, reverse=True) and kept[-1] == 16
     cache = [row[8] for row in values]
     assert cache[0] == cache[1] and cache[-1] < cache[0] / 10
     assert values[1][1] == values[0][1] and values[1][2] == "= yes"  # all tokens kept: the baseline's own answer
-    assert "2.8 %" in spending(page.session, "mini", picture, PUBLISHED, "vscan")
+    assert "2.8 %" in sweep_budget_text(page.session, "mini", picture, SWEEP_RETENTIONS, "vscan")

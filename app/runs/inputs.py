@@ -1,0 +1,62 @@
+"""Left side of a page of several runs: picture, question, what is compared, model, Run and Stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gradio as gr
+
+from ..session.examples import Example
+from ..session.session import Session
+from ..ui.inputs import ask_about, example_gallery, model_picker, pick, question_box, run_and_stop
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The widgets in which a visitor chooses what is compared, in the order in which the page's handlers take them."""
+
+    widgets: tuple[gr.Slider | gr.CheckboxGroup | gr.Dropdown, ...]
+    budget: gr.Markdown  # what the choice costs, in words
+
+
+@dataclass(frozen=True)
+class RunsInputs:
+    """The widgets that the rest of the page needs."""
+
+    picture: gr.Image
+    question: gr.Textbox
+    comparison: Comparison
+    model: gr.Dropdown
+    run: gr.Button
+    stop: gr.Button
+
+    @property
+    def budget(self) -> gr.Markdown:
+        """What the choice costs, in words."""
+        return self.comparison.budget
+
+    @property
+    def for_run(self) -> list[gr.components.Component]:
+        """Inputs of a run."""
+        return [self.model, self.picture, self.question, *self.comparison.widgets]
+
+    @property
+    def for_budget(self) -> list[gr.components.Component]:
+        """Inputs of the budget in words."""
+        return [self.model, self.picture, *self.comparison.widgets]
+
+
+def runs_inputs(
+    session: Session, examples: list[Example], place: str, comparison: Callable[[], Comparison]
+) -> RunsInputs:
+    """Build the left column; `place` goes before the ids of its widgets, `comparison` builds the page's own."""
+    first = examples[0] if examples else Example("", "What is in the picture?")
+    picture = ask_about(first, place)
+    gallery = example_gallery(examples, place)
+    question = question_box(first, place)
+    run, stop = run_and_stop(place)
+    chosen = comparison()
+    model = model_picker(session, place)
+    gallery.select(pick(examples), None, [picture, question], api_visibility="private", show_progress="hidden")
+    return RunsInputs(picture, question, chosen, model, run, stop)

@@ -1,0 +1,134 @@
+"""Right side of a page of several runs: status, table, pictures, charts and downloads. Each page puts them in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import gradio as gr
+
+from ..ui.charts import Chart, chart_plot, chart_updates
+from .progress import RunsSnapshot, RunState
+from .table import RunsTable, caption
+
+LEGEND = (
+    "Bright: kept, with an orange frame if for the picture as a whole, with a blue ring if for its neighbourhood. "
+    "Dot: merged. Dark: dropped before the language model. Hatched: dropped inside it."
+)
+DOWNLOADS = {"json": "Save numbers (JSON)", "csv": "Save table (CSV)", "png": "Save page (PNG)"}
+
+RunsChart: TypeAlias = Chart[Sequence[RunState]]
+
+
+@dataclass(frozen=True)
+class RunsOutputs:
+    """The widgets that runs fill."""
+
+    start: str  # the status before anything has run
+    columns: RunsTable
+    status: gr.Markdown
+    hint: gr.Markdown
+    table: gr.Dataframe
+    gallery: gr.Gallery
+    box: gr.Column  # hidden until there is something to see in it
+    downloads: dict[str, gr.DownloadButton]  # by file name extension
+    charts: Sequence[RunsChart] = ()
+    plots: Sequence[gr.Plot] = ()
+
+    @property
+    def widgets(self) -> list[Any]:
+        """Outputs of every handler that fills them."""
+        return [
+            self.status, self.hint, self.box, *self.plots, self.gallery, self.table, *self.downloads.values(),
+        ]  # fmt: skip
+
+    def clear(self, status: str | None = None) -> dict[Any, Any]:
+        """Nothing has run."""
+        empty: dict[Any, Any] = {
+            self.status: status or self.start,
+            self.hint: gr.update(value="", visible=False),
+            self.box: gr.update(visible=False),
+            self.gallery: None,
+            self.table: {"headers": self.columns.headers, "data": []},
+        }
+        return empty | dict.fromkeys(self.plots) | self.no_files()
+
+    def fill(self, now: RunsSnapshot) -> dict[Any, Any]:
+        """Everything but charts and downloads, which come when runs have ended."""
+        pictures = [(run.picture, caption(run)) for run in now.runs if run.picture]
+        return {
+            self.status: now.status,
+            self.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
+            self.box: gr.update(visible=bool(pictures or (self.charts and now.started))),
+            self.gallery: pictures,
+            self.table: self.columns.value(now),
+        }
+
+    def fill_charts(self, now: RunsSnapshot) -> dict[Any, Any]:
+        """Every chart of the page."""
+        return dict(chart_updates(self.charts, self.plots, now.runs))
+
+    def no_files(self) -> dict[Any, Any]:
+        """Nothing to download."""
+        return {button: gr.update(value=None, interactive=False) for button in self.downloads.values()}
+
+
+def status_lines(place: str, start: str) -> tuple[gr.Markdown, gr.Markdown]:
+    """What goes on, and what the model says about the picture as a whole."""
+    return gr.Markdown(start, elem_id=f"{place}status"), gr.Markdown(visible=False, elem_id=f"{place}hint")
+
+
+def runs_dataframe(place: str, columns: RunsTable) -> gr.Dataframe:
+    """The table, empty; it scrolls by itself."""
+    return gr.Dataframe(
+        headers=columns.headers,
+        datatype=columns.types,
+        column_widths=[*columns.widths],
+        pinned_columns=1,
+        interactive=False,
+        wrap=True,
+        max_height=620,
+        label="Answers and numbers",
+        show_label=False,
+        buttons=["fullscreen", "copy"],
+        elem_id=f"{place}table",
+    )
+
+
+def download_row(place: str, note: str, extensions: Sequence[str]) -> dict[str, gr.DownloadButton]:
+    """A note, and one button per kind of file."""
+    with gr.Row(elem_id=f"{place}save"):
+        gr.Markdown(note, elem_classes="quiet")
+        return {
+            extension: gr.DownloadButton(
+                DOWNLOADS[extension], size="sm", interactive=False, elem_id=f"{place}{extension}"
+            )
+            for extension in extensions
+        }
+
+
+def token_gallery(elem_id: str, label: str, columns: int | None = 2) -> gr.Gallery:
+    """The picture once per run, with its tokens marked, and what the marks mean."""
+    gallery = gr.Gallery(
+        show_label=False,
+        label=label,
+        columns=columns,
+        height="auto",
+        object_fit="contain",
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_id=elem_id,
+    )
+    gr.Markdown(LEGEND, elem_classes="quiet")
+    return gallery
+
+
+def chart_sections(charts: Sequence[RunsChart]) -> list[gr.Plot]:
+    """Every chart under its title, with its note below."""
+    plots = []
+    for chart in charts:
+        gr.Markdown(f"## {chart.title}", elem_classes="section")
+        plots.append(chart_plot(chart))
+        gr.Markdown(chart.note, elem_classes="quiet")
+    return plots
