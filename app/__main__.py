@@ -8,6 +8,8 @@ import os
 import sys
 from typing import Any
 
+NEEDS = ("gradio", "plotly")  # what the library alone does without
+
 
 def launch_options(host: str, port: int) -> dict[str, Any]:
     """Arguments of `Blocks.launch`."""
@@ -47,7 +49,12 @@ def main() -> None:
 
     from vscan_core.errors import InputError
 
-    from .main import build_app
+    try:
+        from .main import build_app
+    except ModuleNotFoundError as error:
+        if error.name not in NEEDS:
+            raise
+        parser.error(f"the demo needs {' and '.join(NEEDS)}; install them with: pip install 'vscan-core[demo]'")
     from .session.engine import CoreEngine
     from .session.session import Session
 
