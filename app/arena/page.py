@@ -13,6 +13,7 @@ from ..runs.outputs import RunsOutputs
 from ..runs.page import RunsPage, ShownRuns
 from ..runs.settings import ArenaSettings, arena_settings
 from ..session.examples import Example
+from ..session.sources import OpenedSource
 from .inputs import methods_at_one_retention
 from .outputs import ARENA_TABLE, arena_outputs
 
@@ -32,16 +33,16 @@ class ArenaPage(RunsPage[ArenaSettings]):
         percent, methods = compared
         return arena_budget_text(self.session, model, path, percent / 100, methods)
 
-    def _settings(self, model: str, path: str | None, question: str, *compared: Any) -> ArenaSettings:
+    def _settings(self, model: str, opened: OpenedSource, question: str, *compared: Any) -> ArenaSettings:
         percent, methods = compared
-        return arena_settings(self.session, model, path, question, percent / 100, methods)
+        return arena_settings(self.session, model, opened, question, percent / 100, methods)
 
     def _files(self, shown: ShownRuns[ArenaSettings]) -> dict[str, bytes]:
         settings, now = shown.settings, shown.now
         share = formatting.percent(settings.retention)
         budget = f"{share} of the visual tokens, averaged over the layers · {settings.device}"
         head = PageHead("VScan Arena", settings.question, (self._model_title(settings.model), budget))
-        picture = self.session.picture(shown.path).canvas
+        picture = self._original(shown)
         return {
             "json": json_file(runs_as_json(settings, now)),
             "png": page_as_png(head, now, picture, ARENA_TABLE.columns),

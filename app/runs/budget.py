@@ -8,12 +8,13 @@ from vscan_core.errors import InputError
 
 from .. import formatting
 from ..session.session import Session
+from ..session.sources import Source
 from ..ui.errors import explained
 
 
-def arena_budget_text(session: Session, model: str, path: str | None, retention: float, methods: Sequence[str]) -> str:
+def arena_budget_text(session: Session, model: str, source: Source, retention: float, methods: Sequence[str]) -> str:
     """Markdown: "11.1 % = on average 64 of 576 visual tokens in each layer", then the counts of every method."""
-    tokens = session.preview(model, path, retention).trace.tokens
+    tokens = session.preview(model, source, retention).trace.tokens
     share = formatting.count(retention * tokens)
     text = f"**{formatting.percent(retention)}** = on average **{share} of {tokens:,}** visual tokens in each layer"
     known = session.engine.methods()
@@ -21,10 +22,10 @@ def arena_budget_text(session: Session, model: str, path: str | None, retention:
     return "\n".join([text, "", *counts])
 
 
-def sweep_budget_text(session: Session, model: str, path: str | None, retentions: Sequence[float], method: str) -> str:
+def sweep_budget_text(session: Session, model: str, source: Source, retentions: Sequence[float], method: str) -> str:
     """Markdown: what the method does, then the counts of visual tokens at every retention."""
     known = session.engine.methods()[method]
-    tokens = session.preview(model, path, 1.0).trace.tokens
+    tokens = session.preview(model, source, 1.0).trace.tokens
     counts = [
         f"- **{formatting.percent(share)}**: {_counts(session, model, share, method, tokens)}"
         for share in sorted(retentions, reverse=True)

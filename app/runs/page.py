@@ -10,14 +10,19 @@ from typing import Any, Generic, TypeVar
 
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache, save_pil_to_cache
+from PIL import Image
 
-from vscan_core.draw import overlay
+from vscan_core.draw.canvas import at_drawing_size
+from vscan_core.draw.fates import fates
+from vscan_core.draw.token_map import token_map
 from vscan_core.errors import InputError
+from vscan_core.media.videos import Video
 from vscan_core.trace import Trace
 
 from ..session.examples import Example
 from ..session.right_answers import RightAnswers
 from ..session.session import Session
+from ..session.sources import OpenedSource
 from ..ui.errors import answering, explained
 from ..ui.events import PREVIEW, PRIVATE, RUN, STOPPED, WAIT
 from .inputs import RunsInputs
@@ -70,7 +75,7 @@ class RunsPage(ABC, Generic[S]):
         """What the choice costs, in words. Raises InputError."""
 
     @abstractmethod
-    def _settings(self, model: str, path: str | None, question: str, *compared: Any) -> S:
+    def _settings(self, model: str, opened: OpenedSource, question: str, *compared: Any) -> S:
         """The settings of a run, checked. Raises InputError."""
 
     @abstractmethod
@@ -120,26 +125,27 @@ class RunsPage(ABC, Generic[S]):
     def on_run(self, model: str, path: str | None, question: str, *compared: Any) -> Iterator[dict[Any, Any]]:
         """The baseline and all runs, streaming. Stop closes this generator, and with it the computation."""
         try:
-            yield from self._run(path, self._settings(model, path, question, *compared))
+            opened = self.session.open(path)
+            yield from self._run(str(path), opened, self._settings(model, opened, question, *compared))
         except Exception as error:
             sentence = explained(error)
             gr.Warning(sentence, title="Please check")
             yield {self.outputs.status: f"**{sentence}**"} | self._buttons(running=False)
 
-    def _run(self, path: str | None, settings: S) -> Iterator[dict[Any, Any]]:
+    def _run(self, path: str, opened: OpenedSource, settings: S) -> Iterator[dict[Any, Any]]:
         out: dict[Any, Any] = {self.state: None} | self.outputs.no_files()
         over = 0
-        with closing(stream_runs(self.session, path, settings, lambda trace: self._picture(str(path), trace))) as steps:
+        with closing(stream_runs(self.session, opened, settings, lambda trace: self._picture(opened, trace))) as steps:
             for now in steps:
                 # every step repeats what was shown before: the browser may skip a step, but never the last one
                 out |= self.outputs.fill(now) | self._buttons(running=True)
                 if now.started:
-                    out[self.state] = ShownRuns(settings, now, str(path))
+                    out[self.state] = ShownRuns(settings, now, path)
                 if now.over > over:
                     over = now.over
                     out |= self.outputs.fill_charts(now)
                 if now.ended:
-                    right = self._right.sentence(path, settings.question)
+                    right = self._right.sentence(opened.digest, settings.question)
                     out[self.outputs.status] = now.text_note or now.status + right
                 yield dict(out)
 
@@ -165,12 +171,17 @@ class RunsPage(ABC, Generic[S]):
     def _buttons(self, running: bool) -> dict[Any, Any]:
         return {self.inputs.run: gr.update(interactive=not running), self.inputs.stop: gr.update(interactive=running)}
 
-    def _picture(self, path: str, trace: Trace) -> str:
+    def _picture(self, opened: OpenedSource, trace: Trace) -> str:
         """The tokens of the run that answered, drawn into a file."""
-        picture = self.session.picture(path)
-        drawn = overlay.draw(picture.canvas, trace.boxes(0), overlay.fates(trace.images[0]), picture.image.size)
+        image = trace.images[0]
+        drawn = token_map(opened.image, image, trace.boxes(0), fates(image))
         file: str = save_pil_to_cache(drawn, self.inputs.picture.GRADIO_CACHE, "tokens", "jpeg")
         return file
+
+    def _original(self, shown: ShownRuns[S]) -> Image.Image:
+        """The picture that was asked about, at drawing size."""
+        image = self.session.open(shown.path).image
+        return at_drawing_size(image.frames[0] if isinstance(image, Video) else image)
 
     def _model_title(self, model: str) -> str:
         cards = self.session.engine.models()

@@ -15,6 +15,7 @@ from vscan_core.errors import InputError
 
 from .. import formatting
 from ..session.session import MAX_NEW_TOKENS, Session
+from ..session.sources import OpenedSource, Source
 from ..ui.errors import explained
 from ..ui.messages import MEANINGLESS_TEXT
 from .progress import DrawTokens, RunsSnapshot, RunState, run_snapshots
@@ -78,7 +79,7 @@ class SweepSettings(RunSettings):
 
 
 def arena_settings(
-    session: Session, model: str, path: str | None, question: str, retention: float, methods: Sequence[str]
+    session: Session, model: str, opened: OpenedSource, question: str, retention: float, methods: Sequence[str]
 ) -> ArenaSettings:
     """Check what was asked of the Arena. Raises InputError."""
     if not methods:
@@ -86,19 +87,19 @@ def arena_settings(
     _check_methods(session, methods)
     check_retention(retention)
     return ArenaSettings(
-        **_shared(session, model, path, question), retention=retention, methods=tuple(dict.fromkeys(methods))
+        **_shared(session, model, opened, question), retention=retention, methods=tuple(dict.fromkeys(methods))
     )
 
 
 def sweep_settings(
-    session: Session, model: str, path: str | None, question: str, retentions: Sequence[float], method: str
+    session: Session, model: str, opened: OpenedSource, question: str, retentions: Sequence[float], method: str
 ) -> SweepSettings:
     """Check what was asked of the Sweep. Raises InputError."""
     shares = tuple(sorted({check_retention(share) for share in retentions}, reverse=True))
     if not 1 <= len(shares) <= MAX_RETENTIONS:
         raise InputError(f"Please choose between 1 and {MAX_RETENTIONS} retentions.")
     _check_methods(session, [method])
-    return SweepSettings(**_shared(session, model, path, question), method=method, retentions=shares)
+    return SweepSettings(**_shared(session, model, opened, question), method=method, retentions=shares)
 
 
 def default_methods(session: Session) -> list[str]:
@@ -117,13 +118,13 @@ def retentions_from(text: str) -> list[float]:
 
 
 def stream_runs(
-    session: Session, path: str | None, settings: RunSettings, draw: DrawTokens = lambda trace: None
+    session: Session, source: Source, settings: RunSettings, draw: DrawTokens = lambda trace: None
 ) -> Generator[RunsSnapshot, None, None]:
     """The baseline and the planned runs, in one turn of the device. Close it to stop."""
     planned = settings.planned(session)
     makers = [functools.partial(session.engine.reducer, run.method, run.retention or 1.0) for run in planned]
     note = MEANINGLESS_TEXT if is_random(settings.model) else None
-    with closing(session.series(settings.model, path, settings.question, makers)) as events:
+    with closing(session.run_each(settings.model, source, settings.question, makers)) as events:
         yield from run_snapshots(events, planned, draw, explained, settings.compared, note)
 
 
@@ -139,9 +140,11 @@ def _check_methods(session: Session, methods: Sequence[str]) -> None:
         raise InputError(f"There is no method {unknown[0][:40]!r}; choose from: {', '.join(known)}.")
 
 
-def _shared(session: Session, model: str, path: str | None, question: str) -> dict[str, Any]:
-    digest, device = session.picture(path).digest, session.device(model).name
+def _shared(session: Session, model: str, opened: OpenedSource, question: str) -> dict[str, Any]:
     return {
-        "model": model, "question": question, "max_new_tokens": MAX_NEW_TOKENS, "device": device,
-        "picture_sha256": digest,
-    }  # fmt: skip
+        "model": model,
+        "question": question,
+        "max_new_tokens": MAX_NEW_TOKENS,
+        "device": session.device(model).name,
+        "picture_sha256": opened.digest,
+    }

@@ -24,6 +24,7 @@ from ..runs.settings import (
     sweep_settings,
 )
 from ..session.session import MAX_NEW_TOKENS, Session
+from ..session.sources import OpenedSource
 from ..ui import token_map
 from ..ui.errors import answering, streaming
 from ..ui.picture import picture_input
@@ -98,8 +99,9 @@ class Endpoints:
             Settings, versions and all numbers of the runs that have ended, the baseline first; a method that cannot
             run with this model or budget has a "problem" in their place. Single runs, not a benchmark.
         """
-        settings = arena_settings(self.session, model, image, question or "", retention, methods or [])
-        yield from self._runs(image, settings)
+        opened = self.session.open(image)
+        settings = arena_settings(self.session, model, opened, question or "", retention, methods or [])
+        yield from self._runs(opened, settings)
 
     @streaming
     def sweep(self, image: str, question: str, retentions: str, model: str, method: str) -> Iterator[dict[str, Any]]:
@@ -117,13 +119,14 @@ class Endpoints:
             method does not reach has a "problem" in their place. Single runs, not a benchmark.
         """
         shares = retentions_from(retentions or "")
-        settings = sweep_settings(self.session, model, image, question or "", shares, method)
-        yield from self._runs(image, settings)
+        opened = self.session.open(image)
+        settings = sweep_settings(self.session, model, opened, question or "", shares, method)
+        yield from self._runs(opened, settings)
 
-    def _runs(self, image: str, settings: RunSettings) -> Iterator[dict[str, Any]]:
+    def _runs(self, opened: OpenedSource, settings: RunSettings) -> Iterator[dict[str, Any]]:
         """All that is known, whenever a run has ended."""
         over = 0
-        with closing(stream_runs(self.session, image, settings)) as steps:
+        with closing(stream_runs(self.session, opened, settings)) as steps:
             for now in steps:
                 if now.over > over:
                     over = now.over

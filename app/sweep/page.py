@@ -12,6 +12,7 @@ from ..runs.outputs import RunsOutputs
 from ..runs.page import RunsPage, ShownRuns
 from ..runs.settings import SweepSettings, sweep_settings
 from ..session.examples import Example
+from ..session.sources import OpenedSource
 from .export_csv import runs_as_csv
 from .inputs import one_method_at_retentions
 from .outputs import SWEEP_TABLE, sweep_outputs
@@ -32,9 +33,9 @@ class SweepPage(RunsPage[SweepSettings]):
         retentions, method = compared
         return sweep_budget_text(self.session, model, path, list(map(float, retentions)), method)
 
-    def _settings(self, model: str, path: str | None, question: str, *compared: Any) -> SweepSettings:
+    def _settings(self, model: str, opened: OpenedSource, question: str, *compared: Any) -> SweepSettings:
         retentions, method = compared
-        return sweep_settings(self.session, model, path, question, list(map(float, retentions)), method)
+        return sweep_settings(self.session, model, opened, question, list(map(float, retentions)), method)
 
     def _files(self, shown: ShownRuns[SweepSettings]) -> dict[str, bytes]:
         settings, now = shown.settings, shown.now
@@ -42,7 +43,7 @@ class SweepPage(RunsPage[SweepSettings]):
         method = self.session.engine.methods()[settings.method].title
         plan = f"{method} at {len(settings.retentions)} retentions · {settings.device}"
         head = PageHead("VScan Sweep", settings.question, (self._model_title(settings.model), plan))
-        picture = self.session.picture(shown.path).canvas
+        picture = self._original(shown)
         return {
             "json": json_file(found),
             "csv": runs_as_csv(found),

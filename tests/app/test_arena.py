@@ -93,7 +93,7 @@ def test_a_method_that_refuses_says_so_in_its_place(page: ArenaPage, picture: st
 def test_a_different_answer_is_called_different(picture: str) -> None:
     session = Session(FakeEngine())
     vscan = functools.partial(session.engine.reducer, "vscan", 1 / 9)
-    events = list(session.series("mini", picture, "What?", [vscan]))
+    events = list(session.run_each("mini", picture, "What?", [vscan]))
     done = [event for event in events if isinstance(event, Done)]
     other = replace(done[1], answer=replace(done[1].answer, text="a blue ball"))
     now = list(run_snapshots([done[0], other], [RunState("VScan", "vscan", 1 / 9)], lambda _: None, str))[-1]
@@ -212,5 +212,6 @@ def test_text_in_the_png_fits_and_survives_anything() -> None:
 
 
 def test_unknown_methods_are_refused_before_anything_runs(picture: str) -> None:
+    session = Session(FakeEngine())
     with pytest.raises(InputError, match="no method"):
-        arena_settings(Session(FakeEngine()), "mini", picture, "What?", 0.2, ["vscan", "magic"])
+        arena_settings(session, "mini", session.open(picture), "What?", 0.2, ["vscan", "magic"])
