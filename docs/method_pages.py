@@ -1,0 +1,221 @@
+"""One page per method, made from its file: what it does, its source, its settings, and the budgets it computes."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import re
+import tokenize
+from dataclasses import MISSING, fields
+
+from vscan_core.budget import average
+from vscan_core.errors import InputError
+from vscan_core.families import FAMILIES
+from vscan_core.reducers import REDUCERS, Reducer
+from vscan_core.selection import Anatomy
+
+LLAVA = Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)  # LLaVA-1.5 7B
+TOKENS = 576
+RETENTIONS = (1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18)
+SIGNALS = {  # fields of Needs
+    "projected": "features after the projector",
+    "keys": "keys of the vision encoder's output layer, averaged over heads",
+    "joint": "patches and question in the joint space of CLIP",
+    "blocks": "the blocks of the vision encoder, where it merges tokens",
+}
+LATER_SIGNALS = {  # names in `Reducer.needs_in_llm`
+    "text": "attention of the query tokens to each visual token",
+    "hidden": "hidden states that enter the layer of the cut",
+    "question": "hidden state of the last prompt token",
+    "queries": "queries of the visual tokens, before the rotary embedding",
+    "llm_keys": "keys of the visual tokens, before the rotary embedding",
+    "rotated_keys": "keys of the visual tokens, after the rotary embedding",
+    "entered": "hidden states that entered the layer before the cut",
+    "attended": "normalised hidden states behind the attention of the layer before the cut",
+    "places": "places of the visual tokens in the picture",
+    "grid": "rows and columns of the visual tokens",
+}
+
+
+def titles() -> dict[str, str]:
+    """{page: title} in the order of the table of methods."""
+    return {f"methods/{name}.md": cls.title for name, cls in REDUCERS.items()}
+
+
+def pages() -> dict[str, str]:
+    """{page: Markdown} of every method, and the overview."""
+    return {"methods/index.md": overview(), **{f"methods/{name}.md": page(name) for name in REDUCERS}}
+
+
+def overview() -> str:
+    """The table of all methods."""
+    rows = [
+        f"| [{cls.title}]({name}.md) | `{name}` | {where(cls())} | {cls.summary} |" for name, cls in REDUCERS.items()
+    ]
+    return "\n".join(
+        [
+            "# Methods",
+            "",
+            "Every method is one file in `vscan_core/reducers/`. It receives tensors and a budget in whole tokens and",
+            "returns the tokens to keep; it never sees a model. These pages are generated from those files: the budgets",
+            "are computed by the methods themselves, for LLaVA-1.5 7B (576 visual tokens, 32 decoder layers).",
+            "",
+            "| method | name | where tokens are removed | what it does |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "A method at the entrance of the language model can be followed by one inside it, and their retentions",
+            "multiply: `VisPruner(retention=1/3).then(FastV(retention=1/2))` keeps one sixth.",
+            "",
+            "How to add one: [Contributing](../contributing.md).",
+            "",
+        ]
+    )
+
+
+def page(name: str) -> str:
+    """The page of one method."""
+    cls = REDUCERS[name]
+    paper = linked(cls.paper) if cls.paper else "none; a baseline"
+    sections = [
+        f"# {cls.title}",
+        f"{capital(cls.summary)}.",
+        f"| | |\n|---|---|\n| Paper | {paper} |\n| Name | `{name}` |\n| Class | `{cls.__module__}.{cls.__name__}` |\n"
+        f"| Tokens are removed | {where(cls())} |\n| Families that refuse it | {refusals(cls)} |",
+        f'```python\nimport vscan_core as vc\n\nmethod = vc.REDUCERS["{name}"](retention=1 / 3)\n'
+        "with vc.reduced(lvlm.model, method) as trace:\n    lvlm.model.generate(**inputs)\n```",
+        *described(cls),
+        f"## Signals\n\n{signals(cls())}",
+        f"## Budgets\n\nOn {TOKENS} visual tokens and {LLAVA.text_layers} decoder layers (LLaVA-1.5 7B), with default "
+        f"settings. Retention is the average over layers of the share of visual tokens that enter the layer.\n\n"
+        f"{budgets(cls)}",
+        f"## Settings\n\n{settings(cls)}",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def described(cls: type[Reducer]) -> list[str]:
+    """The module's docstring as sections: what follows its first line, "Source:" and "But:"."""
+    module = inspect.getmodule(cls)
+    assert module is not None and module.__doc__ is not None
+    sections: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(module.__doc__))[1:]:
+        start = re.match(r"(Source|But)([:,]) *", paragraph)
+        if start is None:
+            sections.append(listed(paragraph))
+            continue
+        heading = {"Source": "Source", "But": "Differences from the source"}[start[1]]
+        rest = paragraph[start.end() :]
+        sections.append(f"## {heading}\n\n{listed(linked(capital(rest)))}")
+    return sections
+
+
+def listed(text: str) -> str:
+    """Markdown wants an empty line in front of a list."""
+    return re.sub(r"(?m)(?<=\S)\n(?=- )", "\n\n", text, count=1)
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
+
+
+def linked(text: str) -> str:
+    """arXiv numbers as links."""
+    return re.sub(r"arXiv[: ](\d{4}\.\d{5})(v\d)?", r"[arXiv \1\2](https://arxiv.org/abs/\1\2)", text)
+
+
+def where(method: Reducer) -> str:
+    """Where a method cuts on LLaVA-1.5 7B."""
+    try:
+        layers = method.cut_layers(LLAVA)
+    except InputError:
+        layers = type(method)(1 / 2).cut_layers(LLAVA)
+    if method.needs(LLAVA).blocks:
+        return "inside the vision encoder"
+    later = ", ".join(str(layer) for layer in layers if layer)
+    inside = f"inside it, at layer {later}" if later.isdigit() else f"inside it, at layers {later}"
+    if 0 not in layers:
+        return inside.replace("it", "the LLM", 1)
+    return f"at the entrance of the LLM and {inside}" if later else "at the entrance of the LLM"
+
+
+def refusals(cls: type[Reducer]) -> str:
+    """Families that lack a signal which the method needs."""
+    needs = cls(1 / 2).needs(LLAVA)
+    refusing = []
+    for name, family in FAMILIES.items():
+        try:
+            family.check(needs)
+        except InputError:
+            refusing.append(f"[{family.title}](../families/{name}.md)")
+    return "all" if len(refusing) == len(FAMILIES) else ", ".join(refusing) or "none"
+
+
+def signals(method: Reducer) -> str:
+    """What the method looks at, at each kind of cut."""
+    needs = method.needs(LLAVA)
+    first = [
+        f"attention of CLS in vision layer {layer} (received attention without CLS)" for layer in needs.cls_attention
+    ]
+    first += [words for name, words in SIGNALS.items() if getattr(needs, name)]
+    lines = []
+    cuts = type(method)(1 / 2).cut_layers(LLAVA)
+    if 0 in cuts:
+        lines.append(f"- At the entrance of the LLM: {'; '.join(first) or 'none'}.")
+    if any(cuts):
+        later = [LATER_SIGNALS[name] for name in sorted(method.needs_in_llm)]
+        lines.append(f"- Inside the LLM: {'; '.join(later) or 'none'}.")
+    return "\n".join(lines)
+
+
+def budgets(cls: type[Reducer]) -> str:
+    """The schedule of each retention, or why it cannot be reached."""
+    rows = []
+    for retention in RETENTIONS:
+        try:
+            cuts = cls(retention).schedule(TOKENS, LLAVA)
+        except InputError as error:
+            rows.append(f"| {retention:.1%} | refused: {error} | |")
+            continue
+        spent = average(cuts, TOKENS, LLAVA.text_layers)
+        rows.append(f"| {retention:.1%} | {spans(cuts)} | {spent:.1f} |")
+    return "\n".join(
+        ["| retention | visual tokens that enter the layers | average per layer |", "|---|---|---|", *rows]
+    )
+
+
+def spans(cuts: dict[int, int]) -> str:
+    """{0: 96, 16: 32} -> 96 (layers 0-15), 32 (layers 16-31)."""
+    steps = sorted({0: TOKENS, **cuts}.items())
+    ends = [layer for layer, _ in steps[1:]] + [LLAVA.text_layers]
+    return ", ".join(f"{keep} (layers {layer}-{end - 1})" for (layer, keep), end in zip(steps, ends, strict=True))
+
+
+def settings(cls: type[Reducer]) -> str:
+    """Name, type, default and meaning of every field, those that all methods share last."""
+    told = {name: text for base in reversed(cls.__mro__) for name, text in comments(base).items()}
+    shared = {field.name for field in fields(Reducer)}
+    ordered = sorted((field for field in fields(cls) if field.init), key=lambda field: field.name in shared)
+    rows = []
+    for field in ordered:
+        default = "" if field.default is MISSING else f"`{field.default!r}`"
+        if field.name == "retention":
+            default = "`1 / 9`"
+        kind = str(field.type).replace("|", "\\|")
+        rows.append(f"| `{field.name}` | `{kind}` | {default} | {told.get(field.name, '').replace('|', 'or')} |")
+    return "\n".join(["| name | type | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def comments(cls: type) -> dict[str, str]:
+    """{field: the comment behind it} in the source of a class."""
+    try:
+        source = inspect.getsource(cls)
+    except (OSError, TypeError):
+        return {}
+    found = {}
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        field = re.match(r"\s+(\w+): .*#", token.line)
+        if token.type == tokenize.COMMENT and field:
+            found[field[1]] = token.string.removeprefix("# ")
+    return found
