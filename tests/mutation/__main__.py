@@ -18,10 +18,11 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from types import CodeType, FrameType
 
@@ -30,16 +31,23 @@ from tests.mutation.operators import ROOT, Mutant, all_mutants, sample
 SOURCES = ("vscan_core/budget.py", "vscan_core/reducers/*.py", "vscan_core/engine/*.py")
 REPORT = ROOT / "docs/mutation.md"
 
-REDUCERS = ["tests/reducers", "tests/test_parity_vscan.py", "tests/test_parity_peers.py", "tests/test_budget.py"]
-ENGINE = ["tests/engine", "tests/families/test_every_method.py", "tests/families/test_families.py"]
-EXAMINED_BY = {  # path of a source -> the tests that examine it, most telling first; the longest match counts
-    "vscan_core/budget.py": ["tests/test_budget.py", "tests/reducers", "tests/families/test_every_method.py"],
-    "vscan_core/reducers/": [*REDUCERS, "tests/engine/test_reduced_peers.py"],
+METHODS = ["tests/reducers", "tests/test_budget.py", "tests/test_parity_peers.py", "tests/test_parity_vscan.py"]
+PEERS = "tests/engine/test_reduced_peers.py"
+ENGINE = [
+    *(f"tests/engine/test_{name}.py" for name in ("placeholders", "segments", "reduced", "left_as_found")),
+    *(f"tests/engine/test_{name}.py" for name in ("generate_hook", "membership", "reduced_peers")),
+    "tests/families/test_every_method.py",
+    "tests/families/test_families.py",
+]
+EXAMINED_BY = {  # start of a source's path -> the tests that examine it, the most telling first; the longest counts
+    "vscan_core/budget.py": ["tests/test_budget.py", "tests/reducers"],
+    "vscan_core/reducers/": [*METHODS, PEERS],
     "vscan_core/engine/": ENGINE,
-    "vscan_core/engine/encoder_merge.py": ["tests/engine/test_reduced_peers.py", *ENGINE, *REDUCERS],
-    "vscan_core/engine/llm_cut.py": ["tests/engine/test_reduced_peers.py", *ENGINE],
+    "vscan_core/engine/compiled.py": ["tests/engine/test_wrappers.py", *ENGINE],
+    "vscan_core/engine/encoder_merge.py": [PEERS, *ENGINE, *METHODS],
+    "vscan_core/engine/llm_cut.py": [PEERS, *ENGINE],
     "vscan_core/engine/preview.py": ["tests/families/test_preview.py", *ENGINE],
-    "vscan_core/engine/rope_deltas.py": [*ENGINE, "tests/families"],
+    "vscan_core/engine/rope_deltas.py": ["tests/families/test_families.py", "tests/families/test_interleaved.py"],
     "vscan_core/engine/wrappers.py": ["tests/engine/test_wrappers.py", *ENGINE],
 }
 REASONS: dict[str, str] = {}  # mutant that survives -> why no test can or need tell it from the original
@@ -114,15 +122,19 @@ def attempt(work: tuple[Mutant, tuple[str, ...], float]) -> Outcome:
     return Outcome(mutant, *tests_fail(tests, mutant, limit_s))
 
 
+def modules_of_others() -> list[str]:
+    """What the tests import beside the library and themselves."""
+    code = "import sys, pytest, tests.conftest, tests.families.lvlms; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return [name for name in done.stdout.split() if name.partition(".")[0] not in ("vscan_core", "tests", "__main__")]
+
+
 def run(mutants: list[Mutant], jobs: int, done: Callable[[Outcome], None]) -> list[Outcome]:
     """Every mutant in a fresh fork of this process, which has imported what is slow to import and never changes."""
     os.environ["OMP_NUM_THREADS"] = "1"
-    import hypothesis  # noqa: F401
-    import torch
-    from transformers import LlavaForConditionalGeneration, Qwen2_5_VLForConditionalGeneration  # noqa: F401
-
-    torch.set_num_threads(1)
-    assert not any(name.startswith("vscan_core") for name in sys.modules), "only forks import the library"
+    for name in modules_of_others():
+        with suppress(ImportError):
+            importlib.import_module(name)
     outcomes, suites = [], list(dict.fromkeys(examined_by(mutant.source) for mutant in mutants))
     with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
         limits = {}
