@@ -15,16 +15,17 @@ import hypothesis
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import LlavaForConditionalGeneration
 
 import vscan_core as vc
 from tests import skips, tiers
+from tests.tiny_llava import IMAGE_TOKEN, tiny_llava
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
 GOLDEN = Path(__file__).parent / "golden"
-IMAGE_TOKEN, SIDE = 99, 6  # SIDE x SIDE visual tokens
+SIDE = 6  # SIDE x SIDE visual tokens
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,43 +37,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def golden(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Cases and tensors of one golden file."""
     return json.loads((GOLDEN / f"{name}.json").read_text()), load_file(GOLDEN / f"{name}.safetensors")
-
-
-def tiny_llava(attn: str = "sdpa", layers: int = 6) -> LlavaForConditionalGeneration:
-    """36 visual tokens, grouped queries, and weights large enough that attention is far from uniform."""
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=5,
-            num_attention_heads=4,
-            image_size=84,
-            patch_size=14,
-        ),
-        text_config=LlamaConfig(
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=layers,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            vocab_size=100,
-            pad_token_id=0,
-            bos_token_id=1,
-            eos_token_id=None,
-        ),
-        image_token_index=IMAGE_TOKEN,
-        vision_feature_layer=-2,
-    )
-    torch.manual_seed(0)
-    model = LlavaForConditionalGeneration._from_config(config, dtype=torch.float32, attn_implementation=attn).eval()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.dim() == 2:
-                weight.normal_(0, 0.4 if name.endswith(("q_proj.weight", "k_proj.weight")) else 0.1)
-        model.lm_head.weight.mul_(0.3)  # logits of order one, so that absolute tolerances mean something
-    model.generation_config.eos_token_id = None
-    model.generation_config.pad_token_id = 0
-    return model
 
 
 @pytest.fixture(scope="session", params=["sdpa", "eager"])

@@ -28,23 +28,11 @@ from transformers import (
     VideoLlavaForConditionalGeneration,
 )
 
+from tests.tiny_llava import roughened
 from vscan_core.trace import View
 
 IMAGE, VIDEO = 99, 100
 PATCHES = 6  # per side of a LLaVA-NeXT tile
-
-
-def roughened(model):
-    """Weights large enough that attention is far from uniform; logits of order one."""
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.dim() == 2:
-                strong = name.endswith(("q_proj.weight", "k_proj.weight", "qkv.weight"))
-                weight.normal_(0, 0.4 if strong else 0.1)
-        model.lm_head.weight.mul_(0.3)
-    model.generation_config.eos_token_id = None
-    model.generation_config.pad_token_id = 0
-    return model.eval()
 
 
 def llava_next(attn: str) -> LlavaNextForConditionalGeneration:
