@@ -3,7 +3,7 @@
 python -m benchmarks.accuracy [--limit 300] [--minutes 30] [--ablations] [--methods vscan,fastv] [--part 1/2]
 
 Every cell (method x retention, or variant) answers the same questions through `vscan_eval`; its answers are
-files in runs/eval, so a run that was stopped, or that hit --minutes, goes on when it is started again. `--part 1/2` and
+files in runs/eval, so a run that was stopped, or that hit --minutes, resumes when it is started again. `--part 1/2` and
 `--part 2/2`, started side by side with OMP_NUM_THREADS=1, share the cells; the last call, without --part, writes the
 record into assets/recorded/. A method that cannot reach a retention is recorded with its sentence.
 """
@@ -44,17 +44,17 @@ LIBRARIES = (torch, transformers, numpy, scipy)
 
 @dataclass(frozen=True)
 class Measurement:
-    """One row of the record; `make` may refuse."""
+    """One row of the record; `make` raises InputError if the method cannot reach the retention."""
 
     name: str
-    retention: float | None  # None: the dense model and the floor
+    retention: float | None  # None for the dense model and the floor
     make: Callable[[], Condition]
     group: str | None = None
     variant: str | None = None
 
 
 def grid(methods: Sequence[str], retentions: Sequence[float]) -> list[Measurement]:
-    """Every method at every retention, retention by retention, so that a stopped run is even."""
+    """Every method at every retention, retention by retention, so that an interrupted run covers all alike."""
     return [
         Measurement(name, share, lambda name=name, share=share: Condition.named(name, share))
         for share in retentions
@@ -93,7 +93,7 @@ class Bench:
         self.dense: list[AnswerRecord] | None = None
 
     def row(self, cell: Measurement) -> dict[str, Any]:
-        """Measure one cell, as far as it is not in its file yet."""
+        """Measure one cell; answers already in its file are not asked again."""
         about = {"method": cell.name, "retention": cell.retention}
         if cell.group is not None:
             about |= {"group": cell.group, "variant": cell.variant}
@@ -115,21 +115,12 @@ class Bench:
 def as_record(bench: Bench, rows: list[dict[str, Any]], dense: Any, floor: Any, command: str) -> dict[str, Any]:
     """The file's content; numbers rounded to four places."""
     found = {
-        "model": bench.lvlm.name,
-        "weights_sha256": weights(bench.lvlm),
+        **provenance(bench.lvlm, command),
         "task": bench.task.name,
         "metric": bench.task.metric,
         "seed": bench.task.seed,
         "n": len(bench.items),
         "pictures": dense["pictures"],
-        "hardware": f"CPU {platform.machine()}, {os.cpu_count()} cores"
-        if bench.lvlm.device.type == "cpu"
-        else torch.cuda.get_device_name(bench.lvlm.device),
-        "dtype": str(bench.lvlm.model.dtype).removeprefix("torch."),
-        "versions": {library.__name__: library.__version__ for library in LIBRARIES},
-        "commit": _commit(),
-        "date": date.today().isoformat(),
-        "command": command,
         "intervals": "95 %, BCa bootstrap over pictures; p_value: paired sign flips over pictures against dense",
         "dense": dense,
         "floor": floor,
@@ -139,15 +130,32 @@ def as_record(bench: Bench, rows: list[dict[str, Any]], dense: Any, floor: Any, 
         },
         "rows": rows,
     }
-    return _rounded(found)
+    return rounded(found)
 
 
-def _rounded(value: Any) -> Any:
+def provenance(lvlm: vc.LVLM, command: str) -> dict[str, Any]:
+    """What a record says about where its figures come from."""
+    on_cpu = lvlm.device.type == "cpu"
+    processor = f"CPU {platform.machine()}, {os.cpu_count()} cores" if on_cpu else ""
+    return {
+        "model": lvlm.name,
+        "weights_sha256": weights(lvlm),
+        "hardware": processor or torch.cuda.get_device_name(lvlm.device),
+        "dtype": str(lvlm.model.dtype).removeprefix("torch."),
+        "versions": {library.__name__: library.__version__ for library in LIBRARIES},
+        "commit": _commit(),
+        "date": date.today().isoformat(),
+        "command": command,
+    }
+
+
+def rounded(value: Any) -> Any:
+    """Every float in a JSON value, at four decimal places."""
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    return [_rounded(each) for each in value] if isinstance(value, list) else value
+        return {key: rounded(each) for key, each in value.items()}
+    return [rounded(each) for each in value] if isinstance(value, list) else value
 
 
 def _commit() -> str:
@@ -156,7 +164,7 @@ def _commit() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when the record is written (with --part: when the part is done), 1 when time ran out before."""
+    """Exit status: 0 if the record is written (with --part: if the part is done), 1 if time ran out first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--task", default="world")
@@ -165,9 +173,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=300, help="questions per cell")
     parser.add_argument("--methods", default=",".join(vc.REDUCERS))
     parser.add_argument("--ablations", type=float, nargs="?", const=1 / 9, metavar="R", help="VScan's, at R (1/9)")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after that")
     parser.add_argument(
-        "--part", default="1/1", metavar="I/N", help="only every N-th cell, from the I-th on; no record"
+        "--minutes", type=float, default=float("inf"), metavar="M", help="start no new cell after M minutes"
+    )
+    parser.add_argument(
+        "--part", default="1/1", metavar="I/N", help="only every N-th cell, starting with the I-th; no record"
     )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(argv)
@@ -185,7 +195,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     for cell in cells[part - 1 :: parts]:
         if time.monotonic() - started > 60 * options.minutes:
-            print(f"time is up after {len(rows)} of {len(cells)} cells; the same command goes on from here")
+            print(f"time is up after {len(rows)} of {len(cells)} cells; the same command resumes from here")
             return 1
         before = time.process_time()
         rows.append(bench.row(cell))
