@@ -25,3 +25,8 @@ def test_a_token_stays_however_little_is_left_for_the_last_stage(retention) -> N
 def test_less_than_the_first_stage_costs_is_refused() -> None:
     with pytest.raises(vc.InputError, match="out of reach"):
         vc.REDUCERS["pyramiddrop"](retention=0.25).schedule(576, LLAVA)
+
+
+def test_the_least_that_is_possible_is_one_token_behind_the_first_stage() -> None:
+    least = (8 * 576 + 24) / (32 * 576)
+    assert vc.REDUCERS["pyramiddrop"](retention=least).schedule(576, LLAVA) == {8: 1}
