@@ -1,4 +1,4 @@
-"""One page per model family, made from its class, its catalog entries and a model of its architecture without weights."""
+"""One page per model family, made from its class, its catalog entries and its architecture without weights."""
 
 from __future__ import annotations
 
@@ -68,6 +68,9 @@ def overview() -> str:
         )
     return "\n".join(
         [
+            "---",
+            "hide: [toc]",
+            "---",
             "# Families",
             "",
             "`reduced` works on unmodified transformers models of these families; each is one file in",

@@ -1,4 +1,4 @@
-"""What the site has besides the files in docs/: pages made from the code, and pages that lie elsewhere in the repository.
+"""Pages that do not lie in docs/: those made from the code, and files from elsewhere in the repository.
 
 MkDocs runs this at every build. Nothing that is made here is committed, so no page can fall behind the code.
 """

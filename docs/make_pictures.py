@@ -74,7 +74,8 @@ def diagram(name: str, colour: str, tokens: int = 576) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {floor + 40}" font-family="sans-serif" '
         f'font-size="12" fill="#444"><rect width="100%" height="100%" fill="#fff" rx="6"/>{"".join(bars)}'
-        f'<line x1="{LEFT}" x2="{width - 8}" y1="{average:.1f}" y2="{average:.1f}" stroke="#c00" stroke-dasharray="5 4"/>'
+        f'<line x1="{LEFT}" x2="{width - 8}" y1="{average:.1f}" y2="{average:.1f}" stroke="#c00" '
+        f'stroke-dasharray="5 4"/>'
         f'<text x="{width - 8}" y="{average - 5:.1f}" text-anchor="end" fill="#c00">average 64 of 576</text>'
         f'<text x="8" y="18" font-weight="bold">{cls.title}</text>'
         f'<text x="{LEFT - 6}" y="{TOP + 8}" text-anchor="end">576</text>'

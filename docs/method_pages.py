@@ -54,10 +54,13 @@ def overview() -> str:
     ]
     return "\n".join(
         [
+            "---",
+            "hide: [toc]",
+            "---",
             "# Methods",
             "",
             "Every method is one file in `vscan_core/reducers/`. It receives tensors and a budget in whole tokens and",
-            "returns the tokens to keep; it never sees a model. These pages are generated from those files: the budgets",
+            "returns the tokens to keep; it never sees a model. These pages are generated from those files; budgets",
             "are computed by the methods themselves, for LLaVA-1.5 7B (576 visual tokens, 32 decoder layers).",
             "",
             "| method | name | where tokens are removed | what it does |",
@@ -85,7 +88,8 @@ def page(name: str) -> str:
         f'```python\nimport vscan_core as vc\n\nmethod = vc.REDUCERS["{name}"](retention=1 / 3)\n'
         "with vc.reduced(lvlm.model, method) as trace:\n    lvlm.model.generate(**inputs)\n```",
         *described(cls),
-        f"## Signals\n\n{signals(cls())}",
+        f"## Signals\n\nOn LLaVA-1.5 7B. Models without CLS give the attention that each patch receives instead.\n\n"
+        f"{signals(cls())}",
         f"## Budgets\n\nOn {TOKENS} visual tokens and {LLAVA.text_layers} decoder layers (LLaVA-1.5 7B), with default "
         f"settings. Retention is the average over layers of the share of visual tokens that enter the layer.\n\n"
         f"{budgets(cls)}",
