@@ -34,7 +34,7 @@ MAY_NOT_REACH = {
     "app.charts": ("gradio", "app.session", "app.ui", "app.runs", "app.server", *PAGES),
     "app.ui": ("app.runs", "app.server", *PAGES),
     "app.runs": ("app.server", *PAGES),
-    "app.server": PAGES[:2] + PAGES[3:],
+    "app.server": PAGES,
     **{page: ("app.server", *(other for other in PAGES if other != page)) for page in PAGES},
 }
 

@@ -21,7 +21,7 @@ from .outputs import ARENA_TABLE, arena_outputs
 class ArenaPage(RunsPage[ArenaSettings]):
     """What is compared: the retention in percent, and names of methods."""
 
-    name = "arena"
+    name, title = "arena", "Arena"
 
     def _build_inputs(self, place: str, examples: list[Example]) -> RunsInputs:
         return runs_inputs(self.session, examples, place, lambda: methods_at_one_retention(self.session, place))

@@ -1,1 +1,1 @@
-"""What the Benchmarks tab shows: our own records, and the tables that papers report. No widget in here."""
+"""The Benchmarks page: our own records, and the tables that papers report."""

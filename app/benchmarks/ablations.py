@@ -1,51 +1,68 @@
-"""A record of ablations as intervals to draw and rows to read."""
+"""A record of ablations as values with intervals and as a table."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+import plotly.graph_objects as go
+
 from .. import formatting
-from ..charts.intervals import Interval
+from ..charts.intervals import Interval, interval_chart
+from ..ui.dataframe import dataframe_value, text_cell
 from .accuracy import written
-from .records import Record, Row
+from .records import AccuracyRecord, Row
 
-WHOLE = "published"  # in the name of the group that changes nothing
+PUBLISHED_GROUP = "published"  # in the name of the group that changes nothing
 
 
-def groups(record: Record, kind: str, retention: float) -> list[tuple[str, list[Interval]]]:
+@dataclass(frozen=True)
+class AblationView:
+    """What of a record is shown."""
+
+    record: AccuracyRecord
+    kind: str  # of question
+    retention: float
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows that have such a score."""
+        return [row for row in self.record.rows if row.retention == self.retention and self.kind in row.scores]
+
+
+def ablation_intervals(view: AblationView) -> go.Figure:
+    """Accuracy of every variant, and VScan as published to compare with."""
+    published = [100 * row.scores[view.kind].accuracy for row in view.rows if _is_published(row)]
+    return interval_chart(ablation_groups(view), "accuracy (%)", line=published[0] if published else None)
+
+
+def ablation_groups(view: AblationView) -> list[tuple[str, list[Interval]]]:
     """Variants by the part that they change."""
     found: dict[str, list[Interval]] = {}
-    for row in _rows(record, kind, retention):
-        score = row.scores[kind]
+    for row in view.rows:
+        score = row.scores[view.kind]
         low, high = score.interval or (score.accuracy, score.accuracy)
-        interval = Interval(row.variant, 100 * score.accuracy, 100 * low, 100 * high, WHOLE in row.group)
+        interval = Interval(row.variant, 100 * score.accuracy, 100 * low, 100 * high, _is_published(row))
         found.setdefault(row.group, []).append(interval)
     return list(found.items())
 
 
-def whole(record: Record, kind: str, retention: float) -> float | None:
-    """Accuracy of VScan with no part changed, in %, if it was recorded."""
-    found = [row for row in _rows(record, kind, retention) if WHOLE in row.group]
-    return 100 * found[0].scores[kind].accuracy if found else None
-
-
-def table(record: Record, kind: str, retention: float) -> dict[str, Any]:
+def ablation_table(view: AblationView) -> dict[str, Any]:
     """One row per variant, as a value of a Dataframe."""
-    rows = _rows(record, kind, retention)
-    data = [[row.group, row.variant, row.kept, row.scores[kind].accuracy, row.p_value] for row in rows]
-    shown = [
+    return dataframe_value(
+        ["Part", "Variant", "Visual tokens", "Accuracy (%)", "p, against all tokens"],
         [
-            row.group,
-            row.variant,
-            formatting.NOTHING if row.kept is None else formatting.count(row.kept),
-            written(row.scores[kind]),
-            formatting.NOTHING if row.p_value is None else f"{row.p_value:.2g}",
-        ]
-        for row in rows
-    ]
-    headers = ["Part", "Variant", "Visual tokens", "Accuracy (%)", "p, against all tokens"]
-    return {"headers": headers, "data": data, "metadata": {"display_value": shown}}
+            [
+                text_cell(row.group),
+                text_cell(row.variant),
+                (row.kept, formatting.NOTHING if row.kept is None else formatting.count(row.kept)),
+                (row.scores[view.kind].accuracy, written(row.scores[view.kind])),
+                (row.p_value, formatting.NOTHING if row.p_value is None else f"{row.p_value:.2g}"),
+            ]
+            for row in view.rows
+        ],
+    )
 
 
-def _rows(record: Record, kind: str, retention: float) -> list[Row]:
-    return [row for row in record.rows if row.retention == retention and kind in row.scores]
+def _is_published(row: Row) -> bool:
+    return PUBLISHED_GROUP in row.group

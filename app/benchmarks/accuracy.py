@@ -1,76 +1,90 @@
-"""A record of accuracy as lines to draw and rows to read."""
+"""A record of accuracy as curves and as a table."""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from .. import formatting
-from ..charts.curves import Level, Line, Point
-from .records import ALL, Record, Row, Score
+import plotly.graph_objects as go
 
-USUAL = ("vscan", "visionzip", "divprune", "fastv", "random", "grid")  # chosen at first, as far as recorded
+from .. import formatting
+from ..charts.curves import Level, Line, Point, curve_chart
+from ..ui.dataframe import Cell, dataframe_value, text_cell
+from .records import ALL, AccuracyRecord, Row, Score
+
+HIGHLIGHTED = ("vscan", "visionzip", "divprune", "fastv", "random", "grid")  # at first, as far as they are recorded
 REFERENCES = ("random", "grid", "downsample")  # what any method should beat
-LEVELS = {"dense": "all tokens", "majority": "commonest answer", "floor": "no picture"}
+LEVEL_TITLES = {"dense": "all tokens", "majority": "commonest answer", "floor": "no picture"}
 SIGNIFICANT = 0.05
 MARK = "†"
 
 
-def usual(record: Record) -> list[str]:
+@dataclass(frozen=True)
+class AccuracyView:
+    """What of a record is shown."""
+
+    record: AccuracyRecord
+    kind: str  # of question
+    chosen: Sequence[str]  # methods that stand out
+    titles: Mapping[str, str]  # of methods
+
+
+def accuracy_curves(view: AccuracyView) -> go.Figure:
+    """Accuracy over retention, every method."""
+    return curve_chart(accuracy_lines(view), accuracy_levels(view.record, view.kind), "accuracy (%)")
+
+
+def highlighted(record: AccuracyRecord) -> list[str]:
     """The methods that stand out at first."""
-    return [name for name in USUAL if name in record.methods] or record.methods[:4]
+    return [name for name in HIGHLIGHTED if name in record.methods] or record.methods[:4]
 
 
-def lines(record: Record, kind: str, chosen: Sequence[str], titles: Mapping[str, str]) -> list[Line]:
+def accuracy_lines(view: AccuracyView) -> list[Line]:
     """One line per method; those that are not chosen stay in the background."""
     found = []
-    for method in record.methods:
-        rows = sorted((row for row in record.rows if row.method == method and kind in row.scores), key=_retention)
+    for method in view.record.methods:
+        rows = [row for row in view.record.rows if row.method == method and view.kind in row.scores]
         if rows:
-            points = [_point(row, row.scores[kind]) for row in rows]
-            name = titles.get(method, method)
-            found.append(Line(name, points, method in chosen, method == "vscan", method in REFERENCES))
+            rows = sorted(rows, key=lambda row: row.retention, reverse=True)
+            points = [_point(row, row.scores[view.kind]) for row in rows]
+            title = view.titles.get(method, method)
+            found.append(Line(title, points, method in view.chosen, method == "vscan", method in REFERENCES))
     return found
 
 
-def _retention(row: Row) -> float:
-    return -row.retention
-
-
 def _point(row: Row, score: Score) -> Point:
-    lo, hi = score.interval or (score.accuracy, score.accuracy)
-    return Point(row.retention, 100 * score.accuracy, 100 * lo, 100 * hi)
+    low, high = score.interval or (score.accuracy, score.accuracy)
+    return Point(row.retention, 100 * score.accuracy, 100 * low, 100 * high)
 
 
-def levels(record: Record, kind: str) -> list[Level]:
+def accuracy_levels(record: AccuracyRecord, kind: str) -> list[Level]:
     """The dense model, and what needs no picture; the lowest has its name below."""
-    found = {title: scores[kind].accuracy for name, title in LEVELS.items()
+    found = {title: scores[kind].accuracy for name, title in LEVEL_TITLES.items()
              if kind in (scores := record.levels.get(name, {}))}  # fmt: skip
     lowest = min(found.values(), default=0)
     return [Level(title, 100 * value, value > lowest or len(found) == 1) for title, value in found.items()]
 
 
-def table(record: Record, kind: str, titles: Mapping[str, str]) -> dict[str, Any]:
+def accuracy_table(record: AccuracyRecord, kind: str, titles: Mapping[str, str]) -> dict[str, Any]:
     """Methods down, retentions across; a value of a Dataframe whose cells sort by accuracy."""
-    shares = record.retentions
-    data, shown = [], []
-    for method in record.methods:
-        by_share = {row.retention: row for row in record.rows if row.method == method}
-        cells = [_cell(by_share.get(share), kind) for share in shares]
-        data.append([titles.get(method, method), *(value for value, _ in cells)])
-        shown.append([titles.get(method, method), *(text for _, text in cells)])
-    headers = ["Method", *(formatting.percent(share) for share in shares)]
-    return {"headers": headers, "data": data, "metadata": {"display_value": shown}}
+    rows = {(row.method, row.retention): row for row in record.rows}
+    return dataframe_value(
+        ["Method", *map(formatting.percent, record.retentions)],
+        [
+            [text_cell(titles.get(name, name)), *(_cell(rows.get((name, share)), kind) for share in record.retentions)]
+            for name in record.methods
+        ],
+    )
 
 
-def _cell(row: Row | None, kind: str) -> tuple[float | None, str]:
+def _cell(row: Row | None, kind: str) -> Cell:
     if row is None or kind not in row.scores:
         return None, formatting.NOTHING
-    mark = f" {MARK}" if kind == ALL and row.p_value is not None and row.p_value < SIGNIFICANT else ""
-    score = row.scores[kind]
-    return score.accuracy, written(score) + mark
+    significant = kind == ALL and row.p_value is not None and row.p_value < SIGNIFICANT
+    return row.scores[kind].accuracy, written(row.scores[kind]) + (f" {MARK}" if significant else "")
 
 
 def written(score: Score) -> str:
@@ -79,14 +93,14 @@ def written(score: Score) -> str:
     return f"{text} ({100 * score.interval[0]:.1f} to {100 * score.interval[1]:.1f})" if score.interval else text
 
 
-def notes(record: Record, kind: str, titles: Mapping[str, str]) -> str:
-    """What the table needs to be read: Markdown."""
+def table_notes(record: AccuracyRecord, kind: str, titles: Mapping[str, str]) -> str:
+    """How to read the table, as Markdown."""
     found = ["Accuracy in %, with 95 % intervals. The dots beside a heading sort the table."]
     if how := record.facts.get("intervals"):
         found.append(f"Intervals: {how}.")
     if kind == ALL and any(row.p_value is not None for row in record.rows):
         found.append(f"{MARK} differs from all tokens (paired test, p < {SIGNIFICANT}).")
-    known = [f"{title} {written(scores[kind])}" for name, title in LEVELS.items()
+    known = [f"{title} {written(scores[kind])}" for name, title in LEVEL_TITLES.items()
              if kind in (scores := record.levels.get(name, {}))]  # fmt: skip
     if known:
         found.append(f"For comparison: {'; '.join(known)}.")
@@ -100,8 +114,8 @@ def notes(record: Record, kind: str, titles: Mapping[str, str]) -> str:
     return " ".join(found)
 
 
-def as_csv(record: Record) -> bytes:
-    """Every row by question type, one line each."""
+def record_as_csv(record: AccuracyRecord) -> bytes:
+    """Every score of every row, one line each."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["group", "variant", "method", "retention", "kept_tokens_mean", "questions", "n", "accuracy", "low", "high"]

@@ -1,4 +1,4 @@
-"""Accuracy that this project measured: `assets/recorded/*.json`, as `python -m benchmarks.accuracy` writes them."""
+"""Accuracy that this project measured: `assets/recorded/*.json`, written by `benchmarks/accuracy.py`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 from vscan_core.errors import InputError
 from vscan_core.resources import asset
 
-LEVELS = ("dense", "floor", "majority")
-FOLDER = asset("recorded")
+LEVEL_NAMES = ("dense", "floor", "majority")
+RECORDED = asset("recorded")
 ALL = "All questions"
+IN_CHECKOUT = "In a checkout of the repository, the scripts in `benchmarks/` make a new one."
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Record:
+class AccuracyRecord:
     """One file."""
 
     path: Path
@@ -71,21 +72,22 @@ class Record:
         return sorted({row.retention for row in self.rows}, reverse=True)
 
 
-def records(prefix: str, folder: Path = FOLDER) -> list[Record]:
-    """Every record whose file name starts so. Raises InputError if a file cannot be read."""
-    return [record(path) for path in sorted(folder.glob(f"{prefix}*.json"))]
+def accuracy_records(prefix: str, folder: Path = RECORDED) -> list[AccuracyRecord]:
+    """Every record whose file name starts with `prefix`. Raises InputError if a file cannot be read."""
+    return [read_record(path) for path in sorted(folder.glob(f"{prefix}*.json"))]
 
 
-def record(path: Path) -> Record:
+def read_record(path: Path) -> AccuracyRecord:
     """Read one file."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        levels = {name: _scores(data[name]) for name in LEVELS if data.get(name) and "refused" not in data[name]}
-        facts = {key: value for key, value in data.items() if key not in ("rows", *LEVELS)}
-        rows = [_row(each) for each in data["rows"] if each["retention"] is not None]  # else it is the baseline
-        return Record(path, facts, rows, levels)
+        levels = {name: _scores(data[name]) for name in LEVEL_NAMES if data.get(name) and "refused" not in data[name]}
+        facts = {key: value for key, value in data.items() if key not in ("rows", *LEVEL_NAMES)}
+        rows = [_row(each) for each in data["rows"] if each["retention"] is not None]  # None: the baseline
+        return AccuracyRecord(path, facts, rows, levels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path.name} cannot be read as a record ({type(error).__name__}): make it again.") from None
+        kind = type(error).__name__
+        raise InputError(f"{path.name} is damaged ({kind}): install this package again. {IN_CHECKOUT}") from None
 
 
 def _row(data: Mapping[str, Any]) -> Row:
@@ -114,26 +116,26 @@ def _score(data: Mapping[str, Any] | float) -> Score:
     return Score(float(data["accuracy"]), data.get("n"), (float(interval[0]), float(interval[1])) if interval else None)
 
 
-def made(facts: Mapping[str, Any]) -> str:
-    """Where the figures come from, as one Markdown line; what was not recorded is left out."""
+def provenance(facts: Mapping[str, Any]) -> str:
+    """Where numbers come from, as one line of Markdown; what was not recorded is left out."""
     versions = ", ".join(f"{name} {number}" for name, number in (facts.get("versions") or {}).items())
     weights = str(facts.get("weights_sha256") or "")[:8]
-    parts = [
+    pieces = [
         f"**Measured by this project** on `{facts.get('model', 'unknown model')}`" if "model" in facts else
         "**Measured by this project**",
         f"weights {weights}" if weights else "",
-        _asked(facts),
+        _amount(facts),
         f"seed {facts['seed']}" if facts.get("seed") is not None else "",
         str(facts.get("hardware") or ""),
         versions,
         str(facts.get("date") or ""),
         f"commit {str(facts['commit'])[:10]}" if facts.get("commit") else "",
-        f"`{facts['command']}`" if facts.get("command") else "",
+        f"in the repository: `{facts['command']}`" if facts.get("command") else "",
     ]  # fmt: skip
-    return " · ".join(part for part in parts if part)
+    return " · ".join(piece for piece in pieces if piece)
 
 
-def _asked(facts: Mapping[str, Any]) -> str:
+def _amount(facts: Mapping[str, Any]) -> str:
     if not isinstance(facts.get("n"), int):
         return ""
     pictures = f" about {facts['pictures']:,} pictures" if isinstance(facts.get("pictures"), int) else ""

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import plotly.graph_objects as go
+
 from vscan_core.resources import asset
 
 from .. import formatting
-from ..charts.curves import Level, Line, Point
+from ..charts.curves import Level, Line, Point, curve_chart
+from ..ui.dataframe import dataframe_value, text_cell
 
-FOLDER = asset("reported")
+REPORTED = asset("reported")
 Number = float | None
 
 
 @dataclass(frozen=True)
-class Group:
+class ReportedGroup:
     """The rows of one budget, or of one part of an ablation."""
 
     kept: str
@@ -27,7 +30,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportedTable:
     """One published table."""
 
     title: str
@@ -36,7 +39,7 @@ class Table:
     unit: str
     columns: list[str]
     dense: list[Number] | None
-    groups: list[Group]
+    groups: list[ReportedGroup]
     notes: list[str]
 
     @property
@@ -50,7 +53,7 @@ class Table:
         return "Average" if "Average" in self.columns else self.columns[0]
 
 
-def reported(folder: Path = FOLDER) -> dict[str, dict[str, Table]]:
+def reported_tables(folder: Path = REPORTED) -> dict[str, dict[str, ReportedTable]]:
     """{model: {title: table}}; models with the most tables first."""
     found = {}
     for path in folder.glob("*.json"):
@@ -60,11 +63,25 @@ def reported(folder: Path = FOLDER) -> dict[str, dict[str, Table]]:
     return dict(sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0])))
 
 
-def _table(data: dict[str, Any]) -> Table:
-    return Table(**data | {"groups": [Group(**group) for group in data["groups"]]})
+def _table(data: dict[str, Any]) -> ReportedTable:
+    return ReportedTable(**data | {"groups": [ReportedGroup(**group) for group in data["groups"]]})
 
 
-def lines(table: Table, column: str) -> list[Line]:
+@dataclass(frozen=True)
+class ReportedView:
+    """What of a table is drawn."""
+
+    table: ReportedTable
+    column: str
+
+
+def reported_curves(view: ReportedView) -> go.Figure:
+    """One column over retention, one line per method."""
+    lines, levels = reported_lines(view.table, view.column), reported_levels(view.table, view.column)
+    return curve_chart(lines, levels, f"{view.column}, as reported")
+
+
+def reported_lines(table: ReportedTable, column: str) -> list[Line]:
     """One line per method that has at least two budgets."""
     place = table.columns.index(column)
     points: dict[str, list[Point]] = {}
@@ -76,29 +93,31 @@ def lines(table: Table, column: str) -> list[Line]:
     return [Line(method, found, ours=method == "VScan") for method, found in points.items()]
 
 
-def levels(table: Table, column: str) -> list[Level]:
+def reported_levels(table: ReportedTable, column: str) -> list[Level]:
     """The dense model."""
     dense = table.dense[table.columns.index(column)] if table.dense else None
     return [] if dense is None else [Level("all tokens", dense, True)]
 
 
-def cells(table: Table) -> dict[str, Any]:
+def reported_cells(table: ReportedTable) -> dict[str, Any]:
     """All rows as a value of a Dataframe, the dense model first."""
     rows: list[tuple[str, str, Sequence[Number]]] = [("all tokens", "dense model", table.dense)] if table.dense else []
     rows += [(group.kept, method, values) for group in table.groups for method, values in group.rows.items()]
-    return {
-        "headers": ["Tokens kept" if any(group.retention for group in table.groups) else "Setting", "Method",
-                    *table.columns],
-        "data": [[kept, method, *values] for kept, method, values in rows],
-        "metadata": {"display_value": [[kept, method, *map(_written, values)] for kept, method, values in rows]},
-    }  # fmt: skip
+    first = "Tokens kept" if any(group.retention for group in table.groups) else "Setting"
+    return dataframe_value(
+        [first, "Method", *table.columns],
+        [
+            [text_cell(kept), text_cell(method), *((value, _written(value)) for value in values)]
+            for kept, method, values in rows
+        ],
+    )
 
 
 def _written(value: Number) -> str:
-    return formatting.NOTHING if value is None else str(value)  # with the decimals that were printed
+    return formatting.NOTHING if value is None else str(value)  # with the decimals of the paper
 
 
-def origin(table: Table) -> str:
+def source_note(table: ReportedTable) -> str:
     """Source, unit and caveats as Markdown."""
     link = f", [arXiv {table.arxiv}](https://arxiv.org/abs/{table.arxiv})" if table.arxiv else ""
     text = f"**Source:** {table.source}{link}. {table.unit}"

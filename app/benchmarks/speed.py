@@ -11,31 +11,28 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from vscan_core.resources import asset
-
 from .. import formatting
 from ..charts.curves import Line, Point, curve_chart
 from ..charts.intervals import Interval, interval_chart
+from ..ui.dataframe import Cell, dataframe_value, text_cell
+from .records import RECORDED
 
-FOLDER = asset("recorded")
-RATIOS = {"prefill": "Reading (prefill)", "ttft": "First word", "kv_bytes": "KV cache", "tflops": "FLOPs"}
+SPEED_RATIOS = {"prefill": "Reading (prefill)", "ttft": "First word", "kv_bytes": "KV cache", "tflops": "FLOPs"}
 
 
 @dataclass(frozen=True)
-class Speed:
+class SpeedRecord:
     """One record, ready to be shown."""
 
     title: str
     facts: Mapping[str, Any]
     figure: go.Figure
     note: str
-    headers: list[str]
-    data: list[list[Any]]  # plain values, so that columns sort
-    shown: list[list[str]]
+    table: dict[str, Any]  # a value of a Dataframe
 
 
-def speeds(folder: Path = FOLDER, titles: Mapping[str, str] | None = None) -> dict[str, Speed]:
-    """The records of the kinds that are known here, by file name; others and damaged ones are left out."""
+def speed_records(folder: Path = RECORDED, titles: Mapping[str, str] | None = None) -> dict[str, SpeedRecord]:
+    """{file name: record}; files of other kinds and damaged ones are left out."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         kind = {"prefill": _prefill, "selection": _selection, "peak": _peak}.get(path.name.split("-")[0])
@@ -47,68 +44,73 @@ def speeds(folder: Path = FOLDER, titles: Mapping[str, str] | None = None) -> di
     return found
 
 
-def _prefill(data: dict[str, Any], titles: Mapping[str, str]) -> Speed:
+def _prefill(data: dict[str, Any], titles: Mapping[str, str]) -> SpeedRecord:
     """Ratios over retentions."""
     rows = data["rows"]
     lines = [
         Line(title, [Point(row["retention"], *_spread(row[name])) for row in rows], ours=name == "prefill")
-        for name, title in RATIOS.items()
+        for name, title in SPEED_RATIOS.items()
     ]
-    headers = ["Kept", "Visual tokens", *RATIOS.values()]
-    values, shown = [], []
+    cells: list[list[Cell]] = []
     for row in rows:
         counts = list(dict.fromkeys(row["visual_tokens"]))
-        cells = [_spread(row[name]) for name in RATIOS]
-        values.append([row["retention"], counts[0], *(median for median, _, _ in cells)])
-        written = [f"{a:.2f} ({lo:.2f} to {hi:.2f})" if lo != hi else f"{a:.2f}" for a, lo, hi in cells]
-        shown.append([formatting.percent(row["retention"]), formatting.arrows(counts), *written])
-    note = "How many times cheaper VScan is than the baseline: median of pairs of runs, smallest and largest pair."
+        start = [(row["retention"], formatting.percent(row["retention"])), (counts[0], formatting.arrows(counts))]
+        cells.append([*start, *(_ratio_cell(*_spread(row[name])) for name in SPEED_RATIOS)])
+    table = dataframe_value(["Kept", "Visual tokens", *SPEED_RATIOS.values()], cells)
+    note = "How many times cheaper VScan is than the baseline: median, lowest and highest of several pairs of runs."
     figure = curve_chart(lines, [], "baseline / VScan, times")
-    return Speed(f"Prefill, first word, memory: {data['model']}", data, figure, note, headers, values, shown)
+    return SpeedRecord(f"Prefill, first word, memory: {data['model']}", data, figure, note, table)
 
 
-def _selection(data: dict[str, Any], titles: Mapping[str, str]) -> Speed:
-    """What choosing itself costs, per method."""
-    sizes = list(dict.fromkeys(row["tokens"] for row in data["rows"]))
+def _ratio_cell(median: float, low: float, high: float) -> Cell:
+    return median, f"{median:.2f} ({low:.2f} to {high:.2f})" if low != high else f"{median:.2f}"
+
+
+def _selection(data: dict[str, Any], titles: Mapping[str, str]) -> SpeedRecord:
+    """What choosing tokens costs, per method."""
     groups = []
-    for tokens in sizes:
+    for tokens in dict.fromkeys(row["tokens"] for row in data["rows"]):
         rows = sorted((row for row in data["rows"] if row["tokens"] == tokens), key=lambda row: row["ms"]["median"])
         intervals = [Interval(_title(row, titles), *_spread(row["ms"]), ours=row["method"] == "vscan") for row in rows]
         groups.append((f"{tokens:,} tokens", intervals))
-    headers = ["Method", "Tokens", "Kept", "Time", "Peak extra memory", "Of the dense prefill's FLOPs", "Of its bytes"]
-    values, shown = [], []
+    cells: list[list[Cell]] = []
     for row in data["rows"]:
-        ms, lo, hi = _spread(row["ms"])
-        flops, bytes_ = row["share_of_dense_flops"], row["share_of_dense_bytes"]
-        start = [_title(row, titles), row["tokens"], row["keep"]]
-        values.append([*start, ms, row["peak_extra_mib"], flops, bytes_])
-        shown.append([
-            start[0], *(f"{each:,}" for each in start[1:]), f"{ms:.3g} ms ({lo:.3g} to {hi:.3g})",
-            f"{row['peak_extra_mib']:.3g} MiB", f"{100 * flops:.2g} %", f"{100 * bytes_:.2g} %",
+        ms, low, high = _spread(row["ms"])
+        memory, flops, moved = row["peak_extra_mib"], row["share_of_dense_flops"], row["share_of_dense_bytes"]
+        cells.append([
+            text_cell(_title(row, titles)), *((row[name], f"{row[name]:,}") for name in ("tokens", "keep")),
+            (ms, f"{ms:.3g} ms ({low:.3g} to {high:.3g})"), (memory, f"{memory:.3g} MiB"),
+            *((share, f"{100 * share:.2g} %") for share in (flops, moved)),
         ])  # fmt: skip
-    note = "What choosing costs before the language model, on random signals of the widths of LLaVA-1.5-7B, at 11.1 %."
+    headers = ["Method", "Tokens", "Kept", "Time", "Peak extra memory", "Of the dense prefill's FLOPs", "Of its bytes"]
+    note = (
+        "What choosing tokens costs before the language model, on random signals of the widths of LLaVA-1.5-7B, "
+        "at a retention of 11.1 %."
+    )
     figure = interval_chart(groups, "milliseconds", log=True)
-    return Speed("What choosing itself costs, by method", data, figure, note, headers, values, shown)
+    table = dataframe_value(headers, cells)
+    return SpeedRecord("What choosing tokens costs, by method", data, figure, note, table)
 
 
-def _peak(data: dict[str, Any], titles: Mapping[str, str]) -> Speed:
+def _peak(data: dict[str, Any], titles: Mapping[str, str]) -> SpeedRecord:
     """Peak memory of one answer, baseline and VScan at some retentions."""
-    groups, values, shown = [], [], []
+    groups: list[tuple[str, list[Interval]]] = []
+    cells: list[list[Cell]] = []
     for row in data["rows"]:
         intervals = []
         for name, found in row["bytes"].items():
             tensors, process = (found[what] / 2**20 for what in ("tensors", "process"))
             kept = name if name == "baseline" else formatting.percent(float(Fraction(name)))
             intervals.append(Interval(kept, tensors, tensors, tensors, ours=name != "baseline"))
-            values.append([row["model"], kept, tensors, process])
-            shown.append([row["model"], kept, f"{tensors:.1f} MiB", f"{process:.1f} MiB"])
+            memory = [(tensors, f"{tensors:.1f} MiB"), (process, f"{process:.1f} MiB")]
+            cells.append([text_cell(row["model"]), text_cell(kept), *memory])
         groups.append((str(row["model"]), intervals))
     note = (
-        "The most that tensors made during one answer hold at once, weights left out, for the baseline and for VScan. "
-        "The table also has the growth of the process."
+        "The largest total size of the tensors made for one answer that exist at the same time, without the weights, "
+        "for the baseline and for VScan. The table also has the growth of the process."
     )
-    headers = ["Model", "Kept", "Tensors", "Process"]
-    return Speed("Peak memory of one answer", data, interval_chart(groups, "MiB"), note, headers, values, shown)
+    table = dataframe_value(["Model", "Kept", "Tensors", "Process"], cells)
+    return SpeedRecord("Peak memory of one answer", data, interval_chart(groups, "MiB"), note, table)
 
 
 def _title(row: Mapping[str, Any], titles: Mapping[str, str]) -> str:

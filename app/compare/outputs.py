@@ -1,4 +1,4 @@
-"""Right side of Compare: two answers with their numbers, and the verdict between them."""
+"""Right side of Compare: two answers with their numbers, the verdict between them, and the charts."""
 
 from __future__ import annotations
 
@@ -6,53 +6,94 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+import plotly.graph_objects as go
 
 from ..charts.time import time_chart
 from ..charts.tokens import tokens_chart
+from ..runs.comparison import ComparisonSnapshot
 from ..ui import html
+from ..ui.charts import Chart, chart_plot, chart_updates
 from ..ui.messages import MEANINGLESS_TEXT
-from .progress import Snapshot, hint
 
+START = "Press **Run** to ask the model twice."
 NAMES = ("Baseline", "VScan")
 SUBTITLES = ("all visual tokens", "fewer visual tokens")
 
 
+def _time_figure(now: ComparisonSnapshot) -> go.Figure:
+    return time_chart([(name, answer) for name, answer in zip(NAMES, now.answers, strict=True) if answer])
+
+
+def _tokens_figure(now: ComparisonSnapshot) -> go.Figure:
+    return tokens_chart([(name, answer.trace) for name, answer in zip(NAMES, now.answers, strict=True) if answer])
+
+
+CHARTS = (
+    Chart("Where the time went", "time-chart", _time_figure),
+    Chart("Visual tokens in each layer", "token-chart", _tokens_figure),
+)
+
+
 @dataclass(frozen=True)
-class Panes:
-    """The widgets that a run fills."""
+class CompareOutputs:
+    """The widgets that a run fills. Pairs are (baseline, reduced)."""
 
     status: gr.Markdown
     hint: gr.Markdown
     texts: tuple[gr.Textbox, gr.Textbox]
-    strips: tuple[gr.HTML, gr.HTML]
+    numbers: tuple[gr.HTML, gr.HTML]
     verdict: gr.HTML
+
+    @property
+    def widgets(self) -> list[Any]:
+        """Outputs of a handler that fills them."""
+        return [self.status, self.hint, *self.texts, *self.numbers, self.verdict]
+
+    def fill(self, now: ComparisonSnapshot, readable: bool = True) -> dict[Any, Any]:
+        """The updates that show a snapshot; texts that are not `readable` (random weights) are left out."""
+        texts = now.texts if readable else (MEANINGLESS_TEXT, MEANINGLESS_TEXT)
+        return {
+            self.status: now.status,
+            self.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
+            **dict(zip(self.texts, texts, strict=True)),
+            **dict(zip(self.numbers, map(html.numbers_table, now.answers), strict=True)),
+            self.verdict: html.verdict(*now.answers, readable),
+        }
 
 
 @dataclass(frozen=True)
-class Charts:
-    """The two charts at the foot."""
+class CompareCharts:
+    """The charts below the token view, hidden until there is something to draw."""
 
-    time: gr.Plot
-    tokens: gr.Plot
     box: gr.Row
+    plots: tuple[gr.Plot, ...]
+
+    @property
+    def widgets(self) -> list[Any]:
+        """Outputs of a handler that draws or hides them."""
+        return [self.box, *self.plots]
+
+    def fill(self, now: ComparisonSnapshot) -> dict[Any, Any]:
+        """The updates that draw both runs, once they have ended."""
+        return {self.box: gr.update(visible=True), **chart_updates(CHARTS, self.plots, now)}
 
 
-def panes() -> Panes:
-    """Build status line, baseline pane, verdict and VScan pane."""
-    status = gr.Markdown("Press **Run** to ask the model twice.", elem_id="status")
-    note = gr.Markdown(visible=False, elem_id="hint")
+def compare_outputs() -> CompareOutputs:
+    """Build the status line, and the verdict between the answers of the baseline and of VScan."""
+    status = gr.Markdown(START, elem_id="status")
+    hint = gr.Markdown(visible=False, elem_id="hint")
     with gr.Row(equal_height=True, elem_id="panes"):
-        left_text, left_strip = _pane(0)
+        baseline_text, baseline_numbers = _answer(NAMES[0], SUBTITLES[0])
         with gr.Column(scale=2, min_width=180, elem_classes="middle"):
             verdict = gr.HTML(html.verdict(None, None), elem_id="verdict")
-        right_text, right_strip = _pane(1)
-    return Panes(status, note, (left_text, right_text), (left_strip, right_strip), verdict)
+        reduced_text, reduced_numbers = _answer(NAMES[1], SUBTITLES[1])
+    return CompareOutputs(status, hint, (baseline_text, reduced_text), (baseline_numbers, reduced_numbers), verdict)
 
 
-def _pane(place: int) -> tuple[gr.Textbox, gr.HTML]:
-    name = NAMES[place]
+def _answer(name: str, subtitle: str) -> tuple[gr.Textbox, gr.HTML]:
+    """The answer of one run, and its numbers."""
     with gr.Column(scale=3, min_width=260, elem_classes=["pane", name.lower()]):
-        gr.Markdown(f"### {name}\n{SUBTITLES[place]}", elem_classes="head")
+        gr.Markdown(f"### {name}\n{subtitle}", elem_classes="head")
         text = gr.Textbox(
             label=f"Answer of {name}",
             show_label=False,
@@ -64,39 +105,16 @@ def _pane(place: int) -> tuple[gr.Textbox, gr.HTML]:
             elem_id=f"answer-{name.lower()}",
             html_attributes=gr.InputHTMLAttributes(spellcheck=False),
         )
-        strip = gr.HTML(html.strip(None), elem_id=f"strip-{name.lower()}")
-    return text, strip
+        numbers = gr.HTML(html.numbers_table(None), elem_id=f"numbers-{name.lower()}")
+    return text, numbers
 
 
-def charts() -> Charts:
-    """Build the two charts, hidden until there is something to draw."""
+def compare_charts() -> CompareCharts:
+    """Build the charts side by side."""
+    plots = []
     with gr.Row(visible=False, elem_id="charts") as box:
-        with gr.Column(min_width=300):
-            gr.Markdown("### Where the time went")
-            time = gr.Plot(show_label=False, label="Where the time went", container=False, elem_id="time-chart")
-        with gr.Column(min_width=300):
-            gr.Markdown("### Visual tokens in each layer")
-            tokens = gr.Plot(show_label=False, label="Visual tokens per layer", container=False, elem_id="token-chart")
-    return Charts(time, tokens, box)
-
-
-def fill(widgets: Panes, now: Snapshot, readable: bool = True) -> dict[Any, Any]:
-    """A snapshot as updates of the panes; random weights answer with noise, which is not worth reading."""
-    out: dict[Any, Any] = {widgets.status: now.status}
-    for place in (0, 1):
-        out[widgets.texts[place]] = now.texts[place] if readable else MEANINGLESS_TEXT
-        out[widgets.strips[place]] = html.strip(now.answers[place])
-    out[widgets.verdict] = html.verdict(*now.answers, readable)
-    sentence = hint(now)
-    out[widgets.hint] = gr.update(value=sentence or "", visible=bool(sentence))
-    return out
-
-
-def fill_charts(widgets: Charts, now: Snapshot) -> dict[Any, Any]:
-    """Both charts, once both runs have ended."""
-    answers = [(name, answer) for name, answer in zip(NAMES, now.answers, strict=True) if answer]
-    return {
-        widgets.box: gr.update(visible=True),
-        widgets.time: time_chart(answers),
-        widgets.tokens: tokens_chart([(name, answer.trace) for name, answer in answers]),
-    }
+        for chart in CHARTS:
+            with gr.Column(min_width=300):
+                gr.Markdown(f"### {chart.title}")
+                plots.append(chart_plot(chart))
+    return CompareCharts(box, tuple(plots))

@@ -12,79 +12,76 @@ from vscan_core.catalog import is_random
 from vscan_core.errors import InputError
 
 from .. import formatting
-from ..session.clip import Clip
+from ..runs.comparison import ComparisonSnapshot, comparison_snapshots
 from ..session.examples import Example
 from ..session.right_answers import RightAnswers
 from ..session.session import Session
-from ..ui import token_map
-from ..ui.errors import answering, explained
+from ..session.sources import Clip, OpenedSource
+from ..ui.errors import TOAST, answering, explained
 from ..ui.events import MODELS, PREVIEW, PRIVATE, RUN, STOPPED, WAIT
-from ..ui.inputs import Ask, ask_panel
+from ..ui.page import Page
+from ..ui.token_map import view_of_first_cut, view_of_run
 from .about import about
-from .outputs import Charts, Panes, charts, fill, fill_charts, panes
-from .progress import Snapshot, snapshots
-from .token_panel import Tokens, fill_tokens, keep_file, tokens_panel
+from .inputs import CompareInputs, compare_inputs
+from .outputs import START, CompareCharts, CompareOutputs, compare_charts, compare_outputs
+from .token_panel import TokenPanel, token_panel
 
 
-class ComparePage:
+class ComparePage(Page):
     """The widgets of the page and what happens when they are used."""
+
+    name, title = "compare", "Compare"
 
     def __init__(self, session: Session, examples: list[Example]) -> None:
         self.session = session
         self._right = RightAnswers(examples)
         with gr.Row(elem_id="top"):
             with gr.Column(scale=4, min_width=300, elem_id="ask"):
-                self.ask: Ask = ask_panel(session, examples)
+                self.inputs: CompareInputs = compare_inputs(session, examples)
             with gr.Column(scale=9, min_width=300):
-                self.panes: Panes = panes()
-                self.tokens: Tokens = tokens_panel(session)
-                self.charts: Charts = charts()
+                self.outputs: CompareOutputs = compare_outputs()
+                self.tokens: TokenPanel = token_panel(session)
+                self.charts: CompareCharts = compare_charts()
                 about()
-        self._wire()
+        self._connect()
 
     @property
-    def loaded(self) -> dict[str, Any]:
-        """Arguments of `Blocks.load` that fill the page for a new visitor."""
-        return {"fn": self.on_picture, "inputs": self._preview_inputs(), "outputs": self._preview_outputs(), **PREVIEW}
+    def opened(self) -> dict[str, Any]:
+        """Settings of the event that fills the page for a new visitor."""
+        return {"fn": self.on_picture, "inputs": self._preview_inputs(), "outputs": self._all_outputs(), **PREVIEW}
 
-    def _wire(self) -> None:
-        ask, panes = self.ask, self.panes
-        gr.on([ask.run.click, ask.question.submit], None, None, [panes.status, ask.run, ask.stop], js=WAIT, **PRIVATE)
-        running = gr.on(
-            [ask.run.click, ask.question.submit],
-            self.on_run,
-            [ask.model, ask.picture, ask.question, ask.retention, *self.tokens.switches, ask.video],
-            [*self._run_outputs(), *self.tokens.outputs],
-            **RUN,
-        )
-        running.then(self.on_end, None, [ask.run, ask.stop], queue=False, **PRIVATE)
-        stopping = ask.stop.click(None, None, None, cancels=[running], **PRIVATE)
-        stopping.then(self.on_stop, None, [ask.run, ask.stop, panes.status], queue=False, **PRIVATE)
-        for chosen in (ask.picture, ask.video):
-            chosen.change(None, None, None, cancels=[running], **PRIVATE)
-            chosen.change(self.on_picture, self._preview_inputs(), self._preview_outputs(), **PREVIEW)
-        outputs = [ask.budget, *self.tokens.outputs]
-        ask.retention.change(self.on_budget, self._preview_inputs(), outputs, **PREVIEW)
+    def _connect(self) -> None:
+        inputs, status = self.inputs, self.outputs.status
+        buttons, starts = [inputs.run, inputs.stop], [inputs.run.click, inputs.question.submit]
+        gr.on(starts, None, None, [status, *buttons], js=WAIT, **PRIVATE)
+        model, picture, *preview = self._preview_inputs()
+        run = gr.on(starts, self.on_run, [model, picture, inputs.question, *preview], self._run_outputs(), **RUN)
+        run.then(self.on_end, None, buttons, queue=False, **PRIVATE)
+        stop = inputs.stop.click(None, None, None, cancels=[run], **PRIVATE)
+        stop.then(self.on_stop, None, [*buttons, status], queue=False, **PRIVATE)
+        for chosen in (inputs.picture, inputs.video):
+            chosen.change(None, None, None, cancels=[run], **PRIVATE)
+            chosen.change(self.on_picture, self._preview_inputs(), self._all_outputs(), **PREVIEW)
+        outputs = [inputs.budget, *self.tokens.outputs]
+        inputs.retention.change(self.on_budget, self._preview_inputs(), outputs, **PREVIEW)
         loading = {**MODELS, "show_progress": "full", "show_progress_on": self.tokens.image}
-        ask.model.change(self.on_budget, self._preview_inputs(), outputs, **loading)
+        inputs.model.change(self.on_budget, self._preview_inputs(), outputs, **loading)
 
     def _preview_inputs(self) -> list[Any]:
-        return [self.ask.model, self.ask.picture, self.ask.retention, *self.tokens.switches, self.ask.video]
-
-    def _chosen(self, model: str, picture: str | None, video: str | None) -> str | Clip | None:
-        """What is asked about: the video if there is one and the model takes it, else the picture."""
-        frames = self.session.engine.frames(model) if video else 0
-        return Clip(video, frames) if video and frames else picture
-
-    def _preview_outputs(self) -> list[Any]:
-        return [self.ask.budget, *self.tokens.outputs, *self._run_outputs()]
+        inputs = self.inputs
+        return [inputs.model, inputs.picture, inputs.retention, *self.tokens.switches, inputs.video]
 
     def _run_outputs(self) -> list[Any]:
-        panes, charts = self.panes, self.charts
-        return [
-            self.ask.run, self.ask.stop, panes.status, panes.hint, *panes.texts, *panes.strips, panes.verdict,
-            charts.box, charts.time, charts.tokens,
-        ]  # fmt: skip
+        buttons = [self.inputs.run, self.inputs.stop]
+        return [*buttons, *self.outputs.widgets, *self.charts.widgets, *self.tokens.outputs]
+
+    def _all_outputs(self) -> list[Any]:
+        return [self.inputs.budget, *self._run_outputs()]
+
+    def _source(self, model: str, picture: str | None, video: str | None) -> str | Clip:
+        """What is asked about: the video if there is one and the model takes it, else the picture; "": nothing."""
+        frames = self.session.engine.frames(model) if video else 0
+        return Clip(video, frames) if video and frames else picture or ""
 
     @answering
     def on_budget(
@@ -92,34 +89,33 @@ class ComparePage:
     ) -> dict[Any, Any]:
         """The slider or the model changed: its counts in words, and the first cut drawn anew."""
         try:
-            return self._preview(model, self._chosen(model, path, video), percent, mode, score, cut)
+            return self._preview(model, self._source(model, path, video), percent, mode, score, cut)
         except InputError as error:
-            return {self.ask.budget: explained(error)}
+            return {self.inputs.budget: explained(error)}
 
     @answering
     def on_picture(
         self, model: str, path: str | None, percent: float, mode: str, score: str, cut: int, video: str | None = None
     ) -> dict[Any, Any]:
-        """Another picture or video: the old answers go, the first cut is drawn. A bad picture is told at once."""
-        blank = fill(self.panes, Snapshot(status="Press **Run** to ask the model twice."))
+        """Another picture or video: the old answers go, the first cut is drawn. A bad picture is reported at once."""
+        blank = self.outputs.fill(ComparisonSnapshot(status=START))
         blank |= {self.charts.box: gr.update(visible=False), **self._buttons(running=False)}
-        source = self._chosen(model, path, video)
-        empty = {self.tokens.state: None, self.tokens.image: None, self.tokens.legend: "", self.tokens.note: ""}
+        source = self._source(model, path, video)
         try:
             return blank | self._preview(model, source, percent, mode, score, cut)
         except InputError as error:
             if source:
-                blank[self.panes.status] = f"**{explained(error)}**"
-            return blank | empty | {self.ask.budget: ""}
+                blank[self.outputs.status] = f"**{explained(error)}**"
+            return blank | self.tokens.clear() | {self.inputs.budget: ""}
 
     def _preview(
-        self, model: str, path: str | Clip | None, percent: float, mode: str, score: str, cut: int
+        self, model: str, source: str | Clip, percent: float, mode: str, score: str, cut: int
     ) -> dict[Any, Any]:
-        retention = percent / 100
-        preview = self.session.preview(model, path, retention)
-        view = token_map.of_preview(path or "", preview, retention)
-        budget = formatting.budget(retention, preview.schedule, preview.trace.tokens)
-        return {self.ask.budget: budget} | fill_tokens(self.tokens, self.session, view, mode, score, cut)
+        retention, opened = percent / 100, self.session.open(source)
+        first = self.session.preview(model, opened, retention)
+        view = view_of_first_cut(source, first, retention)
+        budget = formatting.budget(retention, first.schedule, first.trace.tokens)
+        return {self.inputs.budget: budget} | self.tokens.fill(opened, view, mode, score, cut)
 
     def on_run(
         self,
@@ -134,30 +130,29 @@ class ComparePage:
     ) -> Iterator[dict[Any, Any]]:
         """Both runs, streaming. Stop closes this generator, and with it the computation."""
         try:
-            yield from self._run(model, self._chosen(model, path, video), question, percent, mode, score)
+            yield from self._run(model, self._source(model, path, video), question, percent / 100, mode, score)
         except Exception as error:
             sentence = explained(error)
-            gr.Warning(sentence, title="Please check")
-            yield {self.panes.status: f"**{sentence}**"} | self._buttons(running=False)
+            gr.Warning(sentence, title=TOAST)
+            yield {self.outputs.status: f"**{sentence}**"} | self._buttons(running=False)
 
     def _run(
-        self, model: str, path: str | Clip | None, question: str, percent: float, mode: str, score: str
+        self, model: str, source: str | Clip, question: str, retention: float, mode: str, score: str
     ) -> Iterator[dict[Any, Any]]:
-        retention = percent / 100
-        drawn, out = None, {}
-        with closing(self.session.compare(model, path, question, retention)) as events:
-            for now in snapshots(events):
+        opened: OpenedSource = self.session.open(source)
+        drawn, out = None, self._buttons(running=True)
+        with closing(self.session.compare(model, opened, question, retention)) as events:
+            for now in comparison_snapshots(events):
                 # every step repeats what was shown before: the browser may skip a step, but never the last one
-                out |= fill(self.panes, now, not is_random(model)) | self._buttons(running=True)
+                out |= self.outputs.fill(now, not is_random(model))
                 if now.trace is not None and now.trace is not drawn:
                     drawn = now.trace
-                    view = token_map.of_run(path or "", drawn, retention)
-                    out |= keep_file(self.tokens, fill_tokens(self.tokens, self.session, view, mode, score, None))
+                    view = view_of_run(source, drawn, retention)
+                    out |= self.tokens.with_picture_in_file(self.tokens.fill(opened, view, mode, score, None))
                 if now.ended:
-                    out |= fill_charts(self.charts, now) | {
-                        self.panes.status: now.status + self._right.sentence(path, question)
-                    }
-                yield out
+                    right = self._right.sentence(opened.digest, question)
+                    out |= self.charts.fill(now) | {self.outputs.status: now.status + right}
+                yield dict(out)
 
     def on_end(self) -> dict[Any, Any]:
         """The run is over, one way or another."""
@@ -165,7 +160,7 @@ class ComparePage:
 
     def on_stop(self) -> dict[Any, Any]:
         """Stop was pressed; the run itself is cancelled by Gradio, which closes its generator."""
-        return self._buttons(running=False) | {self.panes.status: STOPPED}
+        return self._buttons(running=False) | {self.outputs.status: STOPPED}
 
     def _buttons(self, running: bool) -> dict[Any, Any]:
-        return {self.ask.run: gr.update(interactive=not running), self.ask.stop: gr.update(interactive=running)}
+        return {self.inputs.run: gr.update(interactive=not running), self.inputs.stop: gr.update(interactive=running)}

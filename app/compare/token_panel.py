@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from gradio.processing_utils import save_pil_to_cache
 
 from ..session.session import Session
+from ..session.sources import OpenedSource
 from ..ui.errors import answering
-from ..ui.token_map import HEAT, PICTURE, SCORES, TOKENS, Drawn, TokenView, at, drawn
+from ..ui.token_map import HEAT, PICTURE, SCORES, TOKENS, TokenView, describe_token, draw_view
 
 CLICK = "Click on the picture to ask about one token."
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokenPanel:
     """The widgets of the token view, and the visitor's own state of it."""
 
     state: gr.State  # TokenView | None
@@ -37,8 +39,33 @@ class Tokens:
         """Outputs of every handler that draws."""
         return [self.state, self.image, self.score, self.cut, self.legend, self.note, self.token]
 
+    def fill(
+        self, opened: OpenedSource, view: TokenView, mode: str, score: str | None, cut: int | None
+    ) -> dict[Any, Any]:
+        """The updates that show `view`, a view of what has been opened."""
+        now = draw_view(opened, view, mode, score, cut)
+        return {
+            self.state: view,
+            self.image: gr.update(value=now.picture, alt_text=now.alt),
+            self.score: gr.update(choices=now.scores, value=now.score, visible=mode == HEAT and bool(now.scores)),
+            self.cut: gr.update(choices=now.cuts, value=now.cut, visible=mode == TOKENS),
+            self.legend: now.legend if mode != PICTURE else "",
+            self.note: now.note,
+            self.token: CLICK,
+        }
 
-def tokens_panel(session: Session) -> Tokens:
+    def clear(self) -> dict[Any, Any]:
+        """The updates that show nothing."""
+        return {self.state: None, self.image: None, self.legend: "", self.note: ""}
+
+    def with_picture_in_file(self, updates: dict[Any, Any]) -> dict[Any, Any]:
+        """The same updates with the picture written to a file once, for a handler that shows it many times."""
+        picture = updates[self.image]
+        path = save_pil_to_cache(picture["value"], self.image.GRADIO_CACHE, "tokens", "jpeg")
+        return updates | {self.image: gr.update(value=path, alt_text=picture["alt_text"])}
+
+
+def token_panel(session: Session) -> TokenPanel:
     """Build the token view and wire its switches."""
     state = gr.State(None)
     gr.Markdown("## What the model keeps of the picture", elem_classes="section")
@@ -66,56 +93,31 @@ def tokens_panel(session: Session) -> Tokens:
             legend = gr.HTML(elem_id="legend")
             note = gr.Markdown(elem_id="token-note")
             token = gr.Markdown(CLICK, elem_id="token")
-    widgets = Tokens(state, image, mode, score, cut, legend, note, token)
-    _wire(widgets, session)
-    return widgets
+    panel = TokenPanel(state, image, mode, score, cut, legend, note, token)
+    _connect(panel, session)
+    return panel
 
 
-def _wire(widgets: Tokens, session: Session) -> None:
+def _connect(panel: TokenPanel, session: Session) -> None:
     """What happens on a switch and on a click."""
 
     @answering
     def redraw(view: TokenView | None, mode: str, score: str, cut: int) -> dict[Any, Any]:
-        return fill_tokens(widgets, session, view, mode, score, cut) if view else {}
+        return panel.fill(session.open(view.source), view, mode, score, cut) if view else {}
 
     @answering
     def inspect(view: TokenView | None, cut: int, event: gr.SelectData) -> str:
-        return at(session, view, cut, *event.index) if view else ""
+        return describe_token(session.open(view.source), view, cut, *event.index) if view else ""
 
-    widgets.image.select(
-        inspect, [widgets.state, widgets.cut], widgets.token, api_visibility="private", show_progress="hidden"
-    )
+    panel.image.select(inspect, [panel.state, panel.cut], panel.token, api_visibility="private", show_progress="hidden")
     gr.on(
-        [switch.input for switch in widgets.switches],
+        [switch.input for switch in panel.switches],
         redraw,
-        [widgets.state, *widgets.switches],
-        widgets.outputs,
+        [panel.state, *panel.switches],
+        panel.outputs,
         api_visibility="private",
         show_progress="hidden",
         trigger_mode="always_last",
         concurrency_id="preview",
         concurrency_limit=2,
     )
-
-
-def fill_tokens(
-    widgets: Tokens, session: Session, view: TokenView, mode: str, score: str | None, cut: int | None
-) -> dict[Any, Any]:
-    """The updates that show `view`."""
-    now: Drawn = drawn(session, view, mode, score, cut)
-    return {
-        widgets.state: view,
-        widgets.image: gr.update(value=now.picture, alt_text=now.alt),
-        widgets.score: gr.update(choices=now.scores, value=now.score, visible=mode == HEAT and bool(now.scores)),
-        widgets.cut: gr.update(choices=now.cuts, value=now.cut, visible=mode == TOKENS),
-        widgets.legend: now.legend if mode != PICTURE else "",
-        widgets.note: now.note,
-        widgets.token: CLICK,
-    }
-
-
-def keep_file(widgets: Tokens, updates: dict[Any, Any]) -> dict[Any, Any]:
-    """The same updates with the picture written to a file once, for a handler that shows it many times."""
-    picture = updates[widgets.image]
-    stored = widgets.image.postprocess(picture["value"])
-    return updates | {widgets.image: gr.update(value=stored.path, alt_text=picture["alt_text"])}

@@ -41,7 +41,9 @@ class ComparisonSnapshot:
         return next((answer.hint for answer in self.answers if answer and answer.hint), None)
 
 
-def comparison_snapshots(events: Iterable[Event | None], pause_s: float = PAUSE_S) -> Generator[ComparisonSnapshot, None, None]:
+def comparison_snapshots(
+    events: Iterable[Event | None], pause_s: float = PAUSE_S
+) -> Generator[ComparisonSnapshot, None, None]:
     """Follow the events; growing text is shown at most once per `pause_s`, everything else at once."""
     now = ComparisonSnapshot()
     yield now

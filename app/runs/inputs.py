@@ -9,7 +9,15 @@ import gradio as gr
 
 from ..session.examples import Example
 from ..session.session import Session
-from ..ui.inputs import ask_about, example_gallery, model_picker, pick, question_box, run_and_stop
+from ..ui.inputs import (
+    example_gallery,
+    first_example,
+    model_picker,
+    pick,
+    picture_box,
+    question_box,
+    run_and_stop,
+)
 
 
 @dataclass(frozen=True)
@@ -51,8 +59,8 @@ def runs_inputs(
     session: Session, examples: list[Example], place: str, comparison: Callable[[], Comparison]
 ) -> RunsInputs:
     """Build the left column; `place` goes before the ids of its widgets, `comparison` builds the page's own."""
-    first = examples[0] if examples else Example("", "What is in the picture?")
-    picture = ask_about(first, place)
+    first = first_example(examples)
+    picture = picture_box(first, place)
     gallery = example_gallery(examples, place)
     question = question_box(first, place)
     run, stop = run_and_stop(place)

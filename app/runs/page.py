@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,8 +23,9 @@ from ..session.examples import Example
 from ..session.right_answers import RightAnswers
 from ..session.session import Session
 from ..session.sources import OpenedSource
-from ..ui.errors import answering, explained
+from ..ui.errors import TOAST, answering, explained
 from ..ui.events import PREVIEW, PRIVATE, RUN, STOPPED, WAIT
+from ..ui.page import Page
 from .inputs import RunsInputs
 from .outputs import RunsOutputs
 from .progress import RunsSnapshot
@@ -42,13 +43,11 @@ class ShownRuns(Generic[S]):
     path: str  # of the picture
 
 
-class RunsPage(ABC, Generic[S]):
+class RunsPage(Page, Generic[S]):
     """The widgets of the page and what happens when they are used.
 
     `compared` in its methods are the values of the page's own input widgets, such as retention and methods.
     """
-
-    name: str  # of the page, as its files are called
 
     def __init__(self, session: Session, examples: list[Example]) -> None:
         self.session = session
@@ -129,7 +128,7 @@ class RunsPage(ABC, Generic[S]):
             yield from self._run(str(path), opened, self._settings(model, opened, question, *compared))
         except Exception as error:
             sentence = explained(error)
-            gr.Warning(sentence, title="Please check")
+            gr.Warning(sentence, title=TOAST)
             yield {self.outputs.status: f"**{sentence}**"} | self._buttons(running=False)
 
     def _run(self, path: str, opened: OpenedSource, settings: S) -> Iterator[dict[Any, Any]]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import gradio as gr
 from PIL import Image
-from vscan_core.draw.overlay import Fate, fates
 
+from vscan_core.draw.fates import Fate, fates
+from vscan_core.draw.token_map import token_map
 from vscan_core.events import Answer
 
-from ..compare.progress import Snapshot, hint, snapshots
+from ..runs.comparison import ComparisonSnapshot, comparison_snapshots
 from ..runs.export_json import runs_as_json
 from ..runs.settings import (
     SWEEP_RETENTIONS_TEXT,
@@ -25,7 +26,6 @@ from ..runs.settings import (
 )
 from ..session.session import MAX_NEW_TOKENS, Session
 from ..session.sources import OpenedSource
-from ..ui import token_map
 from ..ui.errors import answering, streaming
 from ..ui.picture import picture_input
 
@@ -55,7 +55,7 @@ class Endpoints:
         """
         limit = max(1, min(int(max_new_tokens or MAX_NEW_TOKENS), MAX_NEW_TOKENS))
         with closing(self.session.compare(model, image, question or "", retention, method, limit)) as events:
-            for now in snapshots(events):
+            for now in comparison_snapshots(events):
                 yield *now.texts, numbers(now)
 
     @answering
@@ -71,14 +71,13 @@ class Endpoints:
         Returns:
             The picture with its tokens marked; the counts.
         """
-        preview = self.session.preview(model, image, retention, method)
-        view = token_map.of_preview(image, preview, retention)
-        found = fates(view.trace)
+        opened = self.session.open(image)
+        first = self.session.preview(model, opened, retention, method)
+        found = fates(first.trace)
         counts = {fate.name.lower(): found.count(fate) for fate in Fate if fate is not Fate.PRUNED}
-        drawn = token_map.drawn(self.session, view, token_map.TOKENS, None, None)
-        return drawn.picture, {
-            "tokens": view.trace.tokens,
-            "schedule": {str(layer): number for layer, number in preview.schedule.items()},
+        return token_map(opened.image, first.trace, first.boxes, found), {
+            "tokens": first.trace.tokens,
+            "schedule": {str(layer): number for layer, number in first.schedule.items()},
             "first_cut": counts,
         }
 
@@ -133,9 +132,9 @@ class Endpoints:
                     yield runs_as_json(settings, now)
 
 
-def endpoints(session: Session) -> None:
-    """Put them on widgets that the page does not show; their labels document the parameters."""
-    does = Endpoints(session)
+def add_endpoints(session: Session) -> None:
+    """Attach the endpoints to widgets that the page does not show; their labels document the parameters."""
+    endpoints = Endpoints(session)
     with gr.Column(visible=False):
         inputs = [
             picture_input(label="Picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF)"),
@@ -152,25 +151,18 @@ def endpoints(session: Session) -> None:
         methods = gr.CheckboxGroup(names, value=default_methods(session), label="Names of the reduction methods")
         shares = gr.Textbox(SWEEP_RETENTIONS_TEXT, label="Shares of visual tokens to keep, with commas between them")
         trigger = gr.Button()
-    trigger.click(does.compare, inputs, [*texts, counts], api_name="compare", concurrency_id="run", concurrency_limit=1)
-    trigger.click(
-        does.overlay,
-        [inputs[0], *inputs[2:5]],
-        [picture, counts],
-        api_name="overlay",
-        concurrency_id="preview",
-        concurrency_limit=2,
-    )
-    in_arena = [*inputs[:3], methods, inputs[3]]
-    trigger.click(does.arena, in_arena, counts, api_name="arena", concurrency_id="run", concurrency_limit=1)
-    swept = [*inputs[:2], shares, *inputs[3:5]]
-    trigger.click(does.sweep, swept, counts, api_name="sweep", concurrency_id="run", concurrency_limit=1)
+    run: dict[str, Any] = {"concurrency_id": "run", "concurrency_limit": 1}
+    preview: dict[str, Any] = {"concurrency_id": "preview", "concurrency_limit": 2}
+    trigger.click(endpoints.compare, inputs, [*texts, counts], api_name="compare", **run)
+    trigger.click(endpoints.overlay, [inputs[0], *inputs[2:5]], [picture, counts], api_name="overlay", **preview)
+    trigger.click(endpoints.arena, [*inputs[:3], methods, inputs[3]], counts, api_name="arena", **run)
+    trigger.click(endpoints.sweep, [*inputs[:2], shares, *inputs[3:5]], counts, api_name="sweep", **run)
 
 
-def numbers(now: Snapshot) -> dict[str, Any]:
+def numbers(now: ComparisonSnapshot) -> dict[str, Any]:
     """Numbers of the runs that have ended, with units in the names."""
     runs = {answer.method: _numbers(answer) for answer in now.answers if answer}
-    return {**runs, "hint": hint(now), "same_answer": now.ended and now.texts[0].split() == now.texts[1].split()}
+    return {**runs, "hint": now.hint, "same_answer": now.ended and now.texts[0].split() == now.texts[1].split()}
 
 
 def _numbers(answer: Answer) -> dict[str, Any]:

@@ -3,71 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from PIL import Image
 
 from vscan_core.errors import InputError
 
 if TYPE_CHECKING:
+    from vscan_core import LVLM, Reducer
+    from vscan_core.catalog import ModelCard
     from vscan_core.events import Event
     from vscan_core.media.videos import Video
-
-
-class Card(Protocol):
-    """What the page shows about a model."""
-
-    name: str
-    title: str
-    description: str
-    needs_gpu: bool
-
-
-@dataclass(frozen=True)
-class Method:
-    """What the page shows about a method."""
-
-    title: str  # as the page writes its name
-    summary: str
 
 
 class Engine(Protocol):
     """Models, methods and runs."""
 
-    def models(self) -> Mapping[str, Card]:
+    def models(self) -> Mapping[str, ModelCard]:
         """Models on offer by name."""
 
     def unavailable(self, name: str) -> str | None:
         """Why a model cannot run here, in one sentence; None if it can."""
 
     def frames(self, name: str) -> int:
-        """How many frames of a video a model looks at; 0: it takes pictures only."""
+        """How many frames of a video a model takes; 0: it takes pictures only."""
 
-    def load(self, name: str) -> Any:
-        """The loaded model (an LVLM)."""
+    def load(self, name: str) -> LVLM:
+        """Load a model. Raises InputError if it is not on offer or does not fit."""
 
-    def methods(self) -> Mapping[str, Method]:
-        """Methods on offer by name."""
+    def methods(self) -> Mapping[str, type[Reducer]]:
+        """Methods on offer by name; their `title` and `summary` are what the page says about them."""
 
-    def reducer(self, method: str, retention: float) -> Any:
-        """A reducer of REDUCERS at this retention."""
+    def reducer(self, method: str, retention: float) -> Reducer:
+        """The method at this retention. Raises InputError."""
 
     def compare(
-        self, lvlm: Any, image: Image.Image | Video, question: str, reducers: Sequence[Any], max_new_tokens: int
+        self,
+        lvlm: LVLM,
+        image: Image.Image | Video,
+        question: str,
+        reducers: Sequence[Reducer | None],
+        max_new_tokens: int,
     ) -> Generator[Event, None, None]:
-        """Events of the runs, one after the other; nothing is computed between two `next`."""
+        """Events of the runs, one run after another; nothing is computed between two `next`."""
 
 
 class CoreEngine:
     """The real thing: vscan_core."""
 
-    def models(self) -> Mapping[str, Card]:
+    def models(self) -> Mapping[str, ModelCard]:
         """See Engine."""
         from vscan_core import catalog
 
-        cards: Mapping[str, Card] = catalog.MODELS
-        return cards
+        return catalog.MODELS
 
     def unavailable(self, name: str) -> str | None:
         """See Engine."""
@@ -79,11 +67,11 @@ class CoreEngine:
         """See Engine; known without loading it."""
         from vscan_core.families import FAMILIES
 
-        card: Any = self.models().get(name)
+        card = self.models().get(name)
         return FAMILIES[card.family].frames if card else 0
 
-    def load(self, name: str) -> Any:
-        """See Engine; only models of the catalog: a visitor must not make the server fetch whatever he names."""
+    def load(self, name: str) -> LVLM:
+        """See Engine; only models of the catalog: a visitor must not make the server fetch anything by name."""
         import vscan_core as vc
 
         if name not in self.models():
@@ -92,13 +80,13 @@ class CoreEngine:
             raise InputError(reason)
         return vc.load_model(name)
 
-    def methods(self) -> Mapping[str, Method]:
+    def methods(self) -> Mapping[str, type[Reducer]]:
         """See Engine."""
         import vscan_core as vc
 
-        return {name: Method(cls.title, cls.summary) for name, cls in vc.REDUCERS.items()}
+        return vc.REDUCERS
 
-    def reducer(self, method: str, retention: float) -> Any:
+    def reducer(self, method: str, retention: float) -> Reducer:
         """See Engine."""
         import vscan_core as vc
 
@@ -107,9 +95,14 @@ class CoreEngine:
         return vc.REDUCERS[method](retention)
 
     def compare(
-        self, lvlm: Any, image: Image.Image | Video, question: str, reducers: Sequence[Any], max_new_tokens: int
+        self,
+        lvlm: LVLM,
+        image: Image.Image | Video,
+        question: str,
+        reducers: Sequence[Reducer | None],
+        max_new_tokens: int,
     ) -> Generator[Event, None, None]:
         """See Engine."""
         import vscan_core as vc
 
-        return vc.compare(lvlm, image, question, reducers, max_new_tokens=max_new_tokens)
+        yield from vc.compare(lvlm, image, question, reducers, max_new_tokens=max_new_tokens)

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from vscan_core.measure import release_memory
 
 from .engine import Engine
 
+if TYPE_CHECKING:
+    from vscan_core import LVLM
+
 
 class Models:
-    """Who asks for a model that is there gets it at once, also while another one is being loaded."""
+    """A model that is there is returned at once, also while another one is being loaded."""
 
-    def __init__(self, engine: Engine, default: str, freed: Callable[[], None]) -> None:
-        self._engine, self._default, self._freed = engine, default, freed
-        self._there: dict[str, Any] = {}
+    def __init__(self, engine: Engine, default: str, before_release: Callable[[], None]) -> None:
+        self._engine, self._default, self._before_release = engine, default, before_release
+        self._there: dict[str, LVLM] = {}
         self._one_at_a_time = threading.Lock()
 
     def ready(self, name: str) -> bool:
         """Whether a model is there."""
         return name in self._there
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str) -> LVLM:
         """The loaded model; InputError if there is none of this name or it does not fit.
 
         Several large models do not fit one device, so the one before it goes first; runs under way keep theirs
-        until they end. A name that cannot be loaded costs nobody his model.
+        until they end. A name that cannot be loaded releases nothing.
         """
         there = self._there.get(name)
         if there is not None:
@@ -36,7 +39,7 @@ class Models:
             if name not in self._there:
                 if name in self._engine.models() and self._engine.unavailable(name) is None:
                     self._there = {kept: one for kept, one in self._there.items() if kept == self._default}
-                    self._freed()
+                    self._before_release()
                     release_memory()
                 self._there = {**self._there, name: self._engine.load(name)}
             return self._there[name]

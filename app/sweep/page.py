@@ -21,7 +21,7 @@ from .outputs import SWEEP_TABLE, sweep_outputs
 class SweepPage(RunsPage[SweepSettings]):
     """What is compared: retentions as text, and the name of a method."""
 
-    name = "sweep"
+    name, title = "sweep", "Sweep"
 
     def _build_inputs(self, place: str, examples: list[Example]) -> RunsInputs:
         return runs_inputs(self.session, examples, place, lambda: one_method_at_retentions(self.session, place))

@@ -1,4 +1,4 @@
-"""What a visitor is told when something fails: the sentence of an InputError, and nothing else."""
+"""What a visitor reads when something fails: the sentence of an InputError, or a code, but never details."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ import gradio as gr
 from vscan_core.errors import InputError
 
 HARMLESS = str.maketrans({"<": "(", ">": ")", "&": "+"})
+TOAST = "That did not work"  # title above the sentence
 log = logging.getLogger("app")
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def explained(error: Exception) -> str:
-    """One sentence for the visitor; the details of what is not his fault go to the log under a code."""
+    """One sentence for the visitor; the details of a failure of the server go to the log under a code."""
     if isinstance(error, InputError):
-        return str(error).translate(HARMLESS)  # messages are rendered as HTML, and may quote what he wrote
+        return str(error).translate(HARMLESS)  # messages are rendered as HTML, and may quote the visitor
     code = secrets.token_hex(3)
     log.error("failure %s", code, exc_info=error)
     return f"Something went wrong on the server (code {code}). Please try again."
@@ -36,7 +37,7 @@ def friendly() -> Iterator[None]:
     except gr.Error:
         raise
     except Exception as error:
-        raise gr.Error(explained(error), title="Please check", print_exception=False) from None
+        raise gr.Error(explained(error), title=TOAST, print_exception=False) from None
 
 
 def answering(handler: Callable[P, T]) -> Callable[P, T]:

@@ -1,11 +1,11 @@
-"""What the wiring of both tabs shares: who may call, what shows progress, and what the browser does at once."""
+"""Settings of events that pages share: who may call them, what shows progress, how many run at a time."""
 
 from __future__ import annotations
 
 from typing import Any
 
 STOPPED = "Stopped."
-# shown until the server answers
+# what the browser does at once: a status line, and Run and Stop swap their states
 WAIT = """() => ["Waiting for the model \N{HORIZONTAL ELLIPSIS}",
     {__type__: "update", interactive: false}, {__type__: "update", interactive: true}]"""
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from vscan_core import report
-from vscan_core.draw.overlay import Fate, Fates
+from vscan_core.draw.fates import Fate, Fates
 from vscan_core.events import Answer
 
 from .. import formatting
@@ -27,14 +27,14 @@ ROWS = (
 )
 
 
-def strip(answer: Answer | None) -> str:
+def numbers_table(answer: Answer | None) -> str:
     """The numbers of one run as a table; dashes while there is none, so that nothing jumps when it ends."""
     values = [formatting.NOTHING] * len(ROWS) if answer is None else _values(answer)
     rows = (
         f'<tr><th scope="row">{name}<small>{term}</small></th><td>{value}</td></tr>'
         for (name, term), value in zip(ROWS, values, strict=True)
     )
-    return f'<table class="strip"><tbody>{"".join(rows)}</tbody></table>'
+    return f'<table class="numbers"><tbody>{"".join(rows)}</tbody></table>'
 
 
 def _values(answer: Answer) -> list[str]:

@@ -1,4 +1,4 @@
-"""The open tab is in the page's address (`?tab=sweep`), so that a link leads to it."""
+"""The open tab is in the page's address (`?tab=sweep`), so that a link can open it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ READ = "() => { window.addressRead = true; }"
 
 
 def link(page: gr.Blocks, tabs: gr.Tabs, each: Mapping[str, gr.Tab]) -> None:
-    """Wire the tabs, given by id. An unknown id in an address is not heeded."""
+    """Connect the tabs, given by id, with the address. An unknown id in an address is ignored."""
 
-    def asked(request: gr.Request) -> Any:
+    def tab_of(request: gr.Request) -> Any:
         name = request.query_params.get("tab")
         return gr.Tabs(selected=name) if name in each else gr.skip()
 
     for name, tab in each.items():
         tab.select(None, None, None, js=WRITE.replace("TAB", json.dumps(name)), api_visibility="private")
-    reading = page.load(asked, None, tabs, queue=False, **PRIVATE)
+    reading = page.load(tab_of, None, tabs, queue=False, **PRIVATE)
     reading.then(None, None, None, js=READ, **PRIVATE)

@@ -1,4 +1,4 @@
-"""Sentences that several pages say."""
+"""Sentences that several pages show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture input: Gradio's, without its own decoding, which fails with no useful words on a damaged file."""
+"""Gradio's picture input without its own decoding, which fails without a useful message on a damaged file."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from typing import Any
 
 import gradio as gr
 
+from .errors import TOAST
+
 
 def picture_input(**settings: Any) -> gr.Image:
-    """A gr.Image that hands on the path of the uploaded file, whatever is in it; vscan_core.media.images decides."""
+    """A gr.Image that passes on the path of the uploaded file, whatever it holds; vscan_core.media.images checks it."""
     image = gr.Image(type="filepath", image_mode=None, **settings)
     image.preprocess = as_path  # type: ignore[method-assign]
     return image
@@ -19,5 +21,5 @@ def as_path(payload: Any) -> str | None:
     if payload is None:
         return None
     if payload.path is None:
-        raise gr.Error("Please send it as an uploaded file.", title="Please check", print_exception=False)
+        raise gr.Error("Please upload the file.", title=TOAST, print_exception=False)
     return str(payload.path)

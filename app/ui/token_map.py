@@ -1,4 +1,4 @@
-"""The token view without its widgets: what is drawn for which switch, with its legend and its sentence."""
+"""The token view without its widgets: what each of its switches shows, with legend and note."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vscan_core.draw import overlay
+from vscan_core.draw.canvas import canvas_of
+from vscan_core.draw.fates import Fate, Fates, fates
+from vscan_core.draw.token_map import token_map
+from vscan_core.media.videos import Video
 from vscan_core.trace import Cut, ImageTrace, Trace
 
 from .. import formatting
-from ..session.clip import Clip, laid_out
-from ..session.session import Preview, Session
+from ..session.session import FirstCut
+from ..session.sources import Clip, OpenedSource
 from . import html
 
 TOKENS, HEAT, PICTURE = "Tokens", "Heat map", "Picture"
 FATES = {
-    overlay.Fate.GLOBAL: "kept, it stands out in the whole picture",
-    overlay.Fate.LOCAL: "kept, it stands out in its neighbourhood",
-    overlay.Fate.KEPT: "kept",
-    overlay.Fate.MERGED: "merged into",
-    overlay.Fate.DROPPED: "dropped before the language model",
-    overlay.Fate.PRUNED: "dropped inside the language model",
+    Fate.GLOBAL: "kept, it stands out in the whole picture",
+    Fate.LOCAL: "kept, it stands out in its neighbourhood",
+    Fate.KEPT: "kept",
+    Fate.MERGED: "merged into",
+    Fate.DROPPED: "dropped before the language model",
+    Fate.PRUNED: "dropped inside the language model",
 }
 SCORES = {"global": "Whole picture", "local": "Neighbourhood", "text": "Question"}
 
@@ -32,7 +35,7 @@ SCORES = {"global": "Whole picture", "local": "Neighbourhood", "text": "Question
 class TokenView:
     """What one visitor's token view shows: a few kilobytes, on the CPU."""
 
-    path: str | Clip
+    source: str | Clip  # the file
     trace: ImageTrace
     boxes: Tensor
     retention: float
@@ -53,14 +56,14 @@ class Drawn:
     cut: int
 
 
-def of_preview(path: str | Clip, preview: Preview, retention: float) -> TokenView:
+def view_of_first_cut(source: str | Clip, first: FirstCut, retention: float) -> TokenView:
     """The view of a first cut that has not been run."""
-    return TokenView(path, _on_cpu(preview.trace), preview.boxes.cpu(), retention, False)
+    return TokenView(source, _on_cpu(first.trace), first.boxes, retention, False)
 
 
-def of_run(path: str | Clip, trace: Trace, retention: float) -> TokenView:
+def view_of_run(source: str | Clip, trace: Trace, retention: float) -> TokenView:
     """The view of a run; one picture or video per question, so image 0."""
-    return TokenView(path, _on_cpu(trace.images[0]), trace.boxes(0).cpu(), retention, True)
+    return TokenView(source, _on_cpu(trace.images[0]), trace.boxes(0).cpu(), retention, True)
 
 
 def _on_cpu(image: ImageTrace) -> ImageTrace:
@@ -79,28 +82,24 @@ def _on_cpu(image: ImageTrace) -> ImageTrace:
     return replace(image, boxes=None, cuts=cuts, origin=origin)
 
 
-def drawn(session: Session, view: TokenView, mode: str, score: str | None, cut: int | None) -> Drawn:
+def draw_view(opened: OpenedSource, view: TokenView, mode: str, score: str | None, cut: int | None) -> Drawn:
     """Draw one state; a switch that is not there (any more) falls back to the nearest one that is."""
-    source = session.picture(view.path)
+    image = opened.image
     scores = _scores(view.trace)
     names = [(label, name) for name, label in SCORES.items() if name in scores]
     chosen = score if score in scores else next((name for _, name in names), None)
     cuts = _cuts(view.trace)
     applied = cut if cut in [number for _, number in cuts] else cuts[-1][1]
-    fates = overlay.fates(view.trace, applied)
-    legend = html.legend(fates, view.trace.tokens, _unseen(view, source.image.size))
-    source, view, strip = laid_out(source, view)
-    picture = source.canvas
+    found = fates(view.trace, applied)
+    legend = html.legend(found, view.trace.tokens, _unseen(view, image.size))
+    marks: Fates | Tensor | None = found if mode != PICTURE else None
     if mode == HEAT and chosen:
-        picture = overlay.heat(source.canvas, view.boxes, scores[chosen], source.image.size)
+        marks = scores[chosen]
         seen = ~view.boxes[:, 0].isnan()  # newlines have no score, and no place either
         legend = html.scale(not bool(torch.isfinite(scores[chosen][seen]).all()))
-    elif mode != PICTURE:
-        picture = overlay.draw(source.canvas, view.boxes, fates, source.image.size)
-    if strip is not None:
-        picture = strip.captioned(picture, fates if mode == TOKENS else None)
-    kind = "picture" if strip is None else "video"
-    alt = f"The {kind} with {fates.kept} of {formatting.tokens(view.trace.tokens)} marked as kept"
+    picture = token_map(image, view.trace, view.boxes, marks)
+    kind = "video" if isinstance(image, Video) else "picture"
+    alt = f"The {kind} with {found.kept} of {formatting.tokens(view.trace.tokens)} marked as kept"
     return Drawn(picture, legend, _note(view), alt, names, chosen, cuts, applied)
 
 
@@ -130,7 +129,8 @@ def _unseen(view: TokenView, size: tuple[int, int]) -> bool:
     if len(boxes) == 0:
         return True
     (left, top), (right, bottom) = boxes[:, :2].amin(0).tolist(), boxes[:, 2:].amax(0).tolist()
-    return max(left, size[0] - right) > 0.02 * size[0] or max(top, size[1] - bottom) > 0.02 * size[1]
+    unseen: bool = max(left, size[0] - right) > 0.02 * size[0] or max(top, size[1] - bottom) > 0.02 * size[1]
+    return unseen
 
 
 def _note(view: TokenView) -> str:
@@ -149,20 +149,15 @@ def _note(view: TokenView) -> str:
     return text
 
 
-def at(session: Session, view: TokenView, cut: int | None, x: float, y: float) -> str:
+def describe_token(opened: OpenedSource, view: TokenView, cut: int | None, x: float, y: float) -> str:
     """The token under a point of the drawing (in its pixels), in words: fate, what absorbed it, ranks."""
-    source, view, _ = laid_out(session.picture(view.path), view)
-    scale = source.image.width / source.canvas.width
-    px, py = x * scale, y * scale
-    left, top, right, bottom = view.boxes.unbind(1)
-    hits = ((left <= px) & (px < right) & (top <= py) & (py < bottom)).nonzero().flatten().tolist()
-    if not hits:
+    token = canvas_of(opened.image, view.trace, view.boxes).token_at(x, y)
+    if token is None:
         return "The model did not see this part of the picture."
-    token = next(token for token in reversed(overlay.coarse_first(view.boxes)) if token in hits)  # what is on top
-    fate = overlay.Fate(int(overlay.fates(view.trace, cut).codes[token]))
+    fate = Fate(int(fates(view.trace, cut).codes[token]))
     text = f"{_place(view.trace, token)}: {FATES[fate]}"
     target = next((int(c.merged_into[token]) for c in view.trace.cuts if c.layer == 0), -1)
-    if fate is overlay.Fate.MERGED and target >= 0:
+    if fate is Fate.MERGED and target >= 0:
         text += f" {_place(view.trace, target, inside=True)}"
     ranks = []
     for name, score in _scores(view.trace).items():

@@ -1,4 +1,4 @@
-"""The video input of Compare: there for models that take videos, and a sentence for those that do not."""
+"""The video input of Compare: shown for models that take videos; for the others, a sentence says so."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import gradio as gr
 from ..session.session import Session
 from .picture import as_path
 
-TAKEN = "{frames} frames of a video of at most 10 MB are looked at. While one is chosen, the question is about it."
-NOT_TAKEN = "{model} takes pictures only. For a video choose another model: {others}."
-NOWHERE = "{model} takes pictures only, and no model here takes videos."
+TAKES_VIDEOS = (
+    "The model looks at {frames} frames of the video (at most 10 MB). "
+    "While a video is chosen, the question is about it."
+)
+TAKES_PICTURES = "{model} takes pictures only. For a video, choose one of: {others}."
+NO_MODEL = "{model} takes pictures only, and no model here takes videos."
 
 
 def video_input(session: Session, model: gr.Dropdown) -> gr.Video:
@@ -26,12 +29,12 @@ def video_input(session: Session, model: gr.Dropdown) -> gr.Video:
             elem_id="video",
             buttons=[],
         )
-    video.preprocess = as_path  # type: ignore[method-assign]
+    video.preprocess = as_path
 
-    def follow(name: str) -> tuple[str, Any]:
+    def on_model(name: str) -> tuple[str, Any]:
         return _note(session, name), gr.update(visible=bool(session.engine.frames(name)))
 
-    model.change(follow, model, [note, video], api_visibility="private", show_progress="hidden")
+    model.change(on_model, model, [note, video], api_visibility="private", show_progress="hidden")
     return video
 
 
@@ -39,9 +42,9 @@ def _note(session: Session, name: str) -> str:
     """What the chosen model does with videos, in one sentence."""
     engine, cards = session.engine, session.engine.models()
     if frames := engine.frames(name):
-        return TAKEN.format(frames=frames)
+        return TAKES_VIDEOS.format(frames=frames)
     title = cards[name].title if name in cards else name
     others = [card.title for other, card in cards.items() if engine.frames(other) and not engine.unavailable(other)]
     if not others:
-        return NOWHERE.format(model=title)
-    return NOT_TAKEN.format(model=title, others="; ".join(others))
+        return NO_MODEL.format(model=title)
+    return TAKES_PICTURES.format(model=title, others="; ".join(others))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from app.__main__ import launch_options
-from app.main import build_app
+from app.main import PAGES, build_app
 from app.session.engine import CoreEngine, Engine
 from app.session.examples import Example, load_examples
 from app.session.session import Session
+from app.ui.page import Page
 from tests.app.fake import FakeEngine
 from vscan_core.resources import asset
 
@@ -33,12 +34,12 @@ class Server:
 
 
 @contextmanager
-def serving(engine: Engine, examples: list[Example]) -> Iterator[Server]:
+def serving(engine: Engine, examples: list[Example], pages: Sequence[type[Page]] = PAGES) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     session = Session(engine)
-    demo = build_app(session, examples)
+    demo = build_app(session, examples, pages)
     demo.launch(**launch_options("127.0.0.1", port), prevent_thread_lock=True, quiet=True)
     try:
         yield Server(f"http://127.0.0.1:{port}/", session)

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from PIL import Image
 
-from app.session.engine import Method
 from vscan_core import geometry
 from vscan_core.engine.preview import PreparedImage, VisionPreview
 from vscan_core.errors import InputError
@@ -54,9 +53,13 @@ class FakeLVLM:
 class Coarse(VScan):
     """The same as VScan, under another name."""
 
+    title, summary = "Coarse", "The same as VScan, under another name."
+
 
 class Picky(VScan):
     """Refuses small budgets, as a method that cuts late has to."""
+
+    title, summary = "Picky", "Refuses small budgets."
 
     def schedule(self, *args: Any) -> dict[int, int]:
         if self.retention < 0.5:
@@ -66,6 +69,8 @@ class Picky(VScan):
 
 class Absent(VScan):
     """Refuses every model."""
+
+    title, summary = "Absent", "Refuses every model."
 
     def __post_init__(self) -> None:
         raise InputError("This model has no text tower.")
@@ -105,8 +110,8 @@ class FakeEngine:
             raise InputError(reason)
         return self.lvlm
 
-    def methods(self) -> dict[str, Method]:
-        return {name: Method(cls.__name__, str(cls.__doc__)) for name, cls in METHODS.items()}
+    def methods(self) -> dict[str, type[VScan]]:
+        return METHODS
 
     def reducer(self, method: str, retention: float) -> VScan:
         if method not in METHODS:
@@ -145,10 +150,10 @@ class FakeEngine:
 def fake_trace(lvlm: FakeLVLM, image: Image.Image, reducer: Any) -> Trace:
     """The trace of a run that a real engine would have recorded."""
     per_layer = [TOKENS] * LAYERS
-    look = lvlm.preview(image, Needs() if reducer is None else reducer)
-    picture = look.layout.trace((GRID, GRID), [])
+    preview = lvlm.preview(image, Needs() if reducer is None else reducer)
+    picture = preview.layout.trace((GRID, GRID), [])
     if reducer is not None:
-        picture = look.trace(reducer)
+        picture = preview.trace(reducer)
         kept = picture.kept
         for layer, keep in sorted(reducer.schedule(TOKENS, lvlm.anatomy).items()):
             per_layer[layer:] = [keep] * (LAYERS - layer)

@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from app.benchmarks.sections import AblationsTab, AccuracyTab
 
 from app import formatting
 from app.benchmarks import ablations, accuracy, speed
-from app.benchmarks.page import ReportedSection, SpeedSection, benchmarks_tab
-from app.benchmarks.records import ALL, Record, made, record, records
-from app.benchmarks.sections import AccuracySection, PartsSection
+from app.benchmarks.page import BenchmarksPage, PapersTab, SpeedTab
+from app.benchmarks.records import ALL, AccuracyRecord
 from app.charts.curves import Level, Line, Point, curve_chart
 from app.charts.intervals import Interval, interval_chart
 from app.session.session import Session
@@ -32,15 +32,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def found(folder: Path) -> Record:
-    return records("accuracy", folder)[0]
+def found(folder: Path) -> AccuracyRecord:
+    return accuracy_records("accuracy", folder)[0]
 
 
 def page_text(blocks: gr.Blocks) -> str:
     return " ".join(str(block.value) for block in blocks.blocks.values() if isinstance(block, gr.Markdown))
 
 
-def test_a_record_is_read_as_it_was_written(found: Record) -> None:
+def test_a_record_is_read_as_it_was_written(found: AccuracyRecord) -> None:
     assert found.methods == list(recorded.STRENGTH) and found.kinds == [ALL, "count", "colour"]
     assert found.retentions == list(recorded.SHARES)
     vscan = next(row for row in found.rows if row.method == "vscan" and row.retention == 0.1111)
@@ -49,8 +49,8 @@ def test_a_record_is_read_as_it_was_written(found: Record) -> None:
     assert vscan.kept == pytest.approx(64, abs=0.1) and found.levels["majority"]["count"].accuracy == 0.35
 
 
-def test_the_source_line_says_all_that_was_recorded(found: Record) -> None:
-    line = made(found.facts)
+def test_the_source_line_says_all_that_was_recorded(found: AccuracyRecord) -> None:
+    line = provenance(found.facts)
     pieces = (
         "Measured by this project",
         "`mini`",
@@ -61,13 +61,13 @@ def test_the_source_line_says_all_that_was_recorded(found: Record) -> None:
     )
     for piece in (*pieces, "torch 2.13.0", "2026-11-20", "commit feedface", "`python -m benchmarks.accuracy"):
         assert piece in line
-    assert made({"hardware": "a laptop"}) == "**Measured by this project** · a laptop"
+    assert provenance({"hardware": "a laptop"}) == "**Measured by this project** · a laptop"
 
 
-def test_every_method_is_a_line_and_the_chosen_stand_out(found: Record) -> None:
-    lines = accuracy.lines(found, ALL, ["vscan", "random"], TITLES)
+def test_every_method_is_a_line_and_the_chosen_stand_out(found: AccuracyRecord) -> None:
+    lines = accuracy.accuracy_lines(accuracy.AccuracyView(found, ALL, ["vscan", "random"], TITLES))
     assert [line.name for line in lines if line.chosen] == ["VScan", "random"] and len(lines) == len(recorded.STRENGTH)
-    figure = curve_chart(lines, accuracy.levels(found, ALL), "accuracy (%)")
+    figure = curve_chart(lines, accuracy.accuracy_levels(found, ALL), "accuracy (%)")
     vscan = figure.data[-1]
     assert vscan.name == "VScan" and vscan.line.width == max(trace.line.width or 0 for trace in figure.data)
     band = figure.data[-2]
@@ -79,28 +79,28 @@ def test_every_method_is_a_line_and_the_chosen_stand_out(found: Record) -> None:
     assert not next(trace for trace in figure.data if trace.name == "FastV").showlegend
 
 
-def test_dense_floor_and_majority_are_drawn_for_each_type(found: Record) -> None:
-    levels = {level.name: level for level in accuracy.levels(found, "colour")}
+def test_dense_floor_and_majority_are_drawn_for_each_type(found: AccuracyRecord) -> None:
+    levels = {level.name: level for level in accuracy.accuracy_levels(found, "colour")}
     assert levels["all tokens"].value == pytest.approx(93) and levels["commonest answer"].value == pytest.approx(42)
     assert [level.above for level in levels.values()] == [True, False, True]  # the lowest has its name below
     figure = curve_chart([], list(levels.values()), "accuracy (%)")
     assert len(figure.layout.shapes) == 3 and "no picture 48.0" in [each.text for each in figure.layout.annotations]
 
 
-def test_the_table_has_intervals_marks_and_dashes(found: Record) -> None:
-    table = accuracy.table(found, ALL, TITLES)
+def test_the_table_has_intervals_marks_and_dashes(found: AccuracyRecord) -> None:
+    table = accuracy.accuracy_table(found, ALL, TITLES)
     rows = {row[0]: row for row in table["metadata"]["display_value"]}
     assert table["headers"] == ["Method", "100 %", "50 %", "33.3 %", "22.2 %", "11.1 %", "5.6 %", "2.8 %"]
     assert rows["VScan"][1] == "90.0 (87.0 to 93.0)" and rows["FastV"][7] == formatting.NOTHING
     assert rows["random"][7].endswith("†") and "†" not in rows["VScan"][7]
     assert table["data"][0][1] == pytest.approx(0.9)  # plain numbers, so that columns sort
-    notes = accuracy.notes(found, ALL, TITLES)
+    notes = accuracy.table_notes(found, ALL, TITLES)
     assert "Out of reach on this model: FastV at 2.8 %." in notes and "commonest answer 40.0" in notes
-    assert "†" not in str(accuracy.table(found, "count", TITLES))  # the test was made over all questions
+    assert "†" not in str(accuracy.accuracy_table(found, "count", TITLES))  # the test was made over all questions
 
 
-def test_the_csv_has_every_number(found: Record) -> None:
-    lines = list(csv.DictReader(io.StringIO(accuracy.as_csv(found).decode())))
+def test_the_csv_has_every_number(found: AccuracyRecord) -> None:
+    lines = list(csv.DictReader(io.StringIO(accuracy.record_as_csv(found).decode())))
     assert len(lines) == 3 * (len(recorded.STRENGTH) * len(recorded.SHARES) - 1) + 1 + 3 * 3
     refused = [line for line in lines if line["refused"]]
     assert len(refused) == 1 and refused[0]["method"] == "fastv" and refused[0]["accuracy"] == ""
@@ -109,7 +109,7 @@ def test_the_csv_has_every_number(found: Record) -> None:
 
 def test_sections_follow_their_menus(folder: Path) -> None:
     with gr.Blocks():
-        section, ablations = AccuracySection(TITLES, folder), PartsSection(folder)
+        section, ablations = AccuracyTab(TITLES, folder), AblationsTab(folder)
     figure, table, notes = section.on_change("mini, world", "count", ["grid"])
     assert [trace.name for trace in figure.data if trace.showlegend is not False] == ["grid"]
     assert table["value"]["metadata"]["display_value"][0][1].startswith("85.0") and "no picture 40.0" in notes
@@ -123,7 +123,7 @@ def test_sections_follow_their_menus(folder: Path) -> None:
 
 def test_files_that_can_be_saved_are_the_record_and_its_table(folder: Path) -> None:
     with gr.Blocks() as page:
-        AccuracySection(TITLES, folder)
+        AccuracyTab(TITLES, folder)
     buttons = [block for block in page.blocks.values() if isinstance(block, gr.DownloadButton)]
     saved = [Path(button.value.path if hasattr(button.value, "path") else button.value["path"]) for button in buttons]
     assert [path.name for path in saved] == ["accuracy_mini.json", "accuracy_mini.csv"]
@@ -131,8 +131,8 @@ def test_files_that_can_be_saved_are_the_record_and_its_table(folder: Path) -> N
 
 
 def test_ablations_are_grouped_by_part(folder: Path) -> None:
-    found = records("ablations", folder)[0]
-    groups = ablations.groups(found, ALL, 0.1111)
+    found = accuracy_records("ablations", folder)[0]
+    groups = ablations.ablation_groups(ablations.AblationView(found, ALL, 0.1111))
     assert [(name, [each.name for each in found]) for name, found in groups] == [
         ("VScan as published", ["all parts"]), ("merging", ["on", "off"]), ("layer of the second cut", ["layer 2"])
     ]  # fmt: skip
@@ -143,7 +143,7 @@ def test_ablations_are_grouped_by_part(folder: Path) -> None:
 
 def test_what_is_not_recorded_is_told_with_its_command(tmp_path: Path) -> None:
     with gr.Blocks() as page:
-        benchmarks_tab(Session(FakeEngine()), tmp_path)
+        BenchmarksPage(Session(FakeEngine()), [], tmp_path)
     text = page_text(page)
     assert "`python -m benchmarks.accuracy`" in text and "assets/recorded/accuracy_mini.json" in text
     assert "`assets/recorded/ablations_mini.json`" in text and "not measured by this project" in text
@@ -152,22 +152,28 @@ def test_what_is_not_recorded_is_told_with_its_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["no json", "[]", '{"rows": [{"method": "vscan"}]}', '{"rows": 3}'])
 def test_a_broken_record_is_one_sentence_on_the_page(tmp_path: Path, content: str) -> None:
     (tmp_path / "accuracy_mini.json").write_text(content)
-    with pytest.raises(InputError, match=r"accuracy_mini.json cannot be read as a record"):
-        record(tmp_path / "accuracy_mini.json")
+    with pytest.raises(InputError, match=r"accuracy_mini.json is damaged"):
+        read_record(tmp_path / "accuracy_mini.json")
     with gr.Blocks() as page:
-        benchmarks_tab(Session(FakeEngine()), tmp_path)
-    assert "make it again" in page_text(page)
+        BenchmarksPage(Session(FakeEngine()), [], tmp_path)
+    assert "install this package again" in page_text(page)
+
+
+def shown(record: speed.SpeedRecord) -> list[list[str]]:
+    """The table as it is written."""
+    rows: list[list[str]] = record.table["metadata"]["display_value"]
+    return rows
 
 
 def test_the_speed_records_of_this_repository_can_be_shown() -> None:
-    found = speed.speeds(titles=TITLES)
+    found = speed.speed_records(titles=TITLES)
     mini = found["prefill-mini-cpu"]
-    assert mini.facts["command"] in made(mini.facts) and len(mini.figure.data) == 5  # four curves and a band
-    assert mini.shown[3][:2] == ["11.1 %", "96 → 32"] and mini.data[3][2] > 1
+    assert mini.facts["command"] in provenance(mini.facts) and len(mini.figure.data) == 5  # four curves and a band
+    assert shown(mini)[3][:2] == ["11.1 %", "96 → 32"] and mini.table["data"][3][2] > 1
     selection = found["selection-cpu"]
-    assert len(selection.figure.data) == 2 and {row[0] for row in selection.shown} >= {"VScan", "VisionZip"}
+    assert len(selection.figure.data) == 2 and {row[0] for row in shown(selection)} >= {"VScan", "VisionZip"}
     with gr.Blocks():
-        section = SpeedSection(found)
+        section = SpeedTab(found)
     figure, note, source, table = section.on_change("selection-cpu")
     assert figure is selection.figure and "choosing" in note and "benchmarks.selection" in source
     assert table["value"]["headers"][0] == "Method"
@@ -182,30 +188,30 @@ def test_peak_memory_is_shown_by_model(tmp_path: Path) -> None:
         }
     ]
     (tmp_path / "peak-cpu.json").write_text(json.dumps({"command": "python -m benchmarks.peak", "rows": rows}))
-    found = speed.speeds(tmp_path)["peak-cpu"]
-    assert found.shown[0] == ["dummy:x", "baseline", "400.0 MiB", "900.0 MiB"] and found.shown[2][1] == "11.1 %"
+    found = speed.speed_records(tmp_path)["peak-cpu"]
+    assert shown(found)[0] == ["dummy:x", "baseline", "400.0 MiB", "900.0 MiB"] and shown(found)[2][1] == "11.1 %"
     assert list(found.figure.data[0].x) == [400, 250, 200]
 
 
 def test_speed_records_that_are_unknown_or_broken_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "prefill-x.json").write_text("{")
     (tmp_path / "other-x.json").write_text(json.dumps({"rows": []}))
-    assert speed.speeds(tmp_path) == {}
+    assert speed.speed_records(tmp_path) == {}
     with gr.Blocks() as page:
-        SpeedSection({})
+        SpeedTab({})
     assert "benchmarks.prefill" in page_text(page)
 
 
 def test_the_published_tables_follow_their_menus() -> None:
     with gr.Blocks():
-        section = ReportedSection()
+        section = PapersTab()
     titles, column, box, figure, source, table = section.on_model("Qwen2.5-VL-7B")
     assert titles["value"] == "VScan, FastV and PyramidDrop" and column["value"] == "MMB" and box["visible"]
     assert "Tables A5 to A7" in source and table["value"]["headers"][0] == "Tokens kept"
     assert figure.data[-1].name == "VScan" and figure.layout.yaxis.title.text == "MMB, as reported"
     flat: Any = section.on_table("LLaVA-1.5-7B", "Ablation: the layer of the second cut")
     assert not flat[0]["visible"] and flat[2] is None and flat[4]["value"]["headers"][0] == "Setting"
-    assert section.on_column("LLaVA-1.5-7B", "VScan and others on nine benchmarks", "POPE").data
+    assert section.on_column("LLaVA-1.5-7B", "VScan and others on nine benchmarks", "POPE")[section.plots[0]].data
 
 
 def test_bars_of_different_methods_stand_apart_and_certain_ones_do_not() -> None:
@@ -224,5 +230,5 @@ def test_charts_have_no_colours_that_fight_the_theme() -> None:
 
 def test_what_is_shipped_can_be_shown() -> None:
     for prefix in ("accuracy", "ablations"):
-        for found in records(prefix):
+        for found in accuracy_records(prefix):
             assert set(found.levels) == {"dense", "floor", "majority"} and found.rows, found.path.name

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-import app.main
-from app.benchmarks.page import benchmarks_tab
+from app.benchmarks.page import BenchmarksPage
+from app.compare.page import ComparePage
 from app.session.examples import Example
+from app.session.session import Session
 from tests.app import recorded
 from tests.app.conftest import Server, serving
 from tests.app.fake import FakeEngine
@@ -70,7 +71,7 @@ def test_a_visitor_uploads_asks_and_moves_the_slider(page: Any, mini_server: Ser
     page.wait_for_function(CHANGED, arg=before)
     for name in ("baseline", "vscan"):
         assert page.input_value(f"#answer-{name} textarea").strip()
-        assert "ms" in page.inner_text(f"#strip-{name}")
+        assert "ms" in page.inner_text(f"#numbers-{name}")
     assert "smaller KV cache" in page.inner_text("#verdict") and "answer" in page.inner_text("#verdict").lower()
     assert "Dropped at layer" in page.inner_text("#legend")
 
@@ -255,12 +256,14 @@ def test_benchmarks_show_what_is_recorded_and_what_papers_report(page: Any, mini
     assert page.is_visible("#reported-chart .scatterlayer .trace")
 
 
-def test_recorded_accuracy_is_drawn_by_type_of_question(
-    page: Any, picture_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recorded_accuracy_is_drawn_by_type_of_question(page: Any, picture_file: str, tmp_path: Path) -> None:
     folder = recorded.write(tmp_path)
-    monkeypatch.setattr(app.main, "benchmarks_tab", lambda session: benchmarks_tab(session, folder))
-    with serving(FakeEngine(), [Example(picture_file, "What is there?")]) as server:
+
+    class Recorded(BenchmarksPage):
+        def __init__(self, session: Session, examples: list[Example]) -> None:
+            super().__init__(session, examples, folder)
+
+    with serving(FakeEngine(), [Example(picture_file, "What is there?")], [ComparePage, Recorded]) as server:
         open_page(page, server)
         page.get_by_role("tab", name="Benchmarks").click()
         page.wait_for_selector("#accuracy-chart .scatterlayer .trace", state="attached")

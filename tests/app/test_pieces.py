@@ -1,4 +1,4 @@
-"""The small pure pieces: numbers in words, HTML strips, charts, examples."""
+"""The small pure pieces: numbers in words, HTML tables, charts, examples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.charts.tokens import tokens_chart
 from app.session.examples import load_examples
 from app.ui import html
 from tests.app.fake import FakeLVLM, fake_answer, fake_trace
-from vscan_core.draw import overlay
+from vscan_core.draw.fates import fates
 from vscan_core.events import Answer
 from vscan_core.reducers.vscan import VScan
 
@@ -61,15 +61,15 @@ def test_the_slider_in_words() -> None:
     assert formatting.budget(1.0, {}, 576).replace("**", "").startswith("100 % = 576 of 576")
 
 
-def test_a_strip_shows_the_recorded_counts_and_no_text_of_the_model(answers: tuple[Answer, Answer]) -> None:
-    shown = html.strip(answers[1])
+def test_the_table_shows_the_recorded_counts_and_no_text_of_the_model(answers: tuple[Answer, Answer]) -> None:
+    shown = html.numbers_table(answers[1])
     assert "96 → 32" in shown and "1.3 ms" in shown
     for piece in ("script", "${", "`", "{{", "alert"):
         assert piece not in shown + html.verdict(*answers)
 
 
-def test_both_strips_have_the_same_rows_before_and_after_a_run(answers: tuple[Answer, Answer]) -> None:
-    rows = [re.findall(r"<th[^>]*>(.*?)</th>", html.strip(each)) for each in (None, *answers)]
+def test_both_tables_have_the_same_rows_before_and_after_a_run(answers: tuple[Answer, Answer]) -> None:
+    rows = [re.findall(r"<th[^>]*>(.*?)</th>", html.numbers_table(each)) for each in (None, *answers)]
     assert rows[0] == rows[1] == rows[2] and len(rows[0]) == 10
 
 
@@ -91,7 +91,7 @@ def test_the_verdict_admits_when_it_got_slower(answers: tuple[Answer, Answer]) -
 
 
 def test_the_legend_counts_every_token_once(answers: tuple[Answer, Answer]) -> None:
-    shown = html.legend(overlay.fates(answers[1].trace.images[0]), 576)
+    shown = html.legend(fates(answers[1].trace.images[0]), 576)
     counts = [int(number) for number in re.findall(r"<b>(\d+)</b></li>", shown)]
     assert sum(counts) == 576 and "layer 3" in shown and "<b>32</b> of 576" in shown
 

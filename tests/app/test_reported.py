@@ -5,10 +5,18 @@ from __future__ import annotations
 import pytest
 
 from app import formatting
-from app.benchmarks.reported import Table, cells, levels, lines, origin, reported
-from app.charts.curves import curve_chart
+from app.benchmarks.reported import (
+    ReportedTable,
+    ReportedView,
+    reported_cells,
+    reported_curves,
+    reported_levels,
+    reported_lines,
+    reported_tables,
+    source_note,
+)
 
-TABLES = [(model, table) for model, tables in reported().items() for table in tables.values()]
+TABLES = [(model, table) for model, tables in reported_tables().items() for table in tables.values()]
 ODD = {("Grounding: RefCOCO, RefCOCO+, RefCOCOg", "25 %", "VisionZip")}  # its table says so
 # averages of ratios to a known row of the unreduced model can be recomputed
 AVERAGED = [
@@ -18,31 +26,31 @@ AVERAGED = [
 ]
 
 
-def find(model: str, title: str) -> Table:
-    return reported()[model][title]
+def find(model: str, title: str) -> ReportedTable:
+    return reported_tables()[model][title]
 
 
 def test_the_models_of_the_paper_are_there() -> None:
     models = {"LLaVA-1.5-7B", "LLaVA-NeXT-7B", "Qwen2.5-VL-3B", "Qwen2.5-VL-7B", "Qwen2.5-VL-32B", "Video-LLaVA-7B"}
-    assert models <= set(reported()) and next(iter(reported())) == "LLaVA-1.5-7B"
-    assert next(iter(reported()["LLaVA-1.5-7B"].values())).source.startswith("VScan paper")
+    assert models <= set(reported_tables()) and next(iter(reported_tables())) == "LLaVA-1.5-7B"
+    assert next(iter(reported_tables()["LLaVA-1.5-7B"].values())).source.startswith("VScan paper")
 
 
 @pytest.mark.parametrize(("model", "table"), TABLES, ids=lambda each: getattr(each, "title", each))
-def test_a_table_is_whole_and_names_its_source(model: str, table: Table) -> None:
+def test_a_table_is_whole_and_names_its_source(model: str, table: ReportedTable) -> None:
     assert table.source and table.unit and table.groups
     assert table.dense is None or len(table.dense) == len(table.columns)
     for group in table.groups:
         assert group.retention is None or 0 < group.retention < 1
         for method, values in group.rows.items():
             assert len(values) == len(table.columns), (group.kept, method)
-    shown = cells(table)
+    shown = reported_cells(table)
     assert len(shown["data"]) == bool(table.dense) + sum(len(group.rows) for group in table.groups)
-    assert table.source in origin(table) and all(note in origin(table) for note in table.notes)
+    assert table.source in source_note(table) and all(note in source_note(table) for note in table.notes)
 
 
 @pytest.mark.parametrize(("model", "table"), AVERAGED, ids=lambda each: getattr(each, "title", each))
-def test_averages_follow_from_their_rows(model: str, table: Table) -> None:
+def test_averages_follow_from_their_rows(model: str, table: ReportedTable) -> None:
     """A wrong digit in a row moves its average; printed values are rounded, and ratios of rounded values differ."""
     place = table.columns.index("Average")
     for group in table.groups:
@@ -56,11 +64,13 @@ def test_averages_follow_from_their_rows(model: str, table: Table) -> None:
 
 def test_known_numbers_are_where_they_belong() -> None:
     table = find("LLaVA-1.5-7B", "VScan and others on nine benchmarks")
-    by_share = {point.retention: point.value for line in lines(table, "Average") if line.ours for point in line.points}
+    by_share = {
+        point.retention: point.value for line in reported_lines(table, "Average") if line.ours for point in line.points
+    }
     assert by_share == {0.3333: 99.0, 0.2222: 98.8, 0.1111: 96.7}
-    assert levels(table, "POPE")[0].value == 85.9
+    assert reported_levels(table, "POPE")[0].value == 85.9
     qwen = find("Qwen2.5-VL-7B", "VScan, FastV and PyramidDrop")
-    assert [point.value for line in lines(qwen, "MMB") if line.ours for point in line.points] == [
+    assert [point.value for line in reported_lines(qwen, "MMB") if line.ours for point in line.points] == [
         82.56, 80.67, 80.50, 76.89
     ]  # fmt: skip
 
@@ -73,8 +83,8 @@ def test_a_curve_needs_two_budgets() -> None:
 
 def test_missing_values_are_dashes_and_leave_gaps() -> None:
     table = find("LLaVA-1.5-7B", "VScan and others on nine benchmarks")
-    tome = cells(table)["metadata"]["display_value"][1]
+    tome = reported_cells(table)["metadata"]["display_value"][1]
     assert tome[:2] == ["192 of 576", "ToMe"] and tome[4] == formatting.NOTHING and tome[9] == "52.1"
-    assert "ToMe" not in {line.name for line in lines(table, "VizWiz")}
-    figure = curve_chart(lines(table, "Average"), levels(table, "Average"), "Average")
+    assert "ToMe" not in {line.name for line in reported_lines(table, "VizWiz")}
+    figure = reported_curves(ReportedView(table, "Average"))
     assert figure.data[-1].name == "VScan" and figure.data[-1].error_y.array is None

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from app.compare.progress import Snapshot, snapshots
+from app.runs.comparison import ComparisonSnapshot, comparison_snapshots
 from app.session.devices import Device
-from app.session.session import Recent, Session
+from app.session.lru_cache import LRUCache
+from app.session.session import Session
 from app.ui.inputs import loading, menu
 from tests.app.fake import FakeEngine, FakeLVLM
 from vscan_core.errors import InputError
@@ -125,14 +126,14 @@ def test_caches_do_not_grow(tmp_path: Path) -> None:
         path = tmp_path / f"{shade}.png"
         Image.new("RGB", (32, 32), (shade, 0, 0)).save(path)
         session.preview("mini", str(path), 0.1)
-    assert len(session._pictures) == len(session._seen) == 8
+    assert len(session._sources) == len(session._vision) == 8
 
 
-def test_recent_forgets_the_least_recently_used() -> None:
-    recent: Recent[int] = Recent(2)
+def test_the_cache_forgets_the_least_recently_used() -> None:
+    cache: LRUCache[int] = LRUCache(2)
     for key in (1, 2, 1, 3):
-        recent.get(key, lambda key=key: key)
-    assert [recent.get(key, lambda: -1) for key in (1, 3, 2)] == [1, 3, -1]
+        cache.get(key, lambda key=key: key)
+    assert [cache.get(key, lambda: -1) for key in (1, 3, 2)] == [1, 3, -1]
 
 
 def test_a_model_that_cannot_run_here_says_why(picture: str) -> None:
@@ -150,15 +151,15 @@ def test_no_picture_and_a_picture_that_is_gone() -> None:
 
 def test_snapshots_drop_text_between_pauses_but_never_the_end(picture: str) -> None:
     events = list(Session(FakeEngine(answer_words=("w",) * 30)).compare("mini", picture, "End?", 0.2))
-    shown = list(snapshots(events, pause_s=10))
+    shown = list(comparison_snapshots(events, pause_s=10))
     assert len(shown) == 5  # start, prefilled and done twice each
     assert shown[-1].ended and shown[-1].texts[0].endswith("End?") and shown[-1].trace is not None
     assert not any(now.ended for now in shown[:-1])
 
 
 def test_snapshots_say_when_they_wait() -> None:
-    assert "Waiting" in list(snapshots([None]))[-1].status
-    assert not Snapshot().ended
+    assert "Waiting" in list(comparison_snapshots([None]))[-1].status
+    assert not ComparisonSnapshot().ended
 
 
 class Several(FakeEngine):
@@ -183,9 +184,9 @@ def test_switching_frees_the_old_model_and_what_was_seen_by_it(picture: str) -> 
     default = session.model("mini")
     session.preview("a", picture, 0.1)
     old = weakref.ref(session.model("a"))
-    assert session.models.ready("a") and len(session._seen) == 1
+    assert session.models.ready("a") and len(session._vision) == 1
     session.model("b")
-    assert old() is None and not session.models.ready("a") and len(session._seen) == 0
+    assert old() is None and not session.models.ready("a") and len(session._vision) == 0
     assert session.model("mini") is default
 
 

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from app.compare.page import ComparePage
-from app.session.clip import Clip
 from app.session.examples import Example
 from app.session.session import Session
-from app.ui.token_map import HEAT, PICTURE, TOKENS, at, drawn
+from app.session.sources import Clip
+from app.ui.token_map import HEAT, PICTURE, TOKENS, describe_token, draw_view
 from tests.app.conftest import Server, serving
 from tests.app.films import FilmEngine
 from tests.app.test_browser import OVERLAY, open_page
@@ -49,19 +49,22 @@ def run(compare: ComparePage, model: str, picture: str | None, video: str | None
 
 def test_the_question_is_about_the_video_if_the_model_takes_it(compare: ComparePage, picture: str, film: str) -> None:
     view = run(compare, "film", picture, film)[compare.tokens.state]
-    assert view.path == Clip(film, 8) and view.trace.frames == 8
+    assert view.source == Clip(film, 8) and view.trace.frames == 8
     for model, video in (("mini", film), ("film", None)):
         view = run(compare, model, picture, video)[compare.tokens.state]
-        assert view.path == picture and not view.trace.frames
+        assert view.source == picture and not view.trace.frames
 
 
 def test_the_preview_and_the_run_show_the_strip(compare: ComparePage, picture: str, film: str) -> None:
     out = compare.on_picture("film", picture, 30, *VIEW, film)
     assert out[compare.tokens.image]["alt_text"].startswith("The video with")
-    assert "of 296" in out[compare.ask.budget].replace("**", "")  # 8 frames of 36 tokens and CLS
+    assert "of 296" in out[compare.inputs.budget].replace("**", "")  # 8 frames of 36 tokens and CLS
     view = run(compare, "film", picture, film)[compare.tokens.state]
-    assert "Every frame keeps as many" in drawn(compare.session, view, TOKENS, None, None).note
-    looks = [drawn(compare.session, view, mode, "global", 1).picture for mode in (TOKENS, HEAT, PICTURE)]
+    assert "Every frame keeps as many" in draw_view(compare.session.open(view.source), view, TOKENS, None, None).note
+    looks = [
+        draw_view(compare.session.open(view.source), view, mode, "global", 1).picture
+        for mode in (TOKENS, HEAT, PICTURE)
+    ]
     assert len({look.tobytes() for look in looks}) == 3 and {look.size[0] for look in looks} == {1008}
     assert view.trace.cuts[0].kept.tolist() == out[compare.tokens.state].trace.kept.tolist()
 
@@ -70,7 +73,7 @@ def test_a_click_names_the_frame(compare: ComparePage, picture: str, film: str) 
     view = run(compare, "film", picture, film)[compare.tokens.state]
     width = 1008 // 3  # three frames in a row
     for x, y, frame in ((width // 2, 100, 1), (width + width // 2, 100, 2), (width // 2, 400, 4)):
-        assert at(compare.session, view, None, x, y).startswith(f"Frame {frame}, row")
+        assert describe_token(compare.session.open(view.source), view, None, x, y).startswith(f"Frame {frame}, row")
 
 
 @pytest.mark.parametrize(("content", "sentence"), [(b"", "is empty"), (b"hello", "not a video"), (None, "no longer")])
@@ -80,9 +83,9 @@ def test_bad_videos_are_told_in_one_sentence(
     path = tmp_path / "film.mp4"
     if content is not None:
         path.write_bytes(content)
-    assert sentence in compare.on_picture("film", picture, 30, *VIEW, str(path))[compare.panes.status]
-    assert sentence in run(compare, "film", picture, str(path))[compare.panes.status]
-    assert run(compare, "film", picture, None)[compare.panes.strips[1]]
+    assert sentence in compare.on_picture("film", picture, 30, *VIEW, str(path))[compare.outputs.status]
+    assert sentence in run(compare, "film", picture, str(path))[compare.outputs.status]
+    assert run(compare, "film", picture, None)[compare.outputs.numbers[1]]
 
 
 @pytest.fixture
@@ -112,6 +115,6 @@ def test_a_visitor_asks_about_a_video(page: Any, film_server: Server, film: str,
     page.wait_for_function(f"() => document.querySelector('{OVERLAY}')?.alt.startsWith('The video')")
     page.click("#run")
     page.wait_for_selector("#time-chart .js-plotly-plot .bars path", state="attached")
-    assert "Dropped at layer" in page.inner_text("#legend") and "296" in page.inner_text("#strip-baseline")
+    assert "Dropped at layer" in page.inner_text("#legend") and "296" in page.inner_text("#numbers-baseline")
     assert page.locator("#video button[aria-label^='Trim']").is_hidden()
     assert page.evaluate("document.documentElement.scrollWidth") <= 1400

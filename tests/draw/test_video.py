@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 import vscan_core as vc
 from tests.films import shades
-from vscan_core.draw.overlay import fates
-from vscan_core.draw.video import drawn_trace, frame_sheet
+from vscan_core.draw.canvas import canvas_of
+from vscan_core.draw.fates import fates
+from vscan_core.draw.token_map import token_map
 from vscan_core.families.tiles import TokenLayout
 from vscan_core.geometry import patch_boxes
 from vscan_core.report import kept_per_tile
@@ -33,15 +34,16 @@ def trace_of(frames: int, tiles: int, kept: list[list[int]], cls: bool = False) 
 @pytest.mark.parametrize("cls", [False, True])
 def test_boxes_are_in_the_cell_of_their_frame(cls: bool) -> None:
     video, trace = vc.Video(shades(5)), trace_of(5, 5, [[0]] * 5, cls)
-    strip = frame_sheet(video, trace.images[0], trace.boxes(0))
-    centres = (strip.boxes[:, :2] + strip.boxes[:, 2:]) / 2
-    for tile, (x0, y0, x1, y1) in enumerate(strip.cells):
-        mine = centres[strip.tile == tile]
+    canvas = canvas_of(video, trace.images[0], trace.boxes(0))
+    tile_of = trace.images[0].tile_of
+    centres = (canvas.boxes[:, :2] + canvas.boxes[:, 2:]) / 2
+    for tile, (x0, y0, x1, y1) in enumerate(canvas.cells):
+        mine = centres[tile_of == tile]
         assert len(mine) == ROWS * COLS
         assert ((mine > torch.tensor([x0, y0])) & (mine < torch.tensor([x1, y1]))).all()
-        middle = strip.picture.getpixel(((x0 + x1) // 2, (y0 + y1) // 2))
+        middle = canvas.picture.getpixel(((x0 + x1) // 2, (y0 + y1) // 2))
         assert middle[0] == pytest.approx(255 * tile / 4, abs=1)
-    assert bool(strip.boxes[strip.tile < 0].isnan().all()) and (strip.tile < 0).sum() == 5 * cls
+    assert bool(canvas.boxes[tile_of < 0].isnan().all()) and (tile_of < 0).sum() == 5 * cls
 
 
 @pytest.mark.parametrize(
@@ -49,24 +51,27 @@ def test_boxes_are_in_the_cell_of_their_frame(cls: bool) -> None:
 )
 def test_captions_name_the_frames_of_a_tile(frames: int, tiles: int, times: tuple[str, ...]) -> None:
     trace = trace_of(frames, tiles, [[0]] * tiles)
-    assert frame_sheet(vc.Video(shades(frames)), trace.images[0], trace.boxes(0)).times == times
+    assert canvas_of(vc.Video(shades(frames)), trace.images[0], trace.boxes(0)).times == times
 
 
-def test_counts_are_those_of_the_trace() -> None:
+def test_captions_count_what_the_trace_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda self, place, text, *_, **__: written.append(text))
     trace = trace_of(3, 3, [[0], [1, 2, 3], [5, 6]], cls=True)
     image = trace.images[0]
-    strip = frame_sheet(vc.Video(shades(3)), image, trace.boxes(0))
-    assert strip.kept(fates(image)) == kept_per_tile(image) == [1, 3, 2]
+    token_map(vc.Video(shades(3)), image, trace.boxes(0), fates(image))
+    assert [int(text.split()[2]) for text in written] == kept_per_tile(image) == [1, 3, 2]
+    assert written[0] == f"0.0 s: 1 of {ROWS * COLS}"
 
 
 def test_a_kept_token_looks_different_from_a_dropped_one_in_its_own_frame_only() -> None:
     video = vc.Video([Image.new("RGB", (96, 64), "white")] * 4)
     pictures = [
-        np.asarray(drawn_trace(video, trace_of(4, 4, kept)).convert("L"), float)
-        for kept in ([[0]] * 4, [[0], [0], [7], [0]])
+        np.asarray(token_map(video, trace.images[0], trace.boxes(0), fates(trace.images[0])).convert("L"), float)
+        for trace in (trace_of(4, 4, kept) for kept in ([[0]] * 4, [[0], [0], [7], [0]]))
     ]
     trace = trace_of(4, 4, [[0]] * 4)
-    cells = frame_sheet(video, trace.images[0], trace.boxes(0)).cells
+    cells = canvas_of(video, trace.images[0], trace.boxes(0)).cells
     changed = [np.abs(pictures[0] - pictures[1])[y0:y1, x0:x1].max() > 50 for x0, y0, x1, y1 in cells]
     assert changed == [False, False, True, False]
 
@@ -75,7 +80,8 @@ def test_a_kept_token_looks_different_from_a_dropped_one_in_its_own_frame_only()
 @pytest.mark.parametrize("size", [(96, 64), (64, 200)])
 def test_any_number_of_frames_makes_a_picture(tiles: int, size: tuple[int, int]) -> None:
     trace = trace_of(tiles, tiles, [[0]] * tiles)
-    strip = frame_sheet(vc.Video(shades(tiles, size)), trace.images[0], trace.boxes(0))
-    pictures = [strip.draw(fates(trace.images[0])), strip.captioned(strip.picture)]
-    assert {picture.size for picture in pictures} == {strip.picture.size}
-    assert max(x1 for _, _, x1, _ in strip.cells) <= strip.picture.width
+    video, image, boxes = vc.Video(shades(tiles, size)), trace.images[0], trace.boxes(0)
+    canvas = canvas_of(video, image, boxes)
+    pictures = [token_map(video, image, boxes, marks) for marks in (fates(image), None)]
+    assert {picture.size for picture in pictures} == {canvas.picture.size}
+    assert max(x1 for _, _, x1, _ in canvas.cells) <= canvas.picture.width

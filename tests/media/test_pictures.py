@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import vscan_core as vc
-from vscan_core.draw.overlay import canvas
+from vscan_core.draw.canvas import at_drawing_size
 from vscan_core.media.images import WORKING_SIDE, as_rgb, open_image, upright_size
 from vscan_eval.files import opener
 from vscan_eval.replies import Prompt, _inputs
@@ -123,7 +123,7 @@ def test_every_way_in_gives_the_same_pixels(mini, path) -> None:
         assert torch.equal(mini.inputs(image, "What is it?")["pixel_values"], wanted)
     asked = _inputs(mini, [Prompt(Image.open(path), "What is it?"), Prompt(opened, "Why?")])
     assert torch.equal(asked["pixel_values"], wanted.repeat(2, 1, 1, 1))
-    assert same(canvas(Image.open(path)), canvas(opened))
+    assert same(at_drawing_size(Image.open(path)), at_drawing_size(opened))
 
 
 def test_the_picture_given_stays_as_it_is(path) -> None:

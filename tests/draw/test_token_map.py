@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vscan_core import geometry
-from vscan_core.draw import overlay
-from vscan_core.draw.overlay import Fate
+from vscan_core.draw.canvas import SIDE, at_drawing_size, canvas_of, coarse_first
+from vscan_core.draw.fates import Fate, fates
+from vscan_core.draw.token_map import token_map
 from vscan_core.trace import Cut, ImageTrace, Trace, View
 
 NONE = torch.full((16,), -1)
@@ -38,30 +39,30 @@ VSCAN = image(
 
 
 def test_every_fate_by_hand() -> None:
-    fates = overlay.fates(VSCAN)
+    found = fates(VSCAN)
     wanted = {0: Fate.PRUNED, 1: Fate.LOCAL, 2: Fate.PRUNED, 3: Fate.MERGED, 4: Fate.MERGED, 5: Fate.GLOBAL}
-    assert all(fates.codes[token] == fate for token, fate in wanted.items())
-    assert fates.count(Fate.DROPPED) == 10 and fates.kept == 2 and fates.pruned_at == {3: 2}
+    assert all(found.codes[token] == fate for token, fate in wanted.items())
+    assert found.count(Fate.DROPPED) == 10 and found.kept == 2 and found.pruned_at == {3: 2}
 
 
 def test_after_the_first_cut_only() -> None:
-    fates = overlay.fates(VSCAN, cuts=1)
-    assert fates.kept == 4 and fates.count(Fate.PRUNED) == 0 and fates.pruned_at == {}
+    found = fates(VSCAN, cuts=1)
+    assert found.kept == 4 and found.count(Fate.PRUNED) == 0 and found.pruned_at == {}
 
 
 def test_before_any_cut_everything_is_kept() -> None:
-    assert overlay.fates(VSCAN, cuts=0).count(Fate.KEPT) == 16
-    assert overlay.fates(image()).kept == 16
+    assert fates(VSCAN, cuts=0).count(Fate.KEPT) == 16
+    assert fates(image()).kept == 16
 
 
 def test_several_cuts_inside_the_language_model() -> None:
-    fates = overlay.fates(image(cut(2, list(range(8))), cut(4, [0, 1, 2])))
-    assert fates.pruned_at == {2: 8, 4: 5} and fates.count(Fate.PRUNED) == 13 and fates.count(Fate.KEPT) == 3
+    found = fates(image(cut(2, list(range(8))), cut(4, [0, 1, 2])))
+    assert found.pruned_at == {2: 8, 4: 5} and found.count(Fate.PRUNED) == 13 and found.count(Fate.KEPT) == 3
 
 
 def test_local_and_global_at_once_counts_as_global() -> None:
-    fates = overlay.fates(image(cut(0, [0, 1], local=[0, 1], **{"global": [1]})))
-    assert fates.codes[0] == Fate.LOCAL and fates.codes[1] == Fate.GLOBAL
+    found = fates(image(cut(0, [0, 1], local=[0, 1], **{"global": [1]})))
+    assert found.codes[0] == Fate.LOCAL and found.codes[1] == Fate.GLOBAL
 
 
 @settings(max_examples=50, deadline=None)
@@ -70,19 +71,19 @@ def test_counts_always_add_up(first: int, data: st.DataObject) -> None:
     kept = sorted(data.draw(st.permutations(range(16)))[:first])
     later = sorted(data.draw(st.permutations(kept))[: data.draw(st.integers(1, first))])
     merged = {t: kept[0] for t in range(16) if t not in kept and data.draw(st.booleans())}
-    fates = overlay.fates(image(cut(0, kept, merged, local=kept[::2]), cut(1, later)))
-    assert sum(fates.count(fate) for fate in Fate) == 16
-    assert fates.kept == len(later) and fates.pruned_at[1] == first - len(later)
-    assert fates.count(Fate.MERGED) == len(merged)
+    found = fates(image(cut(0, kept, merged, local=kept[::2]), cut(1, later)))
+    assert sum(found.count(fate) for fate in Fate) == 16
+    assert found.kept == len(later) and found.pruned_at[1] == first - len(later)
+    assert found.count(Fate.MERGED) == len(merged)
 
 
 def painted(trace: ImageTrace, size: tuple[int, int] = (64, 64)) -> np.ndarray:
-    grey = overlay.canvas(Image.new("RGB", size, (200, 200, 200)))
-    return np.asarray(overlay.draw(grey, Trace([trace]).boxes(0), overlay.fates(trace), size)).astype(int)
+    grey = Image.new("RGB", size, (200, 200, 200))
+    return np.asarray(token_map(grey, trace, Trace([trace]).boxes(0), fates(trace))).astype(int)
 
 
 def patch(picture: np.ndarray, token: int) -> np.ndarray:
-    side = overlay.SIDE // 4
+    side = SIDE // 4
     row, col = divmod(token, 4)
     return picture[row * side : (row + 1) * side, col * side : (col + 1) * side]
 
@@ -99,7 +100,7 @@ def test_each_fate_looks_different_and_kept_is_brighter_than_dropped() -> None:
 def test_each_fate_also_has_its_own_shape() -> None:
     """Without colour: a frame at the rim, a ring away from it, a dot in the middle, nothing, hatching."""
     grey = painted(VSCAN).mean(-1)
-    side = overlay.SIDE // 4
+    side = SIDE // 4
     plain, frame, ring, dot, hatch = (patch(grey[..., None], t)[..., 0] for t in (6, 5, 1, 3, 0))
     assert plain.std() == 0
     middle = side // 2
@@ -110,17 +111,17 @@ def test_each_fate_also_has_its_own_shape() -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (3000, 1000), (20, 40), (1, 900)])
 def test_the_canvas_has_the_drawing_size(size: tuple[int, int]) -> None:
-    canvas = overlay.canvas(Image.new("RGB", size))
-    assert max(canvas.size) == overlay.SIDE and min(canvas.size) >= 1
+    canvas = at_drawing_size(Image.new("RGB", size))
+    assert max(canvas.size) == SIDE and min(canvas.size) >= 1
 
 
 def test_boxes_are_in_pixels_of_the_original() -> None:
     """A view that shows only the right half: the left half of the picture was never seen, and turns grey."""
     trace = image(cut(0, list(range(16)), **{"global": list(range(16))}))
     trace.view = View(scale=(1.0, 1.0), offset=(64.0, 0.0), size=(128, 64))
-    red = overlay.canvas(Image.new("RGB", (128, 64), (255, 0, 0)))
-    picture = np.asarray(overlay.draw(red, Trace([trace]).boxes(0), overlay.fates(trace), (128, 64))).astype(int)
-    unseen, seen = picture[:, : overlay.SIDE // 2], picture[:, overlay.SIDE // 2 :]
+    red = Image.new("RGB", (128, 64), (255, 0, 0))
+    picture = np.asarray(token_map(red, trace, Trace([trace]).boxes(0), fates(trace))).astype(int)
+    unseen, seen = picture[:, : SIDE // 2], picture[:, SIDE // 2 :]
     assert np.ptp(unseen.reshape(-1, 3), axis=0).max() == 0 and unseen[0, 0, 1] > 90
     assert seen[..., 0].mean() > 230 and seen[..., 1].mean() < 90
 
@@ -128,29 +129,38 @@ def test_boxes_are_in_pixels_of_the_original() -> None:
 def test_the_finest_tokens_are_on_top_wherever_they_stand_in_the_prompt() -> None:
     nan = torch.nan
     boxes = torch.tensor([[0, 0, 3, 3], [nan, nan, nan, nan], [0, 0, 2, 2.0], [0, 0, 3, 3.01]])
-    assert overlay.coarse_first(boxes) == [0, 3, 2] and overlay.coarse_first(boxes[1:2]) == []
+    assert coarse_first(boxes) == [0, 3, 2] and coarse_first(boxes[1:2]) == []
     crops, whole = geometry.tile_boxes((2, 2), (2, 2), 64, 64), geometry.patch_boxes(2, 2, 64, 64)
-    grey = overlay.canvas(Image.new("RGB", (64, 64), (200, 200, 200)))
-    crops_kept = overlay.fates(ImageTrace(20, cuts=[Cut(0, torch.arange(16), {}, torch.full((20,), -1), {})]))
-    whole_kept = overlay.fates(ImageTrace(20, cuts=[Cut(0, torch.arange(4), {}, torch.full((20,), -1), {})]))
-    after = overlay.draw(grey, torch.cat([crops, whole]), crops_kept, (64, 64))
-    before = overlay.draw(grey, torch.cat([whole, crops]), whole_kept, (64, 64))
+    grey = Image.new("RGB", (64, 64), (200, 200, 200))
+    crops_kept, whole_kept = (
+        ImageTrace(20, cuts=[Cut(0, torch.arange(kept), {}, torch.full((20,), -1), {})]) for kept in (16, 4)
+    )
+    after = token_map(grey, crops_kept, torch.cat([crops, whole]), fates(crops_kept))
+    before = token_map(grey, whole_kept, torch.cat([whole, crops]), fates(whole_kept))
     assert np.asarray(after).mean() > 150 and np.asarray(before).mean() < 100
 
 
 def test_newline_tokens_without_pixels_are_left_out() -> None:
     boxes = geometry.patch_boxes(4, 4, 64, 64)
     boxes[3] = torch.nan
-    canvas = overlay.canvas(Image.new("RGB", (64, 64)))
-    assert overlay.draw(canvas, boxes, overlay.fates(VSCAN), (64, 64)).size == canvas.size
-    assert overlay.heat(canvas, boxes, torch.rand(16), (64, 64)).size == canvas.size
+    for marks in (fates(VSCAN), torch.rand(16)):
+        assert token_map(Image.new("RGB", (64, 64)), VSCAN, boxes, marks).size == (SIDE, SIDE)
+
+
+def test_a_point_belongs_to_the_finest_token_there() -> None:
+    """Three quarters of the picture are seen; the upper left quarter also as one token of its own."""
+    nan = torch.nan
+    boxes = torch.tensor([[0, 0, 32, 32.0], [nan] * 4, [0, 0, 64, 32], [0, 32, 32, 64]])
+    canvas = canvas_of(Image.new("RGB", (64, 64)), ImageTrace(4), boxes)
+    points = [(100, 100), (SIDE - 100, 100), (100, SIDE - 100), (SIDE - 100, SIDE - 100), (-1, 5)]
+    assert [canvas.token_at(*point) for point in points] == [0, 2, 3, None, None]
 
 
 def test_heat_map_runs_from_dark_to_light_and_shades_the_unknown() -> None:
     scores = torch.linspace(0, 1, 16)
     scores[7] = torch.nan
-    grey = overlay.canvas(Image.new("RGB", (64, 64), (128, 128, 128)))
-    picture = np.asarray(overlay.heat(grey, geometry.patch_boxes(4, 4, 64, 64), scores, (64, 64))).astype(int)
+    grey = Image.new("RGB", (64, 64), (128, 128, 128))
+    picture = np.asarray(token_map(grey, VSCAN, geometry.patch_boxes(4, 4, 64, 64), scores)).astype(int)
     light = [patch(picture, token).mean() for token in range(16)]
     assert light[15] > light[10] > light[5] > light[0]
     shaded = patch(picture, 7)[20, 20]
@@ -159,8 +169,8 @@ def test_heat_map_runs_from_dark_to_light_and_shades_the_unknown() -> None:
 
 @pytest.mark.parametrize("scores", [torch.zeros(16), torch.full((16,), torch.nan), torch.full((16,), torch.inf)])
 def test_heat_map_of_nothing_in_particular(scores: torch.Tensor) -> None:
-    canvas = overlay.canvas(Image.new("RGB", (64, 64)))
-    assert overlay.heat(canvas, geometry.patch_boxes(4, 4, 64, 64), scores, (64, 64)).size == canvas.size
+    picture = np.asarray(token_map(Image.new("RGB", (64, 64)), VSCAN, geometry.patch_boxes(4, 4, 64, 64), scores))
+    assert picture.shape == (SIDE, SIDE, 3) and np.ptp(picture.reshape(-1, 3), axis=0).max() == 0
 
 
 def test_drawing_576_tokens_is_fast() -> None:
@@ -168,10 +178,10 @@ def test_drawing_576_tokens_is_fast() -> None:
     boxes, kept = geometry.patch_boxes(24, 24, 336, 336), torch.arange(0, 576, 6)
     merged = torch.full((576,), -1)
     trace = ImageTrace(576, cuts=[Cut(0, kept, {"local": kept[::2], "global": kept[1::2]}, merged, {})])
-    canvas = overlay.canvas(Image.new("RGB", (336, 336)))
+    picture = Image.new("RGB", (336, 336))
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        overlay.draw(canvas, boxes, overlay.fates(trace), (336, 336))
+        token_map(picture, trace, boxes, fates(trace))
         times.append(time.perf_counter() - start)
     assert min(times) < 0.06
