@@ -10,12 +10,15 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from app.benchmarks.sections import AblationsTab, AccuracyTab
 
 from app import formatting
 from app.benchmarks import ablations, accuracy, speed
-from app.benchmarks.page import BenchmarksPage, PapersTab, SpeedTab
-from app.benchmarks.records import ALL, AccuracyRecord
+from app.benchmarks.ablations_tab import AblationsTab
+from app.benchmarks.accuracy_tab import AccuracyTab
+from app.benchmarks.page import BenchmarksPage
+from app.benchmarks.papers_tab import PapersTab
+from app.benchmarks.records import ALL, AccuracyRecord, accuracy_records, provenance, read_record
+from app.benchmarks.speed_tab import SpeedTab
 from app.charts.curves import Level, Line, Point, curve_chart
 from app.charts.intervals import Interval, interval_chart
 from app.session.session import Session
