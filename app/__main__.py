@@ -47,14 +47,14 @@ def main() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
 
-    from vscan_core.errors import InputError
-
     try:
         from .main import build_app
     except ModuleNotFoundError as error:
         if error.name not in NEEDS:
             raise
         parser.error(f"the demo needs {' and '.join(NEEDS)}; install them with: pip install 'vscan-core[demo]'")
+    from vscan_core.errors import InputError
+
     from .session.engine import CoreEngine
     from .session.session import Session
 
