@@ -26,7 +26,7 @@ EXAMPLE = "scene_60003.png"
 SIDE = 504  # pixels of a token map on the page
 LLAVA = Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
 SCHEDULES = {"vscan": "#e07b00", "vispruner": "#2f6fd0", "fastv": "#2a9d6f"}
-LEFT, TOP, BAR, GAP, HEIGHT = 52, 30, 14, 4, 150  # of a diagram, pixels
+LEFT, TOP, BAR, GAP, HEIGHT = 52, 30, 14, 4, 100  # of a diagram, pixels
 
 
 def run(lvlm: vc.LVLM, picture: Image.Image, question: str, method: vc.Reducer | None) -> vc.Answer:
@@ -64,7 +64,9 @@ def diagram(name: str, colour: str, tokens: int = 576) -> str:
         x, y = LEFT + layer * (BAR + GAP), TOP + HEIGHT - height
         bars.append(f'<rect x="{x}" y="{y:.1f}" width="{BAR}" height="{height:.1f}" fill="{colour}"/>')
         if layer == 0 or layer in cuts:
-            bars.append(f'<text x="{x}" y="{y - 4:.1f}">{now}</text>')
+            bars.append(
+                f'<text x="{x}" y="{y - 5:.1f}" stroke="#fff" stroke-width="4" paint-order="stroke">{now}</text>'
+            )
     width, floor = LEFT + layers * (BAR + GAP) + 8, TOP + HEIGHT
     average = floor - HEIGHT / 9
     axis = "".join(
@@ -73,10 +75,12 @@ def diagram(name: str, colour: str, tokens: int = 576) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {floor + 40}" font-family="sans-serif" '
-        f'font-size="12" fill="#444"><rect width="100%" height="100%" fill="#fff" rx="6"/>{"".join(bars)}'
+        f'font-size="12" fill="#444"><style>.count {{ stroke: #fff; stroke-width: 4px; paint-order: stroke }}</style>'
+        f'<rect width="100%" height="100%" fill="#fff" rx="6"/>'
         f'<line x1="{LEFT}" x2="{width - 8}" y1="{average:.1f}" y2="{average:.1f}" stroke="#c00" '
         f'stroke-dasharray="5 4"/>'
         f'<text x="{width - 8}" y="{average - 5:.1f}" text-anchor="end" fill="#c00">average 64 of 576</text>'
+        f"{''.join(bars)}"
         f'<text x="8" y="18" font-weight="bold">{cls.title}</text>'
         f'<text x="{LEFT - 6}" y="{TOP + 8}" text-anchor="end">576</text>'
         f'<text x="{LEFT - 6}" y="{floor}" text-anchor="end">0</text>{axis}'

@@ -206,7 +206,7 @@ def settings(cls: type[Reducer]) -> str:
         default = "" if field.default is MISSING else f"`{field.default!r}`"
         if field.name == "retention":
             default = "`1 / 9`"
-        kind = str(field.type).replace("|", "\\|")
+        kind = str(field.type).replace(" | ", "` or `")
         rows.append(f"| `{field.name}` | `{kind}` | {default} | {told.get(field.name, '').replace('|', 'or')} |")
     return "\n".join(["| name | type | default | meaning |", "|---|---|---|---|", *rows])
 
