@@ -31,8 +31,13 @@ from vscan_core.measure import prefill_tflops
 
 ANATOMY = vc.Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
 DECODER = SimpleNamespace(hidden_size=4096, num_attention_heads=32, intermediate_size=11008)  # of LLaVA-1.5-7B
-GRIDS = {576: (24, 24), 2880: (48, 60)}
-LOOKUPS = {"index_select", "index", "gather", "embedding"}  # read of their first operand only what they give
+PICTURE_GRIDS = {576: (24, 24), 2880: (48, 60)}
+GATHER_OPERATORS = {
+    "index_select",
+    "index",
+    "gather",
+    "embedding",
+}  # they read only the part of their first operand that they return
 
 
 class Tally(TorchDispatchMode):
@@ -52,10 +57,10 @@ class Tally(TorchDispatchMode):
         if function.is_view:
             return out
         name = function.overloadpacket.__name__
-        read = tree_leaves((args[1:] if name in LOOKUPS else args, kwargs))
+        read = tree_leaves((args[1:] if name in GATHER_OPERATORS else args, kwargs))
         written = [one for one in tree_leaves(out) if isinstance(one, torch.Tensor)]
         self.moved += sum(_bytes(one) for one in read if isinstance(one, torch.Tensor))
-        self.moved += sum(_bytes(one) * (2 if name in LOOKUPS else 1) for one in written)
+        self.moved += sum(_bytes(one) * (2 if name in GATHER_OPERATORS else 1) for one in written)
         mine = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
         for tensor in written:
             self._hold(tensor.untyped_storage(), mine)
@@ -188,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     torch.set_num_threads(options.threads)
     load = os.getloadavg()[0]
-    rows = measure_all(GRIDS, options.repeats)
+    rows = measure_all(PICTURE_GRIDS, options.repeats)
     record = {
         "command": f"python -m benchmarks.selection --repeats {options.repeats} --threads {options.threads}",
         "date": date.today().isoformat(),
@@ -197,7 +202,7 @@ def main(argv: list[str] | None = None) -> None:
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "dense": {
             tokens: {"gflops": prefill_tflops([tokens] * 32, DECODER) * 1e3, "mbytes": dense_bytes(tokens) / 1e6}
-            for tokens in GRIDS
+            for tokens in PICTURE_GRIDS
         },
         "rows": rows,
     }

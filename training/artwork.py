@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vscan_eval.world.catalog import ARTWORK_CLASSES, HELD_OUT_STYLE, TRAINED_STYLES
+from vscan_eval.world.catalog import ARTWORK_KINDS, HELD_OUT_STYLE, TRAINED_STYLES
 from vscan_eval.world.sprites import SPRITE_COLUMNS, SPRITE_FOLDER, SPRITE_PIXELS
 
 VERSIONS = {
@@ -115,10 +115,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         sets = fetch(Path(temporary))
     SPRITE_FOLDER.mkdir(parents=True, exist_ok=True)
-    rows = -(-len(ARTWORK_CLASSES) // SPRITE_COLUMNS)
+    rows = -(-len(ARTWORK_KINDS) // SPRITE_COLUMNS)
     for style in (*TRAINED_STYLES, HELD_OUT_STYLE):
         sheet = Image.new("RGBA", (SPRITE_COLUMNS * SPRITE_PIXELS, rows * SPRITE_PIXELS))
-        for place, name in enumerate(ARTWORK_CLASSES):
+        for place, name in enumerate(ARTWORK_KINDS):
             document = svg(sets[style], ICON_NAMES.get(name, (name,)))
             if document is None:
                 raise RuntimeError(f"{style} has no picture of {name} under {ICON_NAMES.get(name, (name,))}")
@@ -128,7 +128,7 @@ def main() -> None:
         clear = np.asarray(sheet).copy()
         clear[clear[..., 3] == 0] = 0
         Image.fromarray(clear).save(SPRITE_FOLDER / f"{style}.webp", lossless=True, quality=100, method=6)
-        print(f"{len(ARTWORK_CLASSES)} pictures in {SPRITE_FOLDER / style}.webp")
+        print(f"{len(ARTWORK_KINDS)} pictures in {SPRITE_FOLDER / style}.webp")
 
 
 if __name__ == "__main__":

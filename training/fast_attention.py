@@ -22,7 +22,7 @@ TOWER, PACKED = "training_tower", "training_packed"
 class Blocks:
     """Where the tokens of a packed batch go once every question is padded to the same length."""
 
-    front: int  # tokens before the text: prefix and picture, seen by all
+    front: int  # tokens before the text: prefix and picture, which every question attends to
     length: int  # of the longest question
     slots: Tensor  # (batch, questions * length): the text token in each slot
     filled: Tensor  # (batch, questions * length): False for padding
@@ -56,7 +56,7 @@ def _tower(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: None, **_: object
 ) -> tuple[Tensor, None]:
     half = (part.bfloat16() for part in (query, key, value))
-    return _Full.apply(*half, None).transpose(1, 2).to(query.dtype), None
+    return _FullAttention.apply(*half, None).transpose(1, 2).to(query.dtype), None
 
 
 def _packed(
@@ -69,11 +69,11 @@ def packed_attention(query: Tensor, key: Tensor, value: Tensor, blocks: Blocks) 
     """Attention of a packed sequence; (batch, heads, tokens, width) each -> (batch, tokens, heads, width)."""
     front = [part[:, :, : blocks.front] for part in (query, key, value)]
     if blocks.front > LONG:
-        seen = F.scaled_dot_product_attention(*front, is_causal=True)
+        prefix_output = F.scaled_dot_product_attention(*front, is_causal=True)
     else:
-        seen = _Full.apply(*front, _ahead(blocks.front, query.dtype))
-    asked = _Asked.apply(query[:, :, blocks.front :], key, value, blocks)
-    return torch.cat([seen.transpose(1, 2), asked], dim=1)
+        prefix_output = _FullAttention.apply(*front, _ahead(blocks.front, query.dtype))
+    text_output = _TextAttention.apply(query[:, :, blocks.front :], key, value, blocks)
+    return torch.cat([prefix_output.transpose(1, 2), text_output], dim=1)
 
 
 def _ahead(size: int, dtype: torch.dtype) -> Tensor:
@@ -81,7 +81,7 @@ def _ahead(size: int, dtype: torch.dtype) -> Tensor:
     return torch.full((size, size), HIDDEN, dtype=dtype).triu(1)
 
 
-class _Full(torch.autograd.Function):
+class _FullAttention(torch.autograd.Function):
     """softmax(query key^T / sqrt(width) + mask) value over (batch, heads, tokens, width)."""
 
     @staticmethod
@@ -105,7 +105,7 @@ def _through_softmax(grad: Tensor, weights: Tensor) -> Tensor:
     return torch._softmax_backward_data(grad.float(), weights, -1, torch.float32).to(grad.dtype)
 
 
-class _Asked(torch.autograd.Function):
+class _TextAttention(torch.autograd.Function):
     """Attention of the text: to the whole front, and to its own question up to itself.
 
     query (batch, heads, text, width), key and value (batch, heads, front + text, width) -> (batch, text, heads, width).

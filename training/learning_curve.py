@@ -32,7 +32,7 @@ SCORES_SHOWN = {
     "projector": ("exist", "which", "colour", "what_at", "where", "count"),
     "joint": ("exist", "which", "colour", "what_at", "where", "count", "beside", "sign", "describe"),
 }
-WIDE, HIGH, MARGIN = 460, 300, 40
+WIDE, HIGH, PANEL_MARGIN = 460, 300, 40
 
 
 def gather() -> list[dict]:
@@ -64,8 +64,8 @@ def continuous_clock(lines: list[dict]) -> list[dict]:
 
 def panel(pen: ImageDraw.ImageDraw, corner: tuple[int, int], stage: str, lines: list[dict]) -> None:
     """One stage: accuracy 0..1 over minutes, one line per kind."""
-    left, top = corner[0] + MARGIN, corner[1] + MARGIN
-    width, height = WIDE - MARGIN - 100, HIGH - 2 * MARGIN
+    left, top = corner[0] + PANEL_MARGIN, corner[1] + PANEL_MARGIN
+    width, height = WIDE - PANEL_MARGIN - 100, HIGH - 2 * PANEL_MARGIN
     font = ImageFont.load_default(12)
     measured = [line for line in lines if line["stage"] == stage and SCORES_SHOWN[stage][0] in line]
     if not measured:

@@ -17,7 +17,7 @@ from training.packed_forward import forward, loss
 from training.packing import pack
 from training.stage import RUNS_FOLDER, StageRun, broadcast_value, optimisers, rank
 from training.stage_language import FULL_MIX, sample_patches
-from training.stage_projector import answers, assemble, symbol_loss
+from training.stage_projector import assemble, drawn_accuracy, symbol_loss
 from training.stage_vision import (
     LAST,
     SHALLOW,
@@ -69,7 +69,7 @@ def _work(number: int, minutes: float, resume: bool, meeting: str) -> None:
         _report(run, model, answer)
     if number == 0:
         run.save()
-        run.log(**answers(model, range(60)))
+        run.log(**drawn_accuracy(model, range(60)))
     dist.barrier()
     dist.destroy_process_group()
 
@@ -94,8 +94,8 @@ def _step_loss(
     packed = pack([draw_questions(sample_scene(seed), JOINT_MIX, 16, rng) for seed in seeds])
     words = model.model.language_model.embed_tokens.weight
     with torch.autocast("cpu", torch.bfloat16):
-        seen = run_tower(model.model.vision_tower, patches, index, attention_layers=(SHALLOW, LAST))
-        projected = model.model.multi_modal_projector(seen.patches)
+        vision = run_tower(model.model.vision_tower, patches, index, attention_layers=(SHALLOW, LAST))
+        projected = model.model.multi_modal_projector(vision.patches)
         shown, ordinal, gaps = projected, labels["ordinal"], None
         if thinned:
             kept = sample_patches(labels, THINNED, torch.Generator().manual_seed(first))
@@ -104,8 +104,8 @@ def _step_loss(
             gaps = kept if step % 2 else None  # every other time the positions close up
         answer = loss(forward(model, packed, shown, gaps), packed)
         counted = ordinals.loss(ordinal)
-        logits, counts = readout(seen)
-        spread = spread_loss(seen.attention[LAST], labels) + 0.5 * spread_loss(seen.attention[SHALLOW], labels)
+        logits, counts = readout(vision)
+        spread = spread_loss(vision.attention[LAST], labels) + 0.5 * spread_loss(vision.attention[SHALLOW], labels)
         named = dense_loss(logits, labels) + 0.5 * count_loss(counts, labels) + 0.1 * spread
         symbol = symbol_loss(projected, labels | {"index": index}, symbols, words.detach())
     return answer + 0.2 * named + 0.1 * symbol + 0.1 * counted, answer
@@ -116,4 +116,4 @@ def _report(run: StageRun, model: LlavaForConditionalGeneration, answer: torch.T
     if rank() == 0 and run.step % 10 == 0:
         run.log(loss=answer)
     if rank() == 0 and run.step % 60 == 0:
-        run.log(**answers(model, range(24)))
+        run.log(**drawn_accuracy(model, range(24)))

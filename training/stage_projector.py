@@ -95,26 +95,26 @@ def train(minutes: float, resume: bool, warm_start: Path | None = None, pictures
         seeds = [PROJECTOR_SEEDS + run.step * pictures + i for i in range(pictures)]
         patches, index, labels = batch(seeds, side, np.random.default_rng(run.step))
         with torch.autocast("cpu", torch.bfloat16):
-            seen = run_tower(tower, patches, index, attention_layers=(SHALLOW, LAST))
-            logits, counts = readout(seen)
+            vision = run_tower(tower, patches, index, attention_layers=(SHALLOW, LAST))
+            logits, counts = readout(vision)
             helped = dense_loss(logits, labels) + 0.5 * count_loss(counts, labels)
             helped = helped + 0.1 * (
-                spread_loss(seen.attention[LAST], labels) + 0.5 * spread_loss(seen.attention[SHALLOW], labels)
+                spread_loss(vision.attention[LAST], labels) + 0.5 * spread_loss(vision.attention[SHALLOW], labels)
             )
-            value = symbol_loss(projector(seen.patches), labels | {"index": index}, symbols, words)
+            value = symbol_loss(projector(vision.patches), labels | {"index": index}, symbols, words)
         run.advance(value + 0.3 * helped)
         if run.step % 10 == 0:
             run.log(symbol=value, helped=helped)
         if run.step % 50 == 0:
             load_language(model, symbols)
-            run.log(**answers(model, range(24)))
+            run.log(**drawn_accuracy(model, range(24)))
     run.save()
-    run.log(**answers(model, range(60)))
+    run.log(**drawn_accuracy(model, range(60)))
     return run
 
 
 @torch.no_grad()
-def answers(model: LlavaForConditionalGeneration, seeds: range, count: int = 20) -> dict[str, float]:
+def drawn_accuracy(model: LlavaForConditionalGeneration, seeds: range, count: int = 20) -> dict[str, float]:
     """Exact-match share by kind on drawn held-out scenes, all 576 tokens; "n" is the number of questions."""
     hits: dict[str, list[bool]] = {}
     for start in range(seeds.start, seeds.stop, 4):
@@ -124,8 +124,8 @@ def answers(model: LlavaForConditionalGeneration, seeds: range, count: int = 20)
         packed = pack([draw_questions(scene, FULL_MIX, count, rng) for scene in scenes])
         patches = torch.from_numpy(np.stack([labelled_scene(seed)[1] for seed in group]))
         with torch.autocast("cpu", torch.bfloat16):
-            seen = run_tower(model.model.vision_tower, patches, ALL_PATCHES.expand(len(group), -1))
-            logits = forward(model, packed, model.model.multi_modal_projector(seen.patches))
+            vision = run_tower(model.model.vision_tower, patches, ALL_PATCHES.expand(len(group), -1))
+            logits = forward(model, packed, model.model.multi_modal_projector(vision.patches))
         for kind, right in exact(logits, packed).items():
             hits.setdefault(kind, []).extend(right)
     scores = {kind: float(np.mean(right)) for kind, right in sorted(hits.items())}

@@ -15,13 +15,13 @@ from training.stage import StageRun, optimisers
 from training.symbolic_scenes import ATTRIBUTES, STEPS, Labels, label
 from training.vision_features import TowerOutput, grid_window, pca_filters, run_tower, to_patches
 from training.warm_start import load_matching_weights
-from vscan_eval.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES
+from vscan_eval.world.catalog import BACKGROUNDS, COLOUR_NAMES, THING_KINDS
 from vscan_eval.world.drawing import draw_scene
 from vscan_eval.world.scene import GRID_SIDE, MOST_ALIKE, MOST_THINGS, Scene, sample_scene
 
 VISION_SEEDS = 2_000_000
 HEADS = {
-    "kind": len(CLASSES) + 1,
+    "kind": len(THING_KINDS) + 1,
     "attribute": len(ATTRIBUTES) + 1,
     "row": 4,
     "column": 4,
@@ -53,12 +53,12 @@ class Readout(nn.Module):
         self.norm = nn.LayerNorm(DIM)
         self.dense = nn.Linear(DIM, sum(HEADS.values()))
         self.count_norm = nn.LayerNorm(DIM)
-        self.counts = nn.Linear(DIM, len(CLASSES) * (MOST_ALIKE + 1))
+        self.counts = nn.Linear(DIM, len(THING_KINDS) * (MOST_ALIKE + 1))
 
-    def forward(self, seen: TowerOutput) -> tuple[dict[str, Tensor], Tensor]:
+    def forward(self, vision: TowerOutput) -> tuple[dict[str, Tensor], Tensor]:
         """Logits per label (batch, kept, values) and counts (batch, classes, 0..6)."""
-        parts = self.dense(self.norm(seen.patches)).split(list(HEADS.values()), dim=-1)
-        counts = self.counts(self.count_norm(seen.cls)).unflatten(-1, (len(CLASSES), MOST_ALIKE + 1))
+        parts = self.dense(self.norm(vision.patches)).split(list(HEADS.values()), dim=-1)
+        counts = self.counts(self.count_norm(vision.cls)).unflatten(-1, (len(THING_KINDS), MOST_ALIKE + 1))
         return dict(zip(HEADS, parts, strict=True)), counts
 
 
@@ -124,8 +124,8 @@ def count_loss(logits: Tensor, labels: dict[str, Tensor]) -> Tensor:
     """Cross entropy of counts per class; a thing of which only a corner shows is ignored."""
     batch = len(logits)
     truth, unsure = (
-        torch.zeros(batch, len(CLASSES), dtype=torch.long),
-        torch.zeros(batch, len(CLASSES), dtype=torch.bool),
+        torch.zeros(batch, len(THING_KINDS), dtype=torch.long),
+        torch.zeros(batch, len(THING_KINDS), dtype=torch.bool),
     )
     for row in range(batch):
         for thing in labels["thing"][row].unique().tolist():
@@ -171,10 +171,10 @@ def train(minutes: float, resume: bool, warm_start: Path | None = None) -> Stage
         seeds = training_seeds(VISION_SEEDS + run.step * 96, pictures, signs=side < GRID_SIDE // 2 + 1)
         patches, index, labels = batch(seeds, side, np.random.default_rng(run.step))
         with torch.autocast("cpu", torch.bfloat16):
-            seen = run_tower(tower, patches, index, attention_layers=(SHALLOW, LAST))
-            logits, counts = readout(seen)
+            vision = run_tower(tower, patches, index, attention_layers=(SHALLOW, LAST))
+            logits, counts = readout(vision)
             dense, count = dense_loss(logits, labels), count_loss(counts, labels)
-            spread = spread_loss(seen.attention[LAST], labels) + 0.5 * spread_loss(seen.attention[SHALLOW], labels)
+            spread = spread_loss(vision.attention[LAST], labels) + 0.5 * spread_loss(vision.attention[SHALLOW], labels)
         run.advance(dense + 0.5 * count + 0.1 * spread)
         if run.step % 20 == 0:
             run.log(side=side, dense=dense, count=count, spread=spread)
@@ -195,9 +195,9 @@ def validate_vision(tower: nn.Module, readout: Readout, scenes: int = 24) -> dic
     for seed in range(scenes):
         scene, patches, truth = labelled_scene(seed)
         with torch.autocast("cpu", torch.bfloat16):
-            seen = run_tower(tower, torch.from_numpy(patches)[None], everywhere, attention_layers=(SHALLOW, LAST))
-            logits = {name: value[0].float() for name, value in readout(seen)[0].items()}
-        top = {layer: set(found[0].topk(192).indices.tolist()) for layer, found in seen.attention.items()}
+            vision = run_tower(tower, torch.from_numpy(patches)[None], everywhere, attention_layers=(SHALLOW, LAST))
+            logits = {name: value[0].float() for name, value in readout(vision)[0].items()}
+        top = {layer: set(found[0].topk(192).indices.tolist()) for layer, found in vision.attention.items()}
         for number in range(1, len(scene.things) + 1):
             mine = np.flatnonzero(truth.thing == number)
             best = {name: int(value[mine].softmax(-1).mean(0).argmax()) for name, value in logits.items()}

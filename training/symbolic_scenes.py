@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from vscan_eval.world.catalog import BACKGROUNDS, CLASSES, COLOUR_NAMES, COLUMN_NAMES, ROW_NAMES, SIGN_TEXTS
+from vscan_eval.world.catalog import BACKGROUNDS, COLOUR_NAMES, COLUMN_NAMES, ROW_NAMES, SIGN_TEXTS, THING_KINDS
 from vscan_eval.world.scene import GRID_SIDE, PATCH, Scene
 
 ATTRIBUTES = COLOUR_NAMES + SIGN_TEXTS  # a thing has a colour or a word or neither
@@ -55,7 +55,7 @@ def label(scene: Scene, owner: np.ndarray) -> Labels:
     centre, ordinal = np.zeros((2, GRID_SIDE * GRID_SIDE), np.int64)
     for index, thing in enumerate(scene.things, 1):
         attribute = thing.colour or thing.word
-        tables[0, index] = CLASSES.index(thing.name) + 1
+        tables[0, index] = THING_KINDS.index(thing.name) + 1
         tables[1, index] = ATTRIBUTES.index(attribute) + 1 if attribute else 0
         tables[2, index], tables[3, index] = thing.cell.row + 1, thing.cell.column + 1
         tables[4, index] = np.searchsorted(STEPS, thing.size) + 1
@@ -96,7 +96,7 @@ class Symbols(nn.Module):
         self.columns = nn.Parameter(torch.randn(GRID_SIDE, dim) * 0.15)
         self.sizes = nn.Parameter(torch.randn(len(STEPS) + 2, dim) * 0.2)
         self.flags = nn.Parameter(torch.randn(3, dim) * 0.3)  # background, thing, centre of a thing
-        ids = [_ids(tokenizer, words) for words in (CLASSES, ATTRIBUTES, ROW_NAMES, COLUMN_NAMES, BACKGROUNDS)]
+        ids = [_ids(tokenizer, words) for words in (THING_KINDS, ATTRIBUTES, ROW_NAMES, COLUMN_NAMES, BACKGROUNDS)]
         for name, value in zip(
             ("kind_ids", "attribute_ids", "row_ids", "column_ids", "background_ids"), ids, strict=True
         ):

@@ -16,13 +16,13 @@ from transformers import PreTrainedTokenizerFast
 
 from vscan_eval.world.catalog import (
     BACKGROUNDS,
-    CLASSES,
     COLOUR_NAMES,
     COLUMN_NAMES,
     COUNT_WORDS,
     GROUPS,
     ROW_NAMES,
     SIGN_TEXTS,
+    THING_KINDS,
 )
 from vscan_eval.world.phrasings import PHRASINGS, RELATIONS
 from vscan_eval.world.questions import NO_THING
@@ -50,7 +50,7 @@ MORE_WORDS = (
 def corpus() -> list[str]:
     """Every word of the world, singular, with the space before it that it has in a sentence."""
     names = [
-        *CLASSES,
+        *THING_KINDS,
         *COLOUR_NAMES,
         *SIGN_TEXTS,
         *BACKGROUNDS,

@@ -21,13 +21,13 @@ from vscan_eval.summary import results_table, summarise
 from vscan_eval.task import Item, Task
 from vscan_eval.tasks import TASKS
 
-REFERENCES = {DENSE: "dense", BLIND: "floor"}  # what they are called beside another method
-TEXT = "measure the accuracy of a method on a task; an interrupted run resumes where it stopped"
+REFERENCE_ROLES = {DENSE: "dense", BLIND: "floor"}  # what they are called beside another method
+_HELP = "measure the accuracy of a method on a task; an interrupted run resumes where it stopped"
 
 
 def add(commands: Any) -> None:
     """Add `eval` to the command line."""
-    command: argparse.ArgumentParser = commands.add_parser("eval", help=TEXT, description=TEXT)
+    command: argparse.ArgumentParser = commands.add_parser("eval", help=_HELP, description=_HELP)
     command.add_argument("--task", required=True, metavar="T", help=", ".join(TASKS))
     command.add_argument("--data", type=Path, metavar="DIR", help="folder (or file) with the task's published files")
     command.add_argument("--model", default="mini", metavar="M", help="see `models`; default mini")
@@ -90,7 +90,7 @@ def evaluate(options: argparse.Namespace) -> None:
     dense = records.get(DENSE)
     rows = [summarise(task, items, each, records[each.name], dense if each.name != DENSE else None) for each in methods]
     if options.json:
-        beside = {REFERENCES[row["method"]]: row for row in rows[1:]}
+        beside = {REFERENCE_ROLES[row["method"]]: row for row in rows[1:]}
         print(json.dumps({"model": lvlm.name, "task": task.name, "seed": task.seed, **rows[0], **beside}))
     else:
         print(results_table(task, rows))

@@ -18,7 +18,7 @@ from vscan_eval.task import Item
 
 ANSWER_SHORT = "Answer the question using a single word or phrase."  # LLaVA-1.5's wording, used across the field
 ANSWER_LETTER = "Answer with the option's letter from the given choices directly."
-LETTERS = "ABCDEFGHIJ"
+OPTION_LETTERS = "ABCDEFGHIJ"
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -90,4 +90,4 @@ def most_frequent_first(answers: Sequence[str]) -> tuple[str, ...]:
 
 def with_options(question: str, options: Sequence[str]) -> str:
     """The question and its lettered options, one per line."""
-    return "\n".join([question, *(f"{mark}. {option}" for mark, option in zip(LETTERS, options, strict=False))])
+    return "\n".join([question, *(f"{mark}. {option}" for mark, option in zip(OPTION_LETTERS, options, strict=False))])

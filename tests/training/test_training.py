@@ -18,7 +18,7 @@ from training.packing import VISUAL_TOKENS, encode, pack, prefix_ids, tokenizer
 from training.symbolic_scenes import symbolic_labels
 from training.vision_features import run_tower, to_patches
 from training.vocabulary import prompt_text
-from vscan_eval.world.catalog import CLASSES, COLOUR_NAMES, SIGN_TEXTS
+from vscan_eval.world.catalog import COLOUR_NAMES, SIGN_TEXTS, THING_KINDS
 from vscan_eval.world.questions import Question
 from vscan_eval.world.scene import MOST_ALIKE, sample_scene
 
@@ -31,7 +31,7 @@ def test_any_text_has_tokens_and_nothing_is_unknown(text: str) -> None:
 
 
 def test_words_of_the_world_are_single_tokens_in_any_case() -> None:
-    for word in (*CLASSES, *COLOUR_NAMES, *SIGN_TEXTS):
+    for word in (*THING_KINDS, *COLOUR_NAMES, *SIGN_TEXTS):
         small, large = (tokenizer()(f" {w}", add_special_tokens=False).input_ids for w in (word, word.upper()))
         assert small == large and len(small) == 1
         assert tokenizer().decode(small).strip() == word
@@ -117,8 +117,8 @@ def test_the_clocks_of_several_sittings_are_put_one_behind_the_other() -> None:
 
 def test_a_thing_is_counted_where_its_centre_lies() -> None:
     scene = next(scene for scene in map(sample_scene, range(1000)) if scene.most_alike == MOST_ALIKE)
-    name = max(CLASSES, key=lambda one: len(scene.of(one)))
+    name = max(THING_KINDS, key=lambda one: len(scene.of(one)))
     labels = symbolic_labels(scene, np.random.default_rng(0))
-    mine = labels.ordinal[(labels.kind == CLASSES.index(name) + 1) & (labels.ordinal > 0)]
+    mine = labels.ordinal[(labels.kind == THING_KINDS.index(name) + 1) & (labels.ordinal > 0)]
     assert mine.tolist() == list(range(1, MOST_ALIKE + 1))
     assert ((labels.ordinal > 0) == (labels.centre > 0)).all()

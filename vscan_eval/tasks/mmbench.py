@@ -21,7 +21,7 @@ from PIL import Image
 
 from vscan_core.errors import InputError
 from vscan_core.media.images import as_rgb
-from vscan_eval.files import ANSWER_LETTER, LETTERS, checked_entries, grouped_by_picture, with_options
+from vscan_eval.files import ANSWER_LETTER, OPTION_LETTERS, checked_entries, grouped_by_picture, with_options
 from vscan_eval.metrics import letter
 from vscan_eval.task import Item, Task
 
@@ -56,7 +56,7 @@ class MmBench(Task):
 
     def score(self, item: Item, reply: str) -> float:
         """Whether the reply names the right option, by letter or by its text."""
-        return float(letter(reply, item.extra["options"]) == LETTERS.index(item.answers[0]))
+        return float(letter(reply, item.extra["options"]) == OPTION_LETTERS.index(item.answers[0]))
 
     def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:
         """Circular: the share of questions that are right in every order that was asked."""
@@ -96,7 +96,7 @@ def _item(row: dict[str, str], pictures: dict[str, str]) -> Item:
         if _empty(row.get(mark)):
             break
         options.append(row[mark])
-    if _empty(row.get("answer")) or row["answer"] not in LETTERS[: len(options)]:
+    if _empty(row.get("answer")) or row["answer"] not in OPTION_LETTERS[: len(options)]:
         raise InputError(f"question {row['index']} has no answer: test files have none, so use {_EXPECTED}")
     hint = "" if _empty(row.get("hint")) else f"{row['hint']}\n"
     image = row["image"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from vscan_eval.files import (
     ANSWER_LETTER,
-    LETTERS,
+    OPTION_LETTERS,
     checked_entries,
     find_picture,
     grouped_by_picture,
@@ -50,7 +50,7 @@ class ScienceQa(Task):
                         name,
                         opener(find_picture(folder, f"{name}/{row['image']}", "images/test", "test", "images")),
                         hint + with_options(row["question"], row["choices"]),
-                        (LETTERS[row["answer"]],),
+                        (OPTION_LETTERS[row["answer"]],),
                         row.get("subject", "all"),
                         {"options": tuple(row["choices"])},
                     )
@@ -59,4 +59,4 @@ class ScienceQa(Task):
 
     def score(self, item: Item, reply: str) -> float:
         """Whether the reply names the right option, by letter or by its text."""
-        return float(letter(reply, item.extra["options"]) == LETTERS.index(item.answers[0]))
+        return float(letter(reply, item.extra["options"]) == OPTION_LETTERS.index(item.answers[0]))

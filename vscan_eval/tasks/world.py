@@ -66,7 +66,7 @@ class WorldCombos(World):
 
 
 class WorldCaptions(World):
-    """Descriptions. An exact match names every thing, from left to right, so the share of things named is also given."""
+    """Descriptions. An exact match names every one, from left to right; the share of things named is also given."""
 
     name = "world-captions"
     mix: Mapping[str, float] = MappingProxyType({"describe": 1.0})

@@ -19,10 +19,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "shape": ("ball", "square", "triangle", "star", "heart", "cross", "diamond", "ring"),
     "sign": ("sign",),
 }
-CLASSES: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
+THING_KINDS: tuple[str, ...] = tuple(name for names in GROUPS.values() for name in names)
 GROUP_OF: dict[str, str] = {name: group for group, names in GROUPS.items() for name in names}
 SHAPE_NAMES = GROUPS["shape"]
-ARTWORK_CLASSES = tuple(name for name in CLASSES if GROUP_OF[name] not in ("shape", "sign"))
+ARTWORK_KINDS = tuple(name for name in THING_KINDS if GROUP_OF[name] not in ("shape", "sign"))
 
 COLOUR_VALUES: dict[str, tuple[int, int, int]] = {
     "red": (218, 36, 40),

@@ -11,9 +11,9 @@ import numpy as np
 from vscan_eval.world.catalog import (
     BACKGROUNDS,
     CELLS,
-    CLASSES,
     COUNT_WORDS,
     GROUP_OF,
+    THING_KINDS,
     PictureCell,
     plural,
     with_article,
@@ -68,7 +68,7 @@ def _exist(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str]
     present = sorted({thing.name for thing in scene.things})
     if rng.random() < 0.5:
         return {"a": with_article(_pick(rng, present))}, "yes"
-    absent = [name for name in CLASSES if name not in present]
+    absent = [name for name in THING_KINDS if name not in present]
     groups = {GROUP_OF[name] for name in present}
     near = [name for name in absent if GROUP_OF[name] in groups]
     hard = bool(near) and rng.random() < 0.5  # half of the "no" questions name a thing of the same group
@@ -181,7 +181,7 @@ def _count(scene: Scene, rng: np.random.Generator) -> tuple[dict[str, str], str]
     elif chance < (0.9 if many else 0.55):
         name = _pick(rng, [thing.name for thing in scene.things])
     else:
-        name = _pick(rng, [name for name in CLASSES if not scene.of(name)])
+        name = _pick(rng, [name for name in THING_KINDS if not scene.of(name)])
     return {"names": plural(name)}, COUNT_WORDS[len(scene.of(name))]
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from PIL import Image
 
 from vscan_core.resources import asset
-from vscan_eval.world.catalog import ARTWORK_CLASSES
+from vscan_eval.world.catalog import ARTWORK_KINDS
 
 SPRITE_FOLDER = asset("world")
 SPRITE_PIXELS = 128
@@ -17,7 +17,7 @@ SPRITE_COLUMNS = 8
 @lru_cache
 def sprite(style: str, name: str) -> Image.Image:
     """The RGBA picture of one class in one style, SPRITE_PIXELS square."""
-    row, column = divmod(ARTWORK_CLASSES.index(name), SPRITE_COLUMNS)
+    row, column = divmod(ARTWORK_KINDS.index(name), SPRITE_COLUMNS)
     left, top = column * SPRITE_PIXELS, row * SPRITE_PIXELS
     return _sheet(style).crop((left, top, left + SPRITE_PIXELS, top + SPRITE_PIXELS))
 
