@@ -27,28 +27,23 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 
 from tests.mutation.operators import ROOT, Mutant, all_mutants, sample
+from tests.tiers import TIMES
 
 SOURCES = ("vscan_core/budget.py", "vscan_core/reducers/*.py", "vscan_core/engine/*.py")
 REPORT = ROOT / "docs/mutation.md"
 
+FOLDER_S = 12.0  # files of a folder that take longer only examine the sources that name them
 METHODS = ["tests/reducers", "tests/test_budget.py", "tests/test_parity_peers.py", "tests/test_parity_vscan.py"]
-PEERS = "tests/engine/test_reduced_peers.py"
-ENGINE = [
-    *(f"tests/engine/test_{name}.py" for name in ("placeholders", "segments", "reduced", "left_as_found")),
-    *(f"tests/engine/test_{name}.py" for name in ("generate_hook", "membership", "reduced_peers")),
-    "tests/families/test_every_method.py",
-    "tests/families/test_families.py",
-]
-EXAMINED_BY = {  # start of a source's path -> the tests that examine it, the most telling first; the longest counts
-    "vscan_core/budget.py": ["tests/test_budget.py", "tests/reducers"],
-    "vscan_core/reducers/": [*METHODS, PEERS],
+ENGINE = ["tests/engine", "tests/families/test_every_method.py"]
+EXAMINED_BY = {  # start of a source's path -> the files and folders of tests that examine it; the longest counts
+    "vscan_core/budget.py": METHODS,
+    "vscan_core/reducers/": [*METHODS, "tests/engine/test_reduced_peers.py"],
     "vscan_core/engine/": ENGINE,
-    "vscan_core/engine/compiled.py": ["tests/engine/test_wrappers.py", *ENGINE],
-    "vscan_core/engine/encoder_merge.py": [PEERS, *ENGINE, *METHODS],
-    "vscan_core/engine/llm_cut.py": [PEERS, *ENGINE],
-    "vscan_core/engine/preview.py": ["tests/families/test_preview.py", *ENGINE],
-    "vscan_core/engine/rope_deltas.py": ["tests/families/test_families.py", "tests/families/test_interleaved.py"],
-    "vscan_core/engine/wrappers.py": ["tests/engine/test_wrappers.py", *ENGINE],
+    "vscan_core/engine/encoder_merge.py": [*ENGINE, *METHODS],
+    "vscan_core/engine/preview.py": [*ENGINE, "tests/families/test_preview.py"],
+    "vscan_core/engine/rope_deltas.py": [*ENGINE, "tests/families"],
+    "vscan_core/engine/vision_side.py": [*ENGINE, "tests/families"],
+    "vscan_core/engine/llm_side.py": [*ENGINE, "tests/families/test_families.py"],
 }
 REASONS: dict[str, str] = {}  # mutant that survives -> why no test can or need tell it from the original
 
@@ -89,9 +84,12 @@ def install(mutant: Mutant) -> None:
 
 
 def examined_by(source: str) -> tuple[str, ...]:
-    """The test files of a source file."""
-    longest = max((path for path in EXAMINED_BY if source.startswith(path)), key=len)
-    return tuple(dict.fromkeys(EXAMINED_BY[longest]))
+    """The test files of a source file, the quickest first."""
+    found = set()
+    for path in EXAMINED_BY[max((start for start in EXAMINED_BY if source.startswith(start)), key=len)]:
+        inside = (file.relative_to(ROOT).as_posix() for file in (ROOT / path).glob("test_*.py"))
+        found |= {path} if path.endswith(".py") else {file for file in inside if TIMES.get(file, 0) <= FOLDER_S}
+    return tuple(sorted(found, key=lambda file: (TIMES.get(file, 0), file)))
 
 
 def give_up(number: int, frame: FrameType | None) -> None:
@@ -99,7 +97,7 @@ def give_up(number: int, frame: FrameType | None) -> None:
 
 
 def tests_fail(tests: tuple[str, ...], mutant: Mutant | None = None, limit_s: float = 600) -> tuple[bool, float]:
-    """Run the tests, on a mutant if there is one: whether one failed, and after how many seconds.
+    """Run the files one by one, on a mutant if there is one: whether a test failed, and after how many seconds.
 
     Only for a process that does nothing else. A test that runs longer than `limit_s` has failed.
     """
@@ -112,8 +110,8 @@ def tests_fail(tests: tuple[str, ...], mutant: Mutant | None = None, limit_s: fl
         install(mutant)
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "--rootdir", str(ROOT)]
     with redirect_stdout(quiet), redirect_stderr(quiet):
-        code = pytest.main([*options, *tests])
-    return code != pytest.ExitCode.OK, time.perf_counter() - start
+        failed = any(pytest.main([*options, file]) != pytest.ExitCode.OK for file in tests)
+    return failed, time.perf_counter() - start
 
 
 def attempt(work: tuple[Mutant, tuple[str, ...], float]) -> Outcome:

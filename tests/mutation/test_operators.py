@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.mutation import operators
+from tests.mutation.__main__ import SOURCES, examined_by
 
 SOURCE = '''
 def clipped(values: list[int | None], limit: int = 3) -> list[int]:
@@ -67,3 +68,10 @@ def test_an_installed_mutant_is_what_is_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=operators.ROOT)
     assert done.stdout.split() == ["1"]  # 0.5 / 10, and at least 1; 5 without the fault
+
+
+def test_every_source_has_tests_that_exist() -> None:
+    for pattern in SOURCES:
+        for path in operators.ROOT.glob(pattern):
+            tests = examined_by(path.relative_to(operators.ROOT).as_posix())
+            assert tests and all((operators.ROOT / test).is_file() for test in tests)
