@@ -75,7 +75,7 @@ def diagram(name: str, colour: str, tokens: int = 576) -> str:
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {floor + 40}" font-family="sans-serif" '
-        f'font-size="12" fill="#444"><style>.count {{ stroke: #fff; stroke-width: 4px; paint-order: stroke }}</style>'
+        f'font-size="12" fill="#444">'
         f'<rect width="100%" height="100%" fill="#fff" rx="6"/>'
         f'<line x1="{LEFT}" x2="{width - 8}" y1="{average:.1f}" y2="{average:.1f}" stroke="#c00" '
         f'stroke-dasharray="5 4"/>'
