@@ -1,10 +1,10 @@
-"""Peak memory of one answer, baseline against VScan, each in a process of its own.
+"""Peak memory of one answer, baseline and VScan, each in its own process.
 
 python -m benchmarks.peak [--models dummy:llava-small,...] [--threads 1] [--out assets/recorded/NAME.json]
 
-The figure is the most bytes that tensors made during the run hold at once, from a dispatch mode that sees every
-operator. It repeats exactly; weights, and scratch memory inside one operator, are left out. The process's resident
-memory is no measure of it: what the allocator keeps from one moment to the next differs by more than the methods do.
+The figure is the largest number of bytes held at once by tensors created during the run, from a dispatch mode that
+intercepts every operator. It is reproducible; weights, and scratch memory inside an operator, are excluded. Resident
+memory would be no substitute: what the allocator retains varies by more than the methods differ.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SIZE = (400, 300)
 
 
 def peak_bytes(lvlm: vc.LVLM, reducer: vc.Reducer | None) -> int:
-    """Bytes of one answer of two tokens; the run before it is that of the shape's first use."""
+    """Peak bytes of one answer of two tokens, after one warm-up run."""
     image = Image.effect_noise(SIZE, 80).convert("RGB")
 
     def run() -> None:
@@ -51,7 +51,7 @@ def peak_bytes(lvlm: vc.LVLM, reducer: vc.Reducer | None) -> int:
 
 
 def in_its_own_process(model: str, name: str, threads: int) -> int:
-    """The same, measured by a fresh interpreter."""
+    """`peak_bytes`, measured in a new process."""
     command = [sys.executable, "-m", "benchmarks.peak", "--child", model, name, "--threads", str(threads)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return int(done.stdout.splitlines()[-1])

@@ -1,9 +1,9 @@
-"""Baseline against VScan over retentions: prefill time, time to first token, memory, as ratios within one run.
+"""Baseline / VScan over retentions: ratios of prefill time, time to first token and memory within one run.
 
 python -m benchmarks.prefill --model dummy:llava-small [--repeats 7] [--out assets/recorded/NAME.json]
 
-Baseline and reduced runs alternate, so that a drifting machine hits both; each ratio is the median over the pairs,
-with the smallest and largest beside it. Random weights say nothing about answers, so only time and memory are kept.
+Baseline and reduced runs alternate, so that drift affects both; each ratio is the median over the pairs, with the
+smallest and the largest. Random weights say nothing about answers, so only time and memory are recorded.
 """
 
 from __future__ import annotations

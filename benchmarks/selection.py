@@ -1,9 +1,9 @@
-"""What choosing costs: time, memory, FLOPs and bytes of every method that cuts at the entrance of the LLM.
+"""The cost of the selection itself: time, memory, FLOPs and bytes of every method with a cut before the LLM.
 
 python -m benchmarks.selection [--repeats 9] [--threads 1] [--out assets/recorded/NAME.json]
 
-Random signals in half precision, as a half precision LLaVA-1.5-7B hands them over; measured is `select` and then
-`apply`, without the vision tower's own work on the signals. The yardstick is that model's dense prefill of the same
+Random signals in half precision, with the widths of LLaVA-1.5-7B. `select` and then `apply` are measured, without the
+vision tower's work on the signals. The reference is that model's dense prefill of the same
 number of tokens: FLOPs by the formula of `vscan_core.measure`, bytes by the one of `dense_bytes`.
 """
 
@@ -41,10 +41,10 @@ GATHER_OPERATORS = {
 
 
 class Tally(TorchDispatchMode):
-    """Bytes that torch's operators read and write, and the peak of what they hold at once beyond the inputs.
+    """Counts the bytes that torch's operators read and write, and the peak that they hold at once besides the inputs.
 
-    Every operator is taken to read its operands from memory and write its result there. Scratch memory inside one
-    operator (a sort's, say) is not seen.
+    Every operator is assumed to read its operands from memory and to write its result there. Scratch memory inside an
+    operator (a sort, for example) is not visible.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 
 def random_signals(tokens: int, grid: tuple[int, int], needs: vc.Needs, dims: dict[str, int]) -> vc.Signals:
-    """What `needs` asks for, and the features; numbers without meaning."""
+    """The features and the signals that `needs` asks for, as random numbers."""
     make = torch.Generator().manual_seed(0)
 
     def draw(count: int, dim: int) -> torch.Tensor:
@@ -104,9 +104,9 @@ def random_signals(tokens: int, grid: tuple[int, int], needs: vc.Needs, dims: di
 
 
 def dense_bytes(tokens: int, config: Any = DECODER, layers: int = 32) -> int:
-    """Bytes of a dense half precision prefill, counted like the methods': operands in, result out, per operator.
+    """Bytes of a dense half precision prefill, counted as for the methods: operands read, result written, per operator.
 
-    Weights once; per token, input and output of the seven matrix products and of the attention. Norms, activations
+    The weights once; per token, input and output of the seven matrix products and of the attention. Norms, activations
     and the attention map are left out, so the true figure is higher.
     """
     width, inner = config.hidden_size, config.intermediate_size
@@ -158,7 +158,7 @@ def cuts_at_the_entrance(name: str) -> bool:
     """Whether a method has a cut 0 at its published retention."""
     try:
         return 0 in vc.REDUCERS[name]().schedule(576, ANATOMY)
-    except vc.InputError:  # a first cut so late that this retention is out of reach
+    except vc.InputError:  # its first cut is too late for this retention
         return False
 
 
@@ -166,7 +166,7 @@ def cuts_at_the_entrance(name: str) -> bool:
 def measure_all(
     grids: dict[int, tuple[int, int]], repeats: int = 9, dims: dict[str, int] | None = None
 ) -> list[dict[str, Any]]:
-    """Every method that has a cut 0, at every size."""
+    """The rows of every method with a cut 0, at every size."""
     dims = dims or {"vision": 1024, "projected": 4096, "joint": 768, "heads": 16}
     names = [name for name in vc.REDUCERS if cuts_at_the_entrance(name)]
     return [measure(name, tokens, grid, repeats, dims) for tokens, grid in grids.items() for name in names]
