@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import BatchFeature
 
 from vscan_core.engine.preview import PreparedImage, VisionPreview
 from vscan_core.errors import InputError
@@ -20,13 +19,13 @@ from vscan_core.families import Family
 from vscan_core.media.images import as_rgb, upright_size, working_size
 from vscan_core.media.videos import Video
 from vscan_core.ood import OODReference, is_out_of_distribution
+from vscan_core.prepared import PIXELS, PreparedInputs
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.trace import View
 
 MAX_QUESTION_CHARACTERS = 1000
 WORDS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "second_per_grid_ts")  # not for the eye
-PIXELS = {"pixel_values", "pixel_values_images", "pixel_values_videos"}  # the second: Video-LLaVA's processor
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +57,7 @@ class LVLM:
         folder = Path(self.model.config._name_or_path)
         return OODReference.load(folder) if folder.is_dir() else None
 
-    def inputs(self, image: Image.Image | Video, question: str) -> Any:
+    def inputs(self, image: Image.Image | Video, question: str) -> PreparedInputs:
         """Picture (or video) and question -> keyword arguments of `generate` on the model's device, batch of one.
 
         Raises InputError for an empty or over-long question, for one with control tokens such as <image> in it, for a
@@ -68,7 +67,7 @@ class LVLM:
         if not isinstance(image, Video):
             return self.prepare([image], [self.chat(words)])
         film = self.family.video_inputs(self.processor, self.chat(words, "video"), image.frames, image.times)
-        return self.placed(BatchFeature(film), [image])
+        return self.placed(film, [image])
 
     def chat(self, words: str, kind: str = "image") -> str:
         """The model's prompt for one question about one picture (kind "video": about one video)."""
@@ -79,7 +78,7 @@ class LVLM:
         made: str = self.processor.apply_chat_template(list(turns), add_generation_prompt=True)
         return made
 
-    def prepare(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> Any:
+    def prepare(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> PreparedInputs:
         """Pictures and prompts -> keyword arguments of `generate` on the model's device, one left-padded row each.
 
         A prompt has any number of places for pictures, as the model's chat template writes them; `pictures` fill them
@@ -92,7 +91,7 @@ class LVLM:
                 f"There are {len(pictures)} pictures for {wanted} places in the prompts; give one for each."
             )
         seen: Any = [as_rgb(picture) for picture in pictures]
-        if self.family.pictures_by_prompt:
+        if self.family.nested_pictures:
             rest = iter(seen)
             seen = [list(islice(rest, count)) for count in places]
         try:
@@ -111,7 +110,7 @@ class LVLM:
             ) from error
         return self.placed(batch, pictures)
 
-    def prepare_shared(self, picture: Image.Image, prompts: Sequence[str]) -> tuple[Any, int]:
+    def prepare_shared(self, picture: Image.Image, prompts: Sequence[str]) -> tuple[PreparedInputs, int]:
         """One picture and several prompts about it -> inputs with one row per prompt but the pixels only once.
 
         The prompts are padded BEHIND the picture, so that its visual tokens have the same columns in every row. Also
@@ -155,7 +154,8 @@ class LVLM:
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
         inputs = self.inputs(image, "?")
         pictures = {name: part for name, part in inputs.items() if name not in WORDS}
-        return PreparedImage(self.model, self.family, self.anatomy, pictures, inputs["input_ids"]).preview(wanted)
+        prepared = PreparedImage(self.model, self.family, self.anatomy, pictures, inputs.views, inputs["input_ids"])
+        return prepared.preview(wanted)
 
     def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
         """As `look`, only the signals; for a picture that the model sees as one tile."""
@@ -173,16 +173,10 @@ class LVLM:
             and is_out_of_distribution(features.float().cpu(), self.ood_reference)
         )
 
-    def placed(self, batch: Any, images: Sequence[Image.Image | Video]) -> Any:
-        """What the processor made of `images`, on the model's device, with a note of how each was prepared.
-
-        The note travels with the pixels: a trace then tells boxes in the originals, and knows tiles of one picture.
-        """
-        batch = batch.to(self.device)
-        for name in PIXELS & batch.keys():
-            batch[name] = batch[name].to(self.model.dtype)  # nothing else: seconds would be rounded
-            batch[name].views = [self._view(image) for image in images]
-        return batch
+    def placed(self, batch: Mapping[str, Any], images: Sequence[Image.Image | Video]) -> PreparedInputs:
+        """What the processor made of `images`, on the model's device, with how each picture lies in its original."""
+        cast = {name: batch[name].to(self.model.dtype) for name in PIXELS if name in batch}  # seconds would be rounded
+        return PreparedInputs({**batch, **cast}, [self._view(image) for image in images]).to(self.device)
 
     def _view(self, image: Image.Image | Video) -> View:
         if isinstance(image, Video):

@@ -9,7 +9,7 @@ WITH_CLIP = ("llava", "llava_next")  # their vision encoder is a whole CLIP: key
 
 
 def refusal(model, reducer: Reducer) -> str | None:
-    """A pattern of the sentence that refuses this reducer on this model, whose weights lack the text half of CLIP.
+    """A pattern of the sentence that refuses this reducer on this model, whose weights lack CLIP's text encoder.
 
     None: the pair must work.
     """
@@ -20,9 +20,9 @@ def refusal(model, reducer: Reducer) -> str | None:
     if later and later[0] < anatomy.first_cut:
         return "adds visual features up to decoder layer"
     if needs.joint:
-        return "without the text half of CLIP"
+        return "no CLIP text encoder"
     if needs.keys and not clip:
-        return "does not give the vision keys"
+        return "no vision keys"
     if needs.blocks and not clip:
         return "cannot merge tokens inside its vision encoder"
     return None

@@ -91,7 +91,7 @@ def test_merging_methods_work_on_tiles(models, method) -> None:
 def test_what_the_family_lacks_is_refused_in_one_sentence(models, method) -> None:
     model = models["qwen2_5_vl"]
     before = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
-    with pytest.raises(vc.InputError, match="choose another one"), vc.reduced(model, method):
+    with pytest.raises(vc.InputError, match="choose another method"), vc.reduced(model, method):
         pass
     after = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
     assert before == after

@@ -41,7 +41,7 @@ class VisionSide:
 
         def look(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := mine()) is not None:
-                state.seen = self.family.see_in(module, self.model, args, kwargs)
+                state.seen = self.family.tiles(self.model, module, args, kwargs)
                 state.rows, state.keys = {}, None
                 if self.merging is not None:
                     self.merging.start(state, next(module.parameters()).device)
@@ -71,7 +71,7 @@ class VisionSide:
         ]
         if self.merging is not None:
             handles += self.merging.hooks(mine)
-        return handles + self.family.watch_packing(self.model, packed)
+        return handles + self.family.hook_packing(self.model, packed)
 
     def _select_early(self, state: Any, rows: Tensor, timed: Callable[[], Any]) -> tuple[Tensor] | None:
         """The rows that the projector gets, where dropped tokens need not be projected at all; None: all of them."""
@@ -103,9 +103,9 @@ class VisionSide:
 
         try:
             for layer in self.needs.cls_attention:
-                handles += self.family.tap(self.model, layer, record)
+                handles += self.family.hook_scores(self.model, layer, record)
             if self.needs.keys:
-                handles += self.family.tap_keys(self.model, self.anatomy.feature_layer, record_keys)
+                handles += self.family.hook_keys(self.model, self.anatomy.feature_layer, record_keys)
         except BaseException:  # one of several refused: the others go too
             for handle in handles:
                 handle.remove()
@@ -159,7 +159,7 @@ class VisionSide:
     def _group(self, state: Any) -> list[TokenLayout]:
         """The images that loose tiles make: by the prompt, and where that leaves open how they lie, by the inputs."""
         grid, ids = state.seen.grids[0], state.prompt
-        found = None if ids is None else self.family.pictures(self.model, ids, grid[0] * grid[1])
+        found = None if ids is None else self.family.pictures_in_prompt(self.model, ids, grid[0] * grid[1])
         views = state.views or []
         if found is not None and [one.tiles for one in found] == [view.tiles for view in views]:
             found = [TiledPicture(view.tiles, view.cut if view.tiles > 1 else None) for view in views]

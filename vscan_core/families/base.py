@@ -1,4 +1,4 @@
-"""Family: where the parts of one kind of model are, and how to read scores off them. It knows no method."""
+"""Family: where the parts of one kind of model are, and how to read scores from them. It knows no method."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vscan_core.families.tiles import TiledPicture, Tiles, TokenLayout
 from vscan_core.selection import Anatomy, Needs
 from vscan_core.trace import View
 
-Record = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
+Recorder = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
 
 
 class Family(ABC):
@@ -31,13 +31,13 @@ class Family(ABC):
     title: str
     hub_models: tuple[HubModel, ...]  # the family's entries in the catalog
     small_models: tuple[SmallModel, ...]
-    gives_keys = False  # whether `tap_keys` is there
-    pictures_by_prompt = False  # whether the processor wants the pictures of each prompt in a list of their own
-    frames = 0  # of a video that are looked at unless told otherwise; 0: it takes no videos here
+    has_vision_keys = False  # whether `hook_keys` is there
+    nested_pictures = False  # whether the processor takes one list of pictures per prompt
+    frames = 0  # how many frames of a video are used by default; 0: videos are not supported
 
     @property
     def one_row_per_picture(self) -> bool:
-        """Whether the projector gives the LLM one row of tokens per picture: no tiles, no packing, plain positions."""
+        """Whether the LLM gets one row of tokens per picture: no tiles, no packing, one-dimensional positions."""
         return False
 
     def base(self, model: nn.Module) -> Any:
@@ -66,7 +66,7 @@ class Family(ABC):
         return [self.vision_tower(model)]
 
     def attention(self, model: nn.Module) -> dict[str, str]:
-        """The attention that each half is set to run: {"vision": ..., "text": ...}, by transformers' names."""
+        """The attention implementation of each half, by transformers' names: {"vision": ..., "text": ...}."""
         halves = {"vision": self.vision_tower(model), "text": self.language_model(model)}
         return {name: str(half.config._attn_implementation) for name, half in halves.items()}
 
@@ -75,70 +75,69 @@ class Family(ABC):
         """The module that maps vision features to the LLM's width, token by token."""
 
     def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
-        """Run the vision side on what the processor's image half made."""
+        """Run the vision side on the processor's image inputs; `pooler_output` holds the projected features."""
         return model.get_image_features(**batch, return_dict=True)
 
     @abstractmethod
-    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
-        """The tiles of a call of the vision tower, from its arguments."""
-
-    def see_in(self, tower: nn.Module, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
-        """As `see`, for families whose towers differ in what they pass on."""
-        return self.see(model, args, kwargs)
+    def tiles(self, model: nn.Module, tower: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """The tiles of a call of one of the `vision_towers`, from its arguments."""
 
     @abstractmethod
     def anatomy(self, model: nn.Module) -> Anatomy:
         """Plain numbers about this model and its family's published settings."""
 
     @abstractmethod
-    def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+    def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """Hook vision layer `layer` so that each encode records its scores.
 
         With CLS: its row, (tiles, heads, tokens). Without: attention received, one number per projector row.
         """
 
-    def tap_keys(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+    def hook_keys(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """Hook vision layer `layer` so that each encode records its head-mean keys (tiles, tokens, head_dim)."""
         raise NotImplementedError
 
     def encoder_blocks(self, model: nn.Module) -> nn.ModuleList:
-        """The vision encoder's blocks, if tokens can merge in them: pre-norm, named like CLIP's, CLS first."""
-        raise InputError(f"{self.title} cannot merge tokens inside its vision encoder; choose another one.")
+        """The vision encoder's blocks (pre-norm, named like CLIP's, CLS first).
+
+        Raises InputError if tokens cannot be merged inside them.
+        """
+        raise InputError(f"{self.title} cannot merge tokens inside its vision encoder; choose another method.")
 
     def check(self, needs: Needs) -> None:
-        """Raise InputError if this kind of model cannot give what is needed."""
-        if needs.keys and not self.gives_keys:
-            raise InputError(f"{self.title} does not give the vision keys that this method needs; choose another one.")
+        """Raise InputError if this kind of model cannot provide the signals that a method needs."""
+        if needs.keys and not self.has_vision_keys:
+            raise InputError(f"{self.title} has no vision keys, which this method needs; choose another method.")
         if needs.joint:
             raise InputError(
-                f"{self.title} comes without the text half of CLIP, which this method needs to compare the question "
-                "with the picture; choose another one."
+                f"{self.title} has no CLIP text encoder, which this method needs to compare the question with the "
+                "picture; choose another method."
             )
 
     @abstractmethod
     def image_token_id(self, model: nn.Module) -> int:
         """The placeholder that stands for visual tokens in input_ids."""
 
-    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
-        """For families of loose tiles: which of them make a picture, read off the prompts; ids (batch, length).
+    def pictures_in_prompt(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
+        """For families whose tower sees loose tiles: how the prompts, ids (batch, length), group them into pictures.
 
-        None: the prompt does not show it, so every tile is an image of its own.
+        per_tile: visual tokens of one tile. None: the prompts do not show it, so every tile is an image of its own.
         """
         return None
 
-    def watch_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
-        """For families that pack: report the layout of every image after each encode. Things with `.remove()`."""
+    def hook_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
+        """For families that pack tiles: report the layout of every image after each encode. Returns removable hooks."""
         return []
 
     def shorten_kwargs(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
-        """What cut 0 changes in the decoder stack's arguments beyond those that every model has.
+        """The decoder stack's arguments that cut 0 changes, beyond those that every model has.
 
-        keep (batch, length) says which columns stay; index (batch, shorter) where each one left came from.
+        keep (batch, length) marks the columns that stay; index (batch, shorter) is where each of them came from.
         """
         return {}
 
     def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
-        """Every placeholder that stands for visual tokens: of images, and of videos where there are any."""
+        """Every placeholder that stands for visual tokens: that of images, and that of videos if they are supported."""
         return (self.image_token_id(model),)
 
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
@@ -157,9 +156,10 @@ class Family(ABC):
         return torch.stack(masks).any(0)
 
     def is_text(self, model: nn.Module, inputs_embeds: Tensor) -> bool:
-        """Whether every row of (batch, length, dim) is some word's embedding, so that none is a picture's feature.
+        """Whether every row of (batch, length, dim) is the embedding of a text token, so that none is a visual token.
 
-        The first few numbers of a row tell; the table is read piece by piece, since its weights may be elsewhere.
+        Compares the first eight numbers of each row. The embedding table is called in chunks instead of being read,
+        because its weights may be on another device.
         """
         embed: Any = self.language_model(model).get_input_embeddings()
         rows, place = inputs_embeds.flatten(0, 1)[:, None, :8], inputs_embeds.device
@@ -178,8 +178,9 @@ class Family(ABC):
     ) -> dict[str, Any]:
         """A prompt and the video in it as keyword arguments of the model.
 
-        frames: pictures of one size; times: when each is shown, in seconds. They are prepared by the processor's
-        picture half: its video half would need torchvision for the same result.
+        frames: pictures of one size; times: when each is shown, in seconds. The processor's image half prepares
+        them; its video half would need torchvision for the same result. Raises InputError if the family takes no
+        videos.
         """
         raise InputError(f"{self.title} takes pictures only; for videos choose Video-LLaVA, Qwen2.5-VL or Qwen3-VL.")
 

@@ -12,10 +12,10 @@ from torch.utils.hooks import RemovableHandle
 from vscan_core.dummies.processors import chat_template
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config, tower_config
 from vscan_core.errors import InputError
-from vscan_core.families.base import Family, Record
+from vscan_core.families.base import Family, Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
-from vscan_core.families.pixel_shuffle import fold, sources
-from vscan_core.families.scores import received_by_tile, tap_pair
+from vscan_core.families.pixel_shuffle import mean_over_patches, patches_of_tokens
+from vscan_core.families.scores import hook_query_and_key, received_by_tile
 from vscan_core.families.tile_grouping import separated
 from vscan_core.families.tiles import TiledPicture, Tiles
 from vscan_core.selection import Anatomy
@@ -33,8 +33,8 @@ class Idefics3(Family):
     There is no published VScan setting. Chosen: attention received as in Qwen2.5-VL, the other family without CLS,
     with the local scan at the same share of depth; renumbered positions and RoPE in the scores as in LLaVA, with
     which it shares one-dimensional positions.
-    Cut 0 works on every tile by itself, later cuts on the whole picture. Which tiles make a picture shows in the
-    prompt, as the stock processor writes it; in other prompts, and in videos, each is an image of its own.
+    Cut 0 works on every tile by itself, later cuts on the whole picture. Prompts of the stock processor show which
+    tiles make a picture; in other prompts, and in videos, each tile is an image of its own.
     """
 
     model_type = "idefics3"
@@ -49,27 +49,27 @@ class Idefics3(Family):
             "idefics3-small", "Idefics3", 59, Shape(small_tower(364, 14, 192), SMALL_TEXT, {"scale_factor": 2}, 2)
         ),
     )
-    pictures_by_prompt = True
+    nested_pictures = True
 
     def language_model(self, model: nn.Module) -> Any:
         """Named differently here."""
         return self.base(model).text_model
 
     def vision_tower(self, model: nn.Module) -> Any:
-        """SigLIP for any grid of patches."""
+        """SigLIP, for any grid of patches."""
         return self.base(model).vision_model
 
     def projector(self, model: nn.Module) -> Any:
         """(tiles, tokens, patches per token * dim) -> (tiles, tokens, dim_llm); the shuffle comes before it."""
         return self.base(model).connector.modality_projection
 
-    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
-        """Square tiles; padding tiles have gone before the tower, and with them who belongs to whom."""
+    def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
+        """Square tiles. Padding tiles are removed before the tower, and with them which tiles belong together."""
         pixels = args[0] if args else kwargs["pixel_values"]
         return Tiles([self._grid(model, pixels)] * len(pixels), None, side=tuple(pixels.shape[-2:]))
 
-    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
-        """Tags before the tiles tell their rows and columns."""
+    def pictures_in_prompt(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
+        """Tags before the tiles name their rows and columns."""
         cuts = separated(ids, self.image_token_id(model), per_tile)
         if cuts is None:
             return None
@@ -95,8 +95,8 @@ class Idefics3(Family):
             rope_in_scores=True,
         )
 
-    def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
-        """Blockwise column means per tile; padded patches neither pay nor receive."""
+    def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
+        """Blockwise column means per tile, without padded patches."""
         tower, connector = self.vision_tower(model), self.base(model).connector
         attn = tower.encoder.layers[layer].self_attn
         valid: dict[int, Tensor | None] = {}  # by thread: several may run one model
@@ -106,11 +106,11 @@ class Idefics3(Family):
 
         def score(query: Tensor, key: Tensor) -> None:
             scores = received_by_tile(query, key, valid.pop(get_ident(), None), attn)
-            side = int(scores.shape[-1] ** 0.5)  # the connector, too, takes every tile for a square
-            record(layer, fold(scores, sources(lambda x: _shuffled(connector, x), side, side)))
+            side = int(scores.shape[-1] ** 0.5)  # the connector, too, assumes square tiles
+            record(layer, mean_over_patches(scores, patches_of_tokens(lambda x: _shuffled(connector, x), side, side)))
 
         mask = tower.register_forward_pre_hook(keep_mask, with_kwargs=True)
-        return [mask, *tap_pair(attn.q_proj, attn.k_proj, score)]
+        return [mask, *hook_query_and_key(attn.q_proj, attn.k_proj, score)]
 
     def image_token_id(self, model: nn.Module) -> int:
         """`<image>`."""
@@ -119,7 +119,7 @@ class Idefics3(Family):
         return token
 
     def view(self, processor: Any, width: int, height: int) -> View:
-        """Stretched to whole tiles, as many as the processor says; then all of it once more."""
+        """Stretched to the processor's grid of tiles, and the whole picture once more."""
         _, down, across = processor.image_processor.get_number_of_image_patches(height, width, {})
         return View(size=(width, height), cut=(max(down, 1), max(across, 1)))
 
@@ -152,7 +152,7 @@ class Idefics3(Family):
 
 
 class SmolVLM(Idefics3):
-    """`SmolVLMForConditionalGeneration`: the same parts under another name; frames of a video are tiles, too."""
+    """`SmolVLMForConditionalGeneration`: the same parts under another name; frames of a video are tiles too."""
 
     model_type = "smolvlm"
     title = "SmolVLM"

@@ -12,11 +12,11 @@ from torch.utils.hooks import RemovableHandle
 
 from vscan_core.dummies.processors import chat_template, sides, with_videos
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config, tower_config
-from vscan_core.families.base import Record
+from vscan_core.families.base import Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.llava import Llava
-from vscan_core.families.pixel_shuffle import fold, sources
-from vscan_core.families.scores import tap_cls
+from vscan_core.families.pixel_shuffle import mean_over_patches, patches_of_tokens
+from vscan_core.families.scores import hook_cls_row
 from vscan_core.families.tile_grouping import contiguous
 from vscan_core.families.tiles import TiledPicture, Tiles
 from vscan_core.trace import View
@@ -27,11 +27,11 @@ INTERN_VIT = Tower(448, 14, 1024, 24, 16, 4096)
 class InternVL(Llava):
     """`InternVLForConditionalGeneration`.
 
-    There is no published VScan setting. Chosen as for LLaVA, of which it is a relative (CLS token, square tiles,
+    There is no published VScan setting. Chosen as for LLaVA, which it resembles (CLS token, square tiles,
     one-dimensional positions): local scan at the same share of depth, renumbered positions, RoPE in the scores.
-    Cut 0 works on every tile (also the thumbnail) by itself, later cuts on the whole picture. Which tiles make a
-    picture shows in the prompt, where they are one run of placeholders; each frame of a video is an image of its own.
-    How the tiles lie only `LVLM.inputs` tells: in other inputs, boxes of a cut picture are in the pixels of each tile.
+    Cut 0 works on every tile (the thumbnail too) by itself, later cuts on the whole picture. The prompt shows which
+    tiles make a picture: they are one run of placeholders. Each frame of a video is an image of its own. The grid of
+    the tiles is known only from `LVLM.inputs`; in other inputs, boxes of a tiled picture are in pixels of each tile.
     """
 
     model_type = "internvl"
@@ -45,14 +45,14 @@ class InternVL(Llava):
                  Shape(INTERN_VIT, Decoder(3584, 28, 28, 4, 18944, 151674)), Defaults(5, 23, 14, "renumbered", "ours")),
     )  # fmt: skip
     small_models = (SmallModel("internvl3-small", "InternVL3", 60, Shape(small_tower(448, 14, 192), SMALL_TEXT)),)
-    gives_keys = False
+    has_vision_keys = False
 
     def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
-        """Only pixels: the processor also counts tiles, which the model does not take."""
+        """Only pixels: the processor also returns numbers of tiles, which the model does not take."""
         return model.get_image_features(pixel_values=batch["pixel_values"], return_dict=True)
 
-    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
-        """Square tiles; a visual token covers as many patches as the downsampling folds together."""
+    def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
+        """Square tiles; a visual token covers the patches that the downsampling joins."""
         pixels = args[0] if args else kwargs["pixel_values"]
         config: Any = model.config
         height, width = pixels.shape[-2:]
@@ -60,21 +60,21 @@ class InternVL(Llava):
         grid = (int(height // down * config.downsample_ratio), int(width // across * config.downsample_ratio))
         return Tiles([grid] * len(pixels), None, side=(height, width))
 
-    def pictures(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
-        """All tiles of a picture are one run of placeholders; how they lie it does not tell."""
+    def pictures_in_prompt(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
+        """All tiles of a picture are one run of placeholders, which does not show their grid."""
         runs = contiguous(ids, self.image_token_id(model), per_tile)
         return None if runs is None else [TiledPicture(tiles, (1, 1) if tiles == 1 else None) for tiles in runs]
 
     def view(self, processor: Any, width: int, height: int) -> View:
-        """Stretched to whole tiles, as many and so arranged as the processor's own rule says; then a thumbnail."""
+        """Stretched to a grid of tiles, which the processor's own rule chooses; then a thumbnail."""
         prepare = processor.image_processor
         rule = vars(sys.modules[type(prepare).__module__])["get_optimal_tiled_canvas"]
         tile = (prepare.size["height"], prepare.size["width"])
         across, down = rule((height, width), tile, prepare.min_patches, prepare.max_patches)
         return View(size=(width, height), cut=(down, across))
 
-    def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
-        """The CLS row after the layer's query and key norms; a token's score is the mean of its patches'."""
+    def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
+        """The CLS row after the layer's query and key norms; a token's score is the mean over its patches."""
         attn = self.vision_tower(model).encoder.layer[layer].attention
         base, config = self.base(model), cast(Any, model.config)
 
@@ -82,10 +82,10 @@ class InternVL(Llava):
             return base.pixel_shuffle(numbers, scale_factor=config.downsample_ratio)
 
         def keep(row: Tensor) -> None:
-            side = int(row.shape[-1] ** 0.5)  # the model, too, takes every tile for a square
-            record(layer, fold(row, sources(shuffle, side, side)))
+            side = int(row.shape[-1] ** 0.5)  # the model, too, assumes square tiles
+            record(layer, mean_over_patches(row, patches_of_tokens(shuffle, side, side)))
 
-        return tap_cls(attn.q_norm, attn.k_norm, attn.num_heads, keep)
+        return hook_cls_row(attn.q_norm, attn.k_norm, attn.num_heads, keep)
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
         """InternViT and Qwen2."""

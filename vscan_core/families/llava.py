@@ -12,9 +12,9 @@ from vscan_core import geometry
 from vscan_core.dummies.processors import chat_template, cropped
 from vscan_core.dummies.shapes import Decoder, Ids, Shape, Tower, text_config, tower_config
 from vscan_core.errors import InputError
-from vscan_core.families.base import Family, Record
+from vscan_core.families.base import Family, Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
-from vscan_core.families.scores import mean_keys, tap_cls
+from vscan_core.families.scores import hook_cls_row, mean_keys
 from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
@@ -45,11 +45,11 @@ class Llava(Family):
             Shape(Tower(336, 14, 512, 12, 8, 2048), Decoder(768, 12, 12, 12, 2048, 32064)),
         ),
     )
-    gives_keys = True
+    has_vision_keys = True
 
     @property
     def one_row_per_picture(self) -> bool:
-        """True for LLaVA-1.5 itself; its relatives cut pictures into tiles or pack them."""
+        """True for LLaVA-1.5 itself; families derived from it cut pictures into tiles or pack them."""
         return type(self) is Llava
 
     def vision_tower(self, model: nn.Module) -> Any:
@@ -60,11 +60,11 @@ class Llava(Family):
         """(images, tokens, dim) -> (images, tokens, dim_llm)."""
         return self.base(model).multi_modal_projector
 
-    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+    def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
         """Every picture is one square tile."""
         pixels = args[0] if args else kwargs["pixel_values"]
         height, width = pixels.shape[-2:]
-        patch = self.vision_tower(model).config.patch_size
+        patch = tower.config.patch_size
         grid = (height // patch, width // patch)
         layout = TokenLayout(1, None, geometry.patch_boxes(*grid, height, width))
         return Tiles([grid] * len(pixels), [layout] * len(pixels))
@@ -73,7 +73,7 @@ class Llava(Family):
         """VScan's released code scans attentions[5] of CLIP's 24 layers locally; other depths take the same share."""
         config: Any = model.config
         if config.vision_feature_select_strategy != "default":
-            raise InputError('only vision_feature_select_strategy="default" (no CLS among the visual tokens) works')
+            raise InputError('vision_feature_select_strategy must be "default" (no CLS among the visual tokens)')
         depth = config.vision_config.num_hidden_layers
         chosen = config.vision_feature_layer
         states = [chosen] if isinstance(chosen, int) else chosen
@@ -88,11 +88,11 @@ class Llava(Family):
             rope_in_scores=True,
         )
 
-    def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
-        """The CLS query and all keys, from the layer's own projections."""
-        return [handle for tower in self.vision_towers(model) for handle in _tap(tower, layer, record)]
+    def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
+        """CLS rows from the layer's own query and key projections."""
+        return [handle for tower in self.vision_towers(model) for handle in _hook_scores(tower, layer, record)]
 
-    def tap_keys(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+    def hook_keys(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """Average the layer's own keys over heads."""
         attn = _attention(self.vision_tower(model), layer)
 
@@ -102,16 +102,19 @@ class Llava(Family):
         return [attn.k_proj.register_forward_hook(keep)]
 
     def encoder_blocks(self, model: nn.Module) -> nn.ModuleList:
-        """CLIP's; sizes go into the attention as a mask, and one layer's output is what the LLM sees."""
-        if not self.gives_keys:  # a tower that is not CLIP's
+        """CLIP's. Raises InputError with flash attention, or if several layers feed the projector."""
+        if not self.has_vision_keys:  # a tower that is not CLIP's
             return super().encoder_blocks(model)
         config: Any = model.config
         if isinstance(config.vision_feature_layer, list | tuple) and len(config.vision_feature_layer) > 1:
             raise InputError(
-                "tokens cannot merge inside an encoder of which several layers are used; choose another method."
+                "tokens cannot be merged inside a vision encoder whose output is taken from several layers; choose "
+                "another method."
             )
         if "flash" in str(self.vision_tower(model).config._attn_implementation):
-            raise InputError("merging inside the vision encoder needs sdpa or eager attention there, not flash.")
+            raise InputError(
+                "merging inside the vision encoder needs sdpa or eager attention there, but it runs flash."
+            )
         blocks: nn.ModuleList = _blocks(self.vision_tower(model))
         return blocks
 
@@ -122,9 +125,9 @@ class Llava(Family):
         return token
 
     def view(self, processor: Any, width: int, height: int) -> View:
-        """CLIP's preparation: shortest edge to the model's size, then the centre square; or a plain resize.
+        """CLIP's preparation: scale the shortest edge, then crop the centre square; or only scale.
 
-        LLaVA's own image processor may first pad the picture to a square.
+        LLaVA's own image processor may pad the picture to a square first.
         """
         prepare, picture = processor.image_processor, (width, height)
         before = (0, 0)
@@ -135,7 +138,7 @@ class Llava(Family):
         if not prepare.do_resize:
             scaled = (width, height)
         elif "shortest_edge" in size:
-            short = min(width, height)  # multiplied first: the shorter side becomes exactly what is asked for
+            short = min(width, height)  # multiplied first, so that the shorter side is exact
             scaled = (size["shortest_edge"] * width // short, size["shortest_edge"] * height // short)
         else:
             scaled = (size["width"], size["height"])
@@ -175,9 +178,9 @@ def clip_processor(shape: Shape) -> dict[str, Any]:
     }
 
 
-def _tap(tower: Any, layer: int, record: Record) -> list[RemovableHandle]:
+def _hook_scores(tower: Any, layer: int, record: Recorder) -> list[RemovableHandle]:
     attn = _attention(tower, layer)
-    return tap_cls(attn.q_proj, attn.k_proj, attn.num_heads, lambda row: record(layer, row))
+    return hook_cls_row(attn.q_proj, attn.k_proj, attn.num_heads, lambda row: record(layer, row))
 
 
 def _attention(tower: Any, layer: int) -> Any:

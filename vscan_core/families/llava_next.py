@@ -37,7 +37,7 @@ class LlavaNext(Llava):
     """`LlavaNextForConditionalGeneration`. Cut 0 works on every tile by itself, later cuts on the whole picture.
 
     Published settings: LLaVA-1.5's, with its budget for every tile. Not followed: in the released script the later cut
-    looks at the first tile only and takes one of its visual tokens for the question.
+    considers the first tile only and uses one of its visual tokens as the query.
     """
 
     model_type = "llava_next"
@@ -52,12 +52,12 @@ class LlavaNext(Llava):
     )  # fmt: skip
     small_models = (SmallModel("llava-next-small", "LLaVA-NeXT", 59, Shape(small_tower(336, 14), SMALL_TEXT, GRIDS)),)
 
-    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
-        """The tiles of all pictures; which belong together is told when they are packed."""
-        return replace(super().see(model, args, kwargs), layouts=None)
+    def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
+        """The tiles of all pictures; which of them belong together is known when they are packed."""
+        return replace(super().tiles(model, tower, args, kwargs), layouts=None)
 
-    def watch_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
-        """Send numbered rows through the model's own packing beside the features: no second packing code."""
+    def hook_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
+        """Run numbered rows through the model's own packing next to the features, so that no code is duplicated."""
 
         def packing(pack: Any, image_features: Sequence[Tensor], image_sizes: Any, *args: Any, **kwargs: Any) -> None:
             numbered = [_numbers(tiles) for tiles in image_features]

@@ -13,10 +13,10 @@ from torch.utils.hooks import RemovableHandle
 from vscan_core.dummies.processors import chat_template, sides, with_videos
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config, tower_config
 from vscan_core.errors import InputError
-from vscan_core.families.base import Record
+from vscan_core.families.base import Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.llava_next import LlavaNext
-from vscan_core.families.scores import received_by_tile, tap_pair
+from vscan_core.families.scores import hook_query_and_key, received_by_tile
 from vscan_core.families.tiles import TokenLayout
 from vscan_core.selection import Anatomy
 
@@ -34,7 +34,7 @@ class LlavaOnevision(LlavaNext):
 
     There is no published VScan setting. Chosen: attention received as in Qwen2.5-VL, the other family without CLS,
     with the local scan at the same share of depth; renumbered positions and RoPE in the scores as in LLaVA.
-    Refused: videos, and pictures of more tiles than the model's limit (nine). The model pools these after the
+    Refused: videos, and pictures with more tiles than the model's limit (nine). The model pools these after the
     projector, so that one token of the LLM would mix kept and dropped ones.
     """
 
@@ -53,13 +53,13 @@ class LlavaOnevision(LlavaNext):
     small_models = (
         SmallModel("llava-onevision-small", "LLaVA-OneVision", 59, Shape(small_tower(384, 14), SMALL_TEXT, _grids(2))),
     )
-    gives_keys = False
+    has_vision_keys = False
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """Depths as shares of Qwen2.5-VL's: block 7 of 32."""
         config: Any = model.config
         if config.vision_feature_select_strategy != "full" or not isinstance(config.vision_feature_layer, int):
-            raise InputError('only vision_feature_select_strategy="full" and one vision_feature_layer work')
+            raise InputError('vision_feature_select_strategy must be "full", with a single vision_feature_layer')
         depth = config.vision_config.num_hidden_layers
         chosen = config.vision_feature_layer
         return Anatomy(
@@ -72,19 +72,19 @@ class LlavaOnevision(LlavaNext):
             rope_in_scores=True,
         )
 
-    def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+    def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """Blockwise column means, tile by tile."""
         tower = self.vision_tower(model)
         attn = getattr(tower, "vision_model", tower).encoder.layers[layer].self_attn
-        return tap_pair(
+        return hook_query_and_key(
             attn.q_proj, attn.k_proj, lambda query, key: record(layer, received_by_tile(query, key, None, attn))
         )
 
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
-        """Placeholders of pictures; those of videos are refused."""
+        """Placeholders of pictures. Raises InputError for those of videos."""
         config: Any = model.config
         if input_ids is not None and input_ids.shape[-1] > 1 and bool((input_ids == config.video_token_id).any()):
-            raise InputError("videos are not supported for LLaVA-OneVision; pass single frames as pictures")
+            raise InputError("videos are not supported for LLaVA-OneVision; pass their frames as pictures")
         return super().visual_mask(model, input_ids, inputs_embeds)
 
     def _layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> TokenLayout:
@@ -93,8 +93,8 @@ class LlavaOnevision(LlavaNext):
             tiles = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
             side = isqrt(tiles) * config.vision_config.image_size
             raise InputError(
-                f"this picture has too many tiles for LLaVA-OneVision to keep apart; make it at most {side} pixels "
-                "wide and high"
+                f"LLaVA-OneVision pools this picture, because it has too many tiles; scale it to at most {side} pixels "
+                "in width and height"
             )
         return super()._layout(model, tiles, numbers, size)
 

@@ -1,4 +1,4 @@
-"""Pixel shuffle: several patches become one visual token before the projector. Scores have to follow."""
+"""Pixel shuffle: several patches become one visual token before the projector. Scores follow it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def sources(shuffle: Callable[[Tensor], Tensor], rows: int, cols: int) -> Tensor:
+def patches_of_tokens(shuffle: Callable[[Tensor], Tensor], rows: int, cols: int) -> Tensor:
     """(tokens, patches per token): which patches of a rows x cols grid each projector row is made of.
 
     Numbered patches go through the model's own shuffle (1, rows, cols, 1) -> (1, ..., patches per token): no second
@@ -19,6 +19,6 @@ def sources(shuffle: Callable[[Tensor], Tensor], rows: int, cols: int) -> Tensor
     return shuffled.reshape(-1, shuffled.shape[-1]).long()
 
 
-def fold(scores: Tensor, source: Tensor) -> Tensor:
+def mean_over_patches(scores: Tensor, source: Tensor) -> Tensor:
     """(..., patches) -> (..., tokens): mean over the patches of each token."""
     return scores[..., source.to(scores.device)].mean(-1)

@@ -17,7 +17,7 @@ from transformers.vision_utils import get_vision_window_index
 from vscan_core import geometry
 from vscan_core.dummies.processors import IMAGE, VIDEO, VISION_END, VISION_START, chat_template, with_videos
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config
-from vscan_core.families.base import Family, Record
+from vscan_core.families.base import Family, Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.scores import received
 from vscan_core.families.tiles import Tiles, TokenLayout
@@ -34,8 +34,8 @@ WINDOWS = {"fullatt_block_indexes": [7, 15, 23, 31]}
 class Qwen25VL(Family):
     """`Qwen2_5_VLForConditionalGeneration`. An image is one tile, of a video every temporal slice is one.
 
-    A slice is two frames: the encoder's patches are two frames deep. Of a video, cut 0 keeps as many tokens of each
-    slice, and later cuts choose from the whole video, as for Video-LLaVA; the paper has no setting for videos here.
+    A slice is two frames: the encoder's patches are two frames deep. In a video, cut 0 keeps the same number of tokens
+    of every slice, and later cuts choose from the whole video, as for Video-LLaVA; the paper has no setting for it.
     """
 
     model_type = "qwen2_5_vl"
@@ -59,7 +59,7 @@ class Qwen25VL(Family):
             Shape(small_tower(0, 14), SMALL_TEXT, {"fullatt_block_indexes": [1, 3, 5, 7]}),
         ),
     )
-    frames = 16  # our choice: the reference code takes two per second, up to 768
+    frames = 16  # chosen here; the reference code takes two per second, up to 768
 
     def vision_tower(self, model: nn.Module) -> Any:
         """The window-attention vision transformer."""
@@ -82,9 +82,8 @@ class Qwen25VL(Family):
             rope_in_scores=False,
         )
 
-    def see(self, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
+    def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
         """One tile per temporal slice of every image or video."""
-        tower = self.vision_tower(model)
         grid_thw = kwargs.get("grid_thw", kwargs.get("image_grid_thw"))
         side = tower.spatial_merge_size
         shapes = [(int(t), int(h) // side, int(w) // side) for t, h, w in grid_thw.tolist()]
@@ -109,7 +108,7 @@ class Qwen25VL(Family):
         )
         return order
 
-    def tap(self, model: nn.Module, layer: int, record: Record) -> list[RemovableHandle]:
+    def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """Blockwise column means of the block's attention, summed over heads and averaged over a token's patches."""
         tower = self.vision_tower(model)
         attn = tower.blocks[layer].attn
@@ -124,8 +123,8 @@ class Qwen25VL(Family):
             if call is not None:  # None: another thread's call that was under way when the hooks came
                 query, key, _ = out.view(len(out), 3, attn.num_heads, -1).unbind(1)
                 query, key = rotate(query, key, *call["position_embeddings"])
-                paid = received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
-                record(layer, paid.view(-1, tower.spatial_merge_unit).mean(1))
+                scores = received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
+                record(layer, scores.view(-1, tower.spatial_merge_unit).mean(1))
 
         return [
             attn.register_forward_pre_hook(keep_call, with_kwargs=True),
@@ -153,11 +152,11 @@ class Qwen25VL(Family):
     ) -> dict[str, Any]:
         """Pairs of frames, with the seconds from one pair to the next."""
         prepare = processor.image_processor
-        pixels, grid = slices(prepare, frames)
+        pixels, grid = video_patches(prepare, frames)
         tokens = grid[0] * grid[1] * grid[2] // prepare.merge_size**2
         step = (times[-1] - times[0]) / max(len(times) - 1, 1) * prepare.temporal_patch_size
         prompt = prompt.replace(processor.video_token, processor.video_token * tokens)
-        return {**filmed(processor, prompt, pixels, grid), "second_per_grid_ts": torch.tensor([step])}
+        return {**video_batch(processor, prompt, pixels, grid), "second_per_grid_ts": torch.tensor([step])}
 
     def view(self, processor: Any, width: int, height: int) -> View:
         """The picture is stretched to whole patches; how far shows only in the grid of each call."""
@@ -208,15 +207,15 @@ class Qwen25VL(Family):
         )
 
 
-def filmed(processor: Any, prompt: str, pixels: Tensor, grid: list[int]) -> dict[str, Any]:
-    """Words and pixels of a video as keyword arguments of the model."""
-    words = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)
+def video_batch(processor: Any, prompt: str, pixels: Tensor, grid: list[int]) -> dict[str, Any]:
+    """A prompt and the patches of a video as keyword arguments of the model."""
+    text = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)
     token = processor.tokenizer.convert_tokens_to_ids(processor.video_token)
-    kinds = 2 * (words["input_ids"] == token).int()  # 0 text, 1 picture, 2 video
-    return {**words, "mm_token_type_ids": kinds, "pixel_values_videos": pixels, "video_grid_thw": torch.tensor([grid])}
+    kinds = 2 * (text["input_ids"] == token).int()  # 0 text, 1 picture, 2 video
+    return {**text, "mm_token_type_ids": kinds, "pixel_values_videos": pixels, "video_grid_thw": torch.tensor([grid])}
 
 
-def slices(prepare: Any, frames: Sequence[Image.Image]) -> tuple[Tensor, list[int]]:
+def video_patches(prepare: Any, frames: Sequence[Image.Image]) -> tuple[Tensor, list[int]]:
     """(patches, dim) of a video and its (slices, rows, columns) of patches; an odd last frame is shown twice.
 
     A picture's patches hold the same frame at every depth; here each depth gets its own.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
-from vscan_core.families.qwen2_5_vl import Qwen25VL, filmed, slices
+from vscan_core.families.qwen2_5_vl import Qwen25VL, video_batch, video_patches
 from vscan_core.geometry import take
 from vscan_core.selection import Anatomy
 
@@ -29,8 +29,8 @@ class Qwen3VL(Qwen25VL):
 
     There is no published VScan setting. Chosen: the local scan at the same share of depth as in Qwen2.5-VL (block 7
     of 32), original positions (M-RoPE ids have several axes and cannot be renumbered), no RoPE in the scores.
-    Deepstack features of dropped tokens are dropped; those of a kept token stay its own, also where others merge
-    into it. The first decoder layers still add them, so a later cut comes after the last of these layers.
+    Deepstack features of dropped tokens are dropped; those of a kept token stay as they are, even if others merge
+    into it. The first decoder layers add them, so a later cut comes after the last of these layers.
     """
 
     model_type = "qwen3_vl"
@@ -51,7 +51,7 @@ class Qwen3VL(Qwen25VL):
     )
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """No block has windows, so depth alone decides which is the shallow one."""
+        """No block has windows, so the shallow layer follows from the depth alone."""
         vision: Any = self.vision_tower(model).config
         return Anatomy(
             vision_layers=vision.depth,
@@ -67,15 +67,15 @@ class Qwen3VL(Qwen25VL):
     def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
     ) -> dict[str, Any]:
-        """Pairs of frames, each with its mean time in words before it."""
+        """Pairs of frames, each with its mean time as text before it."""
         prepare = processor.image_processor
-        pixels, grid = slices(prepare, frames)
+        pixels, grid = video_patches(prepare, frames)
         tokens, deep = grid[1] * grid[2] // prepare.merge_size**2, prepare.temporal_patch_size
         start, end, pad = processor.vision_start_token, processor.vision_end_token, processor.video_token
         pairs = [times[i : i + deep] for i in range(0, len(times), deep)]
         text = "".join(f"<{sum(pair) / len(pair):.1f} seconds>{start}{pad * tokens}{end}" for pair in pairs)
         whole = f"{start}{pad}{end}"
-        return filmed(processor, prompt.replace(whole if whole in prompt else pad, text), pixels, grid)
+        return video_batch(processor, prompt.replace(whole if whole in prompt else pad, text), pixels, grid)
 
     def order(self, tower: Any, grid_thw: Tensor) -> Tensor:
         """Rows of the merger are in token order."""

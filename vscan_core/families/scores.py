@@ -1,4 +1,4 @@
-"""Scores and keys read off a vision layer's own projections: rows and column means, never a whole attention map."""
+"""Scores and keys from a vision layer's own projections: rows and column means, never a whole attention map."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vscan_core import geometry
 
 
 def mean_keys(key: Tensor, heads: int, first: int = 1) -> Tensor:
-    """Head-mean keys of the patches, (images, tokens, head_dim); key (images, 1 + tokens, dim), CLS first (0: too)."""
+    """key (images, first + tokens, dim) -> (images, tokens, head_dim): mean over heads; first: rows of CLS."""
     return key[:, first:].view(len(key), key.shape[1] - first, heads, -1).mean(2)
 
 
-def tap_pair(
+def hook_query_and_key(
     query: nn.Module, key: nn.Module, keep: Callable[[Tensor, Tensor], None], rows: slice = slice(None)
 ) -> list[RemovableHandle]:
-    """Give `keep` the queries (only these rows) and keys of every call, from the modules that they leave last.
+    """Pass the queries (only these rows) and keys of every call to `keep`, as `query` and `key` return them.
 
-    Queries come first and are held until the keys come; no second pass, no attention map.
+    Queries are computed first and held until the keys are; no second pass, no attention map.
     """
     queries: dict[int, Tensor] = {}  # by thread: several may run one model
 
@@ -39,13 +39,13 @@ def tap_pair(
     return [query.register_forward_hook(keep_query), key.register_forward_hook(score)]
 
 
-def tap_cls(query: nn.Module, key: nn.Module, heads: int, keep: Callable[[Tensor], None]) -> list[RemovableHandle]:
-    """Give `keep` the CLS row of every call."""
-    return tap_pair(query, key, lambda first, keys: keep(cls_row(first, keys, heads)), slice(1))
+def hook_cls_row(query: nn.Module, key: nn.Module, heads: int, keep: Callable[[Tensor], None]) -> list[RemovableHandle]:
+    """Pass the CLS row of every call to `keep`."""
+    return hook_query_and_key(query, key, lambda first, keys: keep(cls_row(first, keys, heads)), slice(1))
 
 
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
-    """Attention that CLS (row 0) pays to the patches: (images, heads, tokens), not renormalised without CLS.
+    """Attention from CLS (row 0) to the patches: (images, heads, tokens), not renormalised without CLS.
 
     query (images, 1, dim) and key (images, 1 + tokens, dim) as they leave the projections.
     """
@@ -59,23 +59,23 @@ def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
 def received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> Tensor:
     """(patches,): attention that each patch receives, summed over heads, averaged over the queries of its image.
 
-    query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map: as
-    many rows of it exist at a time as make it the size of the queries, so that the model's own layers need more.
+    query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map: head_dim
+    rows of it exist at a time, which take as much memory as the queries and less than the model's own layers.
     """
-    parts = []
+    means = []
     for start, end in pairwise(bounds):
         keys = key[start:end].permute(1, 2, 0)  # (heads, head_dim, patches)
         total = torch.zeros(end - start, device=key.device)
         for rows in torch.split(query[start:end].transpose(0, 1), query.shape[-1], dim=1):
             total += geometry.precise(rows @ keys).mul_(scaling).softmax(-1).sum((0, 1))
-        parts.append(total / (end - start))
-    return torch.cat(parts)
+        means.append(total / (end - start))
+    return torch.cat(means)
 
 
 def received_by_tile(query: Tensor, key: Tensor, valid: Tensor | None, attn: Any) -> Tensor:
     """query, key (tiles, patches, dim) -> (tiles, patches) attention received inside each tile.
 
-    valid (tiles, rows, cols) is False for padded patches, which neither pay nor receive; None = no padding.
+    valid (tiles, rows, cols) is False for padded patches, which neither attend nor are attended to; None = no padding.
     """
     tiles, patches = query.shape[:2]
     query, key = (rows.view(tiles, patches, attn.num_heads, -1) for rows in (query, key))

@@ -17,6 +17,7 @@ from vscan_core.families.entries import HubModel, SmallModel
 from vscan_core.families.llava import DEFAULTS_7B, VICUNA_7B, Llava, clip_and_llama, clip_processor
 from vscan_core.families.method_hook import MethodHook
 from vscan_core.families.tiles import Tiles, TokenLayout
+from vscan_core.geometry import patch_boxes
 from vscan_core.trace import View
 
 CLIP_224 = Tower(224, 14, 1024, 24, 16, 4096)
@@ -25,12 +26,13 @@ CLIP_224 = Tower(224, 14, 1024, 24, 16, 4096)
 class VideoLlava(Llava):
     """`VideoLlavaForConditionalGeneration`.
 
-    Settings as for LLaVA-1.5, of which it is the video edition; the paper reports it (its table 5: 25 % of 8 x 256
-    tokens), the released code lacks it. Every frame is a tile of its video: cut 0 keeps as many tokens of each, as
-    all published methods do, and later cuts choose from the whole video, since a question may be about one moment.
-    Frames bring their CLS token along (257 tokens per frame). Cut 0 always keeps it and counts it in no budget: it
-    has no score, being what scores the others. Later cuts count and drop it like any other visual token: the
-    decoder knows no difference, and what CLS says of its frame is only worth what the question's attention says.
+    Settings as for LLaVA-1.5, of which it is the video version; the paper reports results for it (table 5: 25 % of
+    8 x 256 tokens), the released code does not include it. Every frame is a tile of its video: cut 0 keeps the same
+    number of tokens of each, as all published methods do, and later cuts choose from the whole video, since a question
+    may be about one moment.
+    Frames keep their CLS token (257 tokens per frame). Cut 0 always keeps it and does not count it in the budget: CLS
+    scores the other tokens and has no score itself. Later cuts count and drop it like any other visual token: the
+    decoder makes no difference between them.
     """
 
     model_type = "video_llava"
@@ -40,7 +42,7 @@ class VideoLlava(Llava):
                  "video-llava-7b", Shape(CLIP_224, VICUNA_7B), DEFAULTS_7B),
     )  # fmt: skip
     small_models = (SmallModel("video-llava-small", "Video-LLaVA", 73, Shape(small_tower(224, 14), SMALL_TEXT)),)
-    gives_keys = False
+    has_vision_keys = False
     frames = 8  # as in training
 
     def vision_tower(self, model: nn.Module) -> Any:
@@ -57,20 +59,20 @@ class VideoLlava(Llava):
         run = base.get_video_features if "pixel_values_videos" in batch else base.get_image_features
         return run(**batch, return_dict=True)
 
-    def see_in(self, tower: nn.Module, model: nn.Module, args: Any, kwargs: Any) -> Tiles:
-        """Pictures lose their CLS token before the projector, frames do not; which frames make a video comes later."""
-        tiles = self.see(model, args, kwargs)
+    def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
+        """Pictures lose CLS before the projector, frames do not. `hook_packing` groups frames into videos."""
+        tiles = super().tiles(model, tower, args, kwargs)
         return tiles if tower is not self.base(model).video_tower else replace(tiles, layouts=None, lead=1)
 
-    def watch_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
-        """Only the call around the tower knows which frames make one video."""
+    def hook_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
+        """Only the call around the tower shows which frames belong to one video."""
 
         def encoded(call: Any, *args: Any, **kwargs: Any) -> None:
             videos = args[0] if args else kwargs["pixel_values_videos"]  # (videos, frames, 3, height, width)
-            frame = self.see(model, (videos[0],), {})
-            assert frame.layouts is not None
-            film = _film(frame.layouts[0].boxes, View(frames=videos.shape[1]))
-            record([film] * len(videos))
+            patch = self.vision_tower(model).config.patch_size
+            height, width = videos.shape[-2:]
+            boxes = patch_boxes(height // patch, width // patch, height, width)
+            record([_video_layout(boxes, View(frames=videos.shape[1]))] * len(videos))
 
         return [MethodHook(self.base(model), "get_video_features", encoded, "after")]
 
@@ -88,8 +90,8 @@ class VideoLlava(Llava):
         rows, cols = (side // processor.patch_size for side in pixels.shape[-2:])
         tokens = len(frames) * (rows * cols + 1)
         prompt = prompt.replace(processor.video_token, processor.video_token * tokens)
-        words = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)
-        return {**words, "pixel_values_videos": pixels[None]}
+        text = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)
+        return {**text, "pixel_values_videos": pixels[None]}
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
         """LLaVA-1.5's, and a token for videos."""
@@ -107,7 +109,7 @@ class VideoLlava(Llava):
         )
 
 
-def _film(boxes: Tensor, view: View) -> TokenLayout:
+def _video_layout(boxes: Tensor, view: View) -> TokenLayout:
     """boxes (tokens, 4) of one frame -> the layout of a video, where CLS comes first in every frame and has no box."""
     tokens, frames = len(boxes), view.frames
     numbers = torch.arange(frames * tokens).view(frames, tokens)
