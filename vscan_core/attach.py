@@ -7,7 +7,7 @@ Which calls belong to which `with` is told by their context: see `membership`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,7 +25,7 @@ from vscan_core.engine.vision_side import VisionSide
 from vscan_core.engine.wrappers import unwrapped
 from vscan_core.families import family_of
 from vscan_core.reducers.base import Reducer
-from vscan_core.trace import Trace
+from vscan_core.trace import Trace, View
 from vscan_core.versions import check
 
 Section = Callable[[], AbstractContextManager[Any]]
@@ -43,8 +43,9 @@ NOT_FINITE = (
 class Attachment(Block):
     """One `with reduced(...)`, or one run of `answer`."""
 
-    def __init__(self, model: nn.Module, shared: bool) -> None:
+    def __init__(self, model: nn.Module, shared: bool, views: Sequence[View] | None) -> None:
         super().__init__(model, shared)
+        self.views = views
         self.trace = Trace()
         self.ran = False
         self._uncompiled = uncompiled(model)  # once: `here` is entered for every token
@@ -57,7 +58,7 @@ class Attachment(Block):
             return None
         thread = threading.current_thread()
         if (state := self.states.get(thread)) is None:
-            state = self.states[thread] = State()
+            state = self.states[thread] = State(given_views=self.views)
         return state
 
     def orphan(self) -> bool:
@@ -96,11 +97,12 @@ class Attachment(Block):
 
 
 @contextmanager
-def reduced(model: Any, reducer: Reducer | None) -> Iterator[Trace]:
+def reduced(model: Any, reducer: Reducer | None, *, views: Sequence[View] | None = None) -> Iterator[Trace]:
     """Run an unmodified transformers LVLM with fewer visual tokens.
 
     model: any model of a known family, e.g. `LlavaForConditionalGeneration`, or a wrapper that holds one (PEFT,
-    torch.compile). reducer: None only watches.
+    torch.compile). reducer: None only watches. views: how each picture lies in its original, for `trace.boxes`;
+    needed only for pixels that were copied or sliced after `LVLM.inputs` made them (see `prepared.PreparedInputs`).
     Yields the Trace, which fills while the model runs: `generate`, plain forward, streaming, beams, batches. Threads
     that are started inside, and jobs given to a pool inside, belong to it; leaving waits for them. Logits of a plain
     forward have the reduced length, and picture features in its output are zero where dropped. `docs/ways.md` lists
@@ -109,7 +111,7 @@ def reduced(model: Any, reducer: Reducer | None) -> Iterator[Trace]:
     static caches, labels, 4-D attention masks, picture features that did not come this way, calls with pictures from
     outside of any `with`, one `with` inside another on the same thread and model, a `with` in which nothing ran.
     """
-    with open_attachment(unwrapped(model), reducer, shared=True) as session, session.here():
+    with open_attachment(unwrapped(model), reducer, shared=True, views=views) as session, session.here():
         try:
             yield session.trace
         except BaseException:
@@ -122,7 +124,12 @@ def reduced(model: Any, reducer: Reducer | None) -> Iterator[Trace]:
 
 @contextmanager
 def open_attachment(
-    model: Any, reducer: Reducer | None, *, shared: bool = False, timed: Section = nullcontext
+    model: Any,
+    reducer: Reducer | None,
+    *,
+    shared: bool = False,
+    timed: Section = nullcontext,
+    views: Sequence[View] | None = None,
 ) -> Iterator[Attachment]:
     """Hooks on, but no calls are reduced outside `session.here()`; for generators that hop threads.
 
@@ -132,7 +139,7 @@ def open_attachment(
     anatomy = family.anatomy(model)
     called = (model, family.base(model), family.language_model(model), family.layers(model)[0])
     check(*(type(inner(part)) for part in called))
-    session = Attachment(model, shared)
+    session = Attachment(model, shared, views)
     decoding = LLMSide(model, family, reducer, anatomy, session)
     parts = (
         GenerateHook(model, decoding.idle, session.check_logits),

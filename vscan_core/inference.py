@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Tok
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, memory_guard, prefill_tflops
 from vscan_core.media.videos import Video
+from vscan_core.prepared import PreparedInputs
 from vscan_core.reducers import Reducer
 from vscan_core.versions import CACHE, cache_out
 
@@ -55,7 +56,7 @@ def compare(
 class _Run:
     """One measured run of one method."""
 
-    def __init__(self, lvlm: LVLM, inputs: Any, reducer: Reducer | None, place: int, limit: int) -> None:
+    def __init__(self, lvlm: LVLM, inputs: PreparedInputs, reducer: Reducer | None, place: int, limit: int) -> None:
         self.lvlm, self.inputs, self.reducer, self.place, self.limit = lvlm, inputs, reducer, place, limit
         self.method = "baseline" if reducer is None else type(reducer).__name__.lower()
         self.watch = Stopwatch(lvlm.device)
@@ -63,7 +64,7 @@ class _Run:
     def events(self) -> Generator[Event, None, None]:
         self._warm_up()
         memory = PeakMemory(self.lvlm.device)
-        with open_attachment(self.lvlm.model, self.reducer, timed=self.watch.section) as session:
+        with self._attached() as session:
             next_id, cache, stages = self._prefill(session)
             yield Prefilled(self.place, self.method, session.trace)
             ids, steps, text, finished = [next_id], [], "", False
@@ -97,6 +98,9 @@ class _Run:
             self.place,
             Answer(text, session.trace, timings, cost, tuple(ids), self.method, finished, hint=self.hint),
         )
+
+    def _attached(self) -> AbstractContextManager[Attachment]:
+        return open_attachment(self.lvlm.model, self.reducer, timed=self.watch.section, views=self.inputs.views)
 
     @torch.inference_mode()
     def _prefill(self, session: Attachment) -> tuple[int, Any, tuple[float, float, float, int]]:
@@ -147,7 +151,7 @@ class _Run:
         key = (self.inputs["input_ids"].shape, repr(self.reducer))
         if key in self.lvlm.warmed:
             return
-        with open_attachment(self.lvlm.model, self.reducer, timed=self.watch.section) as session:
+        with self._attached() as session:
             self._prefill(session)
         self.watch.sections.clear()
         self.lvlm.warmed.add(key)

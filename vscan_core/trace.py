@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,12 +30,6 @@ class View:
     def place(self, boxes: Tensor) -> Tensor:
         """(tokens, 4) boxes in seen pixels -> in original pixels."""
         return boxes * torch.tensor(self.scale * 2) + torch.tensor(self.offset * 2)
-
-
-def views_in(inputs: Mapping[str, Any]) -> Sequence[View] | None:
-    """What `LVLM.inputs` noted beside the pixels about the pictures that they come from; None for other inputs."""
-    notes = (getattr(part, "views", None) for name, part in inputs.items() if name.startswith("pixel_values"))
-    return next((note for note in notes if note is not None), None)
 
 
 @dataclass
@@ -125,8 +117,8 @@ class Trace:
     def boxes(self, i: int = 0) -> Tensor:
         """(tokens, 4) pixel boxes x0, y0, x1, y1 of every visual token in the original image i.
 
-        NaN for tokens that cover no pixels (newlines). If the inputs were not made by `LVLM.inputs`, the size of
-        the original is not known and the boxes are in the pixels that the model saw.
+        NaN for tokens that cover no pixels (newlines). Boxes are in the pixels that the model saw where nothing says
+        how these lie in the original: see `prepared.PreparedInputs`.
         """
         image = self.images[i]
         if image.boxes is None:

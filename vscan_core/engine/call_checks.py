@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from vscan_core.families.base import Family
-from vscan_core.trace import views_in
 
 READY_MADE = "a ready-made attention mask (4-D, or one per layer) cannot be shortened; pass the 2-D padding mask"
 FEATURES = {"image_hidden_states", "video_hidden_states", "image_outputs", "video_outputs"}
@@ -99,7 +98,7 @@ class CallChecks:
             state.depth += 1
             state.ids = ids
             if state.run is None:
-                state.views = views_in(kwargs)
+                state.find_views(kwargs)
             state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
             early = kwargs.get("mm_encoder_outputs")  # of `generate`, which encodes before it calls the model
             if state.visual is not None and early is not None and len(early):

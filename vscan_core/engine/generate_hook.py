@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from vscan_core.engine.state import Run, State
 from vscan_core.errors import InputError
 from vscan_core.families.method_hook import MethodHook
-from vscan_core.trace import views_in
 from vscan_core.versions import cache_in, is_static
 
 GROWING = (None, "dynamic", "offloaded", "quantized")  # cache_implementation
@@ -73,7 +72,8 @@ class GenerateHook:
             self._check(given)
             given = self._in_one_piece(given)
         drafts = given.get("assistant_model") is not None or self._setting(given, "prompt_lookup_num_tokens")
-        state.run, state.views = _run(given, bool(drafts)), views_in(given)
+        state.run = _run(given, bool(drafts))
+        state.find_views(given)
         try:
             return run(**given)
         finally:

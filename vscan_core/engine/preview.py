@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +19,7 @@ from vscan_core.families.base import Family
 from vscan_core.families.tiles import TokenLayout
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
-from vscan_core.trace import ImageTrace, views_in
+from vscan_core.trace import ImageTrace, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,7 @@ class PreparedImage:
     family: Family
     anatomy: Anatomy
     batch: Mapping[str, Any]  # what the processor made of the picture
+    views: Sequence[View]  # how it lies in the original
     ids: Tensor | None = None  # (1, length) of a prompt with this picture in it: shows which tiles make it
 
     def preview(self, needs: Needs) -> VisionPreview:
@@ -82,7 +83,7 @@ class PreparedImage:
     @torch.inference_mode()
     def run(self, reducer: Reducer | None, needs: Needs) -> tuple[State, list[Signals]]:
         """Run it with a reducer (None: only watch): what the hooks left, and the signals of every tile."""
-        state, block = State(depth=1, ids=self.ids, views=views_in(self.batch)), Block(self.model)
+        state, block = State(depth=1, ids=self.ids, views=self.views), Block(self.model)
 
         def current() -> State | None:
             return state if block_of(self.model) is block else None

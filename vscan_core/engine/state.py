@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from vscan_core.engine.call import Call
 from vscan_core.engine.encoded import Encoded
 from vscan_core.engine.encoder_merge import MergeState
 from vscan_core.families.tiles import Tiles
+from vscan_core.prepared import views_in
 from vscan_core.trace import View
 
 
@@ -33,7 +34,8 @@ class State:
     run: Run | None = None
     depth: int = 0  # nested calls of the model that are under way; 0 and no run: the caller asks parts of it directly
     ids: Tensor | None = None  # (batch, length) of the model's call
-    views: Sequence[View] | None = None  # how the pictures of the prompt lie in their originals, if the inputs tell
+    given_views: Sequence[View] | None = None  # by the caller, for every prompt
+    views: Sequence[View] | None = None  # how the pictures of this prompt lie in their originals; None: not known
     asked: Tensor | None = None  # positions whose logits the caller wants, to be rewritten to where they are
     last: int = 0  # or how many of the last ones
     deltas: Tensor | None = None  # rotary offset of the prompt (M-RoPE), to be kept with its cache
@@ -51,6 +53,10 @@ class State:
     visual: Tensor | None = None  # (batch, length) bool: the prompt's placeholders
     call: Call | None = None
     arrived: bool = False  # the decoder stack was called since the model was
+
+    def find_views(self, inputs: Mapping[str, Any]) -> None:
+        """How the pictures of a prompt lie in their originals: as the caller said, else as its pixels were prepared."""
+        self.views = views_in(inputs) if self.given_views is None else self.given_views
 
     def prompt_end(self, past: int, length: int) -> int:
         """How many of the `length` tokens of a call, behind `past` earlier ones, are the prompt's: 0 if it is over."""
