@@ -24,7 +24,7 @@ from vscan_eval.world.drawing import draw_scene
 from vscan_eval.world.scene import sample_scene
 
 LANDMARKS = 192
-ROUNDS = 12
+K_MEANS_STEPS = 12
 QUANTILE = 0.99
 FIT, LIMIT, CHECK = range(5_000_000, 5_000_150), range(20_000, 20_300), range(30_000, 30_300)
 
@@ -46,7 +46,7 @@ def k_means(points: Tensor, count: int, seed: int = 0) -> Tensor:
     """k-means: (points, dim) -> centres (count, dim)."""
     generator = torch.Generator().manual_seed(seed)
     centres = points[torch.randperm(len(points), generator=generator)[:count]].clone()
-    for _ in range(ROUNDS):
+    for _ in range(K_MEANS_STEPS):
         owner = torch.cdist(points, centres).argmin(1)
         for index in owner.unique():
             centres[index] = points[owner == index].mean(0)

@@ -22,16 +22,16 @@ def forward(model: LlavaForConditionalGeneration, packed: Packed, visual: Tensor
     """
     language = model.model.language_model
     batch, count = visual.shape[:2]
-    words = language.embed_tokens.weight
-    prefix = words[torch.tensor(prefix_ids())].expand(batch, -1, -1)
-    inputs = torch.cat([prefix, visual, words[packed.ids]], dim=1)
+    embeddings = language.embed_tokens.weight
+    prefix = embeddings[torch.tensor(prefix_ids())].expand(batch, -1, -1)
+    inputs = torch.cat([prefix, visual, embeddings[packed.ids]], dim=1)
     where, stop = (torch.arange(count).expand(batch, -1), count) if kept is None else (kept, VISUAL_TOKENS)
     place = positions(packed, where + PREFIX, PREFIX + stop)
     assert language.config._attn_implementation == PACKED, "call use_fast_attention(model) first"
     blocks = Blocks.of(packed.block, packed.offset, PREFIX + count)
     hidden = language(inputs_embeds=inputs, position_ids=place, use_cache=False, blocks=blocks).last_hidden_state
     hidden = hidden[:, PREFIX + count :]
-    return F.linear(hidden[packed.answer], words)
+    return F.linear(hidden[packed.answer], embeddings)
 
 
 def targets(packed: Packed) -> Tensor:

@@ -92,7 +92,7 @@ def _step_loss(
     rng = np.random.default_rng([step, rank()])
     patches, index, labels = batch(seeds, GRID_SIDE, rng)
     packed = pack([draw_questions(sample_scene(seed), JOINT_MIX, 16, rng) for seed in seeds])
-    words = model.model.language_model.embed_tokens.weight
+    embeddings = model.model.language_model.embed_tokens.weight
     with torch.autocast("cpu", torch.bfloat16):
         vision = run_tower(model.model.vision_tower, patches, index, attention_layers=(SHALLOW, LAST))
         projected = model.model.multi_modal_projector(vision.patches)
@@ -107,7 +107,7 @@ def _step_loss(
         logits, counts = readout(vision)
         spread = spread_loss(vision.attention[LAST], labels) + 0.5 * spread_loss(vision.attention[SHALLOW], labels)
         named = dense_loss(logits, labels) + 0.5 * count_loss(counts, labels) + 0.1 * spread
-        symbol = symbol_loss(projected, labels | {"index": index}, symbols, words.detach())
+        symbol = symbol_loss(projected, labels | {"index": index}, symbols, embeddings.detach())
     return answer + 0.2 * named + 0.1 * symbol + 0.1 * counted, answer
 
 

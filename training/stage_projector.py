@@ -57,18 +57,18 @@ def load_language(model: LlavaForConditionalGeneration, symbols: Symbols) -> Non
     symbols.load_state_dict(language["symbols"])
 
 
-def symbol_loss(projected: Tensor, labels: dict[str, Tensor], symbols: Symbols, words: Tensor) -> Tensor:
+def symbol_loss(projected: Tensor, labels: dict[str, Tensor], symbols: Symbols, embeddings: Tensor) -> Tensor:
     """Distance to the symbols, in units of their variance, plus naming kind, attribute and background.
 
-    projected (batch, kept, dim); a name is found by similarity with the words.
+    projected (batch, kept, dim); a name is found by similarity with the word embeddings.
     """
     with torch.no_grad():
-        target = symbols(labels, words).float()
+        target = symbols(labels, embeddings).float()
     weight = patch_weights(labels)
     error = (projected.float() - target).square().mean(-1) / target.var()
-    naming = _naming(projected, words[symbols.kind_ids], labels["kind"])
-    naming = naming + 0.5 * _naming(projected, words[symbols.attribute_ids], labels["attribute"])
-    naming = naming + 0.5 * _naming(projected, words[symbols.background_ids], labels["background"])
+    naming = _naming(projected, embeddings[symbols.kind_ids], labels["kind"])
+    naming = naming + 0.5 * _naming(projected, embeddings[symbols.attribute_ids], labels["attribute"])
+    naming = naming + 0.5 * _naming(projected, embeddings[symbols.background_ids], labels["background"])
     return (error * weight).sum() / weight.sum() + 0.2 * naming
 
 
@@ -82,7 +82,7 @@ def train(minutes: float, resume: bool, warm_start: Path | None = None, pictures
     """Fit the projector and the last tower layers; the word embeddings stay fixed."""
     model, readout, symbols = assemble(warm_start)
     tower, projector = model.model.vision_tower, model.model.multi_modal_projector
-    words = model.model.language_model.embed_tokens.weight.detach()
+    embeddings = model.model.language_model.embed_tokens.weight.detach()
     # No whole stack of layers here: no matrix goes to Muon, and the first rate is unused.
     found = optimisers([projector], 0.0, 2e-3) + optimisers([tower.encoder.layers[-2:], readout], 0.0, 5e-4)
     run = StageRun(
@@ -101,7 +101,7 @@ def train(minutes: float, resume: bool, warm_start: Path | None = None, pictures
             helped = helped + 0.1 * (
                 spread_loss(vision.attention[LAST], labels) + 0.5 * spread_loss(vision.attention[SHALLOW], labels)
             )
-            value = symbol_loss(projector(vision.patches), labels | {"index": index}, symbols, words)
+            value = symbol_loss(projector(vision.patches), labels | {"index": index}, symbols, embeddings)
         run.advance(value + 0.3 * helped)
         if run.step % 10 == 0:
             run.log(symbol=value, helped=helped)

@@ -102,16 +102,16 @@ class Symbols(nn.Module):
         ):
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, labels: dict[str, Tensor], words: Tensor) -> Tensor:
-        """Labels (batch, kept) and the word table (vocabulary, dim) -> visual tokens (batch, kept, dim).
+    def forward(self, labels: dict[str, Tensor], embeddings: Tensor) -> Tensor:
+        """Labels (batch, kept) and word embeddings (vocabulary, dim) -> visual tokens (batch, kept, dim).
 
         With fewer than 576 patches, labels["index"] (batch, kept) says which they are.
         """
-        total = _look_up(words, self.kind_ids, labels["kind"])
-        total = total + COLOUR_WEIGHT * _look_up(words, self.attribute_ids, labels["attribute"])
-        total = total + PLACE_WEIGHT * _look_up(words, self.row_ids, labels["row"])
-        total = total + PLACE_WEIGHT * _look_up(words, self.column_ids, labels["column"])
-        total = total + BACKGROUND_WEIGHT * _look_up(words, self.background_ids, labels["background"])
+        total = _embed(embeddings, self.kind_ids, labels["kind"])
+        total = total + COLOUR_WEIGHT * _embed(embeddings, self.attribute_ids, labels["attribute"])
+        total = total + PLACE_WEIGHT * _embed(embeddings, self.row_ids, labels["row"])
+        total = total + PLACE_WEIGHT * _embed(embeddings, self.column_ids, labels["column"])
+        total = total + BACKGROUND_WEIGHT * _embed(embeddings, self.background_ids, labels["background"])
         total = total + self.sizes[labels["size"]]
         total = total + self.flags[(labels["kind"] > 0).long()] + labels["centre"][..., None] * self.flags[2]
         grid = (self.rows[:, None] + self.columns[None]).reshape(GRID_SIDE * GRID_SIDE, -1)
@@ -125,7 +125,7 @@ def _ids(tokenizer: PreTrainedTokenizerFast, words: tuple[str, ...]) -> Tensor:
     return torch.tensor([ids[0] for ids in found])
 
 
-def _look_up(words: Tensor, ids: Tensor, labels: Tensor) -> Tensor:
+def _embed(embeddings: Tensor, ids: Tensor, labels: Tensor) -> Tensor:
     """Embedding of label - 1, zero for label 0."""
-    table = torch.cat([words.new_zeros(1, words.shape[1]), words[ids]])
+    table = torch.cat([embeddings.new_zeros(1, embeddings.shape[1]), embeddings[ids]])
     return table[labels]

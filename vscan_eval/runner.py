@@ -39,7 +39,7 @@ def run_task(
     records.forget([item for group in todo for item in group])
     progress(len(items) - sum(map(len, todo)), True)
     for group in todo:
-        records.add(_asked(lvlm, task, condition, group))
+        records.add(_answer_batch(lvlm, task, condition, group))
         progress(len(group), False)
     return [records.found[item.id] for item in items]
 
@@ -62,7 +62,7 @@ def file_of(lvlm: LVLM, task: Task, condition: Condition) -> Path:
     return ANSWERS_FOLDER / f"{model}-{task.name}-{condition.name}{share}-{digest(found)}.jsonl"
 
 
-def _asked(lvlm: LVLM, task: Task, condition: Condition, group: list[Item]) -> list[AnswerRecord]:
+def _answer_batch(lvlm: LVLM, task: Task, condition: Condition, group: list[Item]) -> list[AnswerRecord]:
     pictures = {item.picture: item.open() for item in {item.picture: item for item in group}.values()}
     prompts = [Prompt(pictures[item.picture], task.prompt(item)) for item in group]
     replies = generate_replies(lvlm, condition, prompts, task.max_new_tokens)

@@ -82,5 +82,5 @@ def _category(folder: Path) -> Iterator[Item]:
             rows = [line.rsplit("\t", 1) for line in lines]
             for number, (question, truth) in enumerate(rows):
                 answer = {"yes": "yes", "no": "no"}[truth.strip().lower().rstrip(".")]
-                asked = question.strip().removesuffix(ORIGINAL_SUFFIX.strip()).strip()
-                yield Item(f"{name}-{number}", name, opener(picture), asked, (answer,), folder.name)
+                wording = question.strip().removesuffix(ORIGINAL_SUFFIX.strip()).strip()
+                yield Item(f"{name}-{number}", name, opener(picture), wording, (answer,), folder.name)

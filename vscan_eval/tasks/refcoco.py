@@ -94,7 +94,7 @@ def _references(path: Path, folder: Path) -> Iterator[Item]:
         images = {image["id"]: image for image in content["images"]}
         boxes = {found["id"]: found["bbox"] for found in content["annotations"]}
     with checked_entries(path, REFS_EXPECTED):
-        for ref in read_plain_pickle(path):
+        for ref in read_data_pickle(path):
             if ref["split"] == "train":
                 continue
             left, top, width, height = boxes[ref["ann_id"]]
@@ -120,17 +120,17 @@ def _item(
     return Item(name, image, picture, question, (answer,), kind, {"box": box, "size": size})
 
 
-class _Plain(pickle.Unpickler):
+class _DataUnpickler(pickle.Unpickler):
     """Loads lists, dictionaries, strings and numbers; refuses anything that has to be imported."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 
-def read_plain_pickle(path: Path) -> Any:
+def read_data_pickle(path: Path) -> Any:
     """The contents of a pickle of plain data, also one from Python 2. Raises InputError if it asks for code."""
     try:
         with path.open("rb") as file:
-            return _Plain(file, encoding="latin1").load()
+            return _DataUnpickler(file, encoding="latin1").load()
     except (pickle.UnpicklingError, EOFError, ValueError, IndexError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not plain pickled data ({error}); it should be {REFS_EXPECTED}") from None

@@ -35,11 +35,11 @@ class ScienceQa(Task):
         folder = self.folder("problems.json, pid_splits.json and the pictures as images/test/NUMBER/image.png")
         splits = _EXPECTED.format("pid_splits.json")
         with checked_entries(folder / "pid_splits.json", splits):
-            asked = read_json(folder / "pid_splits.json", splits)["test"]
+            test_ids = read_json(folder / "pid_splits.json", splits)["test"]
         problems = read_json(folder / "problems.json", _EXPECTED.format("problems.json"))
         found = []
         with checked_entries(folder / "problems.json", _EXPECTED.format("problems.json")):
-            for name in asked:
+            for name in test_ids:
                 row = problems[name]
                 if row["image"] is None:
                     continue

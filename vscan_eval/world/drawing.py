@@ -58,8 +58,8 @@ def _stamp(thing: Thing, rng: np.random.Generator) -> Image.Image:
     source = shape(thing, rng) if thing.colour else sprite(thing.style, thing.name)
     if thing.flipped:
         source = source.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    turned = source.rotate(thing.angle, Image.Resampling.BILINEAR)
-    return turned.resize((thing.size, thing.size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    rotated = source.rotate(thing.angle, Image.Resampling.BILINEAR)
+    return rotated.resize((thing.size, thing.size), Image.Resampling.BILINEAR, reducing_gap=2.0)
 
 
 def shape(thing: Thing, rng: np.random.Generator) -> Image.Image:
