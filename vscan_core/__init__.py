@@ -13,7 +13,7 @@ from vscan_core.reducers.vscan import VScan
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 from vscan_core.trace import Cut, ImageTrace, Trace
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "LVLM",
