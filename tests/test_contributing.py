@@ -1,54 +1,89 @@
-"""The worked example in CONTRIBUTING.md is a working reducer: this very text, registered as it says."""
+"""The worked examples in CONTRIBUTING.md work: a method and a family, this very text, registered as it says."""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import vscan_core as vc
 from tests.conftest import prompt
 from tests.engine.test_reduced import STEPS, generate, rows_of
+from tests.families.test_families import position_ids
 from tests.reducers import test_examination as examination
+from tests.reference import hidden
 from tests.reference.masked import step_logits
 from tests.test_architecture import MAY_NOT_REACH, below, imports
-from vscan_core import reducers
+from vscan_core import catalog, families, reducers
 
 TEXT = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
-(BLOCK,) = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
+(METHOD,) = (block for block in BLOCKS if "(AtEntrance):" in block)
+(FAMILY,) = (block for block in BLOCKS if "(Llava):" in block)
 QUESTIONS = [name for name in vars(examination) if name.startswith("test_")]
 
 
-def with_line(package: ModuleType, line: str, before: str) -> dict[str, Any]:
-    """What `package` would hold if `line` stood in its file, before the line `before`."""
-    source = Path(package.__file__).read_text()
-    assert source.count(before) == 1
-    namespace = {"__name__": package.__name__}
-    exec(source.replace(before, f"    {line}\n{before}"), namespace)
+def run_again(module: ModuleType, line: str = "", before: str = "") -> dict[str, Any]:
+    """What `module` holds when its file is run now, with `line` in it before the line `before`."""
+    source = Path(module.__file__).read_text()
+    if line:
+        assert source.count(before) == 1
+        source = source.replace(before, f"    {line}\n{before}")
+    namespace = {"__name__": module.__name__}
+    exec(source, namespace)
     return namespace
 
 
+def steps_of(folder: str, table: str) -> tuple[str, str]:
+    """(file name, line) that the text gives for a method or a family."""
+    (file,) = re.findall(rf"^A complete one, `vscan_core/{folder}/(\w+\.py)`;", TEXT, flags=re.MULTILINE)
+    (line,) = re.findall(
+        rf"^The line in `{table}` of `vscan_core/{folder}/__init__.py` is `(.*)`\.$", TEXT, re.MULTILINE
+    )
+    return file, line
+
+
 @pytest.fixture
-def registered(tmp_path, monkeypatch) -> str:
+def registered(tmp_path, monkeypatch) -> Iterator[str]:
     """The block as a file beside the other methods, and its line in METHODS; the name it got there."""
-    (file,) = re.findall(r"`vscan_core/reducers/(\w+\.py)`; `tests", TEXT)
-    (line,) = re.findall(r"^The line in `METHODS` of .* is `(.*)`\.$", TEXT, flags=re.MULTILINE)
-    (tmp_path / file).write_text(BLOCK)
+    file, line = steps_of("reducers", "METHODS")
+    (tmp_path / file).write_text(METHOD)
     monkeypatch.setattr(reducers, "__path__", [*reducers.__path__, str(tmp_path)])
-    found = with_line(reducers, line, '    "VisPruner",\n')["REDUCERS"]
+    found = run_again(reducers, line, '    "VisPruner",\n')["REDUCERS"]
     (name,) = found.keys() - vc.REDUCERS.keys()
     monkeypatch.setitem(vc.REDUCERS, name, found[name])
     yield name
-    sys.modules.pop(f"vscan_core.reducers.{name}")
+    del sys.modules[f"vscan_core.reducers.{name}"]
+
+
+@pytest.fixture
+def family(tmp_path, monkeypatch) -> Iterator[vc.LVLM]:
+    """The block as a file beside the other families, and its line in CLASSES; the small model it adds."""
+    file, line = steps_of("families", "CLASSES")
+    (tmp_path / file).write_text(FAMILY)
+    monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
+    found = run_again(families, line, '    "llava_next.LlavaNext",\n')["FAMILIES"]
+    (name,) = found.keys() - families.FAMILIES.keys()
+    monkeypatch.setitem(families.FAMILIES, name, found[name])
+    extended = run_again(catalog)
+    for table in ("MODELS", "SHAPES"):
+        for entry in extended[table].keys() - vars(catalog)[table].keys():
+            monkeypatch.setitem(vars(catalog)[table], entry, extended[table][entry])
+    (small,) = set(extended["SMALL"]) - set(catalog.SMALL)
+    yield vc.load_model(small, device="cpu")
+    del sys.modules[f"vscan_core.families.{file.removesuffix('.py')}"]
 
 
 def test_keeps_the_rules_it_stands_under(registered) -> None:
-    assert not [name for name in imports(BLOCK) if below(name, MAY_NOT_REACH["vscan_core.reducers"])]
+    assert not [name for name in imports(METHOD) if below(name, MAY_NOT_REACH["vscan_core.reducers"])]
     assert vc.REDUCERS[registered].summary.startswith("keep the tokens")
 
 
@@ -75,3 +110,25 @@ def test_runs_in_a_model(registered, sdpa_llava) -> None:
         torch.testing.assert_close(logits[i], expected, atol=1e-5, rtol=0)
         histories += history
     assert [[cut.kept.tolist() for cut in image.cuts] for image in trace.images] == histories
+
+
+def test_a_family_brings_its_entries_of_the_catalog(family) -> None:
+    cards = [card for card in catalog.MODELS.values() if card.family == family.family.model_type]
+    assert [card.random for card in cards] == [False, True, True] and cards[0].dummy == cards[1].name
+    millions = sum(weight.numel() for weight in family.model.parameters()) / 1e6
+    assert f", {millions:.0f}M random weights" in cards[2].title and cards[2].name == family.name
+
+
+@torch.no_grad()
+def test_a_family_drops_as_if_it_hid(family) -> None:
+    inputs = family.inputs(Image.effect_noise((120, 120), 80).convert("RGB"), "Is there a cat?")
+    model, reducer = family.model, vc.VScan(encoder_keep=0.3, llm_keep={6: 0.4}, merge=False)
+    out, trace = generate(model, inputs, reducer)
+    ids = torch.cat([inputs["input_ids"][0], out.sequences[0, -STEPS:-1]])
+    (columns,) = (ids == family.family.image_token_id(model)).nonzero(as_tuple=True)
+    embeds = model.get_input_embeddings()(ids)
+    embeds[columns] = family.family.encode(model, {"pixel_values": inputs["pixel_values"]}).pooler_output[0]
+    language_model = family.family.language_model(model)
+    expected = hidden.logits(model, embeds, [columns], trace.images, partial(position_ids, None), language_model, [])
+    assert [len(cut.kept) for cut in trace.images[0].cuts] == [172, 68]
+    torch.testing.assert_close(torch.cat(out.logits), expected[-STEPS:], atol=1e-5, rtol=0)
