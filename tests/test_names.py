@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("vscan_core", "vscan_eval", "app", "training", "benchmarks")
 PROTOCOLS = {
     "main": "entry point of a script",
+    "CHARTS": "the charts of one page or tab; its widgets are built from them",
     "add": "adds one command to the command line",
     "train": "trains one stage; training.train calls it by that name",
 }

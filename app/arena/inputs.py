@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gradio as gr
 
-from ..runs.inputs import Comparison
+from ..runs.inputs import PlanInputs
 from ..runs.settings import default_methods
 from ..session.session import Session
 from ..ui.inputs import retention_slider
 
 
-def methods_at_one_retention(session: Session, place: str) -> Comparison:
+def methods_at_one_retention(session: Session, place: str) -> PlanInputs:
     """A slider and a list of methods."""
     retention, budget = retention_slider(place)
     methods = gr.CheckboxGroup(
@@ -21,4 +21,4 @@ def methods_at_one_retention(session: Session, place: str) -> Comparison:
         show_select_all=True,
         elem_id=f"{place}methods",
     )
-    return Comparison((retention, methods), budget)
+    return PlanInputs((retention, methods), budget)

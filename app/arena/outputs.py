@@ -17,21 +17,21 @@ from ..runs.table import (
     timing_column,
 )
 
-START = "Choose methods and press **Run**. All of them answer the same question about the same picture."
-NOTE = "The dots beside a heading sort the table. **Single run, not a benchmark:** timings vary from run to run."
+ARENA_START = "Choose methods and press **Run**. All of them answer the same question about the same picture."
+ARENA_NOTE = "The dots beside a heading sort the table. **Single run, not a benchmark:** timings vary from run to run."
 ARENA_TABLE = RunsTable((
     text_column("Method", 120, 190, lambda run: run.title),
     answer_column(240, 430),
     agreement_column(110, 100),
     counts_column(195, 252),
     cost_column("Average", "visual_tokens", 105, 94, formatting.count),
-    timing_column("Reading", "prefill_ms", 110, 112),
-    timing_column("First word", "ttft_ms", 125, 116),
-    timing_column("Choosing", "reduce_ms", 115, 110),
-    cost_column("KV cache", "kv_bytes", 115, 106, formatting.size),
-    cost_column("Computation", "tflops", 140, 154, formatting.operations, "FLOPs"),
-    ratio_column("Reading, faster", "prefill", 150),
-    ratio_column("First word, sooner", "ttft", 175),
+    timing_column("Prefill", "prefill_ms", 110, 112),
+    timing_column("First token", "ttft_ms", 125, 116),
+    timing_column("Selection", "reduce_ms", 115, 110),
+    cost_column("KV cache", "kv_bytes", 115, 106, formatting.memory),
+    cost_column("Computation", "tflops", 140, 154, formatting.flops, "FLOPs"),
+    ratio_column("Prefill, faster", "prefill", 150),
+    ratio_column("First token, sooner", "ttft", 175),
     ratio_column("KV, smaller", "kv_bytes", 130),
     ratio_column("FLOPs, fewer", "tflops", 140),
 ))  # fmt: skip
@@ -39,10 +39,10 @@ ARENA_TABLE = RunsTable((
 
 def arena_outputs(place: str) -> RunsOutputs:
     """Build the right column; `place` goes before the ids of its widgets."""
-    status, hint = status_lines(place, START)
+    status, hint = status_lines(place, ARENA_START)
     table = runs_dataframe(place, ARENA_TABLE)
-    downloads = download_row(place, NOTE, ("json", "png"))
+    downloads = download_row(place, ARENA_NOTE, ("json", "png"))
     with gr.Column(visible=False) as box:
         gr.Markdown("## What each method keeps of the picture", elem_classes="section")
         gallery = token_gallery(f"{place}gallery", "The picture with the tokens of each method marked", columns=4)
-    return RunsOutputs(START, ARENA_TABLE, status, hint, table, gallery, box, downloads)
+    return RunsOutputs(ARENA_START, ARENA_TABLE, status, hint, table, gallery, box, downloads)

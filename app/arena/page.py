@@ -19,7 +19,7 @@ from .outputs import ARENA_TABLE, arena_outputs
 
 
 class ArenaPage(RunsPage[ArenaSettings]):
-    """What is compared: the retention in percent, and names of methods."""
+    """Its plan: the retention in percent, and names of methods."""
 
     name, title = "arena", "Arena"
 
@@ -29,12 +29,12 @@ class ArenaPage(RunsPage[ArenaSettings]):
     def _build_outputs(self, place: str) -> RunsOutputs:
         return arena_outputs(place)
 
-    def _budget(self, model: str, path: str | None, *compared: Any) -> str:
-        percent, methods = compared
+    def _budget(self, model: str, path: str | None, *plan: Any) -> str:
+        percent, methods = plan
         return arena_budget_text(self.session, model, path, percent / 100, methods)
 
-    def _settings(self, model: str, opened: OpenedSource, question: str, *compared: Any) -> ArenaSettings:
-        percent, methods = compared
+    def _settings(self, model: str, opened: OpenedSource, question: str, *plan: Any) -> ArenaSettings:
+        percent, methods = plan
         return arena_settings(self.session, model, opened, question, percent / 100, methods)
 
     def _files(self, shown: ShownRuns[ArenaSettings]) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from ..ui.charts import Chart
 from ..ui.errors import answering
 from ..ui.events import PREVIEW
 from .ablations import AblationView, ablation_intervals, ablation_table
-from .records import ALL, RECORDED, AccuracyRecord, provenance
+from .records import ALL, RECORDED_FOLDER, AccuracyRecord, source_line
 from .widgets import bench_plots, bench_table, found_records, record_buttons, table_update
 
 COLOURS_NOTE = "Orange: VScan as published, and the line to compare with. Error bars are 95 % intervals."
@@ -22,7 +22,7 @@ CHARTS = (Chart("Accuracy of VScan with one part changed", "parts-chart", ablati
 class AblationsTab:
     """The accuracy of every variant, by the part that it changes."""
 
-    def __init__(self, folder: Path = RECORDED) -> None:
+    def __init__(self, folder: Path = RECORDED_FOLDER) -> None:
         found = found_records("ablations", "python -m benchmarks.accuracy --ablations", folder)
         if found:
             self.record = found[0]
@@ -39,7 +39,7 @@ class AblationsTab:
         view = AblationView(record, ALL, smallest)
         plots = bench_plots(CHARTS, view)
         gr.Markdown(COLOURS_NOTE, elem_classes="quiet")
-        gr.Markdown(provenance(record.facts), elem_id="parts-source", elem_classes="quiet")
+        gr.Markdown(source_line(record.facts), elem_id="parts-source", elem_classes="quiet")
         table = bench_table(ablation_table(view), "parts")
         record_buttons(record)
         gr.on([kind.input, share.input], self.on_change, [kind, share], [*plots, table], **PREVIEW)

@@ -12,7 +12,7 @@ from ..ui.charts import Chart
 from ..ui.errors import answering
 from ..ui.events import PREVIEW
 from .accuracy import AccuracyView, accuracy_curves, accuracy_table, highlighted, table_notes
-from .records import ALL, RECORDED, AccuracyRecord, provenance
+from .records import ALL, RECORDED_FOLDER, AccuracyRecord, source_line
 from .widgets import bench_plots, bench_table, found_records, record_buttons, record_files, table_update
 
 INTERVALS = (
@@ -25,7 +25,7 @@ CHARTS = (Chart("Accuracy over retention", "accuracy-chart", accuracy_curves),)
 class AccuracyTab:
     """Accuracy over retention, every method."""
 
-    def __init__(self, titles: Mapping[str, str], folder: Path = RECORDED) -> None:
+    def __init__(self, titles: Mapping[str, str], folder: Path = RECORDED_FOLDER) -> None:
         self.titles = titles
         found = found_records("accuracy", "python -m benchmarks.accuracy", folder)
         self.records = {record.title: record for record in found}
@@ -48,7 +48,7 @@ class AccuracyTab:
             )  # fmt: skip
         plots = bench_plots(CHARTS, view)
         gr.Markdown(INTERVALS, elem_classes="quiet")
-        source = gr.Markdown(provenance(first.facts), elem_id="accuracy-source", elem_classes="quiet")
+        source = gr.Markdown(source_line(first.facts), elem_id="accuracy-source", elem_classes="quiet")
         table = bench_table(accuracy_table(first, ALL, self.titles), "accuracy")
         notes = gr.Markdown(table_notes(first, ALL, self.titles), elem_id="accuracy-notes", elem_classes="quiet")
         buttons = record_buttons(first)
@@ -72,7 +72,7 @@ class AccuracyTab:
         chosen = highlighted(found)
         menus = gr.update(choices=found.kinds, value=ALL), gr.update(choices=self._choices(found), value=chosen)
         files = record_files(found, self.cache)
-        return *menus, provenance(found.facts), *files, *self.on_change(record, ALL, chosen)
+        return *menus, source_line(found.facts), *files, *self.on_change(record, ALL, chosen)
 
     def _choices(self, record: AccuracyRecord) -> list[tuple[str, str | int | float]]:
         return [(self.titles.get(name, name), name) for name in record.methods]

@@ -12,7 +12,7 @@ from ..ui.page import Page
 from .ablations_tab import AblationsTab
 from .accuracy_tab import AccuracyTab
 from .papers_tab import PapersTab
-from .records import RECORDED
+from .records import RECORDED_FOLDER
 from .speed import speed_records
 from .speed_tab import SpeedTab
 
@@ -28,9 +28,9 @@ PAPERS = (
 class BenchmarksPage(Page):
     """What is recorded, one tab per subject; `folder` holds the records of accuracy."""
 
-    name, title = "benchmarks", "Benchmarks"
+    title = "Benchmarks"
 
-    def __init__(self, session: Session, examples: list[Example], folder: Path = RECORDED) -> None:
+    def __init__(self, session: Session, examples: list[Example], folder: Path = RECORDED_FOLDER) -> None:
         titles = {name: method.title for name, method in session.engine.methods().items()}
         with gr.Tabs(elem_id="benchmarks"):
             with gr.Tab("Accuracy", id="accuracy"):

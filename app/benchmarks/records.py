@@ -12,7 +12,7 @@ from vscan_core.errors import InputError
 from vscan_core.resources import asset
 
 LEVEL_NAMES = ("dense", "floor", "majority")
-RECORDED = asset("recorded")
+RECORDED_FOLDER = asset("recorded")
 ALL = "All questions"
 IN_CHECKOUT = "In a checkout of the repository, the scripts in `benchmarks/` make a new one."
 
@@ -72,7 +72,7 @@ class AccuracyRecord:
         return sorted({row.retention for row in self.rows}, reverse=True)
 
 
-def accuracy_records(prefix: str, folder: Path = RECORDED) -> list[AccuracyRecord]:
+def accuracy_records(prefix: str, folder: Path = RECORDED_FOLDER) -> list[AccuracyRecord]:
     """Every record whose file name starts with `prefix`. Raises InputError if a file cannot be read."""
     return [read_record(path) for path in sorted(folder.glob(f"{prefix}*.json"))]
 
@@ -116,7 +116,7 @@ def _score(data: Mapping[str, Any] | float) -> Score:
     return Score(float(data["accuracy"]), data.get("n"), (float(interval[0]), float(interval[1])) if interval else None)
 
 
-def provenance(facts: Mapping[str, Any]) -> str:
+def source_line(facts: Mapping[str, Any]) -> str:
     """Where numbers come from, as one line of Markdown; what was not recorded is left out."""
     versions = ", ".join(f"{name} {number}" for name, number in (facts.get("versions") or {}).items())
     weights = str(facts.get("weights_sha256") or "")[:8]

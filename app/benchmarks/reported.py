@@ -16,7 +16,7 @@ from .. import formatting
 from ..charts.curves import Level, Line, Point, curve_chart
 from ..ui.dataframe import dataframe_value, text_cell
 
-REPORTED = asset("reported")
+REPORTED_FOLDER = asset("reported")
 Number = float | None
 
 
@@ -53,7 +53,7 @@ class ReportedTable:
         return "Average" if "Average" in self.columns else self.columns[0]
 
 
-def reported_tables(folder: Path = REPORTED) -> dict[str, dict[str, ReportedTable]]:
+def reported_tables(folder: Path = REPORTED_FOLDER) -> dict[str, dict[str, ReportedTable]]:
     """{model: {title: table}}; models with the most tables first."""
     found = {}
     for path in folder.glob("*.json"):

@@ -15,9 +15,9 @@ from .. import formatting
 from ..charts.curves import Line, Point, curve_chart
 from ..charts.intervals import Interval, interval_chart
 from ..ui.dataframe import Cell, dataframe_value, text_cell
-from .records import RECORDED
+from .records import RECORDED_FOLDER
 
-SPEED_RATIOS = {"prefill": "Reading (prefill)", "ttft": "First word", "kv_bytes": "KV cache", "tflops": "FLOPs"}
+SPEED_RATIOS = {"prefill": "Prefill", "ttft": "First token", "kv_bytes": "KV cache", "tflops": "FLOPs"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SpeedRecord:
     table: dict[str, Any]  # a value of a Dataframe
 
 
-def speed_records(folder: Path = RECORDED, titles: Mapping[str, str] | None = None) -> dict[str, SpeedRecord]:
+def speed_records(folder: Path = RECORDED_FOLDER, titles: Mapping[str, str] | None = None) -> dict[str, SpeedRecord]:
     """{file name: record}; files of other kinds and damaged ones are left out."""
     found = {}
     for path in sorted(folder.glob("*.json")):
@@ -54,12 +54,12 @@ def _prefill(data: dict[str, Any], titles: Mapping[str, str]) -> SpeedRecord:
     cells: list[list[Cell]] = []
     for row in rows:
         counts = list(dict.fromkeys(row["visual_tokens"]))
-        start = [(row["retention"], formatting.percent(row["retention"])), (counts[0], formatting.arrows(counts))]
+        start = [(row["retention"], formatting.percent(row["retention"])), (counts[0], formatting.with_arrows(counts))]
         cells.append([*start, *(_ratio_cell(*_spread(row[name])) for name in SPEED_RATIOS)])
     table = dataframe_value(["Kept", "Visual tokens", *SPEED_RATIOS.values()], cells)
     note = "How many times cheaper VScan is than the baseline: median, lowest and highest of several pairs of runs."
     figure = curve_chart(lines, [], "baseline / VScan, times")
-    return SpeedRecord(f"Prefill, first word, memory: {data['model']}", data, figure, note, table)
+    return SpeedRecord(f"Prefill, first token, memory: {data['model']}", data, figure, note, table)
 
 
 def _ratio_cell(median: float, low: float, high: float) -> Cell:
@@ -67,7 +67,7 @@ def _ratio_cell(median: float, low: float, high: float) -> Cell:
 
 
 def _selection(data: dict[str, Any], titles: Mapping[str, str]) -> SpeedRecord:
-    """What choosing tokens costs, per method."""
+    """What selecting tokens costs, per method."""
     groups = []
     for tokens in dict.fromkeys(row["tokens"] for row in data["rows"]):
         rows = sorted((row for row in data["rows"] if row["tokens"] == tokens), key=lambda row: row["ms"]["median"])
@@ -84,12 +84,12 @@ def _selection(data: dict[str, Any], titles: Mapping[str, str]) -> SpeedRecord:
         ])  # fmt: skip
     headers = ["Method", "Tokens", "Kept", "Time", "Peak extra memory", "Of the dense prefill's FLOPs", "Of its bytes"]
     note = (
-        "What choosing tokens costs before the language model, on random signals of the widths of LLaVA-1.5-7B, "
+        "What selecting tokens costs before the language model, on random signals of the widths of LLaVA-1.5-7B, "
         "at a retention of 11.1 %."
     )
     figure = interval_chart(groups, "milliseconds", log=True)
     table = dataframe_value(headers, cells)
-    return SpeedRecord("What choosing tokens costs, by method", data, figure, note, table)
+    return SpeedRecord("What selecting tokens costs, by method", data, figure, note, table)
 
 
 def _peak(data: dict[str, Any], titles: Mapping[str, str]) -> SpeedRecord:

@@ -10,7 +10,7 @@ import gradio as gr
 from ..ui.charts import Chart
 from ..ui.errors import answering
 from ..ui.events import PREVIEW
-from .records import provenance
+from .records import source_line
 from .speed import SpeedRecord
 from .widgets import bench_plots, bench_table, table_update
 
@@ -31,7 +31,7 @@ class SpeedTab:
         chosen = gr.Dropdown(choices, value=name, label="Record", filterable=False, elem_id="speed-record")
         plots = bench_plots(CHARTS, first)
         note = gr.Markdown(first.note, elem_classes="quiet")
-        source = gr.Markdown(provenance(first.facts), elem_id="speed-source", elem_classes="quiet")
+        source = gr.Markdown(source_line(first.facts), elem_id="speed-source", elem_classes="quiet")
         table = bench_table(first.table, "speed")
         chosen.input(self.on_change, chosen, [*plots, note, source, table], **PREVIEW)
 
@@ -40,4 +40,4 @@ class SpeedTab:
         """Another record."""
         record = self.records[name]
         figures = [chart.draw(record) for chart in CHARTS]
-        return *figures, record.note, provenance(record.facts), table_update(record.table)
+        return *figures, record.note, source_line(record.facts), table_update(record.table)

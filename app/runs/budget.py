@@ -37,6 +37,6 @@ def sweep_budget_text(session: Session, model: str, source: Source, retentions: 
 def _counts(session: Session, model: str, retention: float, method: str, tokens: int) -> str:
     """The counts of one method at one retention, or why it cannot run."""
     try:
-        return formatting.steps(session.schedule(model, retention, tokens, method), tokens)
+        return formatting.schedule(session.schedule(model, retention, tokens, method), tokens)
     except InputError as error:
         return f"cannot run here: {explained(error)}"

@@ -15,7 +15,7 @@ from .table import Column, ColumnKind, caption
 
 PAGE_WIDTH, MARGIN = 1760, 48
 INNER = PAGE_WIDTH - 2 * MARGIN
-Colour = tuple[int, int, int]
+RGB = tuple[int, int, int]
 TEXT, FAINT, RULE, WHITE = (28, 31, 38), (105, 112, 124), (218, 222, 228), (255, 255, 255)
 AGREES, DIFFERS = (0, 128, 94), (190, 78, 0)
 PICTURES_PER_ROW, PICTURE_GAP = 4, 20
@@ -100,7 +100,7 @@ def _row(
         left += column.png_width
 
 
-def _ink(column: Column, run: RunState | None) -> Colour:
+def _ink(column: Column, run: RunState | None) -> RGB:
     """Agreement is coloured as well as written."""
     if run is None:
         return FAINT

@@ -1,4 +1,4 @@
-"""Left side of a page of several runs: picture, question, what is compared, model, Run and Stop."""
+"""Left side of a page of several runs: picture, question, plan of the runs, model, Run and Stop."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from ..ui.inputs import (
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The widgets in which a visitor chooses what is compared, in the order in which the page's handlers take them."""
+class PlanInputs:
+    """The widgets in which a visitor plans the runs, in the order in which the page's handlers take their values."""
 
     widgets: tuple[gr.Slider | gr.CheckboxGroup | gr.Dropdown, ...]
-    budget: gr.Markdown  # what the choice costs, in words
+    budget: gr.Markdown  # what the plan costs, in words
 
 
 @dataclass(frozen=True)
@@ -34,37 +34,37 @@ class RunsInputs:
 
     picture: gr.Image
     question: gr.Textbox
-    comparison: Comparison
+    plan: PlanInputs
     model: gr.Dropdown
     run: gr.Button
     stop: gr.Button
 
     @property
     def budget(self) -> gr.Markdown:
-        """What the choice costs, in words."""
-        return self.comparison.budget
+        """What the plan costs, in words."""
+        return self.plan.budget
 
     @property
     def for_run(self) -> list[gr.components.Component]:
         """Inputs of a run."""
-        return [self.model, self.picture, self.question, *self.comparison.widgets]
+        return [self.model, self.picture, self.question, *self.plan.widgets]
 
     @property
     def for_budget(self) -> list[gr.components.Component]:
         """Inputs of the budget in words."""
-        return [self.model, self.picture, *self.comparison.widgets]
+        return [self.model, self.picture, *self.plan.widgets]
 
 
 def runs_inputs(
-    session: Session, examples: list[Example], place: str, comparison: Callable[[], Comparison]
+    session: Session, examples: list[Example], place: str, plan_inputs: Callable[[], PlanInputs]
 ) -> RunsInputs:
-    """Build the left column; `place` goes before the ids of its widgets, `comparison` builds the page's own."""
+    """Build the left column; `place` goes before the ids of its widgets, `plan_inputs` builds the page's own."""
     first = first_example(examples)
     picture = picture_box(first, place)
     gallery = example_gallery(examples, place)
     question = question_box(first, place)
     run, stop = run_and_stop(place)
-    chosen = comparison()
+    plan = plan_inputs()
     model = model_picker(session, place)
     gallery.select(pick(examples), None, [picture, question], api_visibility="private", show_progress="hidden")
-    return RunsInputs(picture, question, chosen, model, run, stop)
+    return RunsInputs(picture, question, plan, model, run, stop)

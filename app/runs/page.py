@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache, save_pil_to_cache
@@ -46,8 +46,10 @@ class ShownRuns(Generic[S]):
 class RunsPage(Page, Generic[S]):
     """The widgets of the page and what happens when they are used.
 
-    `compared` in its methods are the values of the page's own input widgets, such as retention and methods.
+    `plan` in its methods are the values of the page's own input widgets, such as retention and methods.
     """
+
+    name: ClassVar[str]  # before the ids of its widgets, and in the names of its files
 
     def __init__(self, session: Session, examples: list[Example]) -> None:
         self.session = session
@@ -70,11 +72,11 @@ class RunsPage(Page, Generic[S]):
         """The right column."""
 
     @abstractmethod
-    def _budget(self, model: str, path: str | None, *compared: Any) -> str:
-        """What the choice costs, in words. Raises InputError."""
+    def _budget(self, model: str, path: str | None, *plan: Any) -> str:
+        """What the plan costs, in words. Raises InputError."""
 
     @abstractmethod
-    def _settings(self, model: str, opened: OpenedSource, question: str, *compared: Any) -> S:
+    def _settings(self, model: str, opened: OpenedSource, question: str, *plan: Any) -> S:
         """The settings of a run, checked. Raises InputError."""
 
     @abstractmethod
@@ -100,36 +102,36 @@ class RunsPage(Page, Generic[S]):
         budget = inputs.budget
         inputs.picture.change(None, None, None, cancels=[run], **PRIVATE)
         inputs.picture.change(self.on_picture, inputs.for_budget, [*filled, budget], **PREVIEW)
-        changes = [widget.change for widget in (*inputs.comparison.widgets, inputs.model)]
+        changes = [widget.change for widget in (*inputs.plan.widgets, inputs.model)]
         gr.on(changes, self.on_budget, inputs.for_budget, budget, **PREVIEW)
 
     @answering
-    def on_budget(self, model: str, path: str | None, *compared: Any) -> str:
-        """What is compared or the model changed: what it costs, in words."""
+    def on_budget(self, model: str, path: str | None, *plan: Any) -> str:
+        """The plan or the model changed: what it costs, in words."""
         try:
-            return self._budget(model, path, *compared)
+            return self._budget(model, path, *plan)
         except InputError as error:
             return explained(error)
 
     @answering
-    def on_picture(self, model: str, path: str | None, *compared: Any) -> dict[Any, Any]:
+    def on_picture(self, model: str, path: str | None, *plan: Any) -> dict[Any, Any]:
         """Another picture: the old answers go, and a bad picture is reported at once."""
-        out, budget = self._buttons(running=False) | {self.state: None}, self.inputs.budget
+        out, budget = self._buttons(busy=False) | {self.state: None}, self.inputs.budget
         try:
-            text = self._budget(model, path, *compared)
+            text = self._budget(model, path, *plan)
         except InputError as error:
             return out | self.outputs.clear(f"**{explained(error)}**" if path else None) | {budget: ""}
         return out | self.outputs.clear() | {budget: text}
 
-    def on_run(self, model: str, path: str | None, question: str, *compared: Any) -> Iterator[dict[Any, Any]]:
+    def on_run(self, model: str, path: str | None, question: str, *plan: Any) -> Iterator[dict[Any, Any]]:
         """The baseline and all runs, streaming. Stop closes this generator, and with it the computation."""
         try:
             opened = self.session.open(path)
-            yield from self._run(str(path), opened, self._settings(model, opened, question, *compared))
+            yield from self._run(str(path), opened, self._settings(model, opened, question, *plan))
         except Exception as error:
             sentence = explained(error)
             gr.Warning(sentence, title=TOAST)
-            yield {self.outputs.status: f"**{sentence}**"} | self._buttons(running=False)
+            yield {self.outputs.status: f"**{sentence}**"} | self._buttons(busy=False)
 
     def _run(self, path: str, opened: OpenedSource, settings: S) -> Iterator[dict[Any, Any]]:
         out: dict[Any, Any] = {self.state: None} | self.outputs.no_files()
@@ -137,7 +139,7 @@ class RunsPage(Page, Generic[S]):
         with closing(stream_runs(self.session, opened, settings, lambda trace: self._picture(opened, trace))) as steps:
             for now in steps:
                 # every step repeats what was shown before: the browser may skip a step, but never the last one
-                out |= self.outputs.fill(now) | self._buttons(running=True)
+                out |= self.outputs.fill(now) | self._buttons(busy=True)
                 if now.started:
                     out[self.state] = ShownRuns(settings, now, path)
                 if now.over > over:
@@ -151,12 +153,12 @@ class RunsPage(Page, Generic[S]):
     @answering
     def on_end(self, shown: ShownRuns[S] | None) -> dict[Any, Any]:
         """The runs have ended, one way or another: what was shown can be saved."""
-        return self._buttons(running=False) | self._downloads(shown)
+        return self._buttons(busy=False) | self._downloads(shown)
 
     @answering
     def on_stop(self, shown: ShownRuns[S] | None) -> dict[Any, Any]:
         """Stop was pressed, and Gradio closes the generator of the run. What had ended can be saved."""
-        return self._buttons(running=False) | self._downloads(shown) | {self.outputs.status: STOPPED}
+        return self._buttons(busy=False) | self._downloads(shown) | {self.outputs.status: STOPPED}
 
     def _downloads(self, shown: ShownRuns[S] | None) -> dict[Any, Any]:
         updates = self.outputs.no_files()
@@ -167,8 +169,8 @@ class RunsPage(Page, Generic[S]):
             updates[button] = gr.update(value=file, interactive=True)
         return updates
 
-    def _buttons(self, running: bool) -> dict[Any, Any]:
-        return {self.inputs.run: gr.update(interactive=not running), self.inputs.stop: gr.update(interactive=running)}
+    def _buttons(self, busy: bool) -> dict[Any, Any]:
+        return {self.inputs.run: gr.update(interactive=not busy), self.inputs.stop: gr.update(interactive=busy)}
 
     def _picture(self, opened: OpenedSource, trace: Trace) -> str:
         """The tokens of the run that answered, drawn into a file."""

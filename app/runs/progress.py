@@ -15,7 +15,7 @@ from vscan_core.trace import Trace
 from .. import formatting
 from ..ui.messages import WAITING
 
-BASELINE = "baseline"
+BASELINE_METHOD = "baseline"
 TEXT_PAUSE_S = 0.25  # between two snapshots of growing text
 CANNOT = "Cannot run here: "
 
@@ -27,7 +27,7 @@ class RunState:
     """What is known of one run. Plain values only: it is kept in the visitor's state and exported."""
 
     title: str  # as the page names the run
-    method: str  # key in REDUCERS, or BASELINE
+    method: str  # key in REDUCERS, or BASELINE_METHOD
     retention: float | None = None  # None: the baseline
     text: str = ""
     text_note: str | None = None  # shown instead of a text that means nothing
@@ -88,7 +88,7 @@ def run_snapshots(
     text_note: str | None = None,
 ) -> Generator[RunsSnapshot, None, None]:
     """Turn the events of the baseline and of the `planned` runs into snapshots, fewer than one per token."""
-    states = (RunState("Baseline", BASELINE), *planned)
+    states = (RunState("Baseline", BASELINE_METHOD), *planned)
     now = RunsSnapshot(tuple(replace(run, text_note=text_note) for run in states), compared=compared)
     yield now
     baseline: Done | None = None

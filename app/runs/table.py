@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from .. import formatting
 from ..ui.dataframe import Cell, dataframe_value
-from .progress import BASELINE, RunsSnapshot, RunState
+from .progress import BASELINE_METHOD, RunsSnapshot, RunState
 from .settings import tokens_per_second
 
 
@@ -106,7 +106,7 @@ def counts_column(width: int, png_width: int) -> Column:
     """Visual tokens from layer to layer; it sorts by those that enter the language model."""
     return Column(
         "Visual tokens", ColumnKind.NUMBER, width, png_width,
-        lambda run: run.counts[0] if run.counts else None, lambda run: formatting.arrows(run.counts),
+        lambda run: run.counts[0] if run.counts else None, lambda run: formatting.with_arrows(run.counts),
     )  # fmt: skip
 
 
@@ -146,15 +146,15 @@ def agreement(run: RunState) -> str:
     """Whether the answer is the baseline's, in a word."""
     if run.agrees is not None:
         return "= yes" if run.agrees else "≠ no"
-    return "reference" if run.method == BASELINE and run.answer and not run.text_note else formatting.NOTHING
+    return "reference" if run.method == BASELINE_METHOD and run.answer and not run.text_note else formatting.NOTHING
 
 
 def caption(run: RunState) -> str:
     """The line under a small picture: fixed words and counts."""
-    words = [run.title, formatting.arrows(run.counts)]
+    pieces = [run.title, formatting.with_arrows(run.counts)]
     if run.agrees is not None:
-        words.append("same answer" if run.agrees else "different answer")
-    return " · ".join(words)
+        pieces.append("same answer" if run.agrees else "different answer")
+    return " · ".join(pieces)
 
 
 def _part(run: RunState, part: str, key: str) -> float | None:

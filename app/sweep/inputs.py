@@ -5,12 +5,12 @@ from __future__ import annotations
 import gradio as gr
 
 from .. import formatting
-from ..runs.inputs import Comparison
+from ..runs.inputs import PlanInputs
 from ..runs.settings import SWEEP_RETENTIONS
 from ..session.session import Session
 
 
-def one_method_at_retentions(session: Session, place: str) -> Comparison:
+def one_method_at_retentions(session: Session, place: str) -> PlanInputs:
     """A menu of methods and a list of retentions."""
     method = gr.Dropdown(
         choices=[(method.title, name) for name, method in session.engine.methods().items()],
@@ -26,4 +26,4 @@ def one_method_at_retentions(session: Session, place: str) -> Comparison:
         info="Average over all layers of the language model. One run each, after a baseline with all visual tokens.",
         elem_id=f"{place}retentions",
     )
-    return Comparison((retentions, method), gr.Markdown(elem_id=f"{place}budget", elem_classes="budget"))
+    return PlanInputs((retentions, method), gr.Markdown(elem_id=f"{place}budget", elem_classes="budget"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from .. import formatting
-from ..charts.first_word import first_word_chart
+from ..charts.first_token import first_token_chart
 from ..runs.outputs import (
     RunsChart,
     RunsOutputs,
@@ -30,8 +30,8 @@ from ..runs.table import (
 )
 from ..ui.charts import Chart
 
-START = "Press **Run**: the same question, with fewer and fewer visual tokens."
-NOTE = "**Single runs, not a benchmark:** timings vary from run to run."
+SWEEP_START = "Press **Run**: the same question, with fewer and fewer visual tokens."
+SWEEP_NOTE = "**Single runs, not a benchmark:** timings vary from run to run."
 
 
 def share_kept(run: RunState) -> float:
@@ -45,24 +45,24 @@ SWEEP_TABLE = RunsTable((
     agreement_column(110, 110),
     counts_column(150, 190),
     cost_column("Average", "visual_tokens", 105, 110, formatting.count),
-    timing_column("Reading", "prefill_ms", 110, 120),
-    timing_column("First word", "ttft_ms", 125, 130),
+    timing_column("Prefill", "prefill_ms", 110, 120),
+    timing_column("First token", "ttft_ms", 125, 130),
     speed_column(115, 120),
-    cost_column("KV cache", "kv_bytes", 115, 130, formatting.size),
-    cost_column("Computation", "tflops", 145, 194, formatting.operations, "FLOPs"),
-    ratio_column("Reading, faster", "prefill", 150),
+    cost_column("KV cache", "kv_bytes", 115, 130, formatting.memory),
+    cost_column("Computation", "tflops", 145, 194, formatting.flops, "FLOPs"),
+    ratio_column("Prefill, faster", "prefill", 150),
 ))  # fmt: skip
 CHARTS: tuple[RunsChart, ...] = (
-    Chart("Time to the first word", "sweep-chart", first_word_chart, "= the baseline's answer, ≠ a different answer."),
+    Chart("Time to first token", "sweep-chart", first_token_chart, "= the baseline's answer, ≠ a different answer."),
 )
 
 
 def sweep_outputs(place: str) -> RunsOutputs:
     """Build the right column; `place` goes before the ids of its widgets."""
-    status, hint = status_lines(place, START)
+    status, hint = status_lines(place, SWEEP_START)
     with gr.Column(visible=False) as box:
         gallery = token_gallery(f"{place}strip", "The picture with the tokens marked that are kept at each retention")
         plots = chart_sections(CHARTS)
     table = runs_dataframe(place, SWEEP_TABLE)
-    downloads = download_row(place, NOTE, ("json", "csv", "png"))
-    return RunsOutputs(START, SWEEP_TABLE, status, hint, table, gallery, box, downloads, CHARTS, plots)
+    downloads = download_row(place, SWEEP_NOTE, ("json", "csv", "png"))
+    return RunsOutputs(SWEEP_START, SWEEP_TABLE, status, hint, table, gallery, box, downloads, CHARTS, plots)

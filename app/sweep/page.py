@@ -19,7 +19,7 @@ from .outputs import SWEEP_TABLE, sweep_outputs
 
 
 class SweepPage(RunsPage[SweepSettings]):
-    """What is compared: retentions as text, and the name of a method."""
+    """Its plan: retentions as text, and the name of a method."""
 
     name, title = "sweep", "Sweep"
 
@@ -29,20 +29,23 @@ class SweepPage(RunsPage[SweepSettings]):
     def _build_outputs(self, place: str) -> RunsOutputs:
         return sweep_outputs(place)
 
-    def _budget(self, model: str, path: str | None, *compared: Any) -> str:
-        retentions, method = compared
+    def _budget(self, model: str, path: str | None, *plan: Any) -> str:
+        retentions, method = plan
         return sweep_budget_text(self.session, model, path, list(map(float, retentions)), method)
 
-    def _settings(self, model: str, opened: OpenedSource, question: str, *compared: Any) -> SweepSettings:
-        retentions, method = compared
+    def _settings(self, model: str, opened: OpenedSource, question: str, *plan: Any) -> SweepSettings:
+        retentions, method = plan
         return sweep_settings(self.session, model, opened, question, list(map(float, retentions)), method)
 
     def _files(self, shown: ShownRuns[SweepSettings]) -> dict[str, bytes]:
         settings, now = shown.settings, shown.now
         found = runs_as_json(settings, now)
         method = self.session.engine.methods()[settings.method].title
-        plan = f"{method} at {len(settings.retentions)} retentions · {settings.device}"
-        head = PageHead("VScan Sweep", settings.question, (self._model_title(settings.model), plan))
+        facts = (
+            self._model_title(settings.model),
+            f"{method} at {len(settings.retentions)} retentions · {settings.device}",
+        )
+        head = PageHead("VScan Sweep", settings.question, facts)
         picture = self._original(shown)
         return {
             "json": json_file(found),

@@ -17,7 +17,7 @@ from app.benchmarks.ablations_tab import AblationsTab
 from app.benchmarks.accuracy_tab import AccuracyTab
 from app.benchmarks.page import BenchmarksPage
 from app.benchmarks.papers_tab import PapersTab
-from app.benchmarks.records import ALL, AccuracyRecord, accuracy_records, provenance, read_record
+from app.benchmarks.records import ALL, AccuracyRecord, accuracy_records, read_record, source_line
 from app.benchmarks.speed_tab import SpeedTab
 from app.charts.curves import Level, Line, Point, curve_chart
 from app.charts.intervals import Interval, interval_chart
@@ -53,7 +53,7 @@ def test_a_record_is_read_as_it_was_written(found: AccuracyRecord) -> None:
 
 
 def test_the_source_line_says_all_that_was_recorded(found: AccuracyRecord) -> None:
-    line = provenance(found.facts)
+    line = source_line(found.facts)
     pieces = (
         "Measured by this project",
         "`mini`",
@@ -64,7 +64,7 @@ def test_the_source_line_says_all_that_was_recorded(found: AccuracyRecord) -> No
     )
     for piece in (*pieces, "torch 2.13.0", "2026-11-20", "commit feedface", "`python -m benchmarks.accuracy"):
         assert piece in line
-    assert provenance({"hardware": "a laptop"}) == "**Measured by this project** · a laptop"
+    assert source_line({"hardware": "a laptop"}) == "**Measured by this project** · a laptop"
 
 
 def test_every_method_is_a_line_and_the_chosen_stand_out(found: AccuracyRecord) -> None:
@@ -171,14 +171,14 @@ def shown(record: speed.SpeedRecord) -> list[list[str]]:
 def test_the_speed_records_of_this_repository_can_be_shown() -> None:
     found = speed.speed_records(titles=TITLES)
     mini = found["prefill-mini-cpu"]
-    assert mini.facts["command"] in provenance(mini.facts) and len(mini.figure.data) == 5  # four curves and a band
+    assert mini.facts["command"] in source_line(mini.facts) and len(mini.figure.data) == 5  # four curves and a band
     assert shown(mini)[3][:2] == ["11.1 %", "96 → 32"] and mini.table["data"][3][2] > 1
     selection = found["selection-cpu"]
     assert len(selection.figure.data) == 2 and {row[0] for row in shown(selection)} >= {"VScan", "VisionZip"}
     with gr.Blocks():
         section = SpeedTab(found)
     figure, note, source, table = section.on_change("selection-cpu")
-    assert figure is selection.figure and "choosing" in note and "benchmarks.selection" in source
+    assert figure is selection.figure and "selecting" in note and "benchmarks.selection" in source
     assert table["value"]["headers"][0] == "Method"
 
 
