@@ -1,4 +1,4 @@
-"""Numbers as a reader likes them: "96 of 576 visual tokens", "1.4 MB", "2.9 x faster". Pure functions, no HTML."""
+"""Numbers as text: "96 of 576 visual tokens", "1.4 MB", "2.9". Pure functions, no HTML."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"
 
 
-def size(value: float | None) -> str:
+def memory(value: float | None) -> str:
     """Bytes in decimal units: 1_400_000 -> "1.4 MB", None -> a dash."""
     if value is None:
         return NOTHING
@@ -43,7 +43,7 @@ def size(value: float | None) -> str:
     return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"
 
 
-def operations(tflops: float) -> str:
+def flops(tflops: float) -> str:
     """Floating-point operations, given in 1e12: 8.5 -> "8.50 TFLOPs", 0.0042 -> "4.20 GFLOPs"."""
     return f"{tflops:.2f} TFLOPs" if tflops >= 0.1 else f"{1000 * tflops:.2f} GFLOPs"
 
@@ -56,19 +56,17 @@ def ratio(before: float, after: float) -> str:
     return f"{times:.1f}" if times < 100 else f"{times:.0f}"
 
 
-def steps(schedule: Mapping[int, int], tokens_of_image: int) -> str:
+def schedule(layers: Mapping[int, int], tokens_of_image: int) -> str:
     """{0: 96, 16: 32} -> "96 → 32"; nothing cut -> "576"."""
-    counts = [schedule.get(0, tokens_of_image)]
-    counts += [number for layer, number in sorted(schedule.items()) if layer > 0]
-    return arrows(counts)
+    return with_arrows([layers.get(0, tokens_of_image), *(layers[layer] for layer in sorted(layers) if layer > 0)])
 
 
-def arrows(counts: Iterable[int]) -> str:
+def with_arrows(counts: Iterable[int]) -> str:
     """[96, 32] -> "96 → 32"; nothing -> a dash."""
     return " → ".join(f"{number:,}" for number in counts) or NOTHING
 
 
-def budget(retention: float, schedule: Mapping[int, int], tokens_of_image: int) -> str:
+def budget_text(retention: float, schedule: Mapping[int, int], tokens_of_image: int) -> str:
     """The slider in words: "11.1 % = 96 of 576 visual tokens into the language model, 32 from layer 3 on"."""
     first = schedule.get(0, tokens_of_image)
     text = f"**{percent(retention)}** = **{first:,} of {tokens_of_image:,}** visual tokens into the language model"

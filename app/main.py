@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 
 import gradio as gr
 
-from .arena.page import ArenaPage
-from .benchmarks.page import BenchmarksPage
-from .compare.page import ComparePage
 from .server.api import add_endpoints
 from .session.examples import Example, load_examples
 from .session.session import Session
-from .sweep.page import SweepPage
 from .ui.links import link
 from .ui.page import Page
 
-PAGES: tuple[type[Page], ...] = (ComparePage, ArenaPage, SweepPage, BenchmarksPage)
+PAGES = ("compare", "arena", "sweep", "benchmarks")  # folders, in the order of the tabs
 TITLE = "VScan: fewer visual tokens, faster answers"
 WELCOME = """
 # VScan
@@ -26,23 +23,27 @@ Ask a question once and compare: both answers, which tokens were kept, and what 
 HOUR = 3600
 
 
-def build_app(
-    session: Session, examples: list[Example] | None = None, pages: Sequence[type[Page]] = PAGES
-) -> gr.Blocks:
-    """Build the app on a session, the first page on top; `examples` None means those of assets/examples."""
+def page_class(name: str) -> type[Page]:
+    """The class of a page, by the name of its folder: `ComparePage` of compare/page.py for "compare"."""
+    found: type[Page] = getattr(import_module(f".{name}.page", __package__), f"{name.capitalize()}Page")
+    return found
+
+
+def build_app(session: Session, examples: list[Example] | None = None, pages: Sequence[str] = PAGES) -> gr.Blocks:
+    """Build the app on a session, the first page open; `examples` None means those of assets/examples."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 2 * HOUR), fill_width=True) as demo:
         gr.Markdown(WELCOME, elem_id="welcome")
         shown = load_examples() if examples is None else examples
-        built: list[tuple[gr.Tab, Page]] = []
+        tab_of: dict[str, gr.Tab] = {}
         with gr.Tabs(elem_id="tabs") as tabs:
-            for page in pages:
-                with gr.Tab(page.title, id=page.name) as tab:
-                    built.append((tab, page(session, shown)))
-        for place, (tab, made) in enumerate(built):
-            if made.opened:
-                opening = tab.select if place else demo.load  # the first page is open from the start
-                opening(**made.opened)
-        link(demo, tabs, {page.name: tab for tab, page in built})
+            for name in pages:
+                page_type = page_class(name)
+                with gr.Tab(page_type.title, id=name) as tab_of[name]:
+                    page = page_type(session, shown)
+                if page.opened:
+                    opening = tab_of[name].select if len(tab_of) > 1 else demo.load  # the first is open from the start
+                    opening(**page.opened)
+        link(demo, tabs, tab_of)
         add_endpoints(session)
     queued: gr.Blocks = demo.queue(default_concurrency_limit=1, max_size=20)
     return queued

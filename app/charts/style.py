@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 GRID = "rgba(128, 134, 148, 0.25)"
 BASELINE_COLOUR, REDUCED_COLOUR = "#8a93a3", "#e67e00"
 STAGE_COLOURS = {"vision": "#0072b2", "reduce": "#e69f00", "prefill": "#009e73", "decode": "#b8bfca"}
-STAGE_NAMES = {"vision": "Looking", "reduce": "Choosing", "prefill": "Reading", "decode": "Writing"}
+STAGE_NAMES = {"vision": "Vision encoder", "reduce": "Token selection", "prefill": "Prefill", "decode": "Decode"}
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:

@@ -1,38 +1,38 @@
-"""How it works and how the numbers are made, in a few plain sentences at the foot of the page."""
+"""How the method works and how the numbers are measured, at the foot of the page."""
 
 from __future__ import annotations
 
 import gradio as gr
 
 HOW = """
-A vision-language model cuts a picture into small squares and turns each into a **visual token**. A language model
-then reads all of them before it writes the first word of its answer. Most squares say little, and reading them costs
-time and memory. **VScan** drops most of them in two steps, without any training of the model:
+A vision-language model splits a picture into small square patches and turns each of them into a **visual token**. The
+language model reads all of these tokens before it writes the first word of its answer. Most of them say little, and
+reading them takes time and memory. **VScan** drops most of them in two steps; the model itself is not retrained:
 
-1. **Before the language model.** Two layers of the vision encoder say how much attention each square gets. The *global
-   scan* keeps squares that matter for the picture as a whole; the *local scan* keeps the best ones in every
-   neighbourhood, so that small things in a corner survive. Every square that is dropped is averaged into the kept one
-   that is most like it, so that its content is not lost altogether.
-2. **Inside the language model.** Halfway through its layers the model has understood the question. Only the squares to
-   which the question's last word attends most go on.
+1. **Before the language model.** Two layers of the vision encoder show how much attention each patch gets. The *global
+   scan* keeps the patches that matter for the picture as a whole; the *local scan* keeps the best ones of every
+   neighbourhood, so that small objects in a corner survive. Each dropped token is averaged into the kept token that is
+   most similar to it, so its content is not lost completely.
+2. **Inside the language model.** Halfway through its layers, the model has processed the question. Only the visual
+   tokens that get the most attention from the last token of the question go on to the remaining layers.
 
 The slider sets the **retention**: the share of visual tokens, averaged over all layers of the language model. The
 published settings are 11.1 %, 22.2 % and 33.3 %. The method: *VScan*, arXiv 2505.22654.
 """
 
 MEASURED = """
-- Every number comes from the two runs that you have just started, one after the other on the same device. Nothing is
-  recorded beforehand, and the web page and its queue are not part of any time. It is **a single run, not a benchmark**:
-  repeat it, and times will differ a little.
-- **Looking** is the vision encoder; **choosing tokens** is the extra work of VScan, in both steps; **reading**
-  (*prefill*) is the language model over the whole prompt; the **first word** comes after these three. **Writing**
-  (*decode*) is given per word piece, so that answers of different length compare.
-- **KV cache** is the memory in which the language model keeps what it has read, counted from the tensors that are
-  there. **Peak memory** includes the model itself, which is why it shrinks little.
+- All numbers come from the two runs that you have just started, one after the other on the same device. Nothing is
+  recorded in advance, and no time includes the web page or its queue. It is **a single run, not a benchmark**: times
+  vary a little from run to run.
+- **Token selection** is the extra work of VScan, in both steps. **Prefill** is the language model's pass over the whole
+  prompt. The **first token** comes after the vision encoder, token selection and prefill. **Decode** is the time per
+  further token, so that answers of different lengths can be compared.
+- The **KV cache** holds the keys and values of all tokens that the language model has processed; its size is that of
+  the actual tensors. **Peak memory** includes the weights of the model, so it shrinks only a little.
 - **FLOPs** are calculated, not measured, from the number of tokens that entered each layer.
-- The counts of visual tokens are read from the tensors that really ran.
-- Fewer tokens make reading faster. They make writing faster only when the conversation is long, and the vision encoder
-  always looks at the whole picture.
+- The counts of visual tokens are read from the tensors of the run.
+- Fewer tokens always make the prefill cheaper. They speed up decoding only in long conversations, and the vision
+  encoder still processes the whole picture.
 """
 
 

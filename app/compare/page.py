@@ -30,7 +30,7 @@ from .token_panel import TokenPanel, token_panel
 class ComparePage(Page):
     """The widgets of the page and what happens when they are used."""
 
-    name, title = "compare", "Compare"
+    title = "Compare"
 
     def __init__(self, session: Session, examples: list[Example]) -> None:
         self.session = session
@@ -114,7 +114,7 @@ class ComparePage(Page):
         retention, opened = percent / 100, self.session.open(source)
         first = self.session.preview(model, opened, retention)
         view = view_of_first_cut(source, first, retention)
-        budget = formatting.budget(retention, first.schedule, first.trace.tokens)
+        budget = formatting.budget_text(retention, first.schedule, first.trace.tokens)
         return {self.inputs.budget: budget} | self.tokens.fill(opened, view, mode, score, cut)
 
     def on_run(

@@ -1,6 +1,6 @@
 """Small pieces of HTML made of fixed words and numbers only.
 
-The page's HTML component runs what it is given, so nothing that a visitor or a model wrote may ever come in here.
+The page's HTML component runs what it is given, so nothing that a visitor or a model wrote may ever get in here.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from .. import formatting
 
 ROWS = (
     ("Visual tokens", ""),
-    ("Looking", "vision encoder"),
-    ("Choosing tokens", ""),
-    ("Reading", "prefill"),
-    ("First word after", ""),
-    ("Each further word", "decode"),
+    ("Vision encoder", ""),
+    ("Token selection", ""),
+    ("Prefill", ""),
+    ("First token", "in total"),
+    ("Decode", "per token"),
     ("Whole answer", ""),
-    ("Memory used", "KV cache"),
+    ("KV cache", ""),
     ("Computation", "prefill"),
-    ("Peak memory", "in total"),
+    ("Peak memory", "with weights"),
 )
 
 
@@ -47,25 +47,25 @@ def _values(answer: Answer) -> list[str]:
         formatting.milliseconds(timings.ttft_ms),
         formatting.milliseconds(timings.decode_ms_per_token),
         formatting.milliseconds(timings.total_ms),
-        formatting.size(cost.kv_bytes),
-        formatting.operations(cost.tflops),
-        formatting.size(cost.peak_bytes),
+        formatting.memory(cost.kv_bytes),
+        formatting.flops(cost.tflops),
+        formatting.memory(cost.peak_bytes),
     ]
 
 
 def token_steps(answer: Answer) -> str:
     """Distinct counts in the order of the layers, as recorded: "96 → 32"."""
-    return formatting.arrows(report.token_steps(answer))
+    return formatting.with_arrows(report.token_steps(answer))
 
 
 def verdict(baseline: Answer | None, reduced: Answer | None, readable: bool = True) -> str:
-    """The comparison in large type; empty frames until both runs have ended. Noise is not compared."""
+    """The comparison in large type; dashes until both runs have ended. Unreadable answers are not compared."""
     if baseline is None or reduced is None:
-        meanings = ("faster reading", "smaller KV cache", "fewer FLOPs")
+        meanings = ("faster prefill", "smaller KV cache", "fewer FLOPs")
         figures = [_figure(formatting.NOTHING, meaning) for meaning in meanings]
         return _panel(figures, '<p class="same">Press <b>Run</b> to compare.</p>')
     figures = [
-        _times(baseline.timings.prefill_ms, reduced.timings.prefill_ms, "faster reading", "slower reading"),
+        _times(baseline.timings.prefill_ms, reduced.timings.prefill_ms, "faster prefill", "slower prefill"),
         _times(baseline.cost.kv_bytes, reduced.cost.kv_bytes, "smaller KV cache", "larger KV cache"),
         _times(baseline.cost.tflops, reduced.cost.tflops, "fewer FLOPs", "more FLOPs"),
     ]
@@ -76,7 +76,7 @@ def verdict(baseline: Answer | None, reduced: Answer | None, readable: bool = Tr
     else:
         note = '<p class="same no"><span aria-hidden="true">≠</span> Different answer</p>'
     first = formatting.ratio(baseline.timings.ttft_ms, reduced.timings.ttft_ms)
-    note += f'<p class="fine">First word {first} {formatting.TIMES} sooner, with looking and choosing included.</p>'
+    note += f'<p class="fine">First token {first} {formatting.TIMES} sooner, vision encoder and selection included.</p>'
     return _panel(figures, note + '<p class="fine">Single run, not a benchmark.</p>')
 
 
@@ -95,7 +95,7 @@ def _panel(figures: Iterable[str], note: str) -> str:
 
 
 def legend(fates: Fates, tokens: int, unseen: bool = False) -> str:
-    """Every fate that occurs: its sign as drawn, its meaning, its count; and whether parts were never looked at."""
+    """Every fate that occurs: its sign as drawn, its meaning, its count; `unseen`: parts that the model never saw."""
     meanings = {
         Fate.GLOBAL: ("global", "Kept: stands out in the picture as a whole"),
         Fate.LOCAL: ("local", "Kept: stands out in its own neighbourhood"),
@@ -105,10 +105,10 @@ def legend(fates: Fates, tokens: int, unseen: bool = False) -> str:
     }
     rows = [_row(sign, text, fates.count(fate)) for fate, (sign, text) in meanings.items() if fates.count(fate)]
     for layer, number in fates.pruned_at.items():
-        rows.append(_row("pruned", f"Dropped at layer {layer}: the question does not need it", number))
+        rows.append(_row("pruned", f"Dropped at layer {layer}: not needed for the question", number))
     if unseen:
-        rows.append(_row("unseen", "Outside of what the model looks at", None))
-    total = f'<p class="total"><b>{fates.kept:,}</b> of {tokens:,} visual tokens are still there.</p>'
+        rows.append(_row("unseen", "Outside the area that the model sees", None))
+    total = f'<p class="total"><b>{fates.kept:,}</b> of {tokens:,} visual tokens are left.</p>'
     return f'<ul class="legend">{"".join(rows)}</ul>{total}'
 
 
@@ -118,7 +118,7 @@ def _row(sign: str, text: str, number: int | None) -> str:
 
 
 def scale(shaded: bool) -> str:
-    """The legend of a heat map; some tokens may have had no score because they were gone."""
-    bar = '<div class="scale"><span>little attention</span><i aria-hidden="true"></i><span>much attention</span></div>'
-    note = '<p class="total">Shaded parts have no score: those tokens were no longer there.</p>'
+    """The legend of a heat map; `shaded`: some tokens have no score because they had been dropped."""
+    bar = '<div class="scale"><span>low attention</span><i aria-hidden="true"></i><span>high attention</span></div>'
+    note = '<p class="total">Shaded parts have no score: their tokens had already been dropped.</p>'
     return bar + note if shaded else bar

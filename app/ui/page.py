@@ -1,4 +1,4 @@
-"""What the app knows about a page: a new one costs a folder and a line in PAGES of main.py."""
+"""What the app knows about a page. Its name is that of its folder, which is listed in PAGES of main.py."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from ..session.session import Session
 class Page(ABC):
     """A tab of the app: its widgets, and what happens when they are used."""
 
-    name: ClassVar[str]  # in the address (`?tab=name`)
     title: ClassVar[str]  # on the tab
 
     @abstractmethod

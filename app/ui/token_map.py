@@ -21,8 +21,8 @@ from . import html
 
 TOKENS, HEAT, PICTURE = "Tokens", "Heat map", "Picture"
 FATES = {
-    Fate.GLOBAL: "kept, it stands out in the whole picture",
-    Fate.LOCAL: "kept, it stands out in its neighbourhood",
+    Fate.GLOBAL: "kept, because it stands out in the whole picture",
+    Fate.LOCAL: "kept, because it stands out in its neighbourhood",
     Fate.KEPT: "kept",
     Fate.MERGED: "merged into",
     Fate.DROPPED: "dropped before the language model",
@@ -104,7 +104,7 @@ def draw_view(opened: OpenedSource, view: TokenView, mode: str, score: str | Non
 
 
 def _scores(image: ImageTrace) -> dict[str, Tensor]:
-    """Every score of every cut by name; tokens that were gone are NaN."""
+    """Every score of every cut by name; NaN for tokens that had been dropped before."""
     found: dict[str, Tensor] = {}
     for cut in image.cuts:
         for name, score in cut.scores.items():
@@ -114,7 +114,7 @@ def _scores(image: ImageTrace) -> dict[str, Tensor]:
 
 
 def _cuts(image: ImageTrace) -> list[tuple[str, int]]:
-    """The moments that can be looked at: after each cut, or the untouched picture if there is none."""
+    """The moments that can be shown: after each cut, or the untouched picture if there is none."""
     if not image.cuts:
         return [("Into the language model", 0)]
     moments = []
@@ -136,16 +136,17 @@ def _unseen(view: TokenView, size: tuple[int, int]) -> bool:
 def _note(view: TokenView) -> str:
     share = formatting.percent(view.retention)
     text = (
-        f"Preview of the first cut at {share}. Press **Run** to see what the question keeps inside the language model."
+        f"Preview of the first cut at {share}. Press **Run** to see which tokens are left after the second cut, "
+        "which depends on the question."
     )
     if view.ran:
-        text = f"Recorded while VScan answered with {share} of the tokens."
+        text = f"Recorded while VScan answered with {share} of the visual tokens."
     if view.trace.frames:
         frames = view.trace.frames_of(0)
         each = "frame" if len(frames) == 1 else f"{len(frames)} frames together"
-        text += f" Every {each} keeps as many at first; the question then chooses from the whole video."
+        text += f" The first cut keeps the same number for every {each}; the second, any of the whole video."
     elif view.trace.tiles > 1:
-        text += f" The picture is seen in {view.trace.tiles} tiles; the one that shows all of it lies under the others."
+        text += f" The model sees {view.trace.tiles} tiles; the one of the whole picture lies under the others."
     return text
 
 

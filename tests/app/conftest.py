@@ -17,7 +17,6 @@ from app.main import PAGES, build_app
 from app.session.engine import CoreEngine, Engine
 from app.session.examples import Example, load_examples
 from app.session.session import Session
-from app.ui.page import Page
 from tests.app.fake import FakeEngine
 from vscan_core.resources import asset
 
@@ -34,7 +33,7 @@ class Server:
 
 
 @contextmanager
-def serving(engine: Engine, examples: list[Example], pages: Sequence[type[Page]] = PAGES) -> Iterator[Server]:
+def serving(engine: Engine, examples: list[Example], pages: Sequence[str] = PAGES) -> Iterator[Server]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -39,7 +39,7 @@ class FakeLVLM:
         view = View(size=image.size)
         layout = TokenLayout(1, None, geometry.patch_boxes(GRID, GRID, image.height, image.width), view)
         return VisionPreview(
-            PreparedImage(None, Llava(), self.anatomy, {}), needs, [self._signals(image, needs)], layout
+            PreparedImage(None, Llava(), self.anatomy, {}, [view]), needs, [self._signals(image, needs)], layout
         )
 
     def _signals(self, image: Image.Image, needs: Needs) -> Signals:

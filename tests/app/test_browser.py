@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from app.benchmarks.page import BenchmarksPage
-from app.compare.page import ComparePage
 from app.session.examples import Example
 from app.session.session import Session
 from tests.app import recorded
@@ -154,7 +153,7 @@ def test_methods_meet_in_the_arena(page: Any, slow_server: Server) -> None:
     assert rows["Absent"][1] == "Cannot run here: This model has no text tower."
     assert page.locator("#arena-gallery img").count() == 2 and "Coarse · 96 → 32" in page.inner_text("#arena-gallery")
 
-    page.locator("#arena-table th").filter(has_text="Reading").first.locator(".cell-menu-button").click()
+    page.locator("#arena-table th").filter(has_text="Prefill").first.locator(".cell-menu-button").click()
     page.get_by_role("menuitem", name="Sort descending").click()
     page.wait_for_timeout(500)
     order = [row[0] for row in page.evaluate(SHOWN) if row[5].endswith("ms")]
@@ -256,14 +255,18 @@ def test_benchmarks_show_what_is_recorded_and_what_papers_report(page: Any, mini
     assert page.is_visible("#reported-chart .scatterlayer .trace")
 
 
-def test_recorded_accuracy_is_drawn_by_type_of_question(page: Any, picture_file: str, tmp_path: Path) -> None:
+def test_recorded_accuracy_is_drawn_by_type_of_question(
+    page: Any, picture_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = recorded.write(tmp_path)
 
     class Recorded(BenchmarksPage):
         def __init__(self, session: Session, examples: list[Example]) -> None:
             super().__init__(session, examples, folder)
 
-    with serving(FakeEngine(), [Example(picture_file, "What is there?")], [ComparePage, Recorded]) as server:
+    monkeypatch.setattr("app.benchmarks.page.BenchmarksPage", Recorded)
+
+    with serving(FakeEngine(), [Example(picture_file, "What is there?")]) as server:
         open_page(page, server)
         page.get_by_role("tab", name="Benchmarks").click()
         page.wait_for_selector("#accuracy-chart .scatterlayer .trace", state="attached")

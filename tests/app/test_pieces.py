@@ -38,13 +38,13 @@ def answers() -> tuple[Answer, Answer]:
         (formatting.milliseconds(8.24), "8.2 ms"),
         (formatting.milliseconds(1234), "1.23 s"),
         (formatting.milliseconds(None), formatting.NOTHING),
-        (formatting.size(1_400_000), "1.4 MB"),
-        (formatting.size(512), "512 B"),
-        (formatting.size(512_000_000), "512 MB"),
-        (formatting.size(3_200_000_000_000), "3.2 TB"),
-        (formatting.size(None), formatting.NOTHING),
-        (formatting.operations(8.5), "8.50 TFLOPs"),
-        (formatting.operations(0.0042), "4.20 GFLOPs"),
+        (formatting.memory(1_400_000), "1.4 MB"),
+        (formatting.memory(512), "512 B"),
+        (formatting.memory(512_000_000), "512 MB"),
+        (formatting.memory(3_200_000_000_000), "3.2 TB"),
+        (formatting.memory(None), formatting.NOTHING),
+        (formatting.flops(8.5), "8.50 TFLOPs"),
+        (formatting.flops(0.0042), "4.20 GFLOPs"),
         (formatting.ratio(290, 100), "2.9"),
         (formatting.ratio(1, 0), formatting.NOTHING),
         (formatting.ratio(100_000, 10), "10000"),
@@ -56,9 +56,9 @@ def test_numbers_in_words(text: str, wanted: str) -> None:
 
 
 def test_the_slider_in_words() -> None:
-    text = formatting.budget(1 / 9, {0: 96, 16: 32}, 576).replace("**", "")
+    text = formatting.budget_text(1 / 9, {0: 96, 16: 32}, 576).replace("**", "")
     assert text == "11.1 % = 96 of 576 visual tokens into the language model, 32 from layer 16 on"
-    assert formatting.budget(1.0, {}, 576).replace("**", "").startswith("100 % = 576 of 576")
+    assert formatting.budget_text(1.0, {}, 576).replace("**", "").startswith("100 % = 576 of 576")
 
 
 def test_the_table_shows_the_recorded_counts_and_no_text_of_the_model(answers: tuple[Answer, Answer]) -> None:
@@ -77,17 +77,17 @@ def test_the_verdict_says_times_and_whether_the_answer_is_the_same(answers: tupl
     shown = html.verdict(*answers)
     assert (
         f"9.0 {formatting.TIMES}" in shown
-        and "faster reading" in shown
+        and "faster prefill" in shown
         and "Same answer" in shown
         and "not a benchmark" in shown
     )
     other = replace(answers[1], text="something else")
-    assert "Different answer" in shown.verdict(answers[0], other)
+    assert "Different answer" in html.verdict(answers[0], other)
 
 
 def test_the_verdict_admits_when_it_got_slower(answers: tuple[Answer, Answer]) -> None:
     shown = html.verdict(answers[1], answers[0])
-    assert "slower reading" in shown and "more FLOPs" in shown and "faster" not in shown
+    assert "slower prefill" in shown and "more FLOPs" in shown and "faster" not in shown
 
 
 def test_the_legend_counts_every_token_once(answers: tuple[Answer, Answer]) -> None:
@@ -98,7 +98,7 @@ def test_the_legend_counts_every_token_once(answers: tuple[Answer, Answer]) -> N
 
 def test_time_chart_stacks_the_four_stage_times(answers: tuple[Answer, Answer]) -> None:
     figure = time_chart([("Baseline", answers[0]), ("VScan", answers[1])])
-    assert [bar.name for bar in figure.data] == ["Looking", "Choosing", "Reading", "Writing"]
+    assert [bar.name for bar in figure.data] == ["Vision encoder", "Token selection", "Prefill", "Decode"]
     for place, answer in enumerate(answers):
         assert sum(bar.x[place] for bar in figure.data) == pytest.approx(answer.timings.total_ms)
     assert stage_times(answers[0])["reduce"] == 0

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from app import formatting
-from app.charts.first_word import first_word_chart
+from app.charts.first_token import first_token_chart
 from app.runs.budget import sweep_budget_text
 from app.runs.progress import RunState
 from app.runs.settings import SWEEP_RETENTIONS
@@ -177,7 +177,7 @@ def test_the_chart_tells_agreement_by_sign() -> None:
         RunState("10 %", "vscan", 0.1, answer=answer, same=False),
         RunState("5 %", "vscan", 0.05, problem="Cannot run here."),
     ]
-    figure = first_word_chart(runs)
+    figure = first_token_chart(runs)
     assert list(figure.data[3].text) == ["<b></b>", "<b>=</b>", "<b>≠</b>"] and set(figure.data[3].y) == {51}
 
 

@@ -60,7 +60,7 @@ def test_the_preview_and_the_run_show_the_strip(compare: ComparePage, picture: s
     assert out[compare.tokens.image]["alt_text"].startswith("The video with")
     assert "of 296" in out[compare.inputs.budget].replace("**", "")  # 8 frames of 36 tokens and CLS
     view = run(compare, "film", picture, film)[compare.tokens.state]
-    assert "Every frame keeps as many" in draw_view(compare.session.open(view.source), view, TOKENS, None, None).note
+    assert "same number for every frame" in draw_view(compare.session.open(view.source), view, TOKENS, None, None).note
     looks = [
         draw_view(compare.session.open(view.source), view, mode, "global", 1).picture
         for mode in (TOKENS, HEAT, PICTURE)

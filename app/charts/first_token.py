@@ -1,4 +1,4 @@
-"""How long several runs took to their first word, and whether each gave the baseline's answer."""
+"""Time to first token of several runs, and whether each gave the baseline's answer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import plotly.graph_objects as go
 from .results import RunResult
 from .style import STAGE_COLOURS, STAGE_NAMES, styled
 
-FIRST_WORD_STAGES = ("vision", "reduce", "prefill")
+FIRST_TOKEN_STAGES = ("vision", "reduce", "prefill")
 AGREEMENT_SIGNS = {True: "=", False: "≠", None: ""}
 AGREEMENT_COLOURS = {True: "#009e73", False: "#d55e00", None: "#8a93a3"}
 
 
-def first_word_chart(runs: Sequence[RunResult]) -> go.Figure:
+def first_token_chart(runs: Sequence[RunResult]) -> go.Figure:
     """Stacked bars of the runs that have ended, milliseconds as measured in them; = or ≠ above each."""
     ended = [(run, run.answer["timings"]) for run in runs if run.answer]
     titles = [run.title for run, _ in ended]
-    times = {stage: [timings[f"{stage}_ms"] for _, timings in ended] for stage in FIRST_WORD_STAGES}
+    times = {stage: [timings[f"{stage}_ms"] for _, timings in ended] for stage in FIRST_TOKEN_STAGES}
     figure = go.Figure()
     for stage, values in times.items():
         name = STAGE_NAMES[stage]
@@ -44,6 +44,6 @@ def first_word_chart(runs: Sequence[RunResult]) -> go.Figure:
     figure.update_layout(barmode="stack")
     styled(figure, 280)
     figure.update_xaxes(type="category", title={"text": "visual tokens kept"}, showgrid=False)
-    figure.update_yaxes(title={"text": "ms to the first word"}, rangemode="tozero")
+    figure.update_yaxes(title={"text": "ms to the first token"}, rangemode="tozero")
     figure.update_layout(legend={"x": 0})
     return figure
