@@ -126,7 +126,7 @@ def test_an_installed_wheel_answers_in_an_empty_folder(installed) -> None:
     with serving(installed) as url:
         assert json.loads(fetched(f"{url}/healthz")) == {"status": "ok"}
         page = fetched(url)
-    said = {name: (*run.communicate(timeout=120), run.returncode) for name, run in runs.items()}
+    said = {name: (*run.communicate(timeout=300), run.returncode) for name, run in runs.items()}
     for name, (_, error, status) in said.items():
         assert status == 0, f"{name}: {error}"
     assert json.loads(said["answer"][0])["text"] == "blue"
@@ -159,7 +159,7 @@ def serving(installed: Installed) -> Iterator[str]:
         port = free.getsockname()[1]
     demo = installed.start("vscan-demo", "--port", str(port))
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while demo.poll() is None and time.monotonic() < deadline:
             try:
                 fetched(f"http://127.0.0.1:{port}/healthz")
