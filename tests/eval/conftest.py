@@ -1,4 +1,4 @@
-"""A tiny random LLaVA that sees what the embedded model sees, and a task of plain pictures."""
+"""A tiny random LLaVA with the inputs of the embedded model, and a task of plain pictures."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Colours(Task):
 
 
 def picture(colour: str) -> Image.Image:
-    """A plain ground with a line across."""
+    """A plain background with a bar across it."""
     image = Image.new("RGB", (336, 336), colour)
     image.paste("white", (30, 100, 300, 140))
     return image

@@ -72,7 +72,7 @@ def test_world_asks_two_thousand_questions_unless_told_otherwise() -> None:
 
 
 def test_the_frozen_set_is_what_the_world_makes_now() -> None:
-    """Else its answers may be wrong: freeze it anew."""
+    """Otherwise its answers may be wrong, and it must be rewritten."""
     assert [replace(i, open=None) for i in frozen_items()][::40] == [
         replace(i, open=None) for i in islice(generated_items(FIRST_EVAL_SEED), 2000)
     ][::40], 'python -c "from vscan_eval.tasks.world import freeze; freeze()"'
