@@ -7,8 +7,8 @@ Which calls belong to which `with` is told by their context: see `membership`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,15 +20,13 @@ from vscan_core.engine.generate_hook import GenerateHook
 from vscan_core.engine.llm_side import LLMSide
 from vscan_core.engine.membership import Block, block_of, entered
 from vscan_core.engine.rope_deltas import RopeDeltas
-from vscan_core.engine.state import State
+from vscan_core.engine.state import State, Timed
 from vscan_core.engine.vision_side import VisionSide
 from vscan_core.engine.wrappers import unwrapped
 from vscan_core.families import family_of
 from vscan_core.reducers.base import Reducer
 from vscan_core.trace import Trace, View
 from vscan_core.versions import check
-
-Section = Callable[[], AbstractContextManager[Any]]
 
 NOTHING_RAN = (
     "the model did not run inside this `with reduced(...)`, so nothing was reduced; call this very model inside it, "
@@ -61,7 +59,7 @@ class Attachment(Block):
             state = self.states[thread] = State(given_views=self.views)
         return state
 
-    def orphan(self) -> bool:
+    def could_belong(self) -> bool:
         """Whether the calling context, which is not in this block, is in none, so that it could be meant for this."""
         return self.active and self.shared and block_of(self.model) is None
 
@@ -78,7 +76,7 @@ class Attachment(Block):
         finally:
             self.thread = None
 
-    def saw_logits(self, logits: Tensor) -> None:
+    def note_logits(self, logits: Tensor) -> None:
         """Note whether the last position's logits (batch, positions, vocabulary) are numbers; nothing waits for it."""
         bad = ~logits[:, -1].detach().isfinite().all()
         self._bad = bad if self._bad is None else self._bad.to(bad.device) | bad
@@ -111,15 +109,15 @@ def reduced(model: Any, reducer: Reducer | None, *, views: Sequence[View] | None
     static caches, labels, 4-D attention masks, picture features that did not come this way, calls with pictures from
     outside of any `with`, one `with` inside another on the same thread and model, a `with` in which nothing ran.
     """
-    with open_attachment(unwrapped(model), reducer, shared=True, views=views) as session, session.here():
+    with open_attachment(unwrapped(model), reducer, shared=True, views=views) as attachment, attachment.here():
         try:
-            yield session.trace
+            yield attachment.trace
         except BaseException:
             with suppress(RuntimeError):  # what was raised inside matters more
-                session.settle()
+                attachment.settle()
             raise
-        session.settle()
-        session.check_ran()
+        attachment.settle()
+        attachment.check_ran()
 
 
 @contextmanager
@@ -128,10 +126,10 @@ def open_attachment(
     reducer: Reducer | None,
     *,
     shared: bool = False,
-    timed: Section = nullcontext,
+    timed: Timed = nullcontext,
     views: Sequence[View] | None = None,
 ) -> Iterator[Attachment]:
-    """Hooks on, but no calls are reduced outside `session.here()`; for generators that hop threads.
+    """Hooks on, but no calls are reduced outside `attachment.here()`; for generators that hop threads.
 
     `timed()` is entered around every selection. shared: whether work started inside belongs to it.
     """
@@ -139,18 +137,18 @@ def open_attachment(
     anatomy = family.anatomy(model)
     called = (model, family.base(model), family.language_model(model), family.layers(model)[0])
     check(*(type(inner(part)) for part in called))
-    session = Attachment(model, shared, views)
-    decoding = LLMSide(model, family, reducer, anatomy, session)
+    attachment = Attachment(model, shared, views)
+    llm_side = LLMSide(model, family, reducer, anatomy, attachment)
     parts = (
-        GenerateHook(model, decoding.idle, session.check_logits),
+        GenerateHook(model, llm_side.idle, attachment.check_logits),
         VisionSide(model, family, reducer, anatomy),
-        CallChecks(model, family, reducer is None, decoding.idle, session),
+        CallChecks(model, family, reducer is None, llm_side.idle, attachment),
         RopeDeltas(model, family),
-        decoding,
+        llm_side,
     )
     with ExitStack() as undo:
-        undo.callback(setattr, session, "active", False)
+        undo.callback(setattr, attachment, "active", False)
         for part in parts:
-            for handle in part.hooks(session.state, timed):
+            for handle in part.hooks(attachment.state, timed):
                 undo.callback(handle.remove)
-        yield session
+        yield attachment

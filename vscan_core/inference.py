@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from vscan_core.attach import Attachment, open_attachment
 from vscan_core.errors import InputError
@@ -59,14 +60,14 @@ class _Run:
     def __init__(self, lvlm: LVLM, inputs: PreparedInputs, reducer: Reducer | None, place: int, limit: int) -> None:
         self.lvlm, self.inputs, self.reducer, self.place, self.limit = lvlm, inputs, reducer, place, limit
         self.method = "baseline" if reducer is None else type(reducer).__name__.lower()
-        self.watch = Stopwatch(lvlm.device)
+        self.stopwatch = Stopwatch(lvlm.device)
 
     def events(self) -> Generator[Event, None, None]:
         self._warm_up()
         memory = PeakMemory(self.lvlm.device)
-        with self._attached() as session:
-            next_id, cache, stages = self._prefill(session)
-            yield Prefilled(self.place, self.method, session.trace)
+        with self._attach() as attachment:
+            next_id, cache, stages = self._prefill(attachment)
+            yield Prefilled(self.place, self.method, attachment.trace)
             ids, steps, text, finished = [next_id], [], "", False
             stop = _stop_ids(self.lvlm.model)
             while True:
@@ -75,7 +76,7 @@ class _Run:
                 yield Token(self.place, text)
                 if finished or len(ids) >= self.limit:
                     break
-                next_id, ms = self._step(session, cache, ids[-1])
+                next_id, ms = self._step(attachment, cache, ids[-1])
                 ids.append(next_id)
                 steps.append(ms)
             vision, reduce, prefill, size = stages
@@ -87,41 +88,41 @@ class _Run:
                 decode_ms_per_token=sum(steps) / len(steps) if steps else None,
                 total_ms=vision + reduce + prefill + sum(steps),
             )
-            visual = session.trace.visual_tokens_per_layer
+            visual = attachment.trace.visual_tokens_per_layer
             cost = Cost(
                 visual_tokens=sum(visual) / len(visual),
-                tflops=prefill_tflops(session.trace.tokens_per_layer, self.lvlm.model.config.text_config),
+                tflops=prefill_tflops(attachment.trace.tokens_per_layer, self.lvlm.model.config.text_config),
                 kv_bytes=size,
                 peak_bytes=memory.read(),
             )
         yield Done(
             self.place,
-            Answer(text, session.trace, timings, cost, tuple(ids), self.method, finished, hint=self.hint),
+            Answer(text, attachment.trace, timings, cost, tuple(ids), self.method, finished, hint=self.hint),
         )
 
-    def _attached(self) -> AbstractContextManager[Attachment]:
-        return open_attachment(self.lvlm.model, self.reducer, timed=self.watch.section, views=self.inputs.views)
+    def _attach(self) -> AbstractContextManager[Attachment]:
+        return open_attachment(self.lvlm.model, self.reducer, timed=self.stopwatch.section, views=self.inputs.views)
 
     @torch.inference_mode()
-    def _prefill(self, session: Attachment) -> tuple[int, Any, tuple[float, float, float, int]]:
-        watch, llm = self.watch, self.lvlm.family.language_model(self.lvlm.model)
+    def _prefill(self, attachment: Attachment) -> tuple[int, Any, tuple[float, float, float, int]]:
+        stopwatch, llm = self.stopwatch, self.lvlm.family.language_model(self.lvlm.model)
         entered: list[Any] = []
 
         def at_llm(module: Any, args: Any) -> None:
-            if session.state() is not None:
-                entered[:] = [watch.mark(), len(watch.sections)]
+            if attachment.state() is not None:
+                entered[:] = [stopwatch.mark(), len(stopwatch.sections)]
 
         # prepended: the entrance is marked before marked rows are removed
         handle = llm.register_forward_pre_hook(at_llm, prepend=True)
         try:
-            with session.here():
-                start = watch.mark()
+            with attachment.here():
+                start = stopwatch.mark()
                 out = self.lvlm.model(**self.inputs, use_cache=True, logits_to_keep=1)
                 next_id = out.logits[:, -1].argmax(-1)
-                end = watch.mark()
+                end = stopwatch.mark()
                 first = int(next_id)  # synchronises
-                session.check_logits()
-                state = session.state()
+                attachment.check_logits()
+                state = attachment.state()
                 features = None if state is None else state.features
         finally:
             handle.remove()
@@ -129,31 +130,37 @@ class _Run:
             OUT_OF_DISTRIBUTION if features is not None and self.lvlm.is_out_of_distribution(features[0]) else None
         )
         before, split = entered
-        early, late = watch.spent(0, split), watch.spent(split)
-        times = (watch.ms(start, before) - early, early + late, watch.ms(before, end) - late)
+        early, late = stopwatch.spent(0, split), stopwatch.spent(split)
+        times = (stopwatch.ms(start, before) - early, early + late, stopwatch.ms(before, end) - late)
         cache = cache_out(out)
         return first, cache, (*times, kv_bytes(cache))
 
     @torch.inference_mode()
-    def _step(self, session: Attachment, cache: Any, last: int) -> tuple[int, float]:
-        with session.here():
-            start = self.watch.mark()
+    def _step(self, attachment: Attachment, cache: Any, last: int) -> tuple[int, float]:
+        with attachment.here():
+            start = self.stopwatch.mark()
             ids = torch.tensor([[last]], device=self.lvlm.device)
             out = self.lvlm.model(input_ids=ids, use_cache=True, **{CACHE: cache})
             next_id = out.logits[:, -1].argmax(-1)
-            end = self.watch.mark()
-            found, ms = int(next_id), self.watch.ms(start, end)
-            session.check_logits()
+            end = self.stopwatch.mark()
+            found, ms = int(next_id), self.stopwatch.ms(start, end)
+            attachment.check_logits()
             return found, ms
 
     def _warm_up(self) -> None:
-        """One untimed prefill for every new shape: kernels are chosen and memory is mapped on first use."""
-        key = (self.inputs["input_ids"].shape, repr(self.reducer))
+        """One untimed prefill for every new shape: kernels are chosen and memory is mapped on first use.
+
+        A shape is that of the inputs, the method and the layers of its cuts; how much they keep does not matter.
+        """
+        reducer, anatomy = self.reducer, self.lvlm.anatomy
+        shapes = tuple((name, tuple(part.shape)) for name, part in self.inputs.items() if isinstance(part, Tensor))
+        method = reducer and (type(reducer), reducer.cut_layers(anatomy), reducer.needs(anatomy), reducer.needs_in_llm)
+        key = (shapes, method)
         if key in self.lvlm.warmed:
             return
-        with self._attached() as session:
-            self._prefill(session)
-        self.watch.sections.clear()
+        with self._attach() as attachment:
+            self._prefill(attachment)
+        self.stopwatch.sections.clear()
         self.lvlm.warmed.add(key)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from vscan_core.engine.preview import PreparedImage, VisionPreview
 from vscan_core.errors import InputError
 from vscan_core.families import Family
+from vscan_core.measure import RecentKeys
 from vscan_core.media.images import as_rgb, upright_size, working_size
 from vscan_core.media.videos import Video
 from vscan_core.ood import OODReference, is_out_of_distribution
@@ -36,7 +37,7 @@ class LVLM:
     processor: Any  # its stock processor
     family: Family
     name: str
-    warmed: set[Any] = field(default_factory=set, repr=False)  # shapes that have run once on this device
+    warmed: RecentKeys = field(default_factory=RecentKeys, repr=False)  # shapes that have run once on this device
 
     @cached_property
     def anatomy(self) -> Anatomy:
@@ -149,7 +150,8 @@ class LVLM:
     def preview(self, image: Image.Image | Video, needs: Needs | Reducer) -> VisionPreview:
         """Run only the vision side and record what `needs` asks for (a reducer: what it needs).
 
-        `look.trace(reducer)` is then the picture after cut 0, for as many retentions and settings as one likes.
+        `preview.trace(reducer)` is then the picture after cut 0, for any number of retentions and settings. Raises
+        InputError for a picture or video that the model does not take, or a method that it does not support.
         """
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
         inputs = self.inputs(image, "?")
@@ -158,7 +160,7 @@ class LVLM:
         return prepared.preview(wanted)
 
     def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
-        """As `look`, only the signals; for a picture that the model sees as one tile."""
+        """The signals alone, for a picture that the model sees as one tile; InputError if it is several."""
         return self.preview(image, needs).signals
 
     def boxes(self, image: Image.Image) -> Tensor:

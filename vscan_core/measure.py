@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,35 @@ from vscan_core.errors import OutOfMemory
 Mark = Any  # a torch.cuda.Event or seconds
 
 
-class Stopwatch:
-    """Marks on one device's clock."""
+class RecentKeys:
+    """A set that remembers the `limit` keys that were added last."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.cuda = device.type == "cuda"
+    def __init__(self, limit: int = 64) -> None:
+        self.limit = limit
+        self._keys: OrderedDict[Hashable, None] = OrderedDict()
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._keys
+
+    def add(self, key: Hashable) -> None:
+        """Remember a key; the oldest one is forgotten if there are too many."""
+        self._keys[key] = None
+        self._keys.move_to_end(key)
+        if len(self._keys) > self.limit:
+            self._keys.popitem(last=False)
+
+
+class Stopwatch:
+    """Marks on one device's clock: `now` (seconds), or device events on a GPU."""
+
+    def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter) -> None:
+        self.cuda, self.now = device.type == "cuda", now
         self.sections: list[tuple[Mark, Mark]] = []
 
     def mark(self) -> Mark:
         """Now, on the device's own time line."""
         if not self.cuda:
-            return time.perf_counter()
+            return self.now()
         event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event

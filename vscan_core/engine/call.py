@@ -1,4 +1,4 @@
-"""The books of one forward through the decoder: where every image's tokens are while the sequence shrinks."""
+"""One forward through the decoder: where every image's tokens are while the sequence shrinks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Span:
     columns: Tensor  # (left,) where they are in the sequence
     kept: Tensor  # (left,) which of the image's unreduced tokens they are
     query_tokens: Tensor | None = None  # (n,) columns of the text tokens that score it; None: the last one
-    asks: bool = False  # its last token is the last of the prompt, so the answer is read from it
+    holds_last_token: bool = False  # its last token is the last of the prompt, so the answer is read from it
+    budgets: dict[int, int] = field(default_factory=dict)  # {later cut: tokens that it leaves}
 
     def record(self, layer: int, chosen: Selection) -> Cut:
         """A later cut in the image's unreduced indices; scores are NaN for tokens that were no longer there."""
@@ -47,7 +48,7 @@ class Span:
 class Call:
     """One forward through the decoder stack; tensors follow the sequence as it shrinks."""
 
-    cache: Any
+    cache: Any  # of transformers, with logical lengths; None: without
     segments: Segments
     logical: int  # tokens that the caller passed
     position: Tensor  # (batch, length) the caller's positions
@@ -56,22 +57,22 @@ class Call:
     valid: Tensor | None  # (batch, length) False = padding; None = no padding
     visual: Tensor | None  # (batch, length) bool; None = no visual tokens in this call
     spans: list[Span]
-    asking: Tensor | None = None  # (batch,) column of the last prompt token; None = the last column in every row
+    last_prompt_column: Tensor | None = None  # (batch,); None = the last column in every row
     columns: Tensor | None = None  # (batch, length) the caller's column of each that is left; only where asked for
     override: dict[str, Any] | None = None  # arguments of the layers after a cut
     scores: dict[int, list[Tensor]] = field(default_factory=dict)  # {later cut: per span (length,)}, taken ahead
     entered: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, into its score layer
     attended: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, behind attention
-    seen: int = 0  # decoder layers that were called
+    layers_run: int = 0  # decoder layers that were called
     copies: int = 1  # rows per prompt: beam search repeats every row
     traced: bool = False
 
     def to(self, device: torch.device) -> None:
         """Move everything to the device of the layer that reads it next; for models spread over several."""
-        for book in (self, *self.spans):
-            for name, value in vars(book).items():
+        for part in (self, *self.spans):
+            for name, value in vars(part).items():
                 if name not in ("cache", "segments", "spans", "image"):
-                    setattr(book, name, moved(value, device))
+                    setattr(part, name, moved(value, device))
 
     def keep(self, keep: Tensor) -> Tensor:
         """Drop the columns where keep (batch, length) is False; returns the gather index (batch, shorter)."""
@@ -91,27 +92,31 @@ class Call:
             span.columns = place[span.row, span.columns]
             if span.query_tokens is not None:
                 span.query_tokens = place[span.row, span.query_tokens]
-        if self.asking is not None:
-            self.asking = place.gather(1, self.asking[:, None])[:, 0]
+        if self.last_prompt_column is not None:
+            self.last_prompt_column = place.gather(1, self.last_prompt_column[:, None])[:, 0]
         return index
 
-    def find_asking(self, end: int) -> None:
-        """Where each row's prompt ends, of which `end` columns are in this call: padding or drafts may follow."""
+    def find_prompt_end(self, end: int) -> None:
+        """Find the last prompt column of each row; `end` columns of this call are the prompt's, drafts may follow."""
         length = self.position.shape[1]
         if self.valid is not None:  # the last column that is neither
             count = torch.arange(1, end + 1, device=self.valid.device)
             last = (self.valid[:, :end] * count).argmax(1)
-            self.asking = last if end < length else _unless_last(last, length)
+            self.last_prompt_column = last if end < length else _unless_last(last, length)
         elif end < length:
-            self.asking = torch.full((len(self.position),), end - 1, device=self.position.device)
+            self.last_prompt_column = torch.full((len(self.position),), end - 1, device=self.position.device)
 
     def find_images(self, visual: Tensor, encoded: Encoded) -> None:
         """Match the placeholders of every row, visual (batch, length), with the images that were encoded, in order.
 
         Raises InputError unless every row's placeholders are those of whole images.
         """
-        ends = visual[:, -1] if self.asking is None else visual.gather(1, self.asking[:, None])[:, 0]
-        per_row, ends_so = torch.stack([visual.sum(1), ends.long()]).tolist()
+        ends = (
+            visual[:, -1]
+            if self.last_prompt_column is None
+            else visual.gather(1, self.last_prompt_column[:, None])[:, 0]
+        )
+        per_row, ends_in_picture = torch.stack([visual.sum(1), ends.long()]).tolist()
         if not any(per_row) or not encoded.images:
             return
         self.visual = visual
@@ -133,16 +138,16 @@ class Call:
                 for copy in range(self.copies):
                     self.spans.append(Span(row + copy, image, copy == 0, mine[kept], kept))
                 start += image.tokens
-            for span in self.spans[-self.copies :] if ends_so[row] else ():
-                span.asks = True
+            for span in self.spans[-self.copies :] if ends_in_picture[row] else ():
+                span.holds_last_token = True
 
-    def place_of(self, asked: Tensor) -> Tensor:
-        """Where the caller's columns `asked` (n,) are now: (n,). Needs `columns`.
+    def columns_now(self, positions: Tensor) -> Tensor:
+        """Where the caller's columns `positions` (n,) are now: (n,). Needs `columns`.
 
         Raises InputError if one was dropped, or if rows of the batch were shortened differently.
         """
         assert self.columns is not None
-        found = self.columns[:, None, :] == asked.to(self.columns.device)[None, :, None]  # (batch, n, length)
+        found = self.columns[:, None, :] == positions.to(self.columns.device)[None, :, None]  # (batch, n, length)
         if self.valid is not None:
             found = found & self.valid[:, None, :]
         place = found.int().argmax(-1)

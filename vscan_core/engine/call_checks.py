@@ -1,4 +1,4 @@
-"""The way of a call through the model to its decoder: what it asks for, which visual tokens it brings, that it arrives.
+"""What a call of the model asks for, which visual tokens its prompt holds, and whether it reaches the decoder.
 
 What does not fit a shortened sequence is refused before anything runs; a call that ran without being seen is an error,
 never a success.
@@ -6,13 +6,14 @@ never a success.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vscan_core.engine.state import Current, Owner, Timed
 from vscan_core.families.base import Family
+from vscan_core.families.method_hook import Removable
 
 READY_MADE = "a ready-made attention mask (4-D, or one per layer) cannot be shortened; pass the 2-D padding mask"
 FEATURES = {"image_hidden_states", "video_hidden_states", "image_outputs", "video_outputs"}
@@ -40,31 +41,39 @@ def _finite(found: Any) -> Any:
 
 
 class CallChecks:
-    """Hooks on a model and on the part of it that joins pixels and text; `idle`: nothing is ever cut."""
+    """Hooks on a model and on the part of it that joins pixels and text. baseline: no reducer; idle: no cuts."""
 
-    def __init__(self, model: nn.Module, family: Family, watches: bool, idle: bool, owner: Any) -> None:
-        self.model, self.family, self.watches, self.idle, self.owner = model, family, watches, idle, owner
+    def __init__(self, model: nn.Module, family: Family, baseline: bool, idle: bool, owner: Owner) -> None:
+        self.model, self.family, self.baseline, self.idle, self.owner = model, family, baseline, idle, owner
 
-    def hooks(self, current: Callable[[], Any], timed: Any) -> list[Any]:
+    def hooks(self, current: Current, timed: Timed) -> list[Removable]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
         return [*self._around_model(current), *self._find_placeholders(current)]
 
-    def _around_model(self, current: Callable[[], Any]) -> list[Any]:
+    def _around_model(self, current: Current) -> list[Removable]:
         """Hooks on the whole model: refuse what does not fit, and see that the call arrives."""
 
         def before(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
             if (state := current()) is None or kwargs is None:
                 return None
-            if kwargs.get("labels") is not None and not self.watches:
+            if kwargs.get("labels") is not None and not self.baseline:
                 raise ValueError("labels do not fit a shortened sequence; compute the loss outside `reduced(...)`")
             mask = kwargs.get("attention_mask")
             if mask is not None and getattr(mask, "ndim", 0) != 2 and not self.idle:
                 raise ValueError(READY_MADE)
-            wanted, state.arrived, state.asked, state.last = kwargs.get("logits_to_keep"), False, None, 0
+            wanted, state.arrived, state.logit_positions, state.logits_kept = (
+                kwargs.get("logits_to_keep"),
+                False,
+                None,
+                0,
+            )
             if isinstance(wanted, Tensor) and not self.idle:
-                state.asked = wanted.clone()
-                return args, {**kwargs, "logits_to_keep": state.asked}  # filled in once it is known where they are
-            state.last = wanted if isinstance(wanted, int) else 0
+                state.logit_positions = wanted.clone()
+                return args, {
+                    **kwargs,
+                    "logits_to_keep": state.logit_positions,
+                }  # filled in once it is known where they are
+            state.logits_kept = wanted if isinstance(wanted, int) else 0
             return None
 
         def after(module: nn.Module, args: Any, out: Any) -> None:
@@ -76,23 +85,25 @@ class CallChecks:
                     "the model's parts as a whole inside `reduced(...)` (decoder layers one by one are fine)"
                 )
             if isinstance(logits := getattr(out, "logits", out[0]), Tensor):
-                self.owner.saw_logits(logits)
+                self.owner.note_logits(logits)
 
         return [
             self.model.register_forward_pre_hook(before, with_kwargs=True),
             self.model.register_forward_hook(after),
         ]
 
-    def _find_placeholders(self, current: Callable[[], Any]) -> list[Any]:
+    def _find_placeholders(self, current: Current) -> list[Removable]:
         """Hooks on the part that joins pixels and text: where the visual tokens of this prompt go."""
         base = self.family.base(self.model)
 
         def before_base(module: nn.Module, args: Any, kwargs: Any = None) -> None:
+            if kwargs is None:
+                return  # from torch, while another thread removes this hook
             ids, embeds = args[0] if args else kwargs.get("input_ids"), kwargs.get("inputs_embeds")
             given = embeds if ids is None else ids
             one = given is None or given.shape[1] == 1  # a decoding step brings no picture
             if (state := current()) is None:
-                if not one and not self.idle and self.owner.orphan() and self._brings_picture(ids, kwargs):
+                if not one and not self.idle and self.owner.could_belong() and self._brings_picture(ids, kwargs):
                     raise RuntimeError(NOT_OURS)
                 return
             state.depth += 1

@@ -18,7 +18,7 @@ class Encoded:
 
     images: list[ImageTrace] = field(default_factory=list)
     layouts: list[TokenLayout] = field(default_factory=list)  # of the images
-    tiles: list[Selection | None] = field(default_factory=list)  # None: this tile was not cut
+    selections: list[Selection | None] = field(default_factory=list)  # per tile; None: it was not cut
     marked: bool = False  # whether any row carries a mark
 
     def check(self, placeholders: Tensor) -> None:
@@ -32,3 +32,15 @@ class Encoded:
                 f"the prompt has {found} image placeholders, but its pictures become {needed} visual tokens; "
                 "make prompt and pictures with one call of the model's own processor, one placeholder per picture"
             )
+
+
+@dataclass
+class MergeState:
+    """One run of the encoder: what has merged so far."""
+
+    drops: list[int]
+    size: Tensor  # (tiles, tokens) patches that each token stands for, CLS first
+    group: Tensor  # (tiles, 1 + patches) place of the token that each patch is part of
+    keys: Tensor | None = None
+    hidden: Tensor | None = None  # between attention and MLP, merged
+    out: Tensor | None = None

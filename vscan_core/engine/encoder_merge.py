@@ -7,53 +7,43 @@ plus the MLP's result. The next block's attention gets the logarithm of the size
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vscan_core import geometry
+from vscan_core.engine.encoded import MergeState
+from vscan_core.engine.state import Current, State
 from vscan_core.families.base import Family
+from vscan_core.families.method_hook import Removable
 from vscan_core.families.scores import mean_keys
+from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Selection
-
-
-@dataclass
-class MergeState:
-    """One run of the encoder: what has merged so far."""
-
-    drops: list[int]
-    size: Tensor  # (tiles, tokens) patches that each token stands for, CLS first
-    group: Tensor  # (tiles, 1 + patches) place of the token that each patch is part of
-    keys: Tensor | None = None
-    hidden: Tensor | None = None  # between attention and MLP, merged
-    out: Tensor | None = None
 
 
 class EncoderMerge:
     """Hooks on the blocks of the encoder, up to the one whose output the LLM sees."""
 
-    def __init__(self, model: nn.Module, family: Family, reducer: Any, anatomy: Anatomy) -> None:
+    def __init__(self, model: nn.Module, family: Family, reducer: Reducer, anatomy: Anatomy) -> None:
         self.model, self.family, self.reducer, self.anatomy = model, family, reducer, anatomy
         self.blocks = list(family.encoder_blocks(model))[: anatomy.feature_layer + 1]
 
-    def start(self, state: Any, device: torch.device) -> None:
+    def start(self, state: State, device: torch.device) -> None:
         """A run of the encoder begins."""
-        tokens, tiles = state.seen.sizes[0], len(state.seen.sizes)
-        keep = self.reducer.schedule(tokens, self.anatomy).get(0)
+        tokens, tiles = state.tiles.sizes[0], len(state.tiles.sizes)
+        keep = self.reducer.at_entrance(tokens, self.anatomy)
         state.merging = None
         if keep is not None:
             size = torch.ones(tiles, tokens + 1, device=device)
             group = torch.arange(tokens + 1, device=device).expand(tiles, -1)
             state.merging = MergeState(self.reducer.drops(tokens, keep, len(self.blocks)), size, group)
 
-    def hooks(self, current: Callable[[], Any]) -> list[Any]:
+    def hooks(self, current: Current) -> list[Removable]:
         """Register on every block."""
         return [handle for number, block in enumerate(self.blocks) for handle in self._block(number, block, current)]
 
-    def _block(self, number: int, block: Any, current: Callable[[], Any]) -> list[Any]:
+    def _block(self, number: int, block: Any, current: Current) -> list[Removable]:
         def run() -> MergeState | None:
             state = current()
             return None if state is None else state.merging

@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vscan_core.engine.state import Run, State
+from vscan_core.engine.state import Current, Run, State, Timed
 from vscan_core.errors import InputError
-from vscan_core.families.method_hook import MethodHook
+from vscan_core.families.method_hook import MethodHook, Removable
 from vscan_core.versions import cache_in, is_static
 
 GROWING = (None, "dynamic", "offloaded", "quantized")  # cache_implementation
@@ -32,12 +32,12 @@ BATCHING = (
 
 
 class GenerateHook:
-    """Watches `generate` and its kin for one block; `idle`: nothing is ever cut."""
+    """Hooks on `generate` and the methods like it, for one block; idle: nothing is ever cut."""
 
     def __init__(self, model: Any, idle: bool, finished: Callable[[], None]) -> None:
         self.model, self.idle, self.finished = model, idle, finished
 
-    def hooks(self, current: Callable[[], State | None], timed: Any) -> list[Any]:
+    def hooks(self, current: Current, timed: Timed) -> list[Removable]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
 
         def around(run: Any, *args: Any, **kwargs: Any) -> Any:
@@ -54,10 +54,12 @@ class GenerateHook:
             if current() is not None and not self.idle and is_static(cache_in(kwargs or {})):
                 raise InputError(STATIC)
 
-        watched = [MethodHook(self.model, name, refuse, "around") for name in PAGED if hasattr(self.model, name)]
+        handles: list[Removable] = [
+            MethodHook(self.model, name, refuse, "around") for name in PAGED if hasattr(self.model, name)
+        ]
         if hasattr(self.model, "generate"):
-            watched.append(MethodHook(self.model, "generate", around, "around"))
-        return [*watched, self.model.register_forward_pre_hook(before_model, with_kwargs=True)]
+            handles.append(MethodHook(self.model, "generate", around, "around"))
+        return [*handles, self.model.register_forward_pre_hook(before_model, with_kwargs=True)]
 
     def _generate(self, state: State, run: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if state.run is not None:

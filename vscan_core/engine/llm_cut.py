@@ -10,10 +10,14 @@ from torch import Tensor, nn
 
 from vscan_core import geometry
 from vscan_core.engine.call import Call, Span
+from vscan_core.engine.state import Current, Timed
 from vscan_core.families.base import Family
+from vscan_core.families.method_hook import Removable
 from vscan_core.geometry import take
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Selection, Signals
+
+Rotary = tuple[Tensor, Tensor]  # cos and sin, (1 or batch, length, head_dim) each
 
 
 class LLMCut:
@@ -23,12 +27,12 @@ class LLMCut:
         self, reducer: Reducer, family: Family, anatomy: Anatomy, layers: nn.ModuleList, later: list[int]
     ) -> None:
         self.reducer, self.family, self.anatomy, self.layers, self.later = reducer, family, anatomy, layers, later
-        self.wants = reducer.needs_in_llm
-        # {layer: the later cut that it scores ahead of time}
-        self.ahead = {reducer.score_layer(cut): cut for cut in later if reducer.score_layer(cut) < cut}
+        self.needs = reducer.needs_in_llm
+        # {layer: the later cut that this layer scores before it is reached}
+        self.scored_ahead = {reducer.score_layer(cut): cut for cut in later if reducer.score_layer(cut) < cut}
 
-    def watch_attention(self, current: Callable[[], Any]) -> list[Any]:
-        """Hooks that record what layers before a cut make of the sequence by attention, if the reducer asks for it."""
+    def attention_hooks(self, current: Current) -> list[Removable]:
+        """Hooks that record what attention makes of the sequence in the layers that score ahead, if it is needed."""
 
         def record(cut: int) -> Callable[..., None]:
             def hook(module: nn.Module, args: Any, out: Tensor) -> None:
@@ -37,45 +41,55 @@ class LLMCut:
 
             return hook
 
-        ahead = self.ahead.items() if "attended" in self.wants else ()
+        cuts = self.scored_ahead.items() if "attended" in self.needs else ()
         norm = self.family.norm_after_attention
-        return [norm(self.layers[layer]).register_forward_hook(record(cut)) for layer, cut in ahead]
+        return [norm(self.layers[layer]).register_forward_hook(record(cut)) for layer, cut in cuts]
 
-    def find_query_tokens(self, call: Call, embeds: Tensor, timed: Any) -> None:
-        """Ask the reducer which text tokens behind an image shall score it; embeds (batch, length, dim).
+    def begin(self, call: Call, embeds: Tensor, timed: Timed) -> None:
+        """Ask the reducer, once per prompt, for the budgets of later cuts and for the query tokens that score them.
 
-        Their number is only known on the device, so this waits for it: once per image and prompt.
+        embeds (batch, length, dim), cut 0 done. The number of query tokens is known on the device only, so this waits
+        for it where the reducer names any.
         """
+        schedules: dict[tuple[int, int], dict[int, int]] = {}
+        for span in call.spans:
+            size = span.image.budget
+            if size not in schedules:
+                schedules[size] = self.reducer.schedule(size[0], self.anatomy, size[1])
+            span.budgets = schedules[size]
+        self._find_query_tokens(call, embeds, timed)
+
+    def _find_query_tokens(self, call: Call, embeds: Tensor, timed: Timed) -> None:
         if not self.reducer.scores_with_text or call.visual is None:
             return
         with timed():
             for span in call.spans:
                 text = ~call.visual[span.row] if call.valid is None else ~call.visual[span.row] & call.valid[span.row]
                 text[: span.columns[-1] + 1] = False
-                if call.asking is not None:  # behind the prompt: drafts
-                    text[call.asking[span.row] + 1 :] = False
+                if call.last_prompt_column is not None:  # behind the prompt: drafts
+                    text[call.last_prompt_column[span.row] + 1 :] = False
                 columns = text.nonzero()[:, 0]
                 rows = embeds[span.row]
                 if len(columns):
                     span.query_tokens = columns[self.reducer.query_tokens(rows[span.columns], rows[columns])]
 
-    def look_ahead(self, call: Call, layer: int, hidden: Tensor, rotary: Any, timed: Any) -> None:
+    def score_ahead(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary, timed: Timed) -> None:
         """Score now, with the weights of `layer`, what the next layer will cut."""
-        cut = self.ahead.get(layer)
-        if cut is not None and any(self._budget(span, cut) is not None for span in call.spans):
-            if "entered" in self.wants:
+        cut = self.scored_ahead.get(layer)
+        if cut is not None and any(_budget(span, cut) is not None for span in call.spans):
+            if "entered" in self.needs:
                 call.entered[cut] = hidden
-            if "text" in self.wants:
+            if "text" in self.needs:
                 with timed():
                     call.scores[cut] = self._score(call, layer, hidden, rotary)
 
-    def cut(self, call: Call, layer: int, hidden: Tensor, rotary: Any, timed: Any) -> tuple[Tensor, Any]:
+    def cut(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary, timed: Timed) -> tuple[Tensor, Rotary]:
         """Score, choose and gather; returns what is left of hidden states and of (cos, sin)."""
-        budgets = [self._budget(span, layer) for span in call.spans]
+        budgets = [_budget(span, layer) for span in call.spans]
         if not any(budget is not None for budget in budgets):
             return hidden, rotary
         with timed():
-            if "text" in self.wants and layer not in call.scores:
+            if "text" in self.needs and layer not in call.scores:
                 call.scores[layer] = self._score(call, layer, hidden, rotary)
             if self.reducer.merges_in_llm:
                 hidden = hidden.clone()
@@ -83,34 +97,31 @@ class LLMCut:
             for taken in (call.scores, call.entered, call.attended):
                 taken.pop(layer, None)
             index = call.keep(keep)
-            return take(hidden, index), tuple(take(part, index) for part in rotary)
+            return take(hidden, index), (take(rotary[0], index), take(rotary[1], index))
 
-    def _budget(self, span: Span, layer: int) -> int | None:
-        keep = self.reducer.schedule(span.image.budget[0], self.anatomy, span.image.tiles).get(layer)
-        return keep if keep is not None and keep < len(span.kept) else None
-
-    def _score(self, call: Call, layer: int, hidden: Tensor, rotary: Any) -> list[Tensor]:
+    def _score(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary) -> list[Tensor]:
         """For each span (length,): attention to every token, with the weights of `layer`."""
         rope = rotary if self.reducer.uses_rope(self.anatomy) else None
         block = self.layers[layer]
         if all(span.query_tokens is None for span in call.spans):
-            asking = None if call.asking is None else call.asking[:, None]
-            scores = self.family.text_scores(block, hidden, rope, call.valid, asking)
+            queries = None if call.last_prompt_column is None else call.last_prompt_column[:, None]
+            scores = self.family.text_scores(block, hidden, rope, call.valid, queries)
             return [scores[span.row] for span in call.spans]
         return [self._score_span(call, span, block, hidden, rope) for span in call.spans]
 
-    def _score_span(self, call: Call, span: Span, block: Any, hidden: Tensor, rope: Any) -> Tensor:
-        def mine(part: Tensor) -> Tensor:
+    def _score_span(self, call: Call, span: Span, block: Any, hidden: Tensor, rope: Rotary | None) -> Tensor:
+        def of_row(part: Tensor) -> Tensor:
             return part if len(part) == 1 else part[span.row : span.row + 1]
 
-        valid = None if call.valid is None else mine(call.valid)
-        cos_sin = None if rope is None else (mine(rope[0]), mine(rope[1]))
-        asking = span.query_tokens
-        if asking is None and call.asking is not None:
-            asking = call.asking[span.row : span.row + 1]
-        return self.family.text_scores(block, mine(hidden), cos_sin, valid, None if asking is None else asking[None])[0]
+        valid = None if call.valid is None else of_row(call.valid)
+        cos_sin = None if rope is None else (of_row(rope[0]), of_row(rope[1]))
+        queries = span.query_tokens
+        if queries is None and call.last_prompt_column is not None:
+            queries = call.last_prompt_column[span.row : span.row + 1]
+        queries = None if queries is None else queries[None]
+        return self.family.text_scores(block, of_row(hidden), cos_sin, valid, queries)[0]
 
-    def _choose(self, call: Call, layer: int, hidden: Tensor, rotary: Any, budgets: list[int | None]) -> Tensor:
+    def _choose(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary, budgets: list[int | None]) -> Tensor:
         """(batch, length) bool: everything but the visual tokens that lose; what they lend is written into `hidden`."""
         keep = torch.ones_like(hidden[..., 0], dtype=torch.bool) if call.valid is None else call.valid.clone()
         for number, (span, budget) in enumerate(zip(call.spans, budgets, strict=True)):
@@ -127,10 +138,10 @@ class LLMCut:
                 hidden[span.row, span.columns] = chosen.apply(states)
         return keep
 
-    def _select(self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Any, budget: int) -> Selection:
+    def _select(self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Rotary, budget: int) -> Selection:
         """The reducer's choice; the token that the answer is read from, if it is one of the image's, always stays."""
         span = call.spans[number]
-        if not span.asks:
+        if not span.holds_last_token:
             signals = self._signals(call, number, layer, hidden, rotary)
             with geometry.as_written(hidden.device):
                 return self.reducer.select_in_llm(signals, budget)
@@ -143,26 +154,32 @@ class LLMCut:
         return chosen.with_last(last)
 
     def _signals(
-        self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Any, part: slice = slice(None)
+        self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Rotary, part: slice = slice(None)
     ) -> Signals:
         """What the reducer asks for of the visual tokens of span `number` (`part` of them), as they enter `layer`."""
         span = call.spans[number]
         columns = span.columns[part]
         at, rows = (span.row, columns), hidden[span.row, columns]
-        asking = -1 if call.asking is None else call.asking[span.row]
-        signals: dict[str, Any] = {"hidden": rows, "question": hidden[span.row, asking]}
-        if "text" in self.wants:
+        last = -1 if call.last_prompt_column is None else call.last_prompt_column[span.row]
+        signals: dict[str, Any] = {"hidden": rows, "question": hidden[span.row, last]}
+        if "text" in self.needs:
             signals["text"] = call.scores[layer][number][columns]
         for name, table in (("entered", call.entered), ("attended", call.attended)):
-            signals[name] = table[layer][at] if name in self.wants else None
-        if "queries" in self.wants:
-            turns = (turn[span.row if len(turn) > 1 else 0, columns][None] for turn in rotary)
-            rope = tuple(turns) if self.reducer.uses_rope(self.anatomy) else None
+            signals[name] = table[layer][at] if name in self.needs else None
+        if "queries" in self.needs:
+            cos, sin = (part[span.row if len(part) > 1 else 0, columns][None] for part in rotary)
+            rope = (cos, sin) if self.reducer.uses_rope(self.anatomy) else None
             names = ("queries", "llm_keys", "rotated_keys")
             signals |= zip(names, self.family.projections(self.layers[layer], rows, rope), strict=True)
-        if "places" in self.wants and span.image.boxes is not None:
+        if "places" in self.needs and span.image.boxes is not None:
             signals["places"] = centres(span.image.boxes).to(rows.device)[span.kept[part]]
-        return Signals(**{name: value for name, value in signals.items() if name in self.wants})
+        return Signals(**{name: value for name, value in signals.items() if name in self.needs})
+
+
+def _budget(span: Span, layer: int) -> int | None:
+    """How many of a span's tokens the cut at `layer` leaves; None: all that are left."""
+    keep = span.budgets.get(layer)
+    return keep if keep is not None and keep < len(span.kept) else None
 
 
 def centres(boxes: Tensor) -> Tensor:

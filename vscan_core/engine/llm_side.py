@@ -1,7 +1,7 @@
-"""Inside the LLM: remove marked rows at its entrance, cut again at later layers, keep every segment's books.
+"""Inside the LLM: remove marked rows at its entrance, cut again at later layers, record every segment's length.
 
 Only calls are changed, never weights: a pre-hook on the decoder stack and one on each decoder layer rewrite the
-arguments. Each later cut gathers what stays (`cutting`) and gives the layers that follow a mask of their own length.
+arguments. Each later cut gathers what stays (`llm_cut`) and gives the layers that follow a mask of their own length.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from vscan_core.engine.call import Call, moved
 from vscan_core.engine.call_checks import READY_MADE
 from vscan_core.engine.llm_cut import LLMCut
 from vscan_core.engine.logical_cache import Segment, Segments, segments_of
+from vscan_core.engine.state import Current, Owner, State, Timed
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
+from vscan_core.families.method_hook import Removable
 from vscan_core.geometry import take
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy
-from vscan_core.trace import Trace
 from vscan_core.versions import cache_in, causal_mask, new_cache, with_cache
 
 BY_HAND = (
@@ -35,15 +36,17 @@ ENDS_IN_PICTURE = (
 
 
 class LLMSide:
-    """Hooks on the decoder stack for one reducer (None: only watch)."""
+    """Hooks on the decoder stack for one reducer (None: nothing is cut, lengths are recorded)."""
 
-    def __init__(self, model: nn.Module, family: Family, reducer: Reducer | None, anatomy: Anatomy, owner: Any) -> None:
+    def __init__(
+        self, model: nn.Module, family: Family, reducer: Reducer | None, anatomy: Anatomy, owner: Owner
+    ) -> None:
         self.family, self.reducer, self.anatomy, self.owner = family, reducer, anatomy, owner
         self.model, self.llm, self.layers = model, family.language_model(model), family.layers(model)
-        self.trace: Trace = owner.trace
+        self.trace = owner.trace
         cuts = () if reducer is None else reducer.cut_layers(anatomy)
         self.idle, self.later = not cuts, [layer for layer in cuts if layer > 0]
-        self.cutting = None if reducer is None else LLMCut(reducer, family, anatomy, self.layers, self.later)
+        self.llm_cut = None if reducer is None else LLMCut(reducer, family, anatomy, self.layers, self.later)
         if self.later and self.later[0] < anatomy.first_cut:
             raise InputError(
                 f"this model adds visual features up to decoder layer {anatomy.first_cut - 1}, so its later cuts can "
@@ -51,7 +54,7 @@ class LLMSide:
             )
         self.renumber = reducer is not None and reducer.position_mode(anatomy) == "renumbered"
 
-    def hooks(self, current: Callable[[], Any], timed: Callable[[], Any]) -> list[Any]:
+    def hooks(self, current: Current, timed: Timed) -> list[Removable]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours.
 
         kwargs may be missing: torch calls a hook without them if another thread is just removing it.
@@ -76,31 +79,31 @@ class LLMSide:
                 state.call = None
                 self._leave(state, call)
 
-        handles = [
+        handles: list[Removable] = [
             self.llm.register_forward_pre_hook(before_llm, with_kwargs=True),
             self.llm.register_forward_hook(after_llm),
         ]
         for i, layer in enumerate(self.layers):
             handles.append(layer.register_forward_pre_hook(before_layer(i), with_kwargs=True))
-        return handles + ([] if self.cutting is None else self.cutting.watch_attention(current))
+        return handles + ([] if self.llm_cut is None else self.llm_cut.attention_hooks(current))
 
-    def _leave(self, state: Any, call: Call) -> None:
+    def _leave(self, state: State, call: Call) -> None:
         """The decoder is done: were all layers seen, and where are the positions that the caller asked for?"""
-        if call.seen < len(self.layers):
+        if call.layers_run < len(self.layers):
             raise RuntimeError(
-                f"only {call.seen} of {len(self.layers)} decoder layers were seen, so it is not known what they did; "
+                f"only {call.layers_run} of {len(self.layers)} decoder layers were seen, so what they did is unknown; "
                 "do not compile or replace the decoder as a whole inside `reduced(...)` (layers one by one are fine)"
             )
         if call.columns is None:
             return
-        if state.asked is not None:
-            asked = torch.where(state.asked < 0, state.asked + call.logical, state.asked)
-            state.asked.copy_(call.place_of(asked))
-        elif state.last < call.logical:
-            call.place_of(torch.arange(call.logical - state.last, call.logical))
+        if state.logit_positions is not None:
+            wanted = state.logit_positions
+            wanted.copy_(call.columns_now(torch.where(wanted < 0, wanted + call.logical, wanted)))
+        elif state.logits_kept < call.logical:
+            call.columns_now(torch.arange(call.logical - state.logits_kept, call.logical))
 
-    def _enter(self, state: Any, kwargs: dict[str, Any], timed: Any) -> dict[str, Any]:
-        """Remove marked rows and open the books of this call."""
+    def _enter(self, state: State, kwargs: dict[str, Any], timed: Timed) -> dict[str, Any]:
+        """Begin a Call and remove the marked rows."""
         embeds, more, state.call = kwargs["inputs_embeds"], {}, None
         if self.idle and embeds.shape[1] == 1:
             return kwargs  # a decoding step that nobody cuts or counts
@@ -115,8 +118,8 @@ class LLMSide:
             embeds, more = take(embeds, index), self.family.shorten_kwargs(kwargs, keep, index)
             if call.valid is not None:  # padding may carry marks, and 0 * inf would poison the values
                 embeds = embeds.masked_fill(~call.valid[..., None], 0)
-        if self.cutting is not None:
-            self.cutting.find_query_tokens(call, embeds, timed)
+        if self.llm_cut is not None:
+            self.llm_cut.begin(call, embeds, timed)
         segment = call.segments.list[0]
         segment.extend(embeds.shape[1], call.logical, call.valid, len(embeds), embeds.device)
         position = self._positions(call, segment)
@@ -124,7 +127,7 @@ class LLMSide:
         changed = {"inputs_embeds": embeds, "position_ids": position, "attention_mask": mask, **more}
         return with_cache({**kwargs, **changed}, call.cache)
 
-    def _open_call(self, state: Any, kwargs: dict[str, Any]) -> Call:
+    def _open_call(self, state: State, kwargs: dict[str, Any]) -> Call:
         embeds, cache = kwargs["inputs_embeds"], cache_in(kwargs)
         batch, length = embeds.shape[:2]
         use_cache = kwargs.get("use_cache")
@@ -164,14 +167,14 @@ class LLMSide:
                 run.traced = bool(call.spans)
         return call
 
-    def _find_images(self, state: Any, call: Call, visual: Tensor | None, past: int, embeds: Tensor) -> None:
-        """Which visual tokens a prompt brings, and who asks; InputError if they did not come the way that is seen."""
+    def _find_images(self, state: State, call: Call, visual: Tensor | None, past: int, embeds: Tensor) -> None:
+        """Find a prompt's visual tokens and its end; InputError for features that did not pass the vision hooks."""
         length = call.logical
         end = state.prompt_end(past, length)
         if end == 0:
             return  # drafts behind the prompt: text, whatever they say
         if not self.idle:
-            call.find_asking(end)
+            call.find_prompt_end(end)
         if visual is None or visual.shape != call.position.shape[:2]:
             self._refuse_unless(self.idle)
             return
@@ -179,12 +182,12 @@ class LLMSide:
             visual = visual & (torch.arange(length, device=visual.device) < end)
         if state.fresh:
             call.find_images(visual, state.encoded)
-            if any(span.asks and span.image.cuts and span.image.last_is_patch for span in call.spans):
+            if any(span.holds_last_token and span.image.cuts and span.image.last_is_patch for span in call.spans):
                 raise InputError(ENDS_IN_PICTURE)
         elif not self.idle:
             text = state.ids is not None or self.family.is_text(self.model, embeds)
             self._refuse_unless(text and not bool(visual.any()))
-        if call.spans and (state.asked is not None or state.last > 1):
+        if call.spans and (state.logit_positions is not None or state.logits_kept > 1):
             columns = torch.arange(length, device=call.position.device)
             call.columns = columns.expand(call.position.shape[:2])
 
@@ -223,8 +226,8 @@ class LLMSide:
         # explicit: without a cache, gaps in position ids would be taken for packed sequences
         return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
 
-    def _bring(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """Everything to where the weights of `layer` are: of a model spread over devices, the last layer was elsewhere.
+    def _moved(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Everything on the device of the weights of `layer`; a model may be spread over several.
 
         accelerate moves a layer's arguments only after this hook. Offloaded weights ("meta") come to the arguments.
         """
@@ -237,21 +240,21 @@ class LLMSide:
         tensors = {name: moved(kwargs[name], device) for name in ("position_embeddings", "attention_mask")}
         return hidden.to(device), {**kwargs, **tensors}
 
-    def _at_layer(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any], timed: Any) -> Any:
-        call.seen += 1
-        if self.cutting is not None and (layer in self.later or layer in self.cutting.ahead):
-            hidden, kwargs = self._bring(call, layer, hidden, kwargs)
-        if self.cutting is not None and layer in self.later:
+    def _at_layer(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any], timed: Timed) -> Any:
+        call.layers_run += 1
+        if self.llm_cut is not None and (layer in self.later or layer in self.llm_cut.scored_ahead):
+            hidden, kwargs = self._moved(call, layer, hidden, kwargs)
+        if self.llm_cut is not None and layer in self.later:
             kwargs = {**kwargs, **(call.override or {})}
-            hidden, rotary = self.cutting.cut(call, layer, hidden, kwargs["position_embeddings"], timed)
+            hidden, rotary = self.llm_cut.cut(call, layer, hidden, kwargs["position_embeddings"], timed)
             segment = call.segments.at(layer)
             segment.extend(hidden.shape[1], call.logical, call.valid, len(hidden), hidden.device)
             if self.renumber:
                 rotary = moved(self.llm.rotary_emb(hidden, self._positions(call, segment)), hidden.device)
             mask = causal_mask(self.llm.config, hidden, self._mask2d(call, segment, hidden), call.cache, layer)
             call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
-        if self.cutting is not None:
-            self.cutting.look_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"], timed)
+        if self.llm_cut is not None:
+            self.llm_cut.score_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"], timed)
         if call.traced:
             self.trace.tokens_per_layer.append(hidden.shape[1])
             visual = (

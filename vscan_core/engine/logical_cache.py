@@ -9,10 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache as memoize
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+
+class Scope(Protocol):
+    """What a cache belongs to: a `with reduced(...)`."""
+
+    active: bool  # False once it has been left
 
 
 def right_align(keep: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -77,9 +83,9 @@ def _ones(batch: int, length: int, device: torch.device) -> Tensor:
 class Segments:
     """The segments of one cache, first to last; tied to the `with` in which the cache was filled."""
 
-    def __init__(self, starts: list[int], owner: Any) -> None:
+    def __init__(self, starts: list[int], owner: Scope) -> None:
         self.list = [Segment(start) for start in starts]
-        self.owner = owner  # has .active
+        self.owner = owner
 
     def at(self, layer: int) -> Segment:
         """The segment that decoder layer `layer` belongs to."""
@@ -148,7 +154,7 @@ def _logical(cls: type) -> type:
     return type(f"Logical{cls.__name__}", (_LogicalLengths, cls), {})
 
 
-def segments_of(cache: Any, starts: list[int], owner: Any) -> Segments:
+def segments_of(cache: Any, starts: list[int], owner: Scope) -> Segments:
     """The segments of a transformers cache; a cache seen for the first time is taught logical lengths."""
     if not hasattr(cache, "segments"):
         if getattr(cache, "is_compileable", False):

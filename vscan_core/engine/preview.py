@@ -24,7 +24,7 @@ from vscan_core.trace import ImageTrace, View
 
 @dataclass(frozen=True, eq=False)
 class VisionPreview:
-    """What the vision side of a model says about one picture. Made by `LVLM.look`."""
+    """What the vision side of a model says about one picture. Made by `LVLM.preview`."""
 
     encoder: PreparedImage
     needs: Needs
@@ -35,7 +35,9 @@ class VisionPreview:
     def signals(self) -> Signals:
         """The signals of a picture that is one tile; InputError if it is several."""
         if len(self.tiles) > 1:
-            raise InputError(f"this model sees the picture as {len(self.tiles)} tiles; use the signals in look.tiles")
+            raise InputError(
+                f"this model sees the picture as {len(self.tiles)} tiles; use the signals in preview.tiles"
+            )
         return self.tiles[0]
 
     @property
@@ -59,7 +61,9 @@ class VisionPreview:
             state, _ = self.encoder.run(reducer, needs)
             return state.encoded.images[0]
         if needs | self.needs != self.needs:
-            raise ValueError(f"{type(reducer).__name__} needs signals that were not recorded; look with its own needs")
+            raise ValueError(
+                f"{type(reducer).__name__} needs signals that were not recorded; preview with its own needs"
+            )
         return self.layout.trace(grid, [reducer.select(tile, keep) for tile in self.tiles])
 
 
@@ -82,27 +86,26 @@ class PreparedImage:
 
     @torch.inference_mode()
     def run(self, reducer: Reducer | None, needs: Needs) -> tuple[State, list[Signals]]:
-        """Run it with a reducer (None: only watch): what the hooks left, and the signals of every tile."""
+        """Run it with a reducer (None: nothing is cut): the state of the hooks, and the signals of every tile."""
         state, block = State(depth=1, ids=self.ids, views=self.views), Block(self.model)
 
         def current() -> State | None:
             return state if block_of(self.model) is block else None
 
-        encoding = VisionSide(self.model, self.family, reducer, self.anatomy, needs)
-        handles = encoding.hooks(current, nullcontext)
+        vision_side = VisionSide(self.model, self.family, reducer, self.anatomy, needs)
+        handles = vision_side.hooks(current, nullcontext)
         projected: list[Tensor] = []
 
-        def keep(module: nn.Module, args: Any, out: Tensor) -> None:
+        def record(module: nn.Module, args: Any, out: Tensor) -> None:
             if current() is not None:
-                assert state.seen is not None
-                projected.extend(state.seen.split(out))
+                projected.extend(state.tiles.split(out))
 
         if reducer is None:
-            handles.append(self.family.projector(self.model).register_forward_hook(keep))
+            handles.append(self.family.projector(self.model).register_forward_hook(record))
         try:
             with entered(block), uncompiled(self.model):
                 self.family.encode(self.model, self.batch)
         finally:
             for handle in handles:
                 handle.remove()
-        return state, [encoding.signals(state, i, projected) for i in range(len(projected))]
+        return state, [vision_side.signals(state, i, projected) for i in range(len(projected))]

@@ -7,15 +7,15 @@ of another one reads. Here positions are computed before the model would do so, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vscan_core.engine.state import Current, State, Timed
 from vscan_core.families.base import Family
-from vscan_core.families.method_hook import MethodHook
+from vscan_core.families.method_hook import MethodHook, Removable
 from vscan_core.versions import cache_in
 
 _guard = threading.Lock()  # around the moment in which `generate` goes through the attribute
@@ -27,7 +27,7 @@ class RopeDeltas:
     def __init__(self, model: nn.Module, family: Family) -> None:
         self.model, self.base = model, family.base(model)
 
-    def hooks(self, current: Callable[[], Any], timed: Any) -> list[Any]:
+    def hooks(self, current: Current, timed: Timed) -> list[Removable]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
         if not hasattr(self.base, "rope_deltas"):
             return []
@@ -63,7 +63,7 @@ class RopeDeltas:
             MethodHook(self.model, "_prepare_position_ids_for_generation", around, "around"),
         ]
 
-    def _positions(self, state: Any, kwargs: dict[str, Any]) -> Tensor | None:
+    def _positions(self, state: State, kwargs: dict[str, Any]) -> Tensor | None:
         """(3, batch, length) position ids of a call that brings none; None for a prompt of text alone."""
         ids, embeds, cache = kwargs.get("input_ids"), kwargs.get("inputs_embeds"), cache_in(kwargs)
         given = embeds if ids is None else ids

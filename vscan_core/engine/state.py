@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from vscan_core.engine.call import Call
-from vscan_core.engine.encoded import Encoded
-from vscan_core.engine.encoder_merge import MergeState
+from vscan_core.engine.encoded import Encoded, MergeState
 from vscan_core.families.tiles import Tiles
 from vscan_core.prepared import views_in
-from vscan_core.trace import View
+from vscan_core.trace import Trace, View
 
 
 @dataclass
@@ -36,15 +36,15 @@ class State:
     ids: Tensor | None = None  # (batch, length) of the model's call
     given_views: Sequence[View] | None = None  # by the caller, for every prompt
     views: Sequence[View] | None = None  # how the pictures of this prompt lie in their originals; None: not known
-    asked: Tensor | None = None  # positions whose logits the caller wants, to be rewritten to where they are
-    last: int = 0  # or how many of the last ones
+    logit_positions: Tensor | None = None  # whose logits the caller asks for, to be rewritten to where they are
+    logits_kept: int = 0  # or how many of the last ones; 0: all
     deltas: Tensor | None = None  # rotary offset of the prompt (M-RoPE), to be kept with its cache
 
     # vision side
-    seen: Tiles | None = None
+    tiles: Tiles = field(default_factory=lambda: Tiles([], None))  # of the run of the vision encoder
     features: list[Tensor] | None = None  # per tile, before the projector; None where tokens are several rows there
-    rows: dict[int, Any] = field(default_factory=dict)  # vision layer -> scores per tile
-    keys: Tensor | None = None
+    vision_scores: dict[int, Sequence[Tensor] | Tensor] = field(default_factory=dict)  # {vision layer: per tile}
+    keys: Tensor | None = None  # (tiles, tokens, head_dim) head-mean, of the feature layer
     merging: MergeState | None = None  # tokens merging inside the encoder, if they do
     encoded: Encoded = field(default_factory=Encoded)
     fresh: bool = False  # encoded for the prompt that the LLM gets next
@@ -73,3 +73,21 @@ class State:
     def prompt(self) -> Tensor | None:
         """(batch, length) ids of the prompt whose pictures are being encoded, where they are known."""
         return self.run.ids if self.depth == 0 and self.run is not None else self.ids
+
+
+Current = Callable[[], State | None]  # the calling thread's state; None: its calls are not of this block
+Timed = Callable[[], AbstractContextManager[object]]  # entered around every selection
+
+
+class Owner(Protocol):
+    """The block that the hooks belong to: one `with reduced(...)`, or one run of `answer`."""
+
+    active: bool  # False once it has been left
+    ran: bool  # whether the decoder has run in it
+    trace: Trace
+
+    def could_belong(self) -> bool:
+        """Whether the calling context, which is in no block, could be meant to be in this one."""
+
+    def note_logits(self, logits: Tensor) -> None:
+        """Note whether the last position's logits (batch, positions, vocabulary) are finite numbers."""

@@ -1,19 +1,26 @@
-"""MethodHook a method of one instance, for what torch's hooks do not reach. The instance is left as found."""
+"""MethodHook: listen to a method of one instance, where torch has no hooks. The instance is left as found."""
 
 from __future__ import annotations
 
 import functools
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 Listener = Callable[..., Any]  # called with a callable first (see MethodHook), then with the call's arguments
 
 _guard = threading.Lock()
 
 
+class Removable(Protocol):
+    """A hook: of torch on a module, or a MethodHook."""
+
+    def remove(self) -> None:
+        """Take it off."""
+
+
 class _Watched:
-    """Stands in for the method: does what the method does, and lets every listener have its say."""
+    """Stands in for the method: does what the method does, and calls every listener."""
 
     def __init__(self, original: Callable[..., Any]) -> None:
         functools.update_wrapper(self, original)  # transformers reads the signature of some methods
