@@ -121,7 +121,7 @@ def title(name: str) -> str:
 
 
 def page() -> str:
-    head = "# Ways to call it\n\n" + INTRODUCTION
+    head = "# Calling a model\n\n" + INTRODUCTION
     table = ["| way | " + " | ".join(map(title, NAMES)) + " |", "|---" * (len(NAMES) + 1) + "|"]
     for key, way in ways.WAYS.items():
         table.append(f"| {way.title} | " + " | ".join(OUTCOMES[name, key] for name in NAMES) + " |")
@@ -131,18 +131,18 @@ def page() -> str:
 
 INTRODUCTION = """Written by `make ways`, and checked by every test run.
 
-**yes**: kept tokens, logits and answer equal those of a plain greedy `generate` inside `with reduced(...)`, which
-itself equals a slow recompute that only hides the dropped tokens. **no**: the library says so in one sentence, before
-anything looks like an answer. Both with cuts before and inside the language model, and with cuts inside it only.
+**yes**: kept tokens, logits and answer are the same as with a plain greedy `generate` inside `with reduced(...)`, which
+itself is compared with a slow recompute that only masks the removed tokens. **no**: the library refuses the call with
+one sentence before it returns anything. Each way was tried with cuts at the entrance of and inside the language model,
+and with a cut inside it only.
 
-- Work that is started inside a `with` belongs to it: threads, jobs of a ThreadPoolExecutor, `asyncio.to_thread`.
-  Leaving the `with` waits for them.
-- A model that was compiled as a whole runs uncompiled inside the `with`: compile its decoder layers one by one instead.
-- `prefill_chunk_size` is set aside: the cut inside the language model looks from the question back at all of the
-  picture.
-- Under autocast as many tokens are kept; rounding may choose others.
-- A call with a picture that comes from outside of an open `with` is refused, not guessed: run the model as it is in
-  `with reduced(model, None)`.
+- Work started inside a `with` belongs to it: threads, jobs of a ThreadPoolExecutor, `asyncio.to_thread`. The end of
+  the `with` waits for it.
+- A model compiled as a whole runs uncompiled inside the `with`; compile its decoder layers one by one instead.
+- `prefill_chunk_size` is ignored: for a cut inside the language model, the question has to see the whole picture.
+- Under autocast the same number of tokens is kept, but rounding may choose different ones.
+- A call with a picture from outside an open `with` is refused, because it is unclear whether it should be reduced. To
+  run the full model meanwhile, use `with reduced(model, None)`.
 
 """
 
