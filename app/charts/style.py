@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 GRID = "rgba(128, 134, 148, 0.25)"
 BASELINE_COLOUR, REDUCED_COLOUR = "#8a93a3", "#e67e00"
 STAGE_COLOURS = {"vision": "#0072b2", "reduce": "#e69f00", "prefill": "#009e73", "decode": "#b8bfca"}
-STAGE_NAMES = {"vision": "Vision encoder", "reduce": "Token selection", "prefill": "Prefill", "decode": "Decode"}
+STAGE_NAMES = {"vision": "Vision", "reduce": "Selection", "prefill": "Prefill", "decode": "Decode"}
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:
@@ -24,7 +24,6 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
             "yanchor": "bottom",
             "y": 1.02,
             "x": -0.16,
-            "entrywidth": 58,
             "font": {"size": 12},
             "traceorder": "normal",
         },

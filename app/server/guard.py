@@ -55,7 +55,7 @@ class Guard:
             await self.app(scope, receive, send_with_headers)
 
     async def _with_body(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body up to its limit, look into it, and play it to the app."""
+        """Read the body up to its limit, check it, and pass it on to the app."""
         upload = scope["path"].rstrip("/").endswith("/upload")
         limit = MAX_UPLOAD if upload else MAX_JSON
         body = await _body(scope, receive, limit)
@@ -87,18 +87,18 @@ async def _body(scope: Scope, receive: Receive, limit: int) -> bytes | None:
     declared = dict(scope["headers"]).get(b"content-length", b"0")
     if not declared.isdigit() or int(declared) > limit:
         return None
-    parts: list[bytes] = []
+    chunks: list[bytes] = []
     total = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return b""
-        parts.append(message.get("body", b""))
-        total += len(parts[-1])
+        chunks.append(message.get("body", b""))
+        total += len(chunks[-1])
         if total > limit:
             return None
         if not message.get("more_body", False):
-            return b"".join(parts)
+            return b"".join(chunks)
 
 
 def _brings_a_foreign_file(body: bytes) -> bool:

@@ -98,7 +98,7 @@ def test_the_legend_counts_every_token_once(answers: tuple[Answer, Answer]) -> N
 
 def test_time_chart_stacks_the_four_stage_times(answers: tuple[Answer, Answer]) -> None:
     figure = time_chart([("Baseline", answers[0]), ("VScan", answers[1])])
-    assert [bar.name for bar in figure.data] == ["Vision encoder", "Token selection", "Prefill", "Decode"]
+    assert [bar.name for bar in figure.data] == ["Vision", "Selection", "Prefill", "Decode"]
     for place, answer in enumerate(answers):
         assert sum(bar.x[place] for bar in figure.data) == pytest.approx(answer.timings.total_ms)
     assert stage_times(answers[0])["reduce"] == 0
