@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import vscan_core as vc
 from tests.reducers.test_examination import ANATOMY, signals
 from tests.reference import vscan_slow
+from vscan_core.reducers.vscan import capped_scan, window_scan
 
 
 @settings(deadline=None, max_examples=40)
@@ -77,3 +78,39 @@ def test_received_attention_is_scanned_with_a_cap() -> None:
     received = {7: torch.rand(140, generator=make), 31: torch.rand(140, generator=make)}
     chosen = vc.VScan(merge=False).select(vc.Signals(received=received, grid=(10, 14)), 23)
     assert len(chosen.kept) == 23 and len(chosen.labels["local"]) == 11
+
+
+def best_first_by_window(scores: list[float], window_of: list[int]) -> list[list[int]]:
+    order = sorted(range(len(scores)), key=lambda token: (-scores[token], token))
+    return [[token for token in order if window_of[token] == window] for window in range(max(window_of) + 1)]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    window_of=st.lists(st.sampled_from([0, 0, 0, 0, 1, 2]), max_size=30), seed=st.integers(0, 99), share=st.floats(0, 1)
+)
+def test_scans_of_unequal_windows_equal_slow_ones_at_every_budget(window_of, seed, share) -> None:
+    window_of = torch.tensor([*window_of, 0, 1, 2])
+    scores = torch.rand(len(window_of), generator=torch.Generator().manual_seed(seed))
+    windows = best_first_by_window(scores.tolist(), window_of.tolist())
+    budget = int(share * len(scores))
+    each, remainder = divmod(budget, len(windows))
+    equal = [token for window in windows for token in window[:each]]
+    assert window_scan(scores, window_of, budget, refill=False).tolist() == equal
+    following = sorted((window[each] for window in windows if len(window) > each), key=lambda i: -scores[i].item())
+    refilled = window_scan(scores, window_of, budget, refill=True)
+    assert sorted(refilled.tolist()) == sorted(equal + following[:remainder])
+    cap = each + bool(remainder)
+    allowed = sorted((token for window in windows for token in window[:cap]), key=lambda i: -scores[i].item())
+    assert capped_scan(scores, window_of, budget).tolist() == allowed[:budget]
+
+
+@pytest.mark.parametrize(("keep", "local"), [(20, 19), (23, 22), (24, 22)])
+@pytest.mark.parametrize("has_cls", [True, False])
+def test_small_windows_leave_their_share_to_the_global_scan(has_cls, keep, local) -> None:
+    rows = signals(5).cls_attention  # 5 x 5 tokens: windows of 4, 6, 6 and 9
+    received = {layer: row.mean(0) for layer, row in rows.items()}
+    table = {"cls_attention": rows} if has_cls else {"cls_attention": {}, "received": received}
+    chosen = vc.VScan(local_share=1.0, window=2).select(replace(signals(5), **table), keep)
+    assert len(chosen.kept.unique()) == keep
+    assert [len(chosen.labels[name]) for name in ("local", "global")] == [local, keep - local]
