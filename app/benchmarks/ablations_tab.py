@@ -15,7 +15,7 @@ from .ablations import AblationView, ablation_intervals, ablation_table
 from .records import ALL, RECORDED_FOLDER, AccuracyRecord, source_line
 from .widgets import bench_plots, bench_table, found_records, record_buttons, table_update
 
-COLOURS_NOTE = "Orange: VScan as published, and the line to compare with. Error bars are 95 % intervals."
+COLOURS_NOTE = "Orange marks VScan as published; the dotted line repeats its accuracy. Error bars are 95 % intervals."
 CHARTS = (Chart("Accuracy of VScan with one part changed", "parts-chart", ablation_intervals),)
 
 

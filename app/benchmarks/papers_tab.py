@@ -32,7 +32,11 @@ class PapersTab:
                 scale=2, min_width=300,
             )  # fmt: skip
             column = gr.Dropdown(
-                first.columns, value=first.main_column, label="Draw", filterable=False, elem_id="reported-column"
+                first.columns,
+                value=first.main_column,
+                label="Column in the chart",
+                filterable=False,
+                elem_id="reported-column",
             )
         with gr.Column() as box:
             self.plots = bench_plots(CHARTS, ReportedView(first, first.main_column))

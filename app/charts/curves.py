@@ -83,7 +83,7 @@ def curve_chart(lines: Sequence[Line], levels: Sequence[Level], unit: str) -> go
         title={"text": "visual tokens kept"},
     )  # fmt: skip
     figure.update_yaxes(title={"text": unit})
-    figure.update_layout(legend={"x": 0, "entrywidth": 0, "traceorder": "reversed"}, hovermode="closest")
+    figure.update_layout(legend={"x": 0, "traceorder": "reversed"}, hovermode="closest")
     return figure
 
 

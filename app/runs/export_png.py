@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 from .export_json import SINGLE_RUN
 from .fonts import font, printable, wrapped
 from .progress import RunsSnapshot, RunState
-from .table import Column, ColumnKind, caption
+from .table import TOKEN_LEGEND, Column, ColumnKind, caption
 
 PAGE_WIDTH, MARGIN = 1760, 48
 INNER = PAGE_WIDTH - 2 * MARGIN
@@ -141,11 +141,7 @@ def _caption(pen: ImageDraw.ImageDraw, run: RunState, corner: tuple[int, int]) -
 
 
 def _foot() -> Image.Image:
-    """What the colours mean."""
+    """What the marks mean."""
     band = Image.new("RGB", (INNER, 30), WHITE)
-    text = (
-        "Bright: kept (orange frame: global, blue ring: local). Dot: merged. Dark: dropped before the language model. "
-        "Hatched: dropped inside it."
-    )
-    ImageDraw.Draw(band).text((0, 4), text, FAINT, font(18))
+    ImageDraw.Draw(band).text((0, 4), TOKEN_LEGEND, FAINT, font(18))
     return band

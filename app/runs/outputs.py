@@ -10,12 +10,8 @@ import gradio as gr
 
 from ..ui.charts import Chart, chart_plot, chart_updates
 from .progress import RunsSnapshot, RunState
-from .table import RunsTable, caption
+from .table import TOKEN_LEGEND, RunsTable, caption
 
-LEGEND = (
-    "Bright: kept, with an orange frame if for the picture as a whole, with a blue ring if for its neighbourhood. "
-    "Dot: merged. Dark: dropped before the language model. Hatched: dropped inside it."
-)
 DOWNLOADS = {"json": "Save numbers (JSON)", "csv": "Save table (CSV)", "png": "Save page (PNG)"}
 
 RunsChart: TypeAlias = Chart[Sequence[RunState]]
@@ -120,7 +116,7 @@ def token_gallery(elem_id: str, label: str, columns: int | None = 2) -> gr.Galle
         buttons=["download", "fullscreen"],
         elem_id=elem_id,
     )
-    gr.Markdown(LEGEND, elem_classes="quiet")
+    gr.Markdown(TOKEN_LEGEND, elem_classes="quiet")
     return gallery
 
 

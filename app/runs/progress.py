@@ -149,7 +149,7 @@ def _status(now: RunsSnapshot, last: int) -> str:
     cut = (
         "" if all(answer["finished"] for answer in answers) else " At least one answer was cut off at its length limit."
     )
-    return f"{agree}. All runs took {formatting.milliseconds(total)} together.{cut}"
+    return f"{agree}. All runs took {formatting.milliseconds(total)} in total.{cut}"
 
 
 def _place(now: RunsSnapshot, run: int) -> str:

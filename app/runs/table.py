@@ -1,4 +1,4 @@
-"""The table of runs, one row per run: each page lists its columns, and the page and its PNG are made from them."""
+"""The table of runs, one row per run: each page lists its columns, and both the page and its PNG follow from them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from .. import formatting
 from ..ui.dataframe import Cell, dataframe_value
 from .progress import BASELINE_METHOD, RunsSnapshot, RunState
 from .settings import tokens_per_second
+
+TOKEN_LEGEND = (
+    "Bright: kept (orange frame: stands out in the whole picture, blue ring: in its neighbourhood). Dot: merged. "
+    "Dark: dropped before the language model. Hatched: dropped inside it."
+)
 
 
 class ColumnKind(Enum):

@@ -6,6 +6,7 @@ import gradio as gr
 
 from .. import formatting
 from ..charts.first_token import first_token_chart
+from ..runs import table
 from ..runs.outputs import (
     RunsChart,
     RunsOutputs,
@@ -16,18 +17,6 @@ from ..runs.outputs import (
     token_gallery,
 )
 from ..runs.progress import RunState
-from ..runs.table import (
-    Column,
-    ColumnKind,
-    RunsTable,
-    agreement_column,
-    answer_column,
-    cost_column,
-    counts_column,
-    ratio_column,
-    speed_column,
-    timing_column,
-)
 from ..ui.charts import Chart
 
 SWEEP_START = "Press **Run**: the same question, with fewer and fewer visual tokens."
@@ -39,18 +28,18 @@ def share_kept(run: RunState) -> float:
     return 1.0 if run.retention is None else run.retention
 
 
-SWEEP_TABLE = RunsTable((
-    Column("Kept", ColumnKind.NUMBER, 105, 130, share_kept, lambda run: run.title),
-    answer_column(220, 430),
-    agreement_column(110, 110),
-    counts_column(150, 190),
-    cost_column("Average", "visual_tokens", 105, 110, formatting.count),
-    timing_column("Prefill", "prefill_ms", 110, 120),
-    timing_column("First token", "ttft_ms", 125, 130),
-    speed_column(115, 120),
-    cost_column("KV cache", "kv_bytes", 115, 130, formatting.memory),
-    cost_column("Computation", "tflops", 145, 194, formatting.flops, "FLOPs"),
-    ratio_column("Prefill, faster", "prefill", 150),
+SWEEP_TABLE = table.RunsTable((
+    table.Column("Kept", table.ColumnKind.NUMBER, 105, 130, share_kept, lambda run: run.title),
+    table.answer_column(220, 430),
+    table.agreement_column(110, 110),
+    table.counts_column(150, 190),
+    table.cost_column("Average", "visual_tokens", 105, 110, formatting.count),
+    table.timing_column("Prefill", "prefill_ms", 110, 120),
+    table.timing_column("First token", "ttft_ms", 125, 130),
+    table.speed_column(115, 120),
+    table.cost_column("KV cache", "kv_bytes", 115, 130, formatting.memory),
+    table.cost_column("Computation", "tflops", 145, 194, formatting.flops, "FLOPs"),
+    table.ratio_column("Prefill, faster", "prefill", 150),
 ))  # fmt: skip
 CHARTS: tuple[RunsChart, ...] = (
     Chart("Time to first token", "sweep-chart", first_token_chart, "= the baseline's answer, ≠ a different answer."),
@@ -63,6 +52,6 @@ def sweep_outputs(place: str) -> RunsOutputs:
     with gr.Column(visible=False) as box:
         gallery = token_gallery(f"{place}strip", "The picture with the tokens marked that are kept at each retention")
         plots = chart_sections(CHARTS)
-    table = runs_dataframe(place, SWEEP_TABLE)
+    dataframe = runs_dataframe(place, SWEEP_TABLE)
     downloads = download_row(place, SWEEP_NOTE, ("json", "csv", "png"))
-    return RunsOutputs(SWEEP_START, SWEEP_TABLE, status, hint, table, gallery, box, downloads, CHARTS, plots)
+    return RunsOutputs(SWEEP_START, SWEEP_TABLE, status, hint, dataframe, gallery, box, downloads, CHARTS, plots)
