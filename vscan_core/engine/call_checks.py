@@ -1,7 +1,7 @@
 """What a call of the model asks for, which visual tokens its prompt holds, and whether it reaches the decoder.
 
 What does not fit a shortened sequence is refused before anything runs; a call that ran without being seen is an error,
-never a success.
+not a success.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from vscan_core.families.method_hook import Removable
 READY_MADE = "a ready-made attention mask (4-D, or one per layer) cannot be shortened; pass the 2-D padding mask"
 FEATURES = {"image_hidden_states", "video_hidden_states", "image_outputs", "video_outputs"}
 NOT_OURS = (
-    "this call brings a picture while a `with reduced(...)` is open on this model, but comes from outside of it, so "
-    "whether to reduce it cannot be told; open a `with reduced(...)` around it (reducer None for the model as it is), "
+    "a `with reduced(...)` is open on this model, and this call with a picture comes from outside of it, so it is not "
+    "clear whether to reduce it; open a `with reduced(...)` around it (reducer None for the model as it is), "
     "or start its work inside the open one (thread, ThreadPoolExecutor or asyncio.to_thread)"
 )
 
