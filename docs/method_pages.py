@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import io
 import re
-import tokenize
 from dataclasses import MISSING, fields
+
+from field_comments import comment
 
 from vscan_core.budget import average
 from vscan_core.errors import InputError
@@ -214,12 +214,8 @@ def settings(cls: type[Reducer]) -> str:
 def comments(cls: type) -> dict[str, str]:
     """{field: the comment behind it} in the source of a class."""
     try:
-        source = inspect.getsource(cls)
+        lines = inspect.getsource(cls).splitlines()
     except (OSError, TypeError):
         return {}
-    found = {}
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        field = re.match(r"\s+(\w+): .*#", token.line)
-        if token.type == tokenize.COMMENT and field:
-            found[field[1]] = token.string.removeprefix("# ")
-    return found
+    starts = [(re.match(r"    (\w+): ", line), line) for line in lines]
+    return {start[1]: text for start, line in starts if start and (text := comment(line))}

@@ -26,7 +26,13 @@ from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.trace import View
 
 MAX_QUESTION_CHARACTERS = 1000
-WORDS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "second_per_grid_ts")  # not for the eye
+TEXT_INPUTS = (
+    "input_ids",
+    "attention_mask",
+    "mm_token_type_ids",
+    "token_type_ids",
+    "second_per_grid_ts",
+)  # not for the vision side
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +67,23 @@ class LVLM:
     def inputs(self, image: Image.Image | Video, question: str) -> PreparedInputs:
         """Picture (or video) and question -> keyword arguments of `generate` on the model's device, batch of one.
 
-        Raises InputError for an empty or over-long question, for one with control tokens such as <image> in it, for a
+        Raises InputError for an empty or over-long question, for one with control tokens such as `<image>` in it, for a
         picture that the model's processor does not take, and for a video where the model takes none.
         """
-        words = check_question(question, self.processor)
+        text = check_question(question, self.processor)
         if not isinstance(image, Video):
-            return self.prepare([image], [self.chat(words)])
-        film = self.family.video_inputs(self.processor, self.chat(words, "video"), image.frames, image.times)
-        return self.placed(film, [image])
+            return self.prepare([image], [self.chat(text)])
+        prompt = self.chat(text, "video")
+        return self.placed(self.family.video_inputs(self.processor, prompt, image.frames, image.times), [image])
 
-    def chat(self, words: str, kind: str = "image") -> str:
+    def chat(self, question: str, kind: str = "image") -> str:
         """The model's prompt for one question about one picture (kind "video": about one video)."""
-        return self.prompt([{"role": "user", "content": [{"type": kind}, {"type": "text", "text": words}]}])
+        return self.prompt([{"role": "user", "content": [{"type": kind}, {"type": "text", "text": question}]}])
 
     def prompt(self, turns: Sequence[Mapping[str, Any]]) -> str:
         """The model's prompt for a conversation, in the form that its chat template takes."""
-        made: str = self.processor.apply_chat_template(list(turns), add_generation_prompt=True)
-        return made
+        prompt: str = self.processor.apply_chat_template(list(turns), add_generation_prompt=True)
+        return prompt
 
     def prepare(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> PreparedInputs:
         """Pictures and prompts -> keyword arguments of `generate` on the model's device, one left-padded row each.
@@ -87,17 +93,17 @@ class LVLM:
         that are too many, too few, damaged, or of a shape that the model's processor does not take.
         """
         places = [prompt.count(self.processor.image_token) for prompt in prompts]
-        if (wanted := sum(places)) != len(pictures):
+        if (needed := sum(places)) != len(pictures):
             raise InputError(
-                f"There are {len(pictures)} pictures for {wanted} places in the prompts; give one for each."
+                f"There are {len(pictures)} pictures for {needed} places in the prompts; give one for each."
             )
-        seen: Any = [as_rgb(picture) for picture in pictures]
+        images: Any = [as_rgb(picture) for picture in pictures]
         if self.family.nested_pictures:
-            rest = iter(seen)
-            seen = [list(islice(rest, count)) for count in places]
+            rest = iter(images)
+            images = [list(islice(rest, count)) for count in places]
         try:
             batch = self.processor(
-                images=seen if pictures else None,
+                images=images if pictures else None,
                 text=list(prompts),
                 return_tensors="pt",
                 padding=True,
@@ -155,7 +161,7 @@ class LVLM:
         """
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
         inputs = self.inputs(image, "?")
-        pictures = {name: part for name, part in inputs.items() if name not in WORDS}
+        pictures = {name: part for name, part in inputs.items() if name not in TEXT_INPUTS}
         prepared = PreparedImage(self.model, self.family, self.anatomy, pictures, inputs.views, inputs["input_ids"])
         return prepared.preview(wanted)
 
@@ -184,25 +190,25 @@ class LVLM:
         if isinstance(image, Video):
             return replace(self.family.view(self.processor, *image.size), frames=len(image.frames))
         size = upright_size(image)
-        seen = working_size(*size)
-        view = self.family.view(self.processor, *seen)
-        x, y = size[0] / seen[0], size[1] / seen[1]  # more than 1 where the picture was shrunk before anything else
+        small = working_size(*size)
+        view = self.family.view(self.processor, *small)
+        x, y = size[0] / small[0], size[1] / small[1]  # more than 1 where the picture was shrunk before anything else
         scale, offset = (view.scale[0] * x, view.scale[1] * y), (view.offset[0] * x, view.offset[1] * y)
         return replace(view, scale=scale, offset=offset, size=size)
 
 
 def check_question(question: str, processor: Any) -> str:
     """The question, stripped; InputError if it is empty, too long or holds control tokens."""
-    words = question.strip()
-    if not words:
+    text = question.strip()
+    if not text:
         raise InputError("The question is empty: type what you want to know about the picture.")
-    if len(words) > MAX_QUESTION_CHARACTERS:
+    if len(text) > MAX_QUESTION_CHARACTERS:
         raise InputError(
-            f"The question has {len(words)} characters; at most {MAX_QUESTION_CHARACTERS} are possible, so shorten it."
+            f"The question has {len(text)} characters; at most {MAX_QUESTION_CHARACTERS} are possible, so shorten it."
         )
     named = {getattr(processor, name, None) for name in ("image_token", "video_token")}
     control = {*processor.tokenizer.all_special_tokens, *named, "<image>", "<video>"}
-    found = sorted(token for token in control if token and token in words)
+    found = sorted(token for token in control if token and token in text)
     if found:
         raise InputError(f"The question must not contain the control token {found[0]}: ask in plain words.")
-    return words
+    return text
