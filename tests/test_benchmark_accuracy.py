@@ -32,7 +32,7 @@ def run(tmp_path, *more: str) -> int:
 
 
 def test_records_every_cell_or_its_refusal(tmp_path, capsys) -> None:
-    assert run(tmp_path, "--minutes", "0") == 1 and "goes on from here" in capsys.readouterr().out
+    assert run(tmp_path, "--minutes", "0") == 1 and "resumes from here" in capsys.readouterr().out
     assert run(tmp_path, "--part", "1/2") == run(tmp_path, "--part", "2/2") == 0
     assert not (tmp_path / "record.json").exists()
     asked = {path: path.read_text() for path in (tmp_path / "runs").iterdir()}
