@@ -75,8 +75,9 @@ def family(tmp_path, monkeypatch) -> Iterator[vc.LVLM]:
     monkeypatch.setitem(families.FAMILIES, name, found[name])
     extended = run_again(catalog)
     for table in ("MODELS", "SHAPES"):
-        for entry in extended[table].keys() - vars(catalog)[table].keys():
-            monkeypatch.setitem(vars(catalog)[table], entry, extended[table][entry])
+        here = vars(catalog)[table]
+        for entry in [entry for entry in extended[table] if entry not in here]:
+            monkeypatch.setitem(here, entry, extended[table][entry])
     (small,) = set(extended["SMALL"]) - set(catalog.SMALL)
     yield vc.load_model(small, device="cpu")
     del sys.modules[f"vscan_core.families.{file.removesuffix('.py')}"]

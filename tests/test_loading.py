@@ -72,13 +72,13 @@ def test_an_unknown_name_is_refused_with_the_choices(name) -> None:
 
 
 def test_an_unreachable_hub_is_one_sentence(monkeypatch) -> None:
-    with pytest.raises(vc.InputError, match="HF_HUB_OFFLINE forbids.*hf download some-owner/some-model"):
+    with pytest.raises(vc.InputError, match="HF_HUB_OFFLINE prevents.*hf download some-owner/some-model"):
         vc.load_model("some-owner/some-model", device="cpu")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(
         transformers.AutoConfig, "from_pretrained", lambda *names, **settings: (_ for _ in ()).throw(OSError())
     )
-    with pytest.raises(vc.InputError, match="neither in the local cache nor"):
+    with pytest.raises(vc.InputError, match="not in the local cache and could not"):
         vc.load_model("some-owner/some-model", device="cpu")
 
 

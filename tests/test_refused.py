@@ -61,10 +61,10 @@ def test_no_code_of_a_checkpoint_runs_and_nobody_is_asked(folder, monkeypatch) -
     assert vc.load_model(str(folder), device="cpu").family.model_type == "llava"  # what transformers itself has
     for name in ("processor_config.json", "tokenizer_config.json"):
         change(folder / name, of_its_own)
-    assert "no code of a checkpoint is ever run" in refused(folder)
+    assert "code from the checkpoint, which is never run" in refused(folder)
     for settings in ({"model_type": "own"}, {"model_type": None}, {"model_type": "chameleon"}):
         own_code(folder, **settings)
-        assert "no code of a checkpoint is ever run" in refused(folder)
+        assert "code from the checkpoint, which is never run" in refused(folder)
     assert not (folder / "ran").exists()
 
 

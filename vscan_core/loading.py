@@ -39,11 +39,12 @@ def load_model(
 
     device: default the GPU if there is one. device_map: spread the weights over devices as accelerate does ("auto",
     or {module: device}); the default for catalogued models that one GPU does not hold. dtype: default bfloat16 on a
-    GPU, float32 on a CPU. attn_implementation: any that transformers knows, "paged|..." apart, and its kernels on the
-    Hub; those other than "sdpa" and "eager" need packages or a GPU. HF_HUB_OFFLINE=1 keeps away from the network.
+    GPU, float32 on a CPU. attn_implementation: any that transformers knows except "paged|...", and kernels on the Hub;
+    those other than "sdpa" and "eager" need packages or a GPU. HF_HUB_OFFLINE=1 prevents downloads.
+
     Raises InputError, one sentence, for an unknown name, an unreachable Hub, a missing GPU, an attention that cannot
-    be had here, and for a model whose files are damaged, incomplete, pickled or code. The embedded model's files are
-    compared with the hashes recorded for them, each time.
+    be used here, and for a model whose files are damaged, incomplete, pickled or need code of their own. The embedded
+    model's files are compared with their recorded hashes every time.
     """
     check_attention(attn_implementation)
     _check_name(name)

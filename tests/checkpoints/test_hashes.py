@@ -43,7 +43,7 @@ def test_the_embedded_model_is_the_one_that_was_shipped(embedded, name) -> None:
 
 def test_what_does_not_belong_to_the_embedded_model(embedded) -> None:
     put(embedded / "model.safetensors", (MINI / SHARDS[0]).read_bytes())  # would be loaded instead of the shards
-    with pytest.raises(vc.InputError, match=r"model\.safetensors does not belong to it; take"):
+    with pytest.raises(vc.InputError, match=r"model\.safetensors does not belong to it; remove"):
         vc.load_model("mini", device="cpu")
     (embedded / "model.safetensors").unlink()
     for listed in (None, b"", b"not a list", b"\xff"):

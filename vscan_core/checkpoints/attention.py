@@ -1,4 +1,4 @@
-"""Which attention a model computes with: any that transformers knows, and one sentence for those that cannot be."""
+"""Attention implementations: any that transformers knows; one sentence for those that cannot be used here."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from vscan_core.errors import InputError, first_line
 from vscan_core.measure import ran_out
 
-PLAIN = ("sdpa", "eager")  # need nothing but PyTorch
+BUILT_IN = ("sdpa", "eager")  # need nothing but PyTorch
 KERNEL = re.compile(r"[^/:|]+/[^/:|]+(@[^/:|]+)?(:[^/:|]+)?")  # owner/name@revision:function, on the Hub
 
 
 def attentions() -> tuple[str, ...]:
-    """The names in transformers' own list, but for paged attention, which keeps the KV cache out of reach."""
-    others = sorted(name for name in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in name and name not in PLAIN)
-    return (*PLAIN, *others)
+    """The names in transformers' own list, without paged attention, whose KV cache cannot be reached."""
+    others = sorted(name for name in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in name and name not in BUILT_IN)
+    return (*BUILT_IN, *others)
 
 
 def check_attention(name: str) -> None:
@@ -31,23 +31,23 @@ def check_attention(name: str) -> None:
     if not isinstance(name, str) or (name not in attentions() and KERNEL.fullmatch(name) is None):
         raise InputError(f"there is no attention {name!r}; {choices}")
     if KERNEL.fullmatch(name) and find_spec("kernels") is None:
-        raise InputError(f"attention {name!r} is a kernel of the Hub, which takes a package: pip install kernels")
+        raise InputError(f"attention {name!r} is a kernel of the Hub, which needs a package: pip install kernels")
 
 
 @contextmanager
 def usable(name: str, dtype: torch.dtype) -> Iterator[None]:
-    """Around the making of a model from its configuration: InputError for an attention that cannot be had here.
+    """Wrap the construction of a model: InputError for an attention that cannot be used here.
 
-    The two that need nothing are not to blame: what goes wrong with them is passed on.
+    Errors with the built-in implementations have other causes and are passed on.
     """
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # of any package: flash-attn, kernels, the Hub's client
-        if name in PLAIN or ran_out(error):
+        if name in BUILT_IN or ran_out(error):
             raise
-        remedy = f"install what it needs, or choose {' or '.join(PLAIN)}"
+        remedy = f"install what it needs, or choose {' or '.join(BUILT_IN)}"
         raise InputError(f"attention {name!r} cannot be used here: {first_line(error)}; {remedy}") from error
     if name.startswith("flash_attention_") and dtype not in (torch.bfloat16, torch.float16):
-        raise InputError(f"attention {name!r} computes in half precision only; give dtype=torch.bfloat16")
+        raise InputError(f"attention {name!r} works in half precision only; pass dtype=torch.bfloat16")

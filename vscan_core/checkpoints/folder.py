@@ -1,7 +1,7 @@
-"""A model folder, file by file, before anything is loaded from it: the first file that is not as it should be.
+"""Check a model folder, file by file, before anything is loaded from it.
 
-transformers says little about a damaged folder, and about some damage nothing: a broken generation_config.json is
-passed over, an absent tensor drawn at random. Nothing here runs code or unpickles; of weights, only headers are read.
+transformers reports some damage unclearly and some not at all: it ignores a broken generation_config.json and
+initialises missing tensors at random. Nothing here runs code or unpickles; of weights, only headers are read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.bin.index.json")
 AGAIN = "download it again"
 UNPICKLED = (
     "it has no safetensors weights, and pickled ones are not loaded because they can run code; download a version in "
-    "safetensors, or convert it with `save_pretrained` of transformers where you trust it"
+    "safetensors, or convert it with `save_pretrained` of transformers if you trust it"
 )
 
 
@@ -49,12 +49,12 @@ def refusal(folder: Path, reason: str) -> InputError:
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    """What config.json holds; InputError if it is not there or damaged."""
+    """The contents of config.json. Raises InputError if it is missing or damaged."""
     return _object(folder / CONFIG)
 
 
 def check_texts(folder: Path) -> None:
-    """Raise InputError for a damaged file of settings or of words, or where there is no tokenizer or processor."""
+    """Raise InputError for a damaged text file, or if the folder has no tokenizer or no processor."""
     if (folder / "adapter_config.json").exists():
         raise refusal(
             folder, "it holds an adapter; merge that into its model (PEFT: merge_and_unload) and save this one"
@@ -69,7 +69,7 @@ def check_texts(folder: Path) -> None:
 
 
 def check_weights(folder: Path) -> int:
-    """How many numbers the weights hold; InputError unless every shard is there, whole, and as the index says."""
+    """The number of parameters in the files. Raises InputError unless every shard is complete and matches the index."""
     if (folder / WEIGHTS).exists():
         return sum(map(prod, tensor_shapes(folder / WEIGHTS).values()))
     if (folder / INDEX).exists():
@@ -87,7 +87,7 @@ def check_weights(folder: Path) -> int:
 
 
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """{tensor: shape} of a safetensors file whose header fits its length; InputError for any other file."""
+    """{tensor: shape} of a safetensors file. Raises InputError for a damaged file or one of another kind."""
     check_start(path)
     try:
         with safe_open(path, framework="pt") as opened:
@@ -99,7 +99,7 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
 
 
 def check_start(path: Path) -> None:
-    """Raise InputError for a file that cannot be read, is empty, or stands for one that Git LFS did not fetch."""
+    """Raise InputError for a file that cannot be read, is empty, or is a Git LFS pointer."""
     try:
         with path.open("rb") as opened:
             found = opened.read(len(POINTER))
@@ -146,7 +146,7 @@ def _shards(index: Path) -> dict[str, set[str]]:
         raise refusal(index.parent, f"{index.name} is damaged: it does not list tensors and shards; {AGAIN}")
     shards = defaultdict(set)
     for name, shard in names.items():
-        # a shard elsewhere on the disk is no part of this model
+        # a shard in another folder is not part of this model
         if not isinstance(shard, str) or not shard.endswith(".safetensors") or Path(shard).name != shard:
             reason = f"{index.name} lists {shard!r}, which is not a safetensors file in this folder; {AGAIN}"
             raise refusal(index.parent, reason)

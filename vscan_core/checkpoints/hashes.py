@@ -12,23 +12,22 @@ from pathlib import Path
 from vscan_core.errors import InputError
 
 FILE = "SHA256SUMS"
-KINDS = (".json", ".safetensors", ".jinja", ".model", ".txt")  # what a model is loaded from
-BESIDE = ("training_log.json",)  # not the model's
+SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")  # of the files that a model is loaded from
+UNHASHED = ("training_log.json",)  # lies beside the model and is no part of it
 RESTORE = "install vscan-core again, or in a checkout of the repository run `git checkout -- assets/mini`"
 
 
 def check(folder: str | Path, pattern: str = "*") -> None:
-    """Raise InputError, one sentence, unless of the files that match, exactly those recorded are there, unchanged.
+    """Raise InputError, one sentence, unless the files that match `pattern` are exactly those recorded, unchanged.
 
-    Every file is read and hashed every time, about 20 ms for 20 MB: one that was changed while its size and date
-    stayed the same is found as well.
+    Every file is hashed every time, about 20 ms for 20 MB: a change is found even if size and date stay the same.
     """
     recorded, present = _recorded(Path(folder)), {path.name: path for path in _files(Path(folder))}
     for name in fnmatch.filter(sorted(recorded.keys() | present.keys()), pattern):
         if name not in present:
             raise _refusal(f"{name} is missing", RESTORE)
         if name not in recorded:
-            raise _refusal(f"{name} does not belong to it", "take that file away")
+            raise _refusal(f"{name} does not belong to it", "remove that file")
         try:
             found = hashlib.sha256(present[name].read_bytes()).hexdigest()
         except OSError as error:
@@ -38,13 +37,13 @@ def check(folder: str | Path, pattern: str = "*") -> None:
 
 
 def write(folder: str | Path) -> None:
-    """Record the hashes of what is there now."""
+    """Record the hashes of the files in the folder."""
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in _files(Path(folder))]
     (Path(folder) / FILE).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix in KINDS and path.name not in BESIDE)
+    return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES and path.name not in UNHASHED)
 
 
 def _recorded(folder: Path) -> dict[str, str]:

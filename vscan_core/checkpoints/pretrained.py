@@ -1,7 +1,7 @@
-"""A model and its processor from a folder or from the Hub: whole, stock and without code of its own, or refused.
+"""Load a model and its processor from a folder or the Hub: complete, stock, without code of its own, or not at all.
 
-transformers draws absent weights at random and says so in a warning at most; a run on such a model looks like any
-other. And it asks whether to run a checkpoint's own code where the answer is always no.
+transformers initialises missing weights at random and at most warns; a run on such a model looks like any other. It
+also asks whether to run a checkpoint's own code, where the answer here is always no.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ENDINGS = (".safetensors", ".safetensors.index.json")
 def pretrained(name: str, source: str, place: Any, dtype: torch.dtype, attn: str) -> tuple[Any, Any]:
     """(model, processor) from `source`, a folder or a Hub id; `place` is a device or a device_map.
 
-    Raises InputError, one sentence, for what is damaged, incomplete, not supported or not to be had.
+    Raises InputError, one sentence, for a model that is damaged, incomplete, not supported or cannot be fetched.
     """
     folder = Path(source) if Path(source).is_dir() else None
     held = None if folder is None else _check_folder(name, folder)
@@ -61,24 +61,24 @@ def pretrained(name: str, source: str, place: Any, dtype: torch.dtype, attn: str
                 device_map=place,
                 trust_remote_code=False,
                 use_safetensors=True,
-                ignore_mismatched_sizes=True,  # told below, without a table of them all
+                ignore_mismatched_sizes=True,  # reported below, without a table of them all
                 output_loading_info=True,
             )
         _check_tensors(_place(source), info)
-        check_texts(_place(source))  # of the Hub, too: a damaged generation_config.json is passed over
+        check_texts(_place(source))  # from the Hub, too: transformers ignores a damaged generation_config.json
         return model, processor
     except InputError:
         raise
-    except Exception as error:  # tokenizers raises plain Exception, and what a setting of the wrong type does varies
+    except Exception as error:  # tokenizers raises bare Exception, and a setting of the wrong type raises anything
         if ran_out(error):
             raise MemoryError(str(error)) from error
         raise _why(name, source, folder, part, error) from error
 
 
 def _planned(name: str, config: Any, held: int | None, place: Any, dtype: torch.dtype, attn: str) -> Any:
-    """The class of the model, once it is known that it can be made, before gigabytes are fetched or set aside.
+    """The class of the model, after checks that need no weights, before gigabytes are fetched or allocated.
 
-    held: how many numbers its weights hold, if that is known. place: a device or a device_map.
+    held: the number of parameters in the files, if known. place: a device or a device_map.
     """
     _check_family(name, {"model_type": config.model_type})
     cls = transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
@@ -96,7 +96,7 @@ def _planned(name: str, config: Any, held: int | None, place: Any, dtype: torch.
     wanted = sum(weight.numel() for weight in plan.parameters())
     if held is not None and wanted > 2 * held and not hasattr(config, "quantization_config"):
         raise InputError(
-            f"{name} could not be loaded: its weights hold {held:,} numbers, and {CONFIG} asks for {wanted:,}; "
+            f"{name} could not be loaded: its files hold {held:,} parameters, but {CONFIG} asks for {wanted:,}; "
             "take both from the same model"
         )
     if isinstance(place, dict):
@@ -124,13 +124,13 @@ def _check_family(name: str, config: Mapping[str, Any]) -> None:
 
 def _own_code(name: str) -> InputError:
     return InputError(
-        f"{name} comes with Python code of its own, and no code of a checkpoint is ever run; choose one that "
-        f"transformers loads without, of these types: {', '.join(FAMILIES)}"
+        f"{name} needs Python code from the checkpoint, which is never run; choose a model that "
+        f"transformers loads without it, of these types: {', '.join(FAMILIES)}"
     )
 
 
 def _check_tensors(folder: Path, info: Mapping[str, Any]) -> None:
-    """Raise InputError unless every tensor of the model was read, and no decoder layer of the files left out.
+    """Raise InputError unless every tensor of the model was read and no decoder layer in the files was left out.
 
     Tied tensors, which share another one's memory, count as read.
     """
@@ -146,7 +146,7 @@ def _check_tensors(folder: Path, info: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without transformers' warnings: a refusal is one sentence. More talkative settings stay."""
+    """Silence transformers' warnings, so that a refusal is one sentence. More verbose settings are kept."""
     before = logging.get_verbosity()
     if before == logging.WARNING:
         logging.set_verbosity_error()
@@ -157,12 +157,12 @@ def _quiet() -> Iterator[None]:
 
 
 def _place(source: str) -> Path:
-    """The folder that a model comes from, in the Hub's cache or elsewhere."""
+    """The folder that a model is loaded from, in the Hub's cache or elsewhere."""
     if Path(source).is_dir():
         return Path(source)
     try:
         config = try_to_load_from_cache(source, CONFIG)
-    except ValueError:  # not a possible name
+    except ValueError:  # not a valid Hub id
         config = None
     return Path(config).parent if isinstance(config, str) else Path(source)
 
@@ -186,10 +186,10 @@ def _why(name: str, source: str, folder: Path | None, part: str, error: Exceptio
         return InputError(f"{name} could not be loaded: {first_line(error)}")
     if constants.HF_HUB_OFFLINE:
         return InputError(
-            f"{name} is not in the local cache, and HF_HUB_OFFLINE forbids to fetch it; unset that variable, "
-            f"or fetch the model beforehand with `hf download {source}`"
+            f"{name} is not in the local cache, and HF_HUB_OFFLINE prevents downloading it; unset that variable, "
+            f"or download the model beforehand with `hf download {source}`"
         )
     return InputError(
-        f"{name} is neither in the local cache nor could it be fetched from the Hugging Face Hub; "
+        f"{name} is not in the local cache and could not be downloaded from the Hugging Face Hub; "
         "check the name, the network and whether the model needs a login"
     )

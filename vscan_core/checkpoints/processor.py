@@ -1,4 +1,4 @@
-"""The stock processor of a model, tried on one small picture, so that no run finds out what it lacks."""
+"""The stock processor of a model, tried on one small picture, so that errors appear before the first run."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TURN = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": 
 
 
 def processor_of(name: str, source: str, config: Any) -> Any:
-    """The processor in a folder or Hub repository; that of a model for videos may need packages of its own.
+    """The processor in a folder or Hub repository. Raises InputError if it needs a package that is not installed.
 
-    Not by AutoProcessor, which forgets trust_remote_code=False on one of its ways, and asks the terminal.
+    Not through AutoProcessor, which in one case ignores trust_remote_code=False and asks on the terminal.
     """
     try:
         return transformers.PROCESSOR_MAPPING[type(config)].from_pretrained(source, trust_remote_code=False)
@@ -26,12 +26,12 @@ def processor_of(name: str, source: str, config: Any) -> Any:
         missing = [package for package in ("torchvision", "num2words") if package in str(error).lower()]
         if not missing:
             raise
-        wanted = " ".join(missing)
-        raise InputError(f"{name} prepares its pictures and videos with {wanted}: pip install {wanted}") from error
+        packages = " ".join(missing)
+        raise InputError(f"{name} prepares its pictures and videos with {packages}: pip install {packages}") from error
 
 
 def check_processor(folder: Path, processor: Any, config: Any) -> None:
-    """Raise InputError unless tokenizer, chat template, preparation and model agree on a picture in a prompt."""
+    """Raise InputError unless tokenizer, chat template, image processor and model agree on a picture in a prompt."""
     image = processor.image_token
     token, wanted = processor.tokenizer.convert_tokens_to_ids(image), config.image_token_id
     if token != wanted:
@@ -43,7 +43,7 @@ def check_processor(folder: Path, processor: Any, config: Any) -> None:
     picture = Image.new("RGB", (64, 48))
     batch = _tried(folder, "picture preparation", processor, images=picture, text=prompt, return_tensors="pt")
     size = config.vision_config.image_size if config.vision_config.model_type == "clip_vision_model" else None
-    pixels = next(part for part_name, part in batch.items() if part_name.startswith("pixel_values"))
+    pixels = next(value for key, value in batch.items() if key.startswith("pixel_values"))
     if size is not None and tuple(pixels.shape[-2:]) != (size, size):  # the other towers take several sizes
         shape = " x ".join(map(str, pixels.shape[-2:]))
         raise refusal(
