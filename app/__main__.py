@@ -22,7 +22,7 @@ def launch_options(host: str, port: int) -> dict[str, Any]:
         "server_port": port,
         "theme": theme.theme(),
         "css_paths": [theme.CSS],
-        "head": theme.HEAD,
+        "head": theme.PAGE_HEAD,
         "max_file_size": guard.MAX_FILE,
         "allowed_paths": [str(examples.FOLDER)],
         "app_kwargs": guard.app_kwargs(),

@@ -108,7 +108,7 @@ def test_videos_that_cannot_be_asked_about(capsys, tmp_path, picture) -> None:
     for arguments, sentence in (
         (("--video", film), "takes pictures only"),
         (("--video", picture), "not a video"),
-        (("--video", film, "--frames", "0"), "From 1 to 64"),
+        (("--video", film, "--frames", "0"), "between 1 and 64"),
         (("--video", str(tmp_path / "none.mp4")), "no such video"),
     ):
         code, out, err = run(capsys, "ask", *arguments, "--question", "What is it?")

@@ -16,16 +16,16 @@ from ..ui.charts import Chart, chart_plot, chart_updates
 from ..ui.messages import MEANINGLESS_TEXT
 
 START = "Press **Run** to ask the model twice."
-NAMES = ("Baseline", "VScan")
+RUN_NAMES = ("Baseline", "VScan")
 SUBTITLES = ("all visual tokens", "fewer visual tokens")
 
 
 def _time_figure(now: ComparisonSnapshot) -> go.Figure:
-    return time_chart([(name, answer) for name, answer in zip(NAMES, now.answers, strict=True) if answer])
+    return time_chart([(name, answer) for name, answer in zip(RUN_NAMES, now.answers, strict=True) if answer])
 
 
 def _tokens_figure(now: ComparisonSnapshot) -> go.Figure:
-    return tokens_chart([(name, answer.trace) for name, answer in zip(NAMES, now.answers, strict=True) if answer])
+    return tokens_chart([(name, answer.trace) for name, answer in zip(RUN_NAMES, now.answers, strict=True) if answer])
 
 
 CHARTS = (
@@ -57,7 +57,7 @@ class CompareOutputs:
             self.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
             **dict(zip(self.texts, texts, strict=True)),
             **dict(zip(self.numbers, map(html.numbers_table, now.answers), strict=True)),
-            self.verdict: html.verdict(*now.answers, readable),
+            self.verdict: html.verdict_panel(*now.answers, readable),
         }
 
 
@@ -83,10 +83,10 @@ def compare_outputs() -> CompareOutputs:
     status = gr.Markdown(START, elem_id="status")
     hint = gr.Markdown(visible=False, elem_id="hint")
     with gr.Row(equal_height=True, elem_id="panes"):
-        baseline_text, baseline_numbers = _answer(NAMES[0], SUBTITLES[0])
+        baseline_text, baseline_numbers = _answer(RUN_NAMES[0], SUBTITLES[0])
         with gr.Column(scale=2, min_width=180, elem_classes="middle"):
-            verdict = gr.HTML(html.verdict(None, None), elem_id="verdict")
-        reduced_text, reduced_numbers = _answer(NAMES[1], SUBTITLES[1])
+            verdict = gr.HTML(html.verdict_panel(None, None), elem_id="verdict")
+        reduced_text, reduced_numbers = _answer(RUN_NAMES[1], SUBTITLES[1])
     return CompareOutputs(status, hint, (baseline_text, reduced_text), (baseline_numbers, reduced_numbers), verdict)
 
 

@@ -18,7 +18,7 @@ from ..session.right_answers import RightAnswers
 from ..session.session import Session
 from ..session.sources import Clip, OpenedSource
 from ..ui.errors import TOAST, answering, explained
-from ..ui.events import MODELS, PREVIEW, PRIVATE, RUN, STOPPED, WAIT
+from ..ui.events import MODEL_LOADING, PREVIEW, PRIVATE, RUN, STOPPED, WAIT
 from ..ui.page import Page
 from ..ui.token_map import view_of_first_cut, view_of_run
 from .about import about
@@ -64,7 +64,7 @@ class ComparePage(Page):
             chosen.change(self.on_picture, self._preview_inputs(), self._all_outputs(), **PREVIEW)
         outputs = [inputs.budget, *self.tokens.outputs]
         inputs.retention.change(self.on_budget, self._preview_inputs(), outputs, **PREVIEW)
-        loading = {**MODELS, "show_progress": "full", "show_progress_on": self.tokens.image}
+        loading = {**MODEL_LOADING, "show_progress": "full", "show_progress_on": self.tokens.image}
         inputs.model.change(self.on_budget, self._preview_inputs(), outputs, **loading)
 
     def _preview_inputs(self) -> list[Any]:

@@ -66,7 +66,7 @@ class TokenPanel:
 
 
 def token_panel(session: Session) -> TokenPanel:
-    """Build the token view and wire its switches."""
+    """Build the token view and connect its switches."""
     state = gr.State(None)
     gr.Markdown("## What the model keeps of the picture", elem_classes="section")
     with gr.Row(elem_id="token-view"):

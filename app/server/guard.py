@@ -48,7 +48,7 @@ class Guard:
             await send(message)
 
         if _asks_for_a_foreign_file(scope["path"]):
-            await refusal(403, "This server only serves its own files.")(scope, receive, send_with_headers)
+            await refusal_response(403, "This server only serves its own files.")(scope, receive, send_with_headers)
         elif scope["method"] in ("POST", "PUT", "PATCH"):
             await self._with_body(scope, receive, send_with_headers)
         else:
@@ -60,10 +60,10 @@ class Guard:
         limit = MAX_UPLOAD if upload else MAX_JSON
         body = await _body(scope, receive, limit)
         if body is None:
-            await refusal(413, "This request is too large.")(scope, receive, send)
+            await refusal_response(413, "This request is too large.")(scope, receive, send)
             return
         if not upload and _brings_a_foreign_file(body):
-            await refusal(400, "Please send pictures as uploaded files.")(scope, receive, send)
+            await refusal_response(400, "Please send pictures as uploaded files.")(scope, receive, send)
             return
         unread = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -126,7 +126,7 @@ def _dictionaries(payload: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(value)
 
 
-def refusal(status: int, sentence: str) -> Response:
+def refusal_response(status: int, sentence: str) -> Response:
     """A refusal in the form that Gradio's own clients understand."""
     return JSONResponse({"error": sentence, "detail": sentence}, status)
 

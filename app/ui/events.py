@@ -14,4 +14,4 @@ PREVIEW: dict[str, Any] = {
 }  # fmt: skip
 RUN: dict[str, Any] = {**PRIVATE, "concurrency_id": "run", "concurrency_limit": 1}
 # loading a model may take minutes: it must not keep previews of loaded ones waiting
-MODELS: dict[str, Any] = {**PREVIEW, "concurrency_id": "models", "concurrency_limit": 4}
+MODEL_LOADING: dict[str, Any] = {**PREVIEW, "concurrency_id": "models", "concurrency_limit": 4}

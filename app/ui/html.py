@@ -40,7 +40,7 @@ def numbers_table(answer: Answer | None) -> str:
 def _values(answer: Answer) -> list[str]:
     timings, cost = answer.timings, answer.cost
     return [
-        token_steps(answer),
+        formatting.with_arrows(report.token_steps(answer)),
         formatting.milliseconds(timings.vision_ms),
         formatting.milliseconds(timings.reduce_ms),
         formatting.milliseconds(timings.prefill_ms),
@@ -53,12 +53,7 @@ def _values(answer: Answer) -> list[str]:
     ]
 
 
-def token_steps(answer: Answer) -> str:
-    """Distinct counts in the order of the layers, as recorded: "96 → 32"."""
-    return formatting.with_arrows(report.token_steps(answer))
-
-
-def verdict(baseline: Answer | None, reduced: Answer | None, readable: bool = True) -> str:
+def verdict_panel(baseline: Answer | None, reduced: Answer | None, readable: bool = True) -> str:
     """The comparison in large type; dashes until both runs have ended. Unreadable answers are not compared."""
     if baseline is None or reduced is None:
         meanings = ("faster prefill", "smaller KV cache", "fewer FLOPs")

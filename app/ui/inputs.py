@@ -14,7 +14,7 @@ from vscan_core.catalog import is_random
 from ..session.examples import Example
 from ..session.session import Session
 from .errors import explained
-from .events import MODELS
+from .events import MODEL_LOADING
 from .picture import picture_input
 
 MAX_QUESTION = 1000
@@ -116,7 +116,7 @@ def model_picker(session: Session, prefix: str = "") -> gr.Dropdown:
     def load(name: str) -> Iterator[str]:
         yield from loading(session, name)
 
-    model.change(load, model, about, **MODELS)
+    model.change(load, model, about, **MODEL_LOADING)
     return model
 
 

@@ -26,5 +26,5 @@ def link(page: gr.Blocks, tabs: gr.Tabs, each: Mapping[str, gr.Tab]) -> None:
 
     for name, tab in each.items():
         tab.select(None, None, None, js=WRITE.replace("TAB", json.dumps(name)), api_visibility="private")
-    reading = page.load(tab_of, None, tabs, queue=False, **PRIVATE)
-    reading.then(None, None, None, js=READ, **PRIVATE)
+    opening = page.load(tab_of, None, tabs, queue=False, **PRIVATE)
+    opening.then(None, None, None, js=READ, **PRIVATE)

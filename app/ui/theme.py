@@ -7,7 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 # Gradio confines CSS to the page's content; what lies around the content goes into the head
-HEAD = """
+PAGE_HEAD = """
 <meta name="description" content="VScan: fewer visual tokens, faster answers. See what is kept and why.">
 <style>
   .gradio-container { min-width: 0 !important; }

@@ -182,7 +182,7 @@ def test_state_of_a_visitor_is_small(page: ComparePage, picture: str) -> None:
 def test_another_picture_clears_the_old_answers(page: ComparePage, picture: str) -> None:
     run(page, picture)
     out = page.on_picture("mini", picture, 11.1, *VIEW)
-    assert out[page.outputs.texts[0]] == "" and out[page.outputs.verdict] == html.verdict(None, None)
+    assert out[page.outputs.texts[0]] == "" and out[page.outputs.verdict] == html.verdict_panel(None, None)
     assert not out[page.charts.box]["visible"]
 
 

@@ -65,7 +65,7 @@ def test_the_table_shows_the_recorded_counts_and_no_text_of_the_model(answers: t
     shown = html.numbers_table(answers[1])
     assert "96 → 32" in shown and "1.3 ms" in shown
     for piece in ("script", "${", "`", "{{", "alert"):
-        assert piece not in shown + html.verdict(*answers)
+        assert piece not in shown + html.verdict_panel(*answers)
 
 
 def test_both_tables_have_the_same_rows_before_and_after_a_run(answers: tuple[Answer, Answer]) -> None:
@@ -74,7 +74,7 @@ def test_both_tables_have_the_same_rows_before_and_after_a_run(answers: tuple[An
 
 
 def test_the_verdict_says_times_and_whether_the_answer_is_the_same(answers: tuple[Answer, Answer]) -> None:
-    shown = html.verdict(*answers)
+    shown = html.verdict_panel(*answers)
     assert (
         f"9.0 {formatting.TIMES}" in shown
         and "faster prefill" in shown
@@ -82,11 +82,11 @@ def test_the_verdict_says_times_and_whether_the_answer_is_the_same(answers: tupl
         and "not a benchmark" in shown
     )
     other = replace(answers[1], text="something else")
-    assert "Different answer" in html.verdict(answers[0], other)
+    assert "Different answer" in html.verdict_panel(answers[0], other)
 
 
 def test_the_verdict_admits_when_it_got_slower(answers: tuple[Answer, Answer]) -> None:
-    shown = html.verdict(answers[1], answers[0])
+    shown = html.verdict_panel(answers[1], answers[0])
     assert "slower prefill" in shown and "more FLOPs" in shown and "faster" not in shown
 
 

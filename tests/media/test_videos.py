@@ -105,11 +105,11 @@ def test_a_video_without_frames(tmp_path: Path, ending: str) -> None:
 def test_too_long_too_small_too_thin_too_many_too_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = Path(write(tmp_path / "long.mp4", shades(3), fps=1))
     monkeypatch.setattr(videos, "MAX_MINUTES", 1 / 60)
-    assert "at most" in sentence(long) and "cut out the part" in sentence(long)
+    assert "the limit is" in sentence(long) and "cut out the part" in sentence(long)
     monkeypatch.undo()
     assert "8 x 64 pixels" in sentence(Path(write(tmp_path / "small.mp4", shades(2, (8, 64)))))
     assert "1024 x 16 pixels" in sentence(Path(write(tmp_path / "thin.mp4", shades(2, (1024, 16)))))
-    assert "From 1 to 64" in sentence(long, 0) and "From 1 to 64" in sentence(long, 65)
+    assert "between 1 and 64" in sentence(long, 0) and "between 1 and 64" in sentence(long, 65)
     monkeypatch.setattr(videos, "MAX_SECONDS_READING", -1)
     assert "too long to read" in sentence(long)
 
@@ -121,5 +121,5 @@ def test_frames_that_are_at_hand() -> None:
         Video([])
     with pytest.raises(vc.InputError, match="same width"):
         Video(shades(2) + shades(1, (50, 50)))
-    with pytest.raises(vc.InputError, match="as many times"):
+    with pytest.raises(vc.InputError, match="times must have one entry"):
         Video(shades(3), [0.0, 1.0])

@@ -1,7 +1,7 @@
-"""The picture policy: what every model looks at, wherever the picture comes from, or one sentence that says why not.
+"""Pictures in: every file becomes upright 8-bit RGB, or is refused in one sentence.
 
-`as_rgb` makes any picture upright, opaque 8-bit RGB of a sane size, so that no later stage has to think about formats.
-`open_image` does it for a file that a stranger sent; nothing is decoded before the size in its header is allowed.
+`as_rgb` makes any picture upright, opaque 8-bit RGB of a sane size, so that later code need not think about formats.
+`open_image` does it for an untrusted file: nothing is decoded before the size in its header has been checked.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _TURNS = {
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Open a picture file as `as_rgb` would prepare it; refuse what is not one, or too large, small or thin.
+    """Open a picture file and prepare it with `as_rgb`. Of an animation, the first frame is taken.
 
-    Of an animation the first frame is taken.
+    Raises InputError if it is not a picture, or is damaged, too large, too small or too thin.
     """
     try:
         image = Image.open(path, formats=FORMATS)
@@ -57,10 +57,10 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Any picture as upright RGB, at most WORKING_SIDE pixels on its longer side; the one given stays as it is.
+    """Any picture as upright RGB, at most WORKING_SIDE pixels on its longer side; the one given is not changed.
 
-    Transparency is laid on white, and grey of more than 8 bit is scaled to 8 bit. A plain picture that is RGB already
-    is returned itself, so a second call changes nothing. Raises InputError if there is no picture or it is damaged.
+    Transparent parts become white, and grey of more than 8 bit is scaled to 8 bit. A picture that needs no change is
+    returned itself, so a second call changes nothing. Raises InputError if there is no picture or it is damaged.
     """
     _read(image)
     turn, small = _turn(image), working_size(*image.size)
@@ -75,16 +75,16 @@ def as_rgb(image: Image.Image) -> Image.Image:
         flat = flat.resize(small, Image.Resampling.LANCZOS, reducing_gap=2.0)
     if turn is not None:
         flat = flat.transpose(turn)
-    flat.info = {}  # the note to rotate has been followed; the rest is nobody's business
+    flat.info = {}  # the orientation has been applied; the rest is private
     return flat
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) of a picture in its own pixels, once the camera's note to rotate is followed."""
+    """(width, height) of a picture in its own pixels, once the orientation noted by the camera is applied."""
     _read(image)
     width, height = image.size
-    turned = _turn(image) in [_TURNS[noted] for noted in (5, 6, 7, 8)]
-    return (height, width) if turned else (width, height)
+    on_its_side = _turn(image) in [_TURNS[tag] for tag in (5, 6, 7, 8)]
+    return (height, width) if on_its_side else (width, height)
 
 
 def working_size(width: int, height: int) -> tuple[int, int]:
@@ -94,7 +94,7 @@ def working_size(width: int, height: int) -> tuple[int, int]:
 
 
 def _check_size(width: int, height: int) -> None:
-    """Refuse what is too large to decode or too small or thin to look at."""
+    """Refuse what is too large to decode, or too small or too thin to be useful."""
     if width * height > MAX_MEGAPIXELS * 1_000_000:
         raise InputError(_TOO_BIG)
     if min(width, height) < MIN_SIDE:
@@ -123,10 +123,10 @@ def _read(image: Image.Image) -> None:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """What turns the picture upright, by the camera's note; None if there is nothing to do."""
+    """What turns the picture upright, by its EXIF orientation; None if there is nothing to do."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION))
-    except Exception:  # damaged notes are no reason to refuse the picture
+    except Exception:  # damaged EXIF data is no reason to refuse the picture
         return None
 
 
@@ -152,7 +152,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """RGB without transparency; what shines through is white paper. Never the picture given."""
+    """RGB without transparency, on a white background; always a new picture."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")

@@ -1,7 +1,7 @@
-"""The video policy: take a few frames out of a file that a stranger sent, or say in one sentence why not.
+"""Videos in: a few frames of an untrusted file, or one sentence that says why it is refused.
 
 Only containers on a short list are opened, and only as local files: a playlist cannot make this computer fetch
-anything. Frames are evenly spread from the first to the last one, as in the reference code of Video-LLaVA and
+anything. Frames are spread evenly from the first to the last one, as in the reference code of Video-LLaVA and
 Qwen2.5-VL; only what lies between a key frame and a wanted frame is decoded.
 """
 
@@ -24,7 +24,7 @@ DEMUXERS = "mov,matroska,avi,gif,mpeg,mpegts,ogg"  # FFmpeg's names; mov is MP4,
 MAX_FRAMES = 64  # taken from one video
 MAX_MINUTES = 10
 MAX_SECONDS_READING = 60
-WORKING_SIDE = 1024  # longer side of a frame in pixels; models look at less
+FRAME_SIDE = 1024  # longer side of a frame in pixels; models look at less
 
 _ACCEPTED = "please use an MP4, MOV, WebM, MKV, AVI, MPEG, Ogg or GIF video"
 _DAMAGED = "This video file is damaged or incomplete; please choose another one."
@@ -33,13 +33,13 @@ _EMPTY = "This video has no frames; please choose another one."
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """Some frames of a video, in order. Made by `open_video`, or from pictures that are at hand.
+    """Some frames of a video, in order. Made by `open_video`, or from pictures.
 
     Raises InputError if there are no frames or if they differ in size.
     """
 
     frames: Sequence[Image.Image]  # RGB, all of one size
-    times: Sequence[float] = ()  # when each is shown, in seconds; () = one per second
+    times: Sequence[float] = ()  # of each frame, in seconds; () = one frame per second
 
     def __post_init__(self) -> None:
         if not self.frames:
@@ -49,7 +49,9 @@ class Video:
         object.__setattr__(self, "frames", tuple(frame.convert("RGB") for frame in self.frames))
         object.__setattr__(self, "times", tuple(self.times) or tuple(map(float, range(len(self.frames)))))
         if len(self.times) != len(self.frames):
-            raise InputError(f"A video of {len(self.frames)} frames needs as many times, not {len(self.times)}.")
+            raise InputError(
+                f"times must have one entry for each of the {len(self.frames)} frames, but has {len(self.times)}."
+            )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -59,9 +61,12 @@ class Video:
 
 
 def open_video(path: str | Path, frames: int = 8) -> Video:
-    """`frames` frames of a video file, evenly spread (fewer if it has fewer), upright, at most WORKING_SIDE long."""
+    """`frames` frames of a video file, evenly spread (fewer if it has fewer), upright, at most FRAME_SIDE pixels.
+
+    Raises InputError if it is not a video, or is damaged, too large, too long or too slow to read.
+    """
     if not 1 <= frames <= MAX_FRAMES:
-        raise InputError(f"From 1 to {MAX_FRAMES} frames of a video can be looked at, but not {frames}.")
+        raise InputError(f"frames must be between 1 and {MAX_FRAMES}, but is {frames}.")
     file = Path(path)
     if not file.is_file():
         raise InputError("There is no such video file.")
@@ -114,8 +119,8 @@ def _check_size(width: int, height: int) -> None:
 
 def _too_long(seconds: float) -> str:
     return (
-        f"This video lasts {seconds / 60:.0f} minutes; at most {MAX_MINUTES} are possible, so cut out the part that "
-        "you ask about."
+        f"This video lasts {seconds / 60:.0f} minutes; the limit is {MAX_MINUTES}, so please cut out the part that "
+        "the question is about."
     )
 
 
@@ -156,7 +161,7 @@ def _frames(container: Any, stream: Any, targets: Sequence[int], keys: Sequence[
 
 def _picture(frame: Any) -> Image.Image:
     """Upright RGB of a sane size; phones note a rotation instead of turning the pixels."""
-    scale = min(1.0, WORKING_SIDE / max(frame.width, frame.height))
+    scale = min(1.0, FRAME_SIDE / max(frame.width, frame.height))
     image = frame.to_image(width=round(frame.width * scale), height=round(frame.height * scale))
     return image.rotate(frame.rotation, expand=True) if frame.rotation else image
 
