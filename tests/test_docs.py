@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from runpy import run_path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -90,6 +91,12 @@ def test_every_method_has_a_page_with_its_paper_and_its_budgets(site, name) -> N
 def test_budgets_are_those_that_the_method_computes(site) -> None:
     assert "<td>96 (layers 0-15), 32 (layers 16-31)</td>" in (site / "methods/vscan/index.html").read_text()
     assert "refused: retention 0.1111 is out of reach" in (site / "methods/pyramiddrop/index.html").read_text()
+
+
+def test_the_diagrams_show_what_the_methods_compute() -> None:
+    made = run_path(str(ROOT / "docs" / "make_pictures.py"))
+    for name, colour in made["SCHEDULES"].items():
+        assert (ROOT / f"docs/pictures/schedule_{name}.svg").read_text() == made["diagram"](name, colour)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
