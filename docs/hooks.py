@@ -8,7 +8,6 @@ from __future__ import annotations
 import posixpath
 import re
 from pathlib import Path
-from typing import Any
 
 import family_pages
 import method_pages
@@ -64,9 +63,3 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return posixpath.relpath(path, posixpath.dirname(page.file.src_uri) or ".")
 
     return LINK.sub(moved, CARD.sub("", markdown))
-
-
-def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, nav: Any) -> dict[str, Any]:
-    """Generated pages have no source to edit."""
-    page.edit_url = None
-    return context

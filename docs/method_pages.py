@@ -108,9 +108,8 @@ def described(cls: type[Reducer]) -> list[str]:
         if start is None:
             sections.append(listed(paragraph))
             continue
-        heading = {"Source": "Source", "But": "Differences from the source"}[start[1]]
-        rest = paragraph[start.end() :]
-        sections.append(f"## {heading}\n\n{listed(linked(capital(rest)))}")
+        heading = "Source" if start[1] == "Source" else "Differences from the source"
+        sections.append(f"## {heading}\n\n{listed(linked(capital(paragraph[start.end() :])))}")
     return sections
 
 
@@ -138,10 +137,10 @@ def where(method: Reducer) -> str:
     if method.needs(LLAVA).blocks:
         return "inside the vision encoder"
     later = ", ".join(str(layer) for layer in layers if layer)
-    inside = f"inside it, at layer {later}" if later.isdigit() else f"inside it, at layers {later}"
+    at = f"at layer {later}" if later.isdigit() else f"at layers {later}"
     if 0 not in layers:
-        return inside.replace("it", "the LLM", 1)
-    return f"at the entrance of the LLM and {inside}" if later else "at the entrance of the LLM"
+        return f"inside the LLM, {at}"
+    return "at the entrance of the LLM" + (f" and inside it, {at}" if later else "")
 
 
 def refusals(cls: type[Reducer]) -> str:
