@@ -18,7 +18,8 @@ from vscan_core.checkpoints import hashes
 MINI = Path(MODELS["mini"].source)
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 8793312\n"
 INDEX, SHARDS = "model.safetensors.index.json", [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
-LOADED = sorted(path.name for path in MINI.iterdir() if path.suffix in hashes.SUFFIXES and path.name not in hashes.UNHASHED)
+HASHED = (path.name for path in MINI.iterdir() if path.suffix in hashes.SUFFIXES)
+LOADED = sorted(name for name in HASHED if name not in hashes.UNHASHED)
 
 
 def linked(folder: Path) -> Path:

@@ -65,7 +65,7 @@ def load_model(
         else:
             source = MODELS[name].source if name in MODELS else name
             if name == EMBEDDED:
-                hashes.check(source)
+                hashes.check_hashes(source)
             model, processor = pretrained(name, source, device_map or where, kind, attn_implementation)
             _check_ood(Path(source), model)
     return LVLM(model=model.eval(), processor=processor, family=family_of(model), name=name)
@@ -126,7 +126,7 @@ def _random(
         raise InputError(f"there is no random-weight model {name.removeprefix(DUMMY)!r}; choose {known}")
     family, shape = FAMILIES[MODELS[name].family], SHAPES[name]
     source = MODELS[EMBEDDED].source
-    hashes.check(source, "tokenizer*")
+    hashes.check_hashes(source, "tokenizer*")
     made = where if device_map is None else torch.device("cpu")
     with usable(attn, dtype):
         tokenizer = add_vision_tokens(transformers.AutoTokenizer.from_pretrained(source))

@@ -14,8 +14,8 @@ from vscan_core.checkpoints import hashes
 
 
 def test_the_shipped_hashes_are_those_of_the_shipped_files() -> None:
-    hashes.check(MINI)
-    listed = [line.split("  ")[1] for line in (MINI / hashes.FILE).read_text().splitlines()]
+    hashes.check_hashes(MINI)
+    listed = [line.split("  ")[1] for line in (MINI / hashes.SUMS).read_text().splitlines()]
     assert listed == LOADED and {"config.json", "ood.safetensors", INDEX, *SHARDS} <= set(listed)
 
 
@@ -47,13 +47,13 @@ def test_what_does_not_belong_to_the_embedded_model(embedded) -> None:
         vc.load_model("mini", device="cpu")
     (embedded / "model.safetensors").unlink()
     for listed in (None, b"", b"not a list", b"\xff"):
-        (embedded / hashes.FILE).unlink(missing_ok=True)
+        (embedded / hashes.SUMS).unlink(missing_ok=True)
         if listed is not None:
-            put(embedded / hashes.FILE, listed)
+            put(embedded / hashes.SUMS, listed)
         with pytest.raises(vc.InputError, match="embedded model is damaged"):
             vc.load_model("mini", device="cpu")
     hashes.write(embedded)
-    assert (embedded / hashes.FILE).read_text() == (MINI / hashes.FILE).read_text()
+    assert (embedded / hashes.SUMS).read_text() == (MINI / hashes.SUMS).read_text()
     vc.load_model("mini", device="cpu")
 
 

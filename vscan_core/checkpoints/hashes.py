@@ -11,13 +11,13 @@ from pathlib import Path
 
 from vscan_core.errors import InputError
 
-FILE = "SHA256SUMS"
+SUMS = "SHA256SUMS"
 SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")  # of the files that a model is loaded from
 UNHASHED = ("training_log.json",)  # lies beside the model and is no part of it
 RESTORE = "install vscan-core again, or in a checkout of the repository run `git checkout -- assets/mini`"
 
 
-def check(folder: str | Path, pattern: str = "*") -> None:
+def check_hashes(folder: str | Path, pattern: str = "*") -> None:
     """Raise InputError, one sentence, unless the files that match `pattern` are exactly those recorded, unchanged.
 
     Every file is hashed every time, about 20 ms for 20 MB: a change is found even if size and date stay the same.
@@ -39,7 +39,7 @@ def check(folder: str | Path, pattern: str = "*") -> None:
 def write(folder: str | Path) -> None:
     """Record the hashes of the files in the folder."""
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in _files(Path(folder))]
-    (Path(folder) / FILE).write_text("".join(lines), encoding="utf-8", newline="\n")
+    (Path(folder) / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -49,10 +49,10 @@ def _files(folder: Path) -> list[Path]:
 def _recorded(folder: Path) -> dict[str, str]:
     """{file: hash}."""
     try:
-        pairs = [line.split() for line in (folder / FILE).read_text(encoding="utf-8").splitlines()]
+        pairs = [line.split() for line in (folder / SUMS).read_text(encoding="utf-8").splitlines()]
         return {name: digest for digest, name in pairs}
     except (OSError, ValueError) as error:
-        raise _refusal(f"{FILE}, which lists its files, is missing or damaged", RESTORE) from error
+        raise _refusal(f"{SUMS}, which lists its files, is missing or damaged", RESTORE) from error
 
 
 def _refusal(found: str, remedy: str) -> InputError:

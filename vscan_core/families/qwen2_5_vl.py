@@ -24,7 +24,10 @@ from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
 
-FEWEST, MOST = 128, 768  # visual tokens per temporal slice of a video: the reference code's limits
+MIN_SLICE_TOKENS, MAX_SLICE_TOKENS = (
+    128,
+    768,
+)  # per slice of a video, as in the reference code
 
 QWEN25_VIT = Tower(0, 14, 1280, 32, 16, 3420)
 QWEN25_VIT_32B = Tower(0, 14, 1280, 32, 16, 3456)
@@ -222,7 +225,11 @@ def video_patches(prepare: Any, frames: Sequence[Image.Image]) -> tuple[Tensor, 
     """
     deep, edge = prepare.temporal_patch_size, (prepare.patch_size * prepare.merge_size) ** 2
     even = [*frames, *[frames[-1]] * (-len(frames) % deep)]
-    made = prepare(even, size={"shortest_edge": FEWEST * edge, "longest_edge": MOST * edge}, return_tensors="pt")
+    made = prepare(
+        even,
+        size={"shortest_edge": MIN_SLICE_TOKENS * edge, "longest_edge": MAX_SLICE_TOKENS * edge},
+        return_tensors="pt",
+    )
     _, rows, cols = made["image_grid_thw"][0].tolist()
     side = prepare.patch_size
     patches = made["pixel_values"].view(len(even) // deep, deep, rows * cols, -1, deep, side, side)[:, :, :, :, 0]

@@ -25,7 +25,7 @@ from vscan_core.errors import InputError
 from vscan_core.reducers.single_cut import InsideOnce
 from vscan_core.selection import Selection, Signals
 
-OFF_CENTRE, WIDTH, SMOOTH = 0.01, 0.4, 0.1
+OFF_CENTRE, SIGMA, SMOOTH = 0.01, 0.4, 0.1
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def transport_cost(entered: Tensor, attended: Tensor, places: Tensor | None) -> 
     high = at.masked_fill(lost[:, None], -torch.inf).amax(0)
     off = (at - (low + high) / 2).norm(dim=-1).masked_fill(lost, 0)
     gap = torch.cdist(at, at, compute_mode="donot_use_mm_for_euclid_dist")
-    apart = (1 - (-gap.square() / (2 * WIDTH**2)).exp()).masked_fill(lost[:, None] | lost[None, :], 0)
+    apart = (1 - (-gap.square() / (2 * SIGMA**2)).exp()).masked_fill(lost[:, None] | lost[None, :], 0)
     return cost + _of_most(apart) + OFF_CENTRE * _of_most(off)[:, None]
 
 
