@@ -1,7 +1,7 @@
 """`reduced(model, reducer)`: the one place where methods and models meet.
 
 Hooks on the model's own modules, taken off when the `with` ends, also after an exception; nothing else is changed.
-Which calls belong to which `with` is told by their context: see `membership`.
+Which calls belong to which `with` depends on their context: see `membership`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from vscan_core.trace import Trace, View
 from vscan_core.versions import check
 
 NOTHING_RAN = (
-    "the model did not run inside this `with reduced(...)`, so nothing was reduced; call this very model inside it, "
-    "not a copy, a compiled export or another process"
+    "the model did not run inside this `with reduced(...)`, so nothing was reduced; call this model object inside it, "
+    "not a copy, a compiled export or a model in another process"
 )
 NOT_FINITE = (
     "the model's logits are not finite numbers (NaN or infinity), so its answer would mean nothing; load it in "
@@ -60,7 +60,7 @@ class Attachment(Block):
         return state
 
     def could_belong(self) -> bool:
-        """Whether the calling context, which is not in this block, is in none, so that it could be meant for this."""
+        """Whether the calling context is in no block of this model, so that it could mean this one."""
         return self.active and self.shared and block_of(self.model) is None
 
     @contextmanager
@@ -99,13 +99,15 @@ def reduced(model: Any, reducer: Reducer | None, *, views: Sequence[View] | None
     """Run an unmodified transformers LVLM with fewer visual tokens.
 
     model: any model of a known family, e.g. `LlavaForConditionalGeneration`, or a wrapper that holds one (PEFT,
-    torch.compile). reducer: None only watches. views: how each picture lies in its original, for `trace.boxes`;
-    needed only for pixels that were copied or sliced after `LVLM.inputs` made them (see `prepared.PreparedInputs`).
+    torch.compile).
+    reducer: None reduces nothing and only fills the trace.
+    views: how each picture lies in its original, for `trace.boxes`; needed only for pixels that were copied or sliced
+    after `LVLM.inputs` made them (see `prepared.PreparedInputs`).
     Yields the Trace, which fills while the model runs: `generate`, plain forward, streaming, beams, batches. Threads
     that are started inside, and jobs given to a pool inside, belong to it; leaving waits for them. Logits of a plain
     forward have the reduced length, and picture features in its output are zero where dropped. `docs/ways.md` lists
     every way of calling a model, and what becomes of it.
-    Raises InputError or RuntimeError, one sentence, for what cannot be reduced, and where nothing was reduced at all:
+    Raises InputError or RuntimeError, one sentence, for what cannot be reduced, and where nothing ran:
     static caches, labels, 4-D attention masks, picture features that did not come this way, calls with pictures from
     outside of any `with`, one `with` inside another on the same thread and model, a `with` in which nothing ran.
     """
@@ -129,7 +131,7 @@ def open_attachment(
     timed: Timed = nullcontext,
     views: Sequence[View] | None = None,
 ) -> Iterator[Attachment]:
-    """Hooks on, but no calls are reduced outside `attachment.here()`; for generators that hop threads.
+    """Hooks are on, but only calls inside `attachment.here()` are reduced; for generators that several threads advance.
 
     `timed()` is entered around every selection. shared: whether work started inside belongs to it.
     """

@@ -56,7 +56,7 @@ def two_stage(retention: float, tokens: int, layers: int, later: int, share: flo
 
     The second cut keeps `share` of what the first kept, while that is possible; where the first would have to keep
     more than everything, it keeps everything and the second cut keeps more. The first count is rounded to the
-    nearest token; the second then takes up the rounding, so the true average is within half a token of the asked.
+    nearest token; the second then takes up the rounding, so the true average is within half a token.
 
     two_stage(1/9, 576, 32, 16) = (96, 32); two_stage(1/3, 576, 32, 16) = (288, 96); two_stage(1, ...) = all, all.
     """

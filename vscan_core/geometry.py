@@ -1,4 +1,4 @@
-"""Index arithmetic on token grids that more than one room uses. Pure tensors, no model, no method."""
+"""Index arithmetic on token grids, for methods, families and drawing. Pure tensors, no model, no method."""
 
 from __future__ import annotations
 

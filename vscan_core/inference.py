@@ -21,8 +21,8 @@ from vscan_core.reducers import Reducer
 from vscan_core.versions import CACHE, cache_out
 
 OUT_OF_DISTRIBUTION = (
-    "This small model only knows its own world of drawn scenes, and this picture does not look like one: "
-    "read the answer as a guess. The token selection is real all the same."
+    "This small model knows only drawn scenes, and this picture does not look like one: treat the answer as a guess. "
+    "The token selection is real all the same."
 )
 
 

@@ -1,4 +1,4 @@
-"""Several runs, each on its own: a method that refuses is told in its place, and the others go on."""
+"""Several runs, each on its own: a method that cannot run is reported in its place, and the others continue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Run = Callable[[Reducer | None], Generator[Event, None, None]]
 
 @dataclass(frozen=True)
 class Refused:
-    """A run that could not be: the method does not reach this retention, or lacks something in this model."""
+    """A run that is not possible: the method cannot reach this retention, or the model lacks what it needs."""
 
     run: int
     reason: InputError
@@ -25,7 +25,7 @@ class Refused:
 def run_each(run: Run, makers: Sequence[Make]) -> Generator[Event | Refused, None, None]:
     """`run` each reducer in turn; an event's `run` is the place in the list.
 
-    A refusal of the first, the baseline, concerns all of them and is raised. Closing it stops the run under way.
+    An InputError of the first, the baseline, concerns all of them and is raised. Closing it stops the current run.
     """
     for place, make in enumerate(makers):
         try:

@@ -1,7 +1,7 @@
 """Does a picture belong to the drawn world that the embedded model knows?
 
-How sure a model is of its answer does not tell: a prototype was surer on noise than on its own world. What
-tells is how far the picture's patches lie from the patches of that world. So a folder may hold, beside its
+The confidence of its answer does not show it: a prototype was more confident on noise than on its own world. What
+shows it is how far the picture's patches lie from the patches of that world. So a folder may hold, beside its
 weights, a `ood.safetensors`: typical patch features ("landmarks") and a distance that hardly any
 known picture exceeds.
 """
@@ -74,7 +74,7 @@ def ood_distance(features: Tensor, reference: OODReference) -> float:
 
 
 def is_out_of_distribution(features: Tensor, reference: OODReference) -> bool:
-    """True where a picture is stranger than nearly all pictures of the known world.
+    """Whether a picture lies further from the known world than nearly all pictures of it.
 
     features: (tokens, dim), the tower's output for ONE image before the projector, CLS removed.
     """

@@ -5,7 +5,7 @@ The arguments of a stock `generate` have no place for the second, and an unknown
 
 - the note survives what keeps the tensor: `**inputs`, `dict(inputs)`, a tensor moved to another key or mapping, `.to()`
   and copies of the PreparedInputs itself;
-- it does not survive what makes another tensor: `pixels.clone()`, slices, a cast; pass `reduced(..., views=inputs.views)`.
+- it does not survive what makes another tensor: `clone()`, slices, casts; pass `reduced(..., views=inputs.views)`.
 
 Without a note, boxes are in the pixels that the model saw, except where the model is told the size of the original
 (`image_sizes` of LLaVA-NeXT and LLaVA-OneVision). Nothing but boxes and a video's count of frames depends on

@@ -1,4 +1,4 @@
-"""Answers as plain JSON types, as ratios, and as lines of text."""
+"""Answers as JSON types, as ratios, and as lines of text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vscan_core.trace import ImageTrace
 
 
 def as_dict(answer: Answer) -> dict[str, Any]:
-    """An answer as plain JSON types: text, method, timings, cost and the trace."""
+    """An answer as JSON types: text, method, timings, cost and the trace."""
     trace = answer.trace
     images = [
         {
@@ -95,7 +95,7 @@ def lines(answer: Answer) -> str:
 
 
 def kernels(answer: Answer) -> str:
-    """The attention that ran: "sdpa", or of each half where they differ: "vision sdpa, text eager"."""
+    """The attention kernels that ran: "sdpa", or one for each half where they differ: "vision sdpa, text eager"."""
     ran = answer.trace.attention
     return ", ".join(f"{half} {name}" for half, name in ran.items()) if len({*ran.values()}) > 1 else ran["text"]
 

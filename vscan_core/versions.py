@@ -72,13 +72,13 @@ def new_cache(config: Any) -> Any:
 def check(*classes: Any) -> None:
     """Compare what the hooks read, write and override with the classes of a model, its base, decoder and layers.
 
-    Raises RuntimeError, one sentence, for a version of transformers that differs: a hook that looks for an argument
-    under another name would do nothing, and nobody would notice.
+    Raises RuntimeError, one sentence, for a version of transformers that differs: a hook that reads an argument
+    under another name would silently do nothing.
     """
     if missing := _differences(*classes):
         raise RuntimeError(
-            f"transformers {transformers.__version__} differs from the versions that this library knows ({OLDEST} to "
-            f"{NEWEST}): it lacks {', '.join(missing)}; install a version in that range"
+            f"transformers {transformers.__version__} differs from the versions that this library supports ({OLDEST} "
+            f"to {NEWEST}): it lacks {', '.join(missing)}; install a version in that range"
         )
 
 
@@ -93,9 +93,9 @@ def _differences(*classes: Any) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def _missing(place: str, function: Callable[..., Any], wanted: Iterable[str]) -> list[str]:
+def _missing(place: str, function: Callable[..., Any], expected: Iterable[str]) -> list[str]:
     parameters = signature(function).parameters
-    return [f"{name or 'the cache argument'} of {place}" for name in wanted if name not in parameters]
+    return [f"{name or 'the cache argument'} of {place}" for name in expected if name not in parameters]
 
 
 def _function(forward: Any) -> Callable[..., Any]:

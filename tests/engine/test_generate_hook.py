@@ -74,7 +74,7 @@ def test_a_cache_may_still_come_under_its_old_name(sdpa_llava, inputs, wanted) -
     [
         ({"cache_implementation": "paged"}, "continuous batching"),
         ({"assistant_early_exit": 2}, "self-drafting"),
-        ({"assistant_model": "itself"}, "drafts for itself"),
+        ({"assistant_model": "itself"}, "its own assistant"),
     ],
     ids=str,
 )

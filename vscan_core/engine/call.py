@@ -157,8 +157,8 @@ class Call:
             )
         if not bool((place == place[:1]).all()):
             raise InputError(
-                "logits_to_keep names positions that lie elsewhere in every row once these are shortened; leave it "
-                "out, or pass one row at a time"
+                "logits_to_keep names positions that differ between the rows once they are shortened; leave it out, or "
+                "pass one row at a time"
             )
         return place[0]
 

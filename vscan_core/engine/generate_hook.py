@@ -1,7 +1,7 @@
 """Around `generate`: what the prompt is, which modes cannot work, and whether the logits were numbers.
 
 A forward alone does not tell where the prompt ends (drafts may follow it), nor that a mode will fail later: so the
-method itself is watched on the instance while a block is open.
+method itself is hooked on the instance while a block is open.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class GenerateHook:
     def _generate(self, state: State, run: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if state.run is not None:
             raise InputError(
-                "the model drafts for itself here, with calls that look like the answer's own; give another "
+                "the model is its own assistant here, and its drafts cannot be told from the answer; pass another "
                 "assistant_model, or none"
             )
         bound = signature(type(self.model).generate).bind_partial(self.model, *args, **kwargs).arguments

@@ -26,7 +26,7 @@ from vscan_core.selection import Anatomy
 from vscan_core.versions import cache_in, causal_mask, new_cache, with_cache
 
 BY_HAND = (
-    "this prompt may hold picture features that were not computed for it in this call, so its visual tokens cannot be "
+    "this prompt may hold picture features that were not computed in this call, so its visual tokens cannot be "
     "reduced; pass input_ids and the picture's pixels (what the processor returns) instead of inputs_embeds or features"
 )
 ENDS_IN_PICTURE = (
@@ -106,11 +106,11 @@ class LLMSide:
         """Begin a Call and remove the marked rows."""
         embeds, more, state.call = kwargs["inputs_embeds"], {}, None
         if self.idle and embeds.shape[1] == 1:
-            return kwargs  # a decoding step that nobody cuts or counts
+            return kwargs  # a decoding step that is neither cut nor counted
         call = self._open_call(state, kwargs)
         state.call = call
         if self.idle:
-            return kwargs  # nothing is ever cut: only watched
+            return kwargs  # nothing is ever cut: only lengths are recorded
         if call.spans and state.encoded.marked:
             marked = (embeds[..., :4] == -torch.inf).all(-1)
             keep = ~marked if call.valid is None else ~marked & call.valid

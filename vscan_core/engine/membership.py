@@ -1,4 +1,4 @@
-"""Which calls of a model belong to which block: a `with reduced(...)`, one step of an `answer`, a look.
+"""Which calls of a model belong to which block: a `with reduced(...)`, one step of an `answer`, a preview.
 
 A call belongs to the innermost block of its context (contextvars). asyncio hands contexts on by itself. While a block
 is open that others may work for, a thread started inside it and a job given to a ThreadPoolExecutor inside it carry
@@ -27,8 +27,8 @@ from torch import nn
 PATIENCE_S = 10.0  # how long leaving a block waits for a thread that does not run the model
 _POLL_S = 0.002
 _STILL_RUNS = (
-    "{} was started inside a `with reduced(...)` that is being left, and still runs; wait for it before the `with` "
-    "ends, or start it outside"
+    "{} was started inside a `with reduced(...)` and is still running at its end; wait for it inside the `with`, or "
+    "start it outside"
 )
 
 
@@ -63,7 +63,7 @@ _inside: ContextVar[tuple[Block, ...]] = ContextVar("vscan_blocks", default=())
 
 
 def block_of(model: nn.Module) -> Block | None:
-    """The innermost open block of the calling context on this model; None: the call is nobody's."""
+    """The innermost open block of the calling context on this model; None: the call belongs to none."""
     for block in reversed(_inside.get()):
         if block.model is model and block.active:
             return block

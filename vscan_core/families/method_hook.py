@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 Listener = Callable[..., Any]  # called with a callable first (see MethodHook), then with the call's arguments
 
-_guard = threading.Lock()
+_lock = threading.Lock()
 
 
 class Removable(Protocol):
@@ -19,7 +19,7 @@ class Removable(Protocol):
         """Take it off."""
 
 
-class _Watched:
+class _Wrapped:
     """Stands in for the method: does what the method does, and calls every listener."""
 
     def __init__(self, original: Callable[..., Any]) -> None:
@@ -28,13 +28,13 @@ class _Watched:
         self.listeners: list[tuple[Listener, str]] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        listeners, run = tuple(self.listeners), self._told
+        listeners, run = tuple(self.listeners), self._with_listeners
         for listener, when in listeners:
             if when == "around":
                 run = functools.partial(listener, run)
         return run(*args, **kwargs)
 
-    def _told(self, *args: Any, **kwargs: Any) -> Any:
+    def _with_listeners(self, *args: Any, **kwargs: Any) -> Any:
         listeners = tuple(self.listeners)
         for listener, when in listeners:
             if when == "before":
@@ -47,23 +47,23 @@ class _Watched:
 
 
 class MethodHook:
-    """One listener on one method; several may watch the same, and leave in any order.
+    """One listener on one method; several may listen to the same one, and are removed in any order.
 
-    when: "before" or "after" the method, told the original and the arguments; or "around" it, told what to call
-    (the next listener, in the end the method), and its result is the call's.
+    when: "before" or "after" the method, called with the original and the arguments; or "around" it, called with what
+    to call next (another listener, in the end the method), and its result is the result of the call.
     """
 
     def __init__(self, owner: Any, name: str, listener: Listener, when: str = "before") -> None:
         self.owner, self.name, self.listener = owner, name, (listener, when)
-        with _guard:
-            if not isinstance(vars(owner).get(name), _Watched):
-                setattr(owner, name, _Watched(getattr(owner, name)))
+        with _lock:
+            if not isinstance(vars(owner).get(name), _Wrapped):
+                setattr(owner, name, _Wrapped(getattr(owner, name)))
             vars(owner)[name].listeners.append(self.listener)
 
     def remove(self) -> None:
-        """Stop listening; the last one puts the method back."""
-        with _guard:
-            watched = vars(self.owner)[self.name]
-            watched.listeners.remove(self.listener)
-            if not watched.listeners:
+        """Stop listening; the last one restores the method."""
+        with _lock:
+            wrapped = vars(self.owner)[self.name]
+            wrapped.listeners.remove(self.listener)
+            if not wrapped.listeners:
                 delattr(self.owner, self.name)

@@ -1,11 +1,11 @@
-"""Which tiles make one picture, read off the prompt: a model is told in no other way.
+"""Which tiles make one picture, read from the prompt: nothing else in the inputs of a model says so.
 
 The stock processors write a picture of several tiles in one of two ways:
 - `contiguous` (InternVL): all its tiles as one run of placeholders;
 - `separated` (Idefics3, SmolVLM): every tile as a run of its own behind a tag that names its row and column, and in
   the end a run behind the tag of whole pictures.
 Both functions take `ids` (batch, length) int64, `token`, the placeholder's id, and `per_tile`, the visual tokens of a
-tile, and go through the pictures row by row. They return None for prompts that no stock processor has written.
+tile, and go through the pictures row by row. They return None for a prompt that no stock processor writes.
 """
 
 from __future__ import annotations
