@@ -103,6 +103,7 @@ def test_stop_really_stops(page: Any, slow_server: Server) -> None:
     engine.answer_words, engine.pause_s = ("again",), 0.0  # the page lives on
     page.click("#run")
     page.wait_for_function("() => document.querySelector('#answer-vscan textarea')?.value.includes('again')")
+    page.wait_for_selector("#time-chart .js-plotly-plot .bars path", state="attached")  # nothing is being fetched
 
 
 def test_leaving_the_page_stops_too(browser: Any, slow_server: Server) -> None:
