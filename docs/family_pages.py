@@ -48,12 +48,12 @@ def anatomy(name: str) -> Anatomy:
 
 
 def tiles(name: str) -> str:
-    """How many tiles the vision encoder sees of PICTURE."""
+    """Into how many tiles the model cuts PICTURE."""
     family = FAMILIES[name]
+    if hasattr(built(name)[1].image_processor, "image_grid_pinpoints"):
+        return "yes, packed into one sequence with newlines"
     count = family.view(built(name)[1], *PICTURE).tiles
-    if family.one_row_per_picture:
-        return "no"
-    return f"yes ({count} of {PICTURE[0]} x {PICTURE[1]} pixels)" if count > 1 else "see its page"
+    return f"yes, {count} for {PICTURE[0]} x {PICTURE[1]} pixels" if count > 1 else "no"
 
 
 def overview() -> str:
@@ -63,7 +63,8 @@ def overview() -> str:
         facts = anatomy(name)
         scores = "CLS" if facts.has_cls else "received attention"
         rows.append(
-            f"| [{family.title}]({name}.md) | `{name}` | {len(family.hub_models)} | {scores} | {videos(family)} "
+            f"| [{family.title}]({name}.md) | `{name}` | {scores} | {tiles(name).split(',')[0]} "
+            f"| {videos(family)} "
             f"| {facts.positions} | {'yes' if facts.rope_in_scores else 'no'} | {facts.first_cut} |"
         )
     return "\n".join(
@@ -76,7 +77,7 @@ def overview() -> str:
             "`reduced` works on unmodified transformers models of these families; each is one file in",
             "`vscan_core/families/`. The table is generated from the code.",
             "",
-            "| family | `model_type` | checkpoints | importance from | video | position ids of kept tokens "
+            "| family | `model_type` | importance from | tiles | video | position ids of kept tokens "
             "| rotary embedding in scores | first layer of a later cut |",
             "|---|---|---|---|---|---|---|---|",
             *rows,
@@ -130,6 +131,8 @@ def page(name: str) -> str:
             f"# {family.title}",
             "",
             about,
+            "",
+            inspect.getdoc(type(family)) or "",
             "",
             f"Layers count from 0. Numbers are those of `{family.hub_models[0].source}`.",
             "",
