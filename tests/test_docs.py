@@ -198,7 +198,8 @@ def test_the_changelog_maps_old_module_paths_to_new_ones() -> None:
     assert CHANGES.startswith(vc.__version__) and len(rows) > 20
     for old, new in rows:
         gone = NAME.findall(old)
-        assert not [name for name in gone if exists(name)], old
+        kept = [name for name in gone if exists(name)]  # a module that passes on what is elsewhere now
+        assert all("its place is now" in (import_module(name).__doc__ or "") for name in kept), old
         assert all(exists(name) for name in NAME.findall(new)), new
         if new.startswith("the same names in"):
             (package,) = NAME.findall(new)
