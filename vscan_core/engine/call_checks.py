@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vscan_core.engine.state import Current, Owner, Timed
+from vscan_core.errors import InputError
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
 
@@ -22,6 +23,16 @@ NOT_OURS = (
     "clear whether to reduce it; open a `with reduced(...)` around it (reducer None for the model as it is), "
     "or start its work inside the open one (thread, ThreadPoolExecutor or asyncio.to_thread)"
 )
+BY_HAND = (
+    "this prompt may hold picture features that were not computed in this call, so its visual tokens cannot be "
+    "reduced; pass input_ids and the picture's pixels (what the processor returns) instead of inputs_embeds or features"
+)
+
+
+def check_features(ours: bool) -> None:
+    """Raise InputError unless a prompt's picture features were computed under the vision hooks of this call."""
+    if not ours:
+        raise InputError(BY_HAND)
 
 
 def _unmark(output: Any) -> None:

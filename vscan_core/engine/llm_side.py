@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vscan_core.engine.call import Call, moved
-from vscan_core.engine.call_checks import READY_MADE
+from vscan_core.engine.call_checks import READY_MADE, check_features
 from vscan_core.engine.llm_cut import LLMCut
 from vscan_core.engine.logical_cache import Segment, Segments, segments_of
 from vscan_core.engine.state import Current, Owner, State, Timed
@@ -25,10 +25,6 @@ from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy
 from vscan_core.versions import cache_in, causal_mask, new_cache, with_cache
 
-BY_HAND = (
-    "this prompt may hold picture features that were not computed in this call, so its visual tokens cannot be "
-    "reduced; pass input_ids and the picture's pixels (what the processor returns) instead of inputs_embeds or features"
-)
 ENDS_IN_PICTURE = (
     "this prompt ends in the picture, so the answer would be read from a visual token that may be dropped; put the "
     "question, or the start of the answer, behind the picture"
@@ -79,13 +75,13 @@ class LLMSide:
                 state.call = None
                 self._leave(state, call)
 
-        handles: list[Removable] = [
+        layers = enumerate(self.layers)
+        return [
             self.llm.register_forward_pre_hook(before_llm, with_kwargs=True),
             self.llm.register_forward_hook(after_llm),
+            *(layer.register_forward_pre_hook(before_layer(i), with_kwargs=True) for i, layer in layers),
+            *([] if self.llm_cut is None else self.llm_cut.attention_hooks(current)),
         ]
-        for i, layer in enumerate(self.layers):
-            handles.append(layer.register_forward_pre_hook(before_layer(i), with_kwargs=True))
-        return handles + ([] if self.llm_cut is None else self.llm_cut.attention_hooks(current))
 
     def _leave(self, state: State, call: Call) -> None:
         """The decoder is done: were all layers seen, and where are the positions that the caller asked for?"""
@@ -176,7 +172,7 @@ class LLMSide:
         if not self.idle:
             call.find_prompt_end(end)
         if visual is None or visual.shape != call.position.shape[:2]:
-            self._refuse_unless(self.idle)
+            check_features(self.idle)
             return
         if end < length:
             visual = visual & (torch.arange(length, device=visual.device) < end)
@@ -186,14 +182,10 @@ class LLMSide:
                 raise InputError(ENDS_IN_PICTURE)
         elif not self.idle:
             text = state.ids is not None or self.family.is_text(self.model, embeds)
-            self._refuse_unless(text and not bool(visual.any()))
+            check_features(text and not bool(visual.any()))
         if call.spans and (state.logit_positions is not None or state.logits_kept > 1):
             columns = torch.arange(length, device=call.position.device)
             call.columns = columns.expand(call.position.shape[:2])
-
-    def _refuse_unless(self, fine: bool) -> None:
-        if not fine:
-            raise InputError(BY_HAND)
 
     def _padding(self, mask: Tensor | None, length: int) -> Tensor | None:
         """(batch, length) bool for the new tokens; None if all of them are real."""
@@ -257,8 +249,7 @@ class LLMSide:
             self.llm_cut.score_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"], timed)
         if call.traced:
             self.trace.tokens_per_layer.append(hidden.shape[1])
-            visual = (
-                hidden.new_zeros((), dtype=torch.long) if call.visual is None else call.visual[:: call.copies].sum()
-            )
-            self.trace._visual.append(visual)
+            visual = call.visual
+            none = hidden.new_zeros((), dtype=torch.long)
+            self.trace._visual.append(none if visual is None else visual[:: call.copies].sum())
         return ((hidden,), {**kwargs, **call.override}) if call.override else None
