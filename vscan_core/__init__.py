@@ -7,6 +7,7 @@ from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Tok
 from vscan_core.inference import answer, compare
 from vscan_core.loading import load_model
 from vscan_core.lvlm import LVLM
+from vscan_core.media.images import open_image
 from vscan_core.media.videos import Video, open_video
 from vscan_core.reducers import REDUCERS, Reducer, Then
 from vscan_core.reducers.vscan import VScan
@@ -42,6 +43,7 @@ __all__ = [
     "catalog",
     "compare",
     "load_model",
+    "open_image",
     "open_video",
     "reduced",
 ]

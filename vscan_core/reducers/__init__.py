@@ -30,3 +30,10 @@ REDUCERS: dict[str, type[Reducer]] = {
 }
 
 __all__ = ["REDUCERS", "Reducer", "Then"]
+
+
+def __getattr__(name: str) -> type[Reducer]:
+    """`from vscan_core.reducers import FastV`, for every method in the table."""
+    if name in METHODS:
+        return REDUCERS[name.lower()]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
