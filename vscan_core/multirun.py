@@ -11,7 +11,7 @@ from vscan_core.events import Event
 from vscan_core.reducers import Reducer
 
 Make = Callable[[], Reducer | None]  # None is the baseline
-Run = Callable[[Reducer | None], Generator[Event, None, None]]
+StartRun = Callable[[Reducer | None], Generator[Event, None, None]]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Refused:
     reason: InputError
 
 
-def run_each(run: Run, makers: Sequence[Make]) -> Generator[Event | Refused, None, None]:
+def run_each(run: StartRun, makers: Sequence[Make]) -> Generator[Event | Refused, None, None]:
     """`run` each reducer in turn; an event's `run` is the place in the list.
 
     An InputError of the first, the baseline, concerns all of them and is raised. Closing it stops the current run.

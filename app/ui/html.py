@@ -70,8 +70,10 @@ def verdict_panel(baseline: Answer | None, reduced: Answer | None, readable: boo
         note = '<p class="same yes"><span aria-hidden="true">=</span> Same answer</p>'
     else:
         note = '<p class="same no"><span aria-hidden="true">≠</span> Different answer</p>'
-    first = formatting.ratio(baseline.timings.ttft_ms, reduced.timings.ttft_ms)
-    note += f'<p class="fine">First token {first} {formatting.TIMES} sooner, vision encoder and selection included.</p>'
+    before, after = baseline.timings.ttft_ms, reduced.timings.ttft_ms
+    first = f"{formatting.ratio(max(before, after), min(before, after))} {formatting.TIMES}"
+    when = "sooner" if after <= before else "later"
+    note += f'<p class="fine">First token {first} {when}, vision encoder and selection included.</p>'
     return _panel(figures, note + '<p class="fine">Single run, not a benchmark.</p>')
 
 
