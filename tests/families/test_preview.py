@@ -10,7 +10,7 @@ import vscan_core as vc
 from app import formatting
 from app.session.engine import CoreEngine
 from app.session.session import Session
-from app.ui import token_map
+from app.ui.token_map import HEAT, TOKENS, describe_token, draw_view, view_of_first_cut, view_of_run
 from tests.families import lvlms
 from vscan_core.selection import Needs
 
@@ -127,12 +127,13 @@ def test_the_demo_previews_and_runs_every_family_alike(name, picture, tmp_path) 
     answer = [event.answer for event in events if isinstance(event, vc.Done)][1]
     check_same(preview.trace, answer.trace.images[0])
     steps = answer.trace.visual_tokens_per_layer
-    assert formatting.steps(preview.schedule, preview.trace.tokens) == formatting.arrows([steps[0], steps[-1]])
-    for view in (token_map.of_preview(path, preview, 0.5), token_map.of_run(path, answer.trace, 0.5)):
-        drawn = token_map.drawn(session, view, token_map.TOKENS, None, 1)
+    assert formatting.schedule(preview.schedule, preview.trace.tokens) == formatting.with_arrows([steps[0], steps[-1]])
+    opened = session.open(path)
+    for view in (view_of_first_cut(path, preview, 0.5), view_of_run(path, answer.trace, 0.5)):
+        drawn = draw_view(opened, view, TOKENS, None, 1)
         assert f"{steps[0]:,}</b> of {preview.trace.tokens:,}" in drawn.legend
-        assert token_map.drawn(session, view, token_map.HEAT, None, None).picture.size == drawn.picture.size
-        told = token_map.at(session, view, 1, drawn.picture.width / 2, drawn.picture.height / 2)
+        assert draw_view(opened, view, HEAT, None, None).picture.size == drawn.picture.size
+        told = describe_token(opened, view, 1, drawn.picture.width / 2, drawn.picture.height / 2)
         tiles = preview.trace.tiles
         assert "row" in told.lower() and ("tile" in told.lower()) == ("tiles;" in drawn.note) == (tiles > 1)
         whole = {"llava_next": 1, "llava_onevision": 1}.get(name, tiles)  # the tile that shows all of the picture
