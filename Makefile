@@ -62,6 +62,6 @@ wheel: .venv/dev-ready
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	touch $@
 
-.venv/dev-ready: .venv/demo-ready pyproject.toml
+.venv/dev-ready: .venv/demo-ready pyproject.toml setup.py
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@

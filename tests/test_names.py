@@ -14,7 +14,6 @@ PROTOCOLS = {
     "CHARTS": "the charts of one page or tab; its widgets are built from them",
     "add": "adds one command to the command line",
     "train": "trains one stage; training.train calls it by that name",
-    "CHARTS": "the charts of one page of the app",
     "T": "type variable",
 }
 
