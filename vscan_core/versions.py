@@ -104,17 +104,3 @@ def _function(forward: Any) -> Callable[..., Any]:
         forward = forward.__wrapped__
     function: Callable[..., Any] = forward
     return function
-
-
-__all__ = [
-    "CACHE",
-    "NEWEST",
-    "OLDEST",
-    "cache_in",
-    "cache_out",
-    "causal_mask",
-    "check",
-    "is_static",
-    "new_cache",
-    "with_cache",
-]

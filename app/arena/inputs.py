@@ -21,4 +21,4 @@ def methods_at_one_retention(session: Session, place: str) -> PlanInputs:
         show_select_all=True,
         elem_id=f"{place}methods",
     )
-    return PlanInputs((retention, methods), budget)
+    return (retention, methods), budget

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from .. import formatting
-from .style import REDUCED_COLOUR, styled
+from .style import REDUCED_COLOUR, error_bars, styled
 
 METHOD_COLOURS = (
     "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#b09c00", "#7a5195", "#4a7a3a", "#a05a2c", "#00838f",
@@ -98,14 +98,9 @@ def _line(figure: go.Figure, line: Line, stroke: dict[str, object], symbol: str,
     figure.add_scatter(
         x=[point.retention * shift for point in points],
         y=[point.value for point in points],
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [point.high - point.value for point in points],
-            "arrayminus": [point.value - point.low for point in points],
-            "thickness": 1,
-            "width": 3,
-        } if uncertain and not line.ours else None,
+        error_y=None if line.ours or not uncertain else error_bars(
+            [(point.value, point.low, point.high) for point in points], thickness=1, width=3
+        ),
         name=line.name,
         mode="lines+markers",
         line=stroke,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from .style import REDUCED_COLOUR, styled
+from .style import REDUCED_COLOUR, error_bars, styled
 
 OTHER_COLOUR = "#7f9dbd"
 ROW_HEIGHT = 26  # pixels
@@ -41,15 +41,10 @@ def interval_chart(
         figure.add_scatter(
             y=names,
             x=[interval.value for interval in intervals],
-            error_x={
-                "type": "data",
-                "symmetric": False,
-                "array": [interval.high - interval.value for interval in intervals],
-                "arrayminus": [interval.value - interval.low for interval in intervals],
-                "thickness": 2,
-                "width": 5,
-                "color": OTHER_COLOUR,
-            },
+            error_x=error_bars(
+                [(interval.value, interval.low, interval.high) for interval in intervals],
+                thickness=2, width=5, color=OTHER_COLOUR,
+            ),
             mode="markers",
             marker={
                 "size": 12,
@@ -59,7 +54,7 @@ def interval_chart(
             customdata=[[interval.name, interval.low, interval.high] for interval in intervals],
             hovertemplate="%{x:.3g} (%{customdata[1]:.3g} to %{customdata[2]:.3g})<extra>%{customdata[0]}</extra>",
             showlegend=False,
-        )
+        )  # fmt: skip
     if line is not None:
         figure.add_vline(line, line={"color": REDUCED_COLOUR, "width": 1.5, "dash": "dot"})
     styled(figure, 70 + ROW_HEIGHT * len(places))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import plotly.graph_objects as go
 
 GRID = "rgba(128, 134, 148, 0.25)"
@@ -34,3 +37,9 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
     figure.update_xaxes(**axis)
     figure.update_yaxes(**axis)
     return figure
+
+
+def error_bars(values: Sequence[tuple[float, float, float]], **style: Any) -> dict[str, Any]:
+    """Plotly's error bars of (value, low, high)."""
+    above, below = [high - value for value, _, high in values], [value - low for value, low, _ in values]
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **style}

@@ -8,16 +8,7 @@ import gradio as gr
 
 from ..session.examples import Example
 from ..session.session import Session
-from ..ui.inputs import (
-    example_gallery,
-    first_example,
-    model_picker,
-    pick,
-    picture_box,
-    question_box,
-    retention_slider,
-    run_and_stop,
-)
+from ..ui.inputs import model_picker, picture_and_question, retention_slider, run_and_stop
 from ..ui.video import video_input
 
 
@@ -37,12 +28,8 @@ class CompareInputs:
 
 def compare_inputs(session: Session, examples: list[Example]) -> CompareInputs:
     """Build the left column."""
-    first = first_example(examples)
-    picture = picture_box(first)
-    gallery = example_gallery(examples)
-    question = question_box(first)
+    picture, question = picture_and_question(examples)
     run, stop = run_and_stop()
     retention, budget = retention_slider()
     model = model_picker(session)
-    gallery.select(pick(examples), None, [picture, question], api_visibility="private", show_progress="hidden")
     return CompareInputs(picture, question, retention, budget, model, video_input(session, model), run, stop)

@@ -11,6 +11,7 @@ from gradio.processing_utils import save_pil_to_cache
 from ..session.session import Session
 from ..session.sources import OpenedSource
 from ..ui.errors import answering
+from ..ui.events import PREVIEW, PRIVATE
 from ..ui.token_map import HEAT, PICTURE, SCORES, TOKENS, TokenView, describe_token, draw_view
 
 CLICK = "Click on the picture to ask about one token."
@@ -109,15 +110,6 @@ def _connect(panel: TokenPanel, session: Session) -> None:
     def inspect(view: TokenView | None, cut: int, event: gr.SelectData) -> str:
         return describe_token(session.open(view.source), view, cut, *event.index) if view else ""
 
-    panel.image.select(inspect, [panel.state, panel.cut], panel.token, api_visibility="private", show_progress="hidden")
-    gr.on(
-        [switch.input for switch in panel.switches],
-        redraw,
-        [panel.state, *panel.switches],
-        panel.outputs,
-        api_visibility="private",
-        show_progress="hidden",
-        trigger_mode="always_last",
-        concurrency_id="preview",
-        concurrency_limit=2,
-    )
+    panel.image.select(inspect, [panel.state, panel.cut], panel.token, **PRIVATE)
+    switched = [switch.input for switch in panel.switches]
+    gr.on(switched, redraw, [panel.state, *panel.switches], panel.outputs, **PREVIEW)

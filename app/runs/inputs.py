@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import gradio as gr
 
 from ..session.examples import Example
 from ..session.session import Session
-from ..ui.inputs import (
-    example_gallery,
-    first_example,
-    model_picker,
-    pick,
-    picture_box,
-    question_box,
-    run_and_stop,
-)
+from ..ui.inputs import model_picker, picture_and_question, run_and_stop
 
-
-@dataclass(frozen=True)
-class PlanInputs:
-    """The widgets in which a visitor plans the runs, in the order in which the page's handlers take their values."""
-
-    widgets: tuple[gr.Slider | gr.CheckboxGroup | gr.Dropdown, ...]
-    budget: gr.Markdown  # what the plan costs, in words
+# the widgets in which a visitor plans the runs, in the order of the handlers' arguments, and what the plan costs
+PlanInputs: TypeAlias = tuple[tuple[gr.Slider | gr.CheckboxGroup | gr.Dropdown, ...], gr.Markdown]
 
 
 @dataclass(frozen=True)
@@ -34,37 +22,29 @@ class RunsInputs:
 
     picture: gr.Image
     question: gr.Textbox
-    plan: PlanInputs
+    plan: tuple[gr.Slider | gr.CheckboxGroup | gr.Dropdown, ...]
+    budget: gr.Markdown  # what the plan costs, in words
     model: gr.Dropdown
     run: gr.Button
     stop: gr.Button
 
     @property
-    def budget(self) -> gr.Markdown:
-        """What the plan costs, in words."""
-        return self.plan.budget
-
-    @property
     def for_run(self) -> list[gr.components.Component]:
         """Inputs of a run."""
-        return [self.model, self.picture, self.question, *self.plan.widgets]
+        return [self.model, self.picture, self.question, *self.plan]
 
     @property
     def for_budget(self) -> list[gr.components.Component]:
         """Inputs of the budget in words."""
-        return [self.model, self.picture, *self.plan.widgets]
+        return [self.model, self.picture, *self.plan]
 
 
 def runs_inputs(
-    session: Session, examples: list[Example], place: str, plan_inputs: Callable[[], PlanInputs]
+    session: Session, examples: list[Example], place: str, plan_inputs: Callable[[Session, str], PlanInputs]
 ) -> RunsInputs:
     """Build the left column; `place` goes before the ids of its widgets, `plan_inputs` builds the page's own."""
-    first = first_example(examples)
-    picture = picture_box(first, place)
-    gallery = example_gallery(examples, place)
-    question = question_box(first, place)
+    picture, question = picture_and_question(examples, place)
     run, stop = run_and_stop(place)
-    plan = plan_inputs()
+    plan, budget = plan_inputs(session, place)
     model = model_picker(session, place)
-    gallery.select(pick(examples), None, [picture, question], api_visibility="private", show_progress="hidden")
-    return RunsInputs(picture, question, plan, model, run, stop)
+    return RunsInputs(picture, question, plan, budget, model, run, stop)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache, save_pil_to_cache
-from PIL import Image
 
 from vscan_core.draw.canvas import at_drawing_size
 from vscan_core.draw.fates import fates
@@ -26,7 +25,9 @@ from ..session.sources import OpenedSource
 from ..ui.errors import TOAST, answering, explained
 from ..ui.events import PREVIEW, PRIVATE, RUN, STOPPED, WAIT
 from ..ui.page import Page
-from .inputs import RunsInputs
+from .export_json import json_file, runs_as_json
+from .export_png import PageHead, page_as_png
+from .inputs import PlanInputs, runs_inputs
 from .outputs import RunsOutputs
 from .progress import RunsSnapshot
 from .settings import RunSettings, stream_runs
@@ -50,6 +51,8 @@ class RunsPage(Page, Generic[S]):
     """
 
     name: ClassVar[str]  # before the ids of its widgets, and in the names of its files
+    plan_inputs: Callable[[Session, str], PlanInputs]  # builds the widgets of the plan, their ids after the str
+    build_outputs: Callable[[str], RunsOutputs]  # builds the right column
 
     def __init__(self, session: Session, examples: list[Example]) -> None:
         self.session = session
@@ -58,18 +61,10 @@ class RunsPage(Page, Generic[S]):
         place = f"{self.name}-"
         with gr.Row():
             with gr.Column(scale=4, min_width=300, elem_id=f"{place}ask"):
-                self.inputs = self._build_inputs(place, examples)
+                self.inputs = runs_inputs(session, examples, place, self.plan_inputs)
             with gr.Column(scale=9, min_width=300):
-                self.outputs = self._build_outputs(place)
+                self.outputs = self.build_outputs(place)
         self._connect()
-
-    @abstractmethod
-    def _build_inputs(self, place: str, examples: list[Example]) -> RunsInputs:
-        """The left column; `place` goes before the ids of its widgets."""
-
-    @abstractmethod
-    def _build_outputs(self, place: str) -> RunsOutputs:
-        """The right column."""
 
     @abstractmethod
     def _budget(self, model: str, path: str | None, *plan: Any) -> str:
@@ -80,8 +75,8 @@ class RunsPage(Page, Generic[S]):
         """The settings of a run, checked. Raises InputError."""
 
     @abstractmethod
-    def _files(self, shown: ShownRuns[S]) -> dict[str, bytes]:
-        """The content of every file by extension."""
+    def _plan_in_words(self, settings: S) -> str:
+        """For the PNG export."""
 
     @property
     def opened(self) -> dict[str, Any]:
@@ -102,7 +97,7 @@ class RunsPage(Page, Generic[S]):
         budget = inputs.budget
         inputs.picture.change(None, None, None, cancels=[run], **PRIVATE)
         inputs.picture.change(self.on_picture, inputs.for_budget, [*filled, budget], **PREVIEW)
-        changes = [widget.change for widget in (*inputs.plan.widgets, inputs.model)]
+        changes = [widget.change for widget in (*inputs.plan, inputs.model)]
         gr.on(changes, self.on_budget, inputs.for_budget, budget, **PREVIEW)
 
     @answering
@@ -179,11 +174,15 @@ class RunsPage(Page, Generic[S]):
         file: str = save_pil_to_cache(drawn, self.inputs.picture.GRADIO_CACHE, "tokens", "jpeg")
         return file
 
-    def _original(self, shown: ShownRuns[S]) -> Image.Image:
-        """The picture that was asked about, at drawing size."""
+    def _files(self, shown: ShownRuns[S]) -> dict[str, bytes]:
+        """The content of every file by extension."""
+        settings, cards = shown.settings, self.session.engine.models()
+        model = cards[settings.model].title if settings.model in cards else settings.model
+        facts = (model, f"{self._plan_in_words(settings)} · {settings.device}")
+        head = PageHead(f"VScan {self.title}", settings.question, facts)
         image = self.session.open(shown.path).image
-        return at_drawing_size(image.frames[0] if isinstance(image, Video) else image)
-
-    def _model_title(self, model: str) -> str:
-        cards = self.session.engine.models()
-        return cards[model].title if model in cards else model
+        picture = at_drawing_size(image.frames[0] if isinstance(image, Video) else image)
+        return {
+            "json": json_file(runs_as_json(settings, shown.now)),
+            "png": page_as_png(head, shown.now, picture, self.outputs.columns.columns),
+        }

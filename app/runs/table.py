@@ -10,7 +10,6 @@ from typing import Any, Literal
 from .. import formatting
 from ..ui.dataframe import Cell, dataframe_value
 from .progress import BASELINE_METHOD, RunsSnapshot, RunState
-from .settings import tokens_per_second
 
 TOKEN_LEGEND = (
     "Bright: kept (orange frame: stands out in the whole picture, blue ring: in its neighbourhood). Dot: merged. "
@@ -125,11 +124,6 @@ def cost_column(
 ) -> Column:
     """A cost of the run."""
     return number_column(title, width, png_width, lambda run: _part(run, "cost", key), written, png_title)
-
-
-def speed_column(width: int, png_width: int) -> Column:
-    """How fast the answer is written after its first token."""
-    return number_column("Tokens/s", width, png_width, tokens_per_second, formatting.count)
 
 
 def ratio_column(title: str, key: str, width: int) -> Column:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from PIL import Image
 
-from vscan_core.errors import InputError
-
-if TYPE_CHECKING:
-    from vscan_core import LVLM, Reducer
-    from vscan_core.catalog import ModelCard
-    from vscan_core.events import Event
-    from vscan_core.media.videos import Video
+import vscan_core as vc
+from vscan_core import LVLM, Event, InputError, Reducer, Video, catalog
+from vscan_core.catalog import ModelCard
+from vscan_core.families import FAMILIES
 
 
 class Engine(Protocol):
@@ -53,27 +50,19 @@ class CoreEngine:
 
     def models(self) -> Mapping[str, ModelCard]:
         """See Engine."""
-        from vscan_core import catalog
-
         return catalog.MODELS
 
     def unavailable(self, name: str) -> str | None:
         """See Engine."""
-        from vscan_core import catalog
-
         return catalog.unavailable(name)
 
     def frames(self, name: str) -> int:
         """See Engine; known without loading it."""
-        from vscan_core.families import FAMILIES
-
         card = self.models().get(name)
         return FAMILIES[card.family].frames if card else 0
 
     def load(self, name: str) -> LVLM:
         """See Engine; only models of the catalog: a visitor must not make the server fetch anything by name."""
-        import vscan_core as vc
-
         if name not in self.models():
             raise InputError("There is no such model in this demo.")
         if reason := self.unavailable(name):
@@ -82,14 +71,10 @@ class CoreEngine:
 
     def methods(self) -> Mapping[str, type[Reducer]]:
         """See Engine."""
-        import vscan_core as vc
-
         return vc.REDUCERS
 
     def reducer(self, method: str, retention: float) -> Reducer:
         """See Engine."""
-        import vscan_core as vc
-
         if method not in vc.REDUCERS:
             raise InputError(f"There is no such method; choose one of: {', '.join(vc.REDUCERS)}.")
         return vc.REDUCERS[method](retention)
@@ -103,6 +88,4 @@ class CoreEngine:
         max_new_tokens: int,
     ) -> Generator[Event, None, None]:
         """See Engine."""
-        import vscan_core as vc
-
         yield from vc.compare(lvlm, image, question, reducers, max_new_tokens=max_new_tokens)

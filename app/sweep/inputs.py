@@ -26,4 +26,4 @@ def one_method_at_retentions(session: Session, place: str) -> PlanInputs:
         info="Average over all layers of the language model. One run each, after a baseline with all visual tokens.",
         elem_id=f"{place}retentions",
     )
-    return PlanInputs((retentions, method), gr.Markdown(elem_id=f"{place}budget", elem_classes="budget"))
+    return (retentions, method), gr.Markdown(elem_id=f"{place}budget", elem_classes="budget")

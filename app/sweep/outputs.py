@@ -17,6 +17,7 @@ from ..runs.outputs import (
     token_gallery,
 )
 from ..runs.progress import RunState
+from ..runs.settings import tokens_per_second
 from ..ui.charts import Chart
 
 SWEEP_START = "Press **Run**: the same question, with fewer and fewer visual tokens."
@@ -36,7 +37,7 @@ SWEEP_TABLE = table.RunsTable((
     table.cost_column("Average", "visual_tokens", 105, 110, formatting.count),
     table.timing_column("Prefill", "prefill_ms", 110, 120),
     table.timing_column("First token", "ttft_ms", 125, 130),
-    table.speed_column(115, 120),
+    table.number_column("Tokens/s", 115, 120, tokens_per_second, formatting.count),
     table.cost_column("KV cache", "kv_bytes", 115, 130, formatting.memory),
     table.cost_column("Computation", "tflops", 145, 194, formatting.flops, "FLOPs"),
     table.ratio_column("Prefill, faster", "prefill", 150),

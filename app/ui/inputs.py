@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import gradio as gr
 
@@ -14,7 +14,7 @@ from vscan_core.catalog import is_random
 from ..session.examples import Example
 from ..session.session import Session
 from .errors import explained
-from .events import MODEL_LOADING
+from .events import MODEL_LOADING, PRIVATE
 from .picture import picture_input
 
 MAX_QUESTION = 1000
@@ -22,14 +22,10 @@ NOT_HERE = "\N{EN DASH} not here"  # style.css greys options that end so
 PUBLISHED = (("11.1 %", 11.1), ("22.2 %", 22.2), ("33.3 %", 33.3), ("All", 100))
 
 
-def first_example(examples: list[Example]) -> Example:
-    """What a page shows at first."""
-    return examples[0] if examples else Example("", "What is in the picture?")
-
-
-def picture_box(first: Example, prefix: str = "") -> gr.Image:
-    """The picture that the question is about."""
-    return picture_input(
+def picture_and_question(examples: list[Example], prefix: str = "") -> tuple[gr.Image, gr.Textbox]:
+    """The picture, examples to choose from, and the question; a clicked example fills both."""
+    first = examples[0] if examples else Example("", "What is in the picture?")
+    picture = picture_input(
         value=first.image or None,
         sources=["upload", "clipboard", "webcam"],
         label="Picture",
@@ -38,11 +34,7 @@ def picture_box(first: Example, prefix: str = "") -> gr.Image:
         elem_id=f"{prefix}picture",
         alt_text="The picture that the question is about",
     )
-
-
-def example_gallery(examples: list[Example], prefix: str = "") -> gr.Gallery:
-    """Pictures to choose from."""
-    return gr.Gallery(
+    gallery = gr.Gallery(
         value=[(example.image, example.question) for example in examples],
         label="Examples",
         columns=6,
@@ -55,11 +47,7 @@ def example_gallery(examples: list[Example], prefix: str = "") -> gr.Gallery:
         elem_classes="examples",
         buttons=[],
     )
-
-
-def question_box(first: Example, prefix: str = "") -> gr.Textbox:
-    """The question."""
-    return gr.Textbox(
+    question = gr.Textbox(
         value=first.question,
         label="Question",
         lines=1,
@@ -68,6 +56,13 @@ def question_box(first: Example, prefix: str = "") -> gr.Textbox:
         placeholder="Ask something about the picture",
         elem_id=f"{prefix}question",
     )
+
+    def pick(event: gr.SelectData) -> tuple[str, str]:
+        example = examples[int(event.index)]
+        return example.image, example.question
+
+    gallery.select(pick, None, [picture, question], **PRIVATE)
+    return picture, question
 
 
 def run_and_stop(prefix: str = "") -> tuple[gr.Button, gr.Button]:
@@ -149,13 +144,3 @@ def describe(session: Session, name: str) -> str:
         return ""
     reason = session.engine.unavailable(name)
     return card.description if reason is None else f"{card.description}\n\n**Not available here:** {reason}"
-
-
-def pick(examples: list[Example]) -> Callable[[gr.SelectData], tuple[str, str]]:
-    """Handler: the clicked example fills picture and question."""
-
-    def picked(event: gr.SelectData) -> tuple[str, str]:
-        example = examples[int(event.index)]
-        return example.image, example.question
-
-    return picked
