@@ -90,7 +90,7 @@ def outliers(scores: Tensor) -> Tensor:
     0, 1, 2, 3, 9 -> only the 9: quartiles 1 and 3, so above 6.
     """
     values = precise(scores)
-    low, high = (torch.quantile(values.flatten(), part) for part in (0.25, 0.75))
+    low, high = (torch.quantile(values.flatten(), share) for share in (0.25, 0.75))
     beyond: Tensor = values > high + 1.5 * (high - low)
     return beyond
 

@@ -66,7 +66,7 @@ class _Run:
         self._warm_up()
         memory = PeakMemory(self.lvlm.device)
         with self._attach() as attachment:
-            next_id, cache, stages = self._prefill(attachment)
+            next_id, cache, measured = self._prefill(attachment)
             yield Prefilled(self.place, self.method, attachment.trace)
             ids, steps, text, finished = [next_id], [], "", False
             stop = _stop_ids(self.lvlm.model)
@@ -79,7 +79,7 @@ class _Run:
                 next_id, ms = self._step(attachment, cache, ids[-1])
                 ids.append(next_id)
                 steps.append(ms)
-            vision, reduce, prefill, size = stages
+            vision, reduce, prefill, size = measured
             timings = Timings(
                 vision_ms=vision,
                 reduce_ms=reduce,
@@ -153,7 +153,7 @@ class _Run:
         A shape is that of the inputs, the method and the layers of its cuts; how much they keep does not matter.
         """
         reducer, anatomy = self.reducer, self.lvlm.anatomy
-        shapes = tuple((name, tuple(part.shape)) for name, part in self.inputs.items() if isinstance(part, Tensor))
+        shapes = tuple((name, tuple(value.shape)) for name, value in self.inputs.items() if isinstance(value, Tensor))
         method = reducer and (type(reducer), reducer.cut_layers(anatomy), reducer.needs(anatomy), reducer.needs_in_llm)
         key = (shapes, method)
         if key in self.lvlm.warmed:

@@ -161,7 +161,7 @@ class LVLM:
         """
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
         inputs = self.inputs(image, "?")
-        pictures = {name: part for name, part in inputs.items() if name not in TEXT_INPUTS}
+        pictures = {name: value for name, value in inputs.items() if name not in TEXT_INPUTS}
         prepared = PreparedImage(self.model, self.family, self.anatomy, pictures, inputs.views, inputs["input_ids"])
         return prepared.preview(wanted)
 

@@ -74,7 +74,8 @@ class Stopwatch:
 
 def kv_bytes(cache: Any) -> int:
     """Bytes of the keys and values that a transformers cache really holds."""
-    return sum(part.numel() * part.element_size() for layer in cache.layers for part in (layer.keys, layer.values))
+    held = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
 
 def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any) -> float:

@@ -45,15 +45,15 @@ def pretrained(name: str, source: str, place: Any, dtype: torch.dtype, attn: str
     """
     folder = Path(source) if Path(source).is_dir() else None
     held = None if folder is None else _check_folder(name, folder)
-    part = CONFIG
+    subject = CONFIG  # of the sentence, if loading fails
     try:
         with _quiet():
             config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
             cls = _planned(name, config, held, place, dtype, attn)
-            part = "what makes its tokenizer and processor"
+            subject = "what makes its tokenizer and processor"
             processor = processor_of(name, source, config)
             check_processor(_place(source), processor, config)
-            part = "what makes its model"
+            subject = "what makes its model"
             model, info = cls.from_pretrained(
                 source,
                 dtype=dtype,
@@ -72,7 +72,7 @@ def pretrained(name: str, source: str, place: Any, dtype: torch.dtype, attn: str
     except Exception as error:  # tokenizers raises bare Exception, and a setting of the wrong type raises anything
         if ran_out(error):
             raise MemoryError(str(error)) from error
-        raise _why(name, source, folder, part, error) from error
+        raise _why(name, source, folder, subject, error) from error
 
 
 def _planned(name: str, config: Any, held: int | None, place: Any, dtype: torch.dtype, attn: str) -> Any:
@@ -167,14 +167,14 @@ def _place(source: str) -> Path:
     return Path(config).parent if isinstance(config, str) else Path(source)
 
 
-def _why(name: str, source: str, folder: Path | None, part: str, error: Exception) -> InputError:
+def _why(name: str, source: str, folder: Path | None, subject: str, error: Exception) -> InputError:
     """The sentence for an exception of transformers."""
     if isinstance(error, ValueError) and "trust_remote_code=True" in str(error):
         return _own_code(name)
     if isinstance(error, ImportError):
         return InputError(f"{name} could not be loaded: {first_line(error)}; install what is missing")
     if folder is not None:
-        reason = f"{part} cannot be used ({first_line(error)}); if it is damaged, {AGAIN}"
+        reason = f"{subject} cannot be used ({first_line(error)}); if it is damaged, {AGAIN}"
         return InputError(f"the folder {folder} could not be loaded: {reason}")
     if "file named model.safetensors" in str(error):
         return InputError(f"{name} could not be loaded: {UNPICKLED}")

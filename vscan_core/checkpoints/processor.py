@@ -51,10 +51,10 @@ def check_processor(folder: Path, processor: Any, config: Any) -> None:
         )
 
 
-def _tried(folder: Path, part: str, run: Any, *args: Any, **kwargs: Any) -> Any:
+def _tried(folder: Path, subject: str, run: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         return run(*args, **kwargs)
     except Exception as error:  # a template is a program, in Jinja's sandbox, and settings may be of any type
         if ran_out(error):
             raise MemoryError(str(error)) from error
-        raise refusal(folder, f"its {part} is missing or damaged ({first_line(error)}); {AGAIN}") from error
+        raise refusal(folder, f"its {subject} is missing or damaged ({first_line(error)}); {AGAIN}") from error

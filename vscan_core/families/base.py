@@ -190,31 +190,34 @@ class Family(ABC):
         hidden: Tensor,
         rotary: tuple[Tensor, Tensor] | None,
         valid: Tensor | None,
-        asking: Tensor | None = None,
+        query_columns: Tensor | None = None,
     ) -> Tensor:
         """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
 
         hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
-        position; valid (batch, tokens) masks padding. One query row; softmax over all tokens, then head mean.
-        With asking (batch, queries): the mean over these tokens' attention instead, each to what comes before it.
+        position; valid (batch, tokens) is False for padding. One query row; softmax over all tokens, then head mean.
+        query_columns (batch, queries): the tokens whose mean attention is returned instead of the last token's; each
+        attends to itself and to what comes before it.
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden)
-        query = head_rows(attn, "q", query_rows(normed, asking))  # (batch, heads, queries, head_dim)
+        query = head_rows(attn, "q", query_rows(normed, query_columns))  # (batch, heads, queries, head_dim)
         key = head_rows(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
         if rotary is not None:
             rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"]
             cos, sin = rotary
-            query, _ = rotate(query, query, query_rows(cos, asking), query_rows(sin, asking))
+            query, _ = rotate(query, query, query_rows(cos, query_columns), query_rows(sin, query_columns))
             key, _ = rotate(key, key, cos, sin)
         # grouped queries share a key head: fold the group into the query axis instead of repeating keys
         query = query.reshape(key.shape[0], key.shape[1], -1, key.shape[-1])
         weights: Tensor = (
             geometry.precise(query @ key.transpose(-1, -2)) * attn.scaling
         )  # (batch, kv_heads, group, tokens)
-        if asking is not None:
-            later = torch.arange(hidden.shape[1], device=asking.device) > asking[..., None]  # (batch, queries, tokens)
-            weights = weights.masked_fill(later.repeat(1, weights.shape[2] // asking.shape[1], 1)[:, None], -torch.inf)
+        if query_columns is not None:
+            columns = torch.arange(hidden.shape[1], device=query_columns.device)
+            later = columns > query_columns[..., None]  # (batch, queries, tokens)
+            groups = weights.shape[2] // query_columns.shape[1]
+            weights = weights.masked_fill(later.repeat(1, groups, 1)[:, None], -torch.inf)
         if valid is not None:
             weights = weights.masked_fill(~valid[:, None, None, :], -torch.inf)
         return weights.softmax(-1).mean((1, 2))

@@ -101,7 +101,7 @@ class Idefics3(Family):
         attn = tower.encoder.layers[layer].self_attn
         valid: dict[int, Tensor | None] = {}  # by thread: several may run one model
 
-        def keep_mask(module: nn.Module, args: Any, kwargs: Any = None) -> None:
+        def store_mask(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             valid[get_ident()] = (kwargs or {}).get("patch_attention_mask")
 
         def score(query: Tensor, key: Tensor) -> None:
@@ -109,7 +109,7 @@ class Idefics3(Family):
             side = int(scores.shape[-1] ** 0.5)  # the connector, too, assumes square tiles
             record(layer, mean_over_patches(scores, patches_of_tokens(lambda x: _shuffled(connector, x), side, side)))
 
-        mask = tower.register_forward_pre_hook(keep_mask, with_kwargs=True)
+        mask = tower.register_forward_pre_hook(store_mask, with_kwargs=True)
         return [mask, *hook_query_and_key(attn.q_proj, attn.k_proj, score)]
 
     def image_token_id(self, model: nn.Module) -> int:

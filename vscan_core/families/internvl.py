@@ -81,11 +81,11 @@ class InternVL(Llava):
         def shuffle(numbers: Tensor) -> Any:
             return base.pixel_shuffle(numbers, scale_factor=config.downsample_ratio)
 
-        def keep(row: Tensor) -> None:
+        def record_row(row: Tensor) -> None:
             side = int(row.shape[-1] ** 0.5)  # the model, too, assumes square tiles
             record(layer, mean_over_patches(row, patches_of_tokens(shuffle, side, side)))
 
-        return hook_cls_row(attn.q_norm, attn.k_norm, attn.num_heads, keep)
+        return hook_cls_row(attn.q_norm, attn.k_norm, attn.num_heads, record_row)
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
         """InternViT and Qwen2."""

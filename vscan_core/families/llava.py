@@ -96,10 +96,10 @@ class Llava(Family):
         """Average the layer's own keys over heads."""
         attn = _attention(self.vision_tower(model), layer)
 
-        def keep(module: nn.Module, args: Any, out: Tensor) -> None:
+        def record_keys(module: nn.Module, args: Any, out: Tensor) -> None:
             record(layer, mean_keys(out, attn.num_heads))
 
-        return [attn.k_proj.register_forward_hook(keep)]
+        return [attn.k_proj.register_forward_hook(record_keys)]
 
     def encoder_blocks(self, model: nn.Module) -> nn.ModuleList:
         """CLIP's. Raises InputError with flash attention, or if several layers feed the projector."""

@@ -118,7 +118,7 @@ class Qwen25VL(Family):
         rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb_vision"]
         calls: dict[int, Any] = {}  # by thread: several may run one model
 
-        def keep_call(module: nn.Module, args: Any, kwargs: Any = None) -> None:
+        def store_call(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             calls[get_ident()] = kwargs
 
         def score(module: nn.Module, args: Any, out: Tensor) -> None:
@@ -130,7 +130,7 @@ class Qwen25VL(Family):
                 record(layer, scores.view(-1, tower.spatial_merge_unit).mean(1))
 
         return [
-            attn.register_forward_pre_hook(keep_call, with_kwargs=True),
+            attn.register_forward_pre_hook(store_call, with_kwargs=True),
             attn.qkv.register_forward_hook(score),
         ]
 

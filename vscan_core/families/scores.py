@@ -20,28 +20,30 @@ def mean_keys(key: Tensor, heads: int, first: int = 1) -> Tensor:
 
 
 def hook_query_and_key(
-    query: nn.Module, key: nn.Module, keep: Callable[[Tensor, Tensor], None], rows: slice = slice(None)
+    query: nn.Module, key: nn.Module, record: Callable[[Tensor, Tensor], None], rows: slice = slice(None)
 ) -> list[RemovableHandle]:
-    """Pass the queries (only these rows) and keys of every call to `keep`, as `query` and `key` return them.
+    """Pass the queries (only these rows) and keys of every call to `record`, as `query` and `key` return them.
 
     Queries are computed first and held until the keys are; no second pass, no attention map.
     """
     queries: dict[int, Tensor] = {}  # by thread: several may run one model
 
-    def keep_query(module: nn.Module, args: Any, out: Tensor) -> None:
+    def store_query(module: nn.Module, args: Any, out: Tensor) -> None:
         queries[get_ident()] = out[:, rows]
 
     def score(module: nn.Module, args: Any, out: Tensor) -> None:
         first = queries.pop(get_ident(), None)
         if first is not None:  # None: another thread's call that was under way when the hooks came
-            keep(first, out)
+            record(first, out)
 
-    return [query.register_forward_hook(keep_query), key.register_forward_hook(score)]
+    return [query.register_forward_hook(store_query), key.register_forward_hook(score)]
 
 
-def hook_cls_row(query: nn.Module, key: nn.Module, heads: int, keep: Callable[[Tensor], None]) -> list[RemovableHandle]:
-    """Pass the CLS row of every call to `keep`."""
-    return hook_query_and_key(query, key, lambda first, keys: keep(cls_row(first, keys, heads)), slice(1))
+def hook_cls_row(
+    query: nn.Module, key: nn.Module, heads: int, record: Callable[[Tensor], None]
+) -> list[RemovableHandle]:
+    """Pass the CLS row of every call to `record`."""
+    return hook_query_and_key(query, key, lambda first, keys: record(cls_row(first, keys, heads)), slice(1))
 
 
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
@@ -86,12 +88,12 @@ def received_by_tile(query: Tensor, key: Tensor, valid: Tensor | None, attn: Any
     return scores
 
 
-def query_rows(states: Tensor, asking: Tensor | None) -> Tensor:
+def query_rows(states: Tensor, query_columns: Tensor | None) -> Tensor:
     """(batch or 1, tokens, dim) -> (batch, queries, dim): these rows of each; None: the last one."""
-    if asking is None:
+    if query_columns is None:
         return states[:, -1:]
-    states = states.expand(len(asking), *states.shape[1:])
-    return states.gather(1, asking[..., None].expand(*asking.shape, states.shape[-1]))
+    states = states.expand(len(query_columns), *states.shape[1:])
+    return states.gather(1, query_columns[..., None].expand(*query_columns.shape, states.shape[-1]))
 
 
 def head_rows(attn: Any, name: str, normed: Tensor) -> Tensor:

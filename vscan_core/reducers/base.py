@@ -142,9 +142,9 @@ class Then(Reducer):
     second: Reducer  # cuts at later layers alone
 
     def __post_init__(self) -> None:
-        for part in (self.first, self.second):
-            if not isinstance(part, Reducer):
-                raise InputError(f"a pair is made of two reducers, but one of these is {part!r}")
+        for reducer in (self.first, self.second):
+            if not isinstance(reducer, Reducer):
+                raise InputError(f"a pair is made of two reducers, but one of these is {reducer!r}")
         object.__setattr__(self, "retention", self.first.retention * self.second.retention)
         super().__post_init__()
 

@@ -16,7 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vscan_core.reducers.grid import lattice, strips
+from vscan_core.reducers.grid import divide_budget, lattice
 from vscan_core.reducers.single_cut import AtEntrance
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
@@ -46,15 +46,15 @@ def areas(rows: int, cols: int, keep: int) -> Tensor:
 
     A 1 x 3 grid, keep 2 -> [[2/3, 1/3, 0], [0, 1/3, 2/3]].
     """
-    line, place, counts = strips(rows, cols, keep)
+    line, place, counts = divide_budget(rows, cols, keep)
     down = _overlap(line, torch.full_like(line, len(counts)), rows)
     across = _overlap(place, counts[line], cols)
     return (down[:, :, None] * across[:, None, :]).flatten(1)
 
 
-def _overlap(part: Tensor, parts: Tensor, length: int) -> Tensor:
-    """(pieces, length) how much of each token lies in piece `part` of `parts` equal ones; rows sum to one."""
-    start, end = part * length, (part + 1) * length  # in units of 1 / parts of a token
-    first = torch.arange(length) * parts[:, None]
-    shared = torch.minimum(end[:, None], first + parts[:, None]) - torch.maximum(start[:, None], first)
+def _overlap(piece: Tensor, pieces: Tensor, length: int) -> Tensor:
+    """(pieces, length) how much of each token lies in piece `piece` of `pieces` equal ones; rows sum to one."""
+    start, end = piece * length, (piece + 1) * length  # in units of 1 / pieces of a token
+    first = torch.arange(length) * pieces[:, None]
+    shared = torch.minimum(end[:, None], first + pieces[:, None]) - torch.maximum(start[:, None], first)
     return shared.clamp(min=0) / length

@@ -35,13 +35,13 @@ def lattice(rows: int, cols: int, keep: int) -> Tensor:
     As many rows as make the spacing square; the tokens are shared out among them as evenly as whole numbers allow.
     A 4 x 4 grid, keep 4 -> [5, 7, 13, 15].
     """
-    line, place, counts = strips(rows, cols, keep)
+    line, place, counts = divide_budget(rows, cols, keep)
     # the middle of each equal strip, and of each of `counts` equal pieces of a strip
     row, col = _middle(line, torch.tensor(len(counts)), rows), _middle(place, counts[line], cols)
     return row * cols + col
 
 
-def strips(rows: int, cols: int, keep: int) -> tuple[Tensor, Tensor, Tensor]:
+def divide_budget(rows: int, cols: int, keep: int) -> tuple[Tensor, Tensor, Tensor]:
     """(keep,) strip of each kept token, (keep,) its place in the strip, (strips,) tokens of each strip."""
     lines = min(max(round((keep * rows / cols) ** 0.5), -(-keep // cols)), rows, keep)
     ends = torch.arange(1, lines + 1) * keep // lines
@@ -50,5 +50,5 @@ def strips(rows: int, cols: int, keep: int) -> tuple[Tensor, Tensor, Tensor]:
     return line, torch.arange(keep) - (ends - counts)[line], counts
 
 
-def _middle(part: Tensor, parts: Tensor, length: int) -> Tensor:
-    return (2 * part + 1) * length // (2 * parts)
+def _middle(piece: Tensor, pieces: Tensor, length: int) -> Tensor:
+    return (2 * piece + 1) * length // (2 * pieces)

@@ -42,7 +42,7 @@ class PyramidDrop(Reducer):
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
         """One cut per stage."""
         depth = anatomy.text_layers
-        quarters = sorted({max(1, depth * part // 4) for part in (1, 2, 3)})
+        quarters = sorted({max(1, depth * quarter // 4) for quarter in (1, 2, 3)})
         layers = check_layers(quarters if self.layers is None else self.layers, depth)
         if self.shares is None:
             cuts = pyramid(self.retention, tokens * tiles, depth, layers)

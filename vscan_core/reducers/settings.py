@@ -42,11 +42,11 @@ def frozen(value: Any) -> Any:
     frozen({3: [5, 6]}) = {3: (5, 6)}; numbers, texts and anything that is no container stay what they are.
     """
     if isinstance(value, Mapping):
-        return FrozenDict({key: frozen(part) for key, part in value.items()})
+        return FrozenDict({key: frozen(item) for key, item in value.items()})
     if isinstance(value, Set):
         return frozenset(value)
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return tuple(frozen(part) for part in value)
+        return tuple(frozen(item) for item in value)
     return value
 
 
@@ -55,7 +55,7 @@ def check_kind(value: Any, name: str, kind: str) -> None:
 
     Annotations with a container or a class in them are left to the reducer that has them.
     """
-    words = re.findall(r"\w+", kind)
-    if set(words) <= set(KINDS) and not isinstance(value, tuple(KINDS[word][0] for word in words)):
-        named = [KINDS[word][1] for word in words if word != "int" or "float" not in words]
+    accepted = re.findall(r"\w+", kind)
+    if set(accepted) <= set(KINDS) and not isinstance(value, tuple(KINDS[one][0] for one in accepted)):
+        named = [KINDS[one][1] for one in accepted if one != "int" or "float" not in accepted]
         raise InputError(f"{name} must be {' or '.join(named)}, but is {value!r}")
