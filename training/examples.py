@@ -18,7 +18,7 @@ from PIL import Image
 import vscan_core as vc
 from vscan_eval import runner
 from vscan_eval.replies import DENSE, Condition
-from vscan_eval.tasks import World
+from vscan_eval.tasks.world import World
 from vscan_eval.world.drawing import draw_scene
 from vscan_eval.world.questions import make_question
 from vscan_eval.world.scene import sample_scene

@@ -26,13 +26,8 @@ from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.trace import View
 
 MAX_QUESTION_CHARACTERS = 1000
-TEXT_INPUTS = (
-    "input_ids",
-    "attention_mask",
-    "mm_token_type_ids",
-    "token_type_ids",
-    "second_per_grid_ts",
-)  # not for the vision side
+# not for the vision side
+TEXT_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "second_per_grid_ts")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +42,7 @@ class LVLM:
 
     @cached_property
     def anatomy(self) -> Anatomy:
-        """Plain numbers about the model, for reducers."""
+        """What a reducer may know of the model."""
         return self.family.anatomy(self.model)
 
     @cached_property
@@ -60,15 +55,22 @@ class LVLM:
 
     @cached_property
     def ood_reference(self) -> OODReference | None:
-        """What the pictures of the model's world look like, if the model's folder says so."""
+        """Statistics of the pictures that the model was trained on; None if its folder holds none."""
         folder = Path(self.model.config._name_or_path)
         return OODReference.load(folder) if folder.is_dir() else None
 
     def inputs(self, image: Image.Image | Video, question: str) -> PreparedInputs:
-        """Picture (or video) and question -> keyword arguments of `generate` on the model's device, batch of one.
+        """Prepare one picture or video and one question as a batch of one row.
 
-        Raises InputError for an empty or over-long question, for one with control tokens such as `<image>` in it, for a
-        picture that the model's processor does not take, and for a video where the model takes none.
+        Args:
+            image: The picture or video.
+            question: Plain text of 1 to 1000 characters, without control tokens such as `<image>`.
+
+        Returns:
+            Keyword arguments of `generate`, on the model's device.
+
+        Raises:
+            InputError: The question or the picture is not accepted, or the model takes no videos.
         """
         text = check_question(question, self.processor)
         if not isinstance(image, Video):
@@ -86,11 +88,17 @@ class LVLM:
         return prompt
 
     def prepare(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> PreparedInputs:
-        """Pictures and prompts -> keyword arguments of `generate` on the model's device, one left-padded row each.
+        """Prepare pictures and prompts as one left-padded row per prompt; only pixels are cast to the model's dtype.
 
-        A prompt has any number of places for pictures, as the model's chat template writes them; `pictures` fill them
-        in order, each as `as_rgb` makes it. Only pixels are cast to the model's dtype. Raises InputError for pictures
-        that are too many, too few, damaged, or of a shape that the model's processor does not take.
+        Args:
+            pictures: Of all prompts, in order; each is converted by `as_rgb`.
+            prompts: As the chat template writes them, each with any number of places for pictures.
+
+        Returns:
+            Keyword arguments of `generate`, on the model's device.
+
+        Raises:
+            InputError: There are too many or too few pictures, or one is damaged or of a shape that is not accepted.
         """
         places = [prompt.count(self.processor.image_token) for prompt in prompts]
         if (needed := sum(places)) != len(pictures):
@@ -102,13 +110,8 @@ class LVLM:
             rest = iter(images)
             images = [list(islice(rest, count)) for count in places]
         try:
-            batch = self.processor(
-                images=images if pictures else None,
-                text=list(prompts),
-                return_tensors="pt",
-                padding=True,
-                padding_side="left",
-            )
+            padded = {"return_tensors": "pt", "padding": True, "padding_side": "left"}
+            batch = self.processor(images=images if pictures else None, text=list(prompts), **padded)
         except ValueError as error:  # of Qwen, for a picture that is more than 200 times longer than wide
             sizes = ["{} x {} pixels".format(*upright_size(picture)) for picture in pictures]
             reason = str(error).splitlines()[0].rstrip(".")
@@ -118,12 +121,12 @@ class LVLM:
         return self.placed(batch, pictures)
 
     def prepare_shared(self, picture: Image.Image, prompts: Sequence[str]) -> tuple[PreparedInputs, int]:
-        """One picture and several prompts about it -> inputs with one row per prompt but the pixels only once.
+        """One picture and several prompts about it -> inputs with one row per prompt, but the pixels only once.
 
-        The prompts are padded BEHIND the picture, so that its visual tokens have the same columns in every row. Also
-        returned: how many columns all prompts share, which are the picture and the words behind it that are the same
-        in all of them; 0 if there are no such words, because the last of these columns must not be a visual token.
-        For families with one row of pixels per picture.
+        The prompts are padded after the picture, so that its visual tokens have the same columns in every row. Also
+        returns how many columns all rows have in common: the picture and the text tokens after it that are the same in
+        all prompts; 0 if there are no such text tokens, because the last of these columns must not be a visual token.
+        For families with one row of visual tokens per picture.
         """
         inputs = self.prepare([picture], prompts[:1])
         ids = inputs["input_ids"][0]
@@ -154,10 +157,12 @@ class LVLM:
         }
 
     def preview(self, image: Image.Image | Video, needs: Needs | Reducer) -> VisionPreview:
-        """Run only the vision side and record what `needs` asks for (a reducer: what it needs).
+        """Run only the vision side and record the signals in `needs`, or those that a reducer needs.
 
-        `preview.trace(reducer)` is then the picture after cut 0, for any number of retentions and settings. Raises
-        InputError for a picture or video that the model does not take, or a method that it does not support.
+        `preview.trace(reducer)` is then the picture after cut 0, for any number of retentions and settings.
+
+        Raises:
+            InputError: The model does not accept the picture or video, or does not support the method.
         """
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
         inputs = self.inputs(image, "?")
@@ -166,7 +171,7 @@ class LVLM:
         return prepared.preview(wanted)
 
     def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
-        """The signals alone, for a picture that the model sees as one tile; InputError if it is several."""
+        """The signals of a picture that the model sees as one tile. Raises InputError if it sees several."""
         return self.preview(image, needs).signals
 
     def boxes(self, image: Image.Image) -> Tensor:
@@ -175,14 +180,12 @@ class LVLM:
 
     def is_out_of_distribution(self, features: Tensor | None) -> bool:
         """Whether vision features (tokens, dim) come from a picture unlike those the model was trained on."""
-        return (
-            self.ood_reference is not None
-            and features is not None
-            and is_out_of_distribution(features.float().cpu(), self.ood_reference)
-        )
+        if self.ood_reference is None or features is None:
+            return False
+        return is_out_of_distribution(features.float().cpu(), self.ood_reference)
 
     def placed(self, batch: Mapping[str, Any], images: Sequence[Image.Image | Video]) -> PreparedInputs:
-        """What the processor made of `images`, on the model's device, with how each picture lies in its original."""
+        """The processor's `batch` of `images` on the model's device, with the view of each picture in its original."""
         cast = {name: batch[name].to(self.model.dtype) for name in PIXELS if name in batch}  # seconds would be rounded
         return PreparedInputs({**batch, **cast}, [self._view(image) for image in images]).to(self.device)
 
@@ -198,7 +201,7 @@ class LVLM:
 
 
 def check_question(question: str, processor: Any) -> str:
-    """The question, stripped; InputError if it is empty, too long or holds control tokens."""
+    """The question, stripped. Raises InputError if it is empty, too long or holds control tokens."""
     text = question.strip()
     if not text:
         raise InputError("The question is empty: type what you want to know about the picture.")

@@ -97,9 +97,8 @@ class AnswerFile:
         for item in items:
             self.found.pop(item.id, None)
         lines = [self.header, *(asdict(record) for record in self.found.values())]
-        beside = self.path.with_name(
-            f"{self.path.name}.{os.getpid()}.part"
-        )  # because another run may write the same file
+        # a name of its own, because another run may write the same file
+        beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             beside.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -91,7 +91,6 @@ def compare_outputs() -> CompareOutputs:
 
 
 def _answer(name: str, subtitle: str) -> tuple[gr.Textbox, gr.HTML]:
-    """The answer of one run, and its numbers."""
     with gr.Column(scale=3, min_width=260, elem_classes=["pane", name.lower()]):
         gr.Markdown(f"### {name}\n{subtitle}", elem_classes="head")
         text = gr.Textbox(

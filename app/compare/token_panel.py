@@ -100,8 +100,6 @@ def token_panel(session: Session) -> TokenPanel:
 
 
 def _connect(panel: TokenPanel, session: Session) -> None:
-    """What happens on a switch and on a click."""
-
     @answering
     def redraw(view: TokenView | None, mode: str, score: str, cut: int) -> dict[Any, Any]:
         return panel.fill(session.open(view.source), view, mode, score, cut) if view else {}

@@ -35,7 +35,6 @@ def sweep_budget_text(session: Session, model: str, source: Source, retentions: 
 
 
 def _counts(session: Session, model: str, retention: float, method: str, tokens: int) -> str:
-    """The counts of one method at one retention, or why it cannot run."""
     try:
         return formatting.schedule(session.schedule(model, retention, tokens, method), tokens)
     except InputError as error:

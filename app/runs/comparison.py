@@ -57,7 +57,6 @@ def comparison_snapshots(
 
 
 def _after(now: ComparisonSnapshot, event: Event | None) -> ComparisonSnapshot:
-    """The next snapshot."""
     if event is None:
         return replace(now, status=WAITING)
     run = event.run
@@ -71,12 +70,10 @@ def _after(now: ComparisonSnapshot, event: Event | None) -> ComparisonSnapshot:
 
 
 def _summary(now: ComparisonSnapshot) -> str:
-    """The last status line."""
     total = sum(answer.timings.total_ms for answer in now.answers if answer)
     cut = " An answer was cut off at the length limit." if any(a and not a.finished for a in now.answers) else ""
     return f"The two answers took {formatting.milliseconds(total)} in total.{cut}"
 
 
 def _with(pair: tuple[T, T], run: int, value: T) -> tuple[T, T]:
-    """The pair with the value of one run replaced."""
     return (value, pair[1]) if run == BASELINE else (pair[0], value)

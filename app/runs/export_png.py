@@ -45,7 +45,6 @@ def page_as_png(head: PageHead, now: RunsSnapshot, picture: Image.Image, columns
 
 
 def _head(head: PageHead, now: RunsSnapshot, picture: Image.Image) -> Image.Image:
-    """The picture, and beside it the question and the facts."""
     small = picture.copy()
     small.thumbnail((460, 380))
     left = small.width + 36
@@ -110,7 +109,6 @@ def _ink(column: Column, run: RunState | None) -> RGB:
 
 
 def _pictures(now: RunsSnapshot) -> Image.Image:
-    """The picture once per run, with its tokens marked."""
     shown = [run for run in now.runs if run.picture]
     if not shown:
         return Image.new("RGB", (INNER, 0), WHITE)

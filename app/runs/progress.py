@@ -106,7 +106,6 @@ def run_snapshots(
 
 
 def _after(now: RunsSnapshot, event: Event | Refused | None, explain: Callable[[Exception], str]) -> RunsSnapshot:
-    """The next snapshot."""
     if event is None:
         return replace(now, status=WAITING)
     run = now.runs[event.run]

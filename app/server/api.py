@@ -123,7 +123,6 @@ class Endpoints:
         yield from self._runs(opened, settings)
 
     def _runs(self, opened: OpenedSource, settings: RunSettings) -> Iterator[dict[str, Any]]:
-        """All that is known, whenever a run has ended."""
         over = 0
         with closing(stream_runs(self.session, opened, settings)) as steps:
             for now in steps:

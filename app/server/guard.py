@@ -115,7 +115,6 @@ def _brings_a_foreign_file(body: bytes) -> bool:
 
 
 def _dictionaries(payload: Any) -> Iterator[dict[str, Any]]:
-    """Every dictionary inside a JSON value."""
     waiting = [payload]
     while waiting:
         value = waiting.pop()

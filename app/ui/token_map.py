@@ -67,7 +67,6 @@ def view_of_run(source: str | Clip, trace: Trace, retention: float) -> TokenView
 
 
 def _on_cpu(image: ImageTrace) -> ImageTrace:
-    """A copy without tensors of the model's device."""
     cuts = [
         Cut(
             cut.layer,

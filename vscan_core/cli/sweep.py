@@ -36,7 +36,6 @@ def sweep_retentions(options: argparse.Namespace) -> None:
 
 
 def _row(label: str, baseline: Answer, other: Answer | InputError) -> str:
-    """One line of the table."""
     if not isinstance(other, Answer):
         return f"{label:9}  cannot run: {other}"
     timings, cost = other.timings, other.cost

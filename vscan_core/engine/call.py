@@ -111,11 +111,8 @@ class Call:
 
         Raises InputError unless every row's placeholders are those of whole images.
         """
-        ends = (
-            visual[:, -1]
-            if self.last_prompt_column is None
-            else visual.gather(1, self.last_prompt_column[:, None])[:, 0]
-        )
+        last = self.last_prompt_column
+        ends = visual[:, -1] if last is None else visual.gather(1, last[:, None])[:, 0]
         per_row, ends_in_picture = torch.stack([visual.sum(1), ends.long()]).tolist()
         if not any(per_row) or not encoded.images:
             return

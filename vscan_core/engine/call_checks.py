@@ -72,18 +72,11 @@ class CallChecks:
             mask = kwargs.get("attention_mask")
             if mask is not None and getattr(mask, "ndim", 0) != 2 and not self.idle:
                 raise ValueError(READY_MADE)
-            wanted, state.arrived, state.logit_positions, state.logits_kept = (
-                kwargs.get("logits_to_keep"),
-                False,
-                None,
-                0,
-            )
+            wanted = kwargs.get("logits_to_keep")
+            state.arrived, state.logit_positions, state.logits_kept = False, None, 0
             if isinstance(wanted, Tensor) and not self.idle:
-                state.logit_positions = wanted.clone()
-                return args, {
-                    **kwargs,
-                    "logits_to_keep": state.logit_positions,
-                }  # filled in once it is known where they are
+                state.logit_positions = wanted.clone()  # filled in once it is known where they are
+                return args, {**kwargs, "logits_to_keep": state.logit_positions}
             state.logits_kept = wanted if isinstance(wanted, int) else 0
             return None
 

@@ -92,7 +92,6 @@ class VisionSide:
         return (torch.cat([part if chosen is None else chosen.apply(part) for part, chosen in pairs]),)
 
     def _signal_hooks(self, current: Current) -> list[Removable]:
-        """Hooks that record the signals of inner vision layers."""
         handles: list[Removable] = []
 
         def record(layer: int, scores: Tensor) -> None:
@@ -127,7 +126,6 @@ class VisionSide:
         )
 
     def _drops_before_projector(self, state: State) -> bool:
-        """Whether dropped tokens need not be projected at all."""
         return state.tiles.order is None and not state.tiles.lead and not self.needs.projected
 
     def _mark(self, state: State, out: Tensor, timed: Timed) -> Tensor | None:

@@ -11,36 +11,8 @@ from vscan_eval.tasks.textvqa import TextVqa
 from vscan_eval.tasks.vizwiz import VizWiz
 from vscan_eval.tasks.world import World, WorldCaptions, WorldCombos, WorldStyle
 
-TASKS: dict[str, type[Task]] = {
-    task.name: task
-    for task in (
-        World,
-        WorldStyle,
-        WorldCombos,
-        WorldCaptions,
-        Pope,
-        Gqa,
-        TextVqa,
-        Mme,
-        ScienceQa,
-        MmBench,
-        VizWiz,
-        RefCoco,
-    )
-}
-
-__all__ = [
-    "TASKS",
-    "Gqa",
-    "MmBench",
-    "Mme",
-    "Pope",
-    "RefCoco",
-    "ScienceQa",
-    "TextVqa",
-    "VizWiz",
-    "World",
-    "WorldCaptions",
-    "WorldCombos",
-    "WorldStyle",
-]
+_ALL = (
+    *(World, WorldStyle, WorldCombos, WorldCaptions),
+    *(Pope, Gqa, TextVqa, Mme, ScienceQa, MmBench, VizWiz, RefCoco),
+)
+TASKS: dict[str, type[Task]] = {task.name: task for task in _ALL}

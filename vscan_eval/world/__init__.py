@@ -3,18 +3,8 @@
 The embedded model is trained on it (`training/`) and every method can be measured on it (`python -m vscan_core eval`).
 """
 
-from vscan_eval.world.drawing import DrawnScene, draw_scene
-from vscan_eval.world.questions import QUESTION_TYPES, Question, draw_questions, make_question
-from vscan_eval.world.scene import Scene, Thing, sample_scene
+from vscan_eval.world.drawing import draw_scene
+from vscan_eval.world.questions import Question, draw_questions
+from vscan_eval.world.scene import sample_scene
 
-__all__ = [
-    "QUESTION_TYPES",
-    "DrawnScene",
-    "Question",
-    "Scene",
-    "Thing",
-    "draw_questions",
-    "draw_scene",
-    "make_question",
-    "sample_scene",
-]
+__all__ = ["Question", "draw_questions", "draw_scene", "sample_scene"]

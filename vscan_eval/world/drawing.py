@@ -52,7 +52,6 @@ def patch_owner(owner: np.ndarray, things: int) -> np.ndarray:
 
 
 def _stamp(thing: Thing, rng: np.random.Generator) -> Image.Image:
-    """One thing as an RGBA picture of its size, turned and flipped."""
     if thing.word:
         return sign(thing.word, thing.size, rng)
     source = shape(thing, rng) if thing.colour else sprite(thing.style, thing.name)
