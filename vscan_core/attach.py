@@ -98,18 +98,26 @@ class Attachment(Block):
 def reduced(model: Any, reducer: Reducer | None, *, views: Sequence[View] | None = None) -> Iterator[Trace]:
     """Run an unmodified transformers LVLM with fewer visual tokens.
 
-    model: any model of a known family, e.g. `LlavaForConditionalGeneration`, or a wrapper that holds one (PEFT,
-    torch.compile).
-    reducer: None reduces nothing and only fills the trace.
-    views: how each picture lies in its original, for `trace.boxes`; needed only for pixels that were copied or sliced
-    after `LVLM.inputs` made them (see `prepared.PreparedInputs`).
-    Yields the Trace, which fills while the model runs: `generate`, plain forward, streaming, beams, batches. Threads
-    that are started inside, and jobs given to a pool inside, belong to it; leaving waits for them. Logits of a plain
-    forward have the reduced length, and picture features in its output are zero where dropped. `docs/ways.md` lists
-    every way of calling a model, and what becomes of it.
-    Raises InputError or RuntimeError, one sentence, for what cannot be reduced, and where nothing ran:
-    static caches, labels, 4-D attention masks, picture features that did not come this way, calls with pictures from
-    outside of any `with`, one `with` inside another on the same thread and model, a `with` in which nothing ran.
+    A context manager for any way of calling the model: `generate`, plain forward, streaming, beam search, batches;
+    `docs/ways.md` lists them. Threads started and jobs submitted to a pool inside belong to it, and leaving it waits
+    for them. Logits of a plain forward have the reduced length; picture features in its output are zero where dropped.
+
+    Args:
+        model: A model of a supported family, such as `LlavaForConditionalGeneration`, or a wrapper around one (PEFT,
+            torch.compile).
+        reducer: The method; None reduces nothing and only fills the trace.
+        views: Where the model's pixels lie in each original picture, for `trace.boxes`; needed only if pixels were
+            copied or sliced after `LVLM.inputs` made them (see `prepared.PreparedInputs`).
+
+    Yields:
+        The trace, which is filled in while the model runs.
+
+    Raises:
+        InputError: The model, the method or the way of calling it is not supported, such as a static cache or picture
+            features that were computed outside the `with`.
+        ValueError: The call brings labels or a 4-D attention mask, which do not fit a shortened sequence.
+        RuntimeError: Nothing ran inside the `with`, the logits are not finite, the model is called with pictures from
+            outside it, or two `with` on one model are nested in one thread.
     """
     with open_attachment(unwrapped(model), reducer, shared=True, views=views) as attachment, attachment.here():
         try:

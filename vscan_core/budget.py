@@ -1,4 +1,4 @@
-"""Retention <-> whole visual tokens per stage. The only place where a share becomes a count.
+"""From retention to whole visual tokens per cut. The only place where a share becomes a count.
 
 Retention is the paper's: the average, over all decoder layers, of the share of visual tokens that enter the layer.
 A schedule is {layer: visual tokens that enter from this layer on}; layer 0 is the entrance of the LLM.
@@ -43,7 +43,7 @@ def check_layer(layer: int, layers: int, name: str) -> None:
 
 
 def check_layers(layers: Sequence[int], depth: int) -> list[int]:
-    """The layers of several later cuts; InputError unless they exist and ascend."""
+    """The layers of several later cuts as a list. Raises InputError unless they exist and ascend."""
     for layer in layers:
         check_layer(layer, depth, "layers")
     if not layers or list(layers) != sorted(set(layers)):
@@ -54,13 +54,13 @@ def check_layers(layers: Sequence[int], depth: int) -> list[int]:
 def two_stage(retention: float, tokens: int, layers: int, later: int, share: float = 1 / 3) -> tuple[int, int]:
     """(tokens into layers 0..later-1, tokens into layers later..layers-1) whose layer average is `retention`.
 
-    The second cut keeps `share` of what the first kept, while that is possible; where the first would have to keep
-    more than everything, it keeps everything and the second cut keeps more. The first count is rounded to the
-    nearest token; the second then takes up the rounding, so the true average is within half a token.
+    The second cut keeps `share` of what the first keeps. If the first would have to keep more than all tokens, it
+    keeps all and the second keeps more. The first count is rounded to the nearest token and the second makes up for
+    the rounding, so the true average is within half a token. Raises InputError if `retention` is less than one token.
 
     two_stage(1/9, 576, 32, 16) = (96, 32); two_stage(1/3, 576, 32, 16) = (288, 96); two_stage(1, ...) = all, all.
     """
-    wanted = retention * tokens * layers  # token-layers to spend
+    wanted = retention * tokens * layers  # tokens summed over layers
     if wanted < layers * (1 - 1e-9):
         raise InputError(
             f"retention {retention:.4g} of {tokens} visual tokens is less than one token; the least is {1 / tokens:.4g}"
@@ -71,9 +71,10 @@ def two_stage(retention: float, tokens: int, layers: int, later: int, share: flo
 
 
 def one_cut(retention: float, tokens: int, layers: int, layer: int = 0) -> int:
-    """Tokens that stay from `layer` on, if all enter the layers before it, so that the layer average is `retention`.
+    """Tokens to keep from `layer` on so that the layer average is `retention`, if all enter the layers before it.
 
-    Rounded to the nearest token. one_cut(1/9, 576, 32) = 64; one_cut(1/3, 576, 32, 2) = 166.
+    Rounded to the nearest token. Raises InputError if `retention` is out of reach.
+    one_cut(1/9, 576, 32) = 64; one_cut(1/3, 576, 32, 2) = 166.
     """
     wanted = retention * tokens * layers
     check_reachable(wanted, tokens, layers, [layer])
@@ -81,9 +82,10 @@ def one_cut(retention: float, tokens: int, layers: int, layer: int = 0) -> int:
 
 
 def pyramid(retention: float, tokens: int, layers: int, cuts: Sequence[int]) -> dict[int, int]:
-    """{layer: tokens that stay}: each cut keeps the same share of what the one before kept.
+    """{layer: tokens to keep}, where each cut keeps the same share of what the previous one kept.
 
-    The share is found so that the layer average is `retention`, within half a token of rounding.
+    The share is chosen so that the layer average is `retention`, within half a token of rounding. Raises InputError
+    if `retention` is out of reach.
     pyramid(0.46875, 576, 32, [8, 16, 24]) = {8: 288, 16: 144, 24: 72}.
     """
     wanted = retention * tokens * layers
@@ -102,7 +104,7 @@ def pyramid(retention: float, tokens: int, layers: int, cuts: Sequence[int]) -> 
 
 
 def check_reachable(wanted: float, tokens: int, layers: int, cuts: Sequence[int]) -> None:
-    """InputError if `wanted` token-layers are fewer than one token from the first cut on costs."""
+    """Raise InputError if `wanted`, tokens summed over layers, leaves less than one token from the first cut on."""
     least = cuts[0] * tokens + layers - cuts[0]
     if wanted < least * (1 - 1e-9):
         share = math.ceil(least / (tokens * layers) * 1e4) / 1e4
@@ -113,7 +115,7 @@ def check_reachable(wanted: float, tokens: int, layers: int, cuts: Sequence[int]
 
 
 def average(schedule: Mapping[int, int], tokens: int, layers: int) -> float:
-    """Layer average of visual tokens that `schedule` spends. average({0: 96, 16: 32}, 576, 32) = 64."""
+    """Average over layers of the visual tokens that `schedule` lets in. average({0: 96, 16: 32}, 576, 32) = 64."""
     per_layer, now = [], tokens
     for layer in range(layers):
         now = min(now, schedule.get(layer, now))
@@ -122,7 +124,7 @@ def average(schedule: Mapping[int, int], tokens: int, layers: int) -> float:
 
 
 def without_idle_cuts(cuts: Mapping[int, int], tokens: int, tiles: int = 1) -> dict[int, int]:
-    """The cuts that drop something; the count of layer 0 is per tile. {0: 96, 8: 96, 16: 32} of 96 -> {16: 32}."""
+    """Only the cuts that drop tokens; the count of layer 0 is per tile. {0: 96, 8: 96, 16: 32} of 96 -> {16: 32}."""
     kept, now = {}, tokens * tiles
     for layer, keep in sorted(cuts.items()):
         left = keep if layer else keep * tiles

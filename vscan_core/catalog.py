@@ -13,34 +13,34 @@ from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.resources import asset
 
 EMBEDDED = "mini"
-DUMMY = "dummy:"  # what the names of models with random weights begin with
+DUMMY = "dummy:"  # prefix of the names of models with random weights
 MEANINGLESS = "its text means nothing"
-WEIGHTS_AND_WORK = 1.15  # memory for a run, as a multiple of the weights: caches and activations of one picture
+WEIGHTS_AND_WORK = 1.15  # memory of a run with one picture (caches, activations), relative to the weights
 
 
 @dataclass(frozen=True)
 class ModelCard:
     """One entry of the model menu."""
 
-    name: str  # what load_model takes
+    name: str  # for load_model
     title: str
     description: str
-    source: str  # folder or Hub id the weights come from; "" for random weights
+    source: str  # folder or Hub id of the weights; "" for random weights
     memory_gb: float  # weights in memory: bfloat16 if needs_gpu, else float32
     licence: str
     needs_gpu: bool = False
     family: str = "llava"  # config.model_type
     dummy: str = ""  # the same architecture with random weights, as a name for load_model
-    defaults: Defaults | None = None  # of VScan; None: random weights have those of the model they stand in for
+    defaults: Defaults | None = None  # of VScan; None for random weights, which use those of the real model
 
     @property
     def random(self) -> bool:
-        """Whether its weights are random, so that its answers mean nothing."""
+        """Whether the weights are random, so that answers mean nothing."""
         return not self.source
 
 
 def is_random(name: str) -> bool:
-    """Whether a name that `load_model` takes stands for random weights, so that its answers mean nothing."""
+    """Whether `name` is that of a model with random weights, whose answers mean nothing."""
     return name.startswith(DUMMY)
 
 
@@ -98,7 +98,7 @@ _HUB = [_hub(family, model) for family in FAMILIES.values() for model in family.
 _SMALL = [_small(family, model) for family in FAMILIES.values() for model in family.small_models]
 
 MODELS: dict[str, ModelCard] = {card.name: card for card in (_EMBEDDED, *_HUB, *map(_random, _HUB), *_SMALL)}
-SMALL: tuple[str, ...] = tuple(card.name for card in _SMALL)  # random weights that run on a CPU
+SMALL: tuple[str, ...] = tuple(card.name for card in _SMALL)  # models with random weights that run on a CPU
 SHAPES: dict[str, Shape] = {  # of every model with random weights, by name
     DUMMY + name: shape
     for family in FAMILIES.values()
@@ -112,7 +112,7 @@ SHAPES: dict[str, Shape] = {  # of every model with random weights, by name
 def unavailable(name: str) -> str | None:
     """Why a catalogued model cannot run on this machine, as one sentence; None if it can be tried.
 
-    A model may be spread over all GPUs, so it is their memory together that counts.
+    The memory of all GPUs counts together, because a model may be spread over them.
     """
     card = MODELS.get(name)
     if card is None:
@@ -130,12 +130,12 @@ def unavailable(name: str) -> str | None:
 
 
 def gpu_memory_gb() -> float:
-    """Memory of all GPUs together."""
+    """Memory of all GPUs together, in gigabytes (10^9 bytes)."""
     return sum(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())) / 1e9
 
 
 def _main_memory_gb() -> float:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    except (AttributeError, ValueError, OSError):  # this system does not tell: let it be tried
+    except (AttributeError, ValueError, OSError):  # unknown on this system: allow the attempt
         return float("inf")

@@ -1,4 +1,4 @@
-"""What `answer` and `compare` yield while they run, and the Answer that they end with."""
+"""The events that `answer` and `compare` yield, and the Answer in the last one."""
 
 from __future__ import annotations
 
@@ -9,33 +9,29 @@ from vscan_core.trace import Trace
 
 @dataclass(frozen=True)
 class Timings:
-    """Milliseconds, each stage apart; measured in this run on the model's device, processor and queue excluded.
+    """Milliseconds of each stage of this run on the model's device, without the processor and waiting in a queue."""
 
-    vision: pixels to embeddings, without selection; reduce: all selections, both stages; prefill: the decoder over
-    the prompt, without selection; ttft = vision + reduce + prefill; decode per token: mean over the later tokens.
-    """
-
-    vision_ms: float
-    reduce_ms: float
-    prefill_ms: float
-    ttft_ms: float
-    decode_ms_per_token: float | None  # None: only one token was generated
-    total_ms: float
+    vision_ms: float  # pixels to embeddings, without selection
+    reduce_ms: float  # all selections, at the entrance of the LLM and inside it
+    prefill_ms: float  # the decoder over the prompt, without selection
+    ttft_ms: float  # time to first token: vision + reduce + prefill
+    decode_ms_per_token: float | None  # mean over the tokens after the first; None: only one token was generated
+    total_ms: float  # ttft and all decoding steps
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the run cost apart from time."""
+    """The cost of a run other than time."""
 
     visual_tokens: float  # mean number of visual tokens per decoder layer in prefill
-    tflops: float  # prefill of the decoder, by the formula in measure.py
-    kv_bytes: int  # keys and values of the real cache after prefill
-    peak_bytes: int | None  # peak memory during the run, weights included; None: cannot be read on this system
+    tflops: float  # of the decoder in prefill, by the formula in measure.py
+    kv_bytes: int  # of keys and values in the KV cache after prefill
+    peak_bytes: int | None  # peak memory during the run, weights included; None: this system does not report it
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One finished (or stopped) run."""
+    """The result of one run."""
 
     text: str
     trace: Trace
@@ -43,22 +39,22 @@ class Answer:
     cost: Cost
     token_ids: tuple[int, ...]
     method: str  # key in REDUCERS, or "baseline"
-    finished: bool  # False: the length limit ended it, not the end-of-sequence token
-    hint: str | None = None  # a plain sentence for the reader, e.g. that the picture is outside the model's world
+    finished: bool  # False: it ended at the length limit, not at the end-of-sequence token
+    hint: str | None = None  # a sentence for the reader, for example that the picture is unlike the training pictures
 
 
 @dataclass(frozen=True)
 class Prefilled:
-    """The prompt is in the cache; the trace is complete and can be drawn."""
+    """Prefill is done: the prompt is in the KV cache, and the trace is complete and can be drawn."""
 
-    run: int  # which entry of compare's list; 0 for answer
+    run: int  # index in compare's list of reducers; 0 for answer
     method: str
     trace: Trace
 
 
 @dataclass(frozen=True)
 class Token:
-    """One more token; `text` is the whole answer so far."""
+    """A token was generated; `text` is the whole answer so far."""
 
     run: int
     text: str

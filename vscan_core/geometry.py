@@ -1,4 +1,4 @@
-"""Index arithmetic on token grids, for methods, families and drawing. Pure tensors, no model, no method."""
+"""Index arithmetic on token grids, for methods, families and drawing. Only tensors, no model, no method."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from torch import Tensor
 
 
 def precise(values: Tensor) -> Tensor:
-    """Half precision -> float32; anything wider stays as it is."""
+    """Convert half precision to float32; leave wider types as they are."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def as_written(device: torch.device) -> torch.autocast:
-    """A `with` in which autocast does not round what a choice is computed from."""
+    """A context that turns autocast off, so that scores keep their precision."""
     return torch.autocast(device.type, enabled=False)
 
 
 def top(scores: Tensor, keep: int) -> Tensor:
     """Indices of the `keep` largest of the last axis, best first; ties go to the lowest index.
 
-    (..., tokens) -> (..., keep). Not torch.topk: its order among ties is not defined.
+    (..., tokens) -> (..., keep). Not torch.topk, whose order among ties is undefined.
     """
     return scores.argsort(dim=-1, descending=True, stable=True)[..., :keep]
 
 
 def nearest_kept(features: Tensor, kept: Tensor) -> Tensor:
-    """For every dropped token the kept token with the highest cosine similarity; -1 for the kept ones.
+    """For every dropped token, the kept token with the highest cosine similarity; -1 for kept ones.
 
-    features (tokens, dim), kept (kept,) -> (tokens,) int64. One matmul; nothing of shape (dropped, kept, dim).
+    features (tokens, dim), kept (kept,) -> (tokens,) int64. One matrix product, no (dropped, kept, dim) tensor.
     Unit vectors at 0, 10, 90 degrees, kept [0, 2] -> [-1, 0, -1].
     """
     unit = torch.nn.functional.normalize(precise(features), dim=-1)
@@ -36,7 +36,7 @@ def nearest_kept(features: Tensor, kept: Tensor) -> Tensor:
 
 
 def merge(features: Tensor, kept: Tensor, merged_into: Tensor, weight: float = 1.0) -> Tensor:
-    """Average every kept token with the dropped ones that it absorbs.
+    """Average every kept token with the dropped tokens that it absorbs.
 
     features (tokens, dim), kept (kept,), merged_into (tokens,) -> (kept, dim), in the order of `kept`:
     (weight * kept + sum of absorbed) / (weight + number absorbed). Summed in float32 at least.
@@ -44,7 +44,7 @@ def merge(features: Tensor, kept: Tensor, merged_into: Tensor, weight: float = 1
     """
     rows = precise(features)
     absorbed = (merged_into >= 0).to(rows.dtype)
-    # tokens that are not merged point at row 0 with weight 0: no boolean indexing, so no host sync
+    # tokens that are not merged point at row 0 with weight 0: no boolean indexing, so no synchronisation
     target = merged_into.clamp(min=0)
     total = torch.zeros_like(rows).index_add_(0, target, rows * absorbed[:, None])
     count = torch.zeros_like(absorbed).index_add_(0, target, absorbed)
@@ -53,10 +53,10 @@ def merge(features: Tensor, kept: Tensor, merged_into: Tensor, weight: float = 1
 
 
 def spread(first: Tensor, clash: Tensor, spare: Tensor, keep: int) -> Tensor:
-    """Take the best by `first`, again and again, that clashes with none taken; once there is none, the best by `spare`.
+    """Greedily pick the best by `first` that clashes with no earlier pick; if none is left, the best by `spare`.
 
-    first, spare (tokens,), clash (tokens, tokens) bool -> (keep,) indices as they are taken; ties to the lowest index.
-    One row of `clash` per pick, and nothing waits for the device.
+    first, spare (tokens,), clash (tokens, tokens) bool -> (keep,) indices as they are picked; ties go to the lowest index.
+    Reads one row of `clash` per pick and never synchronises with the device.
     First .9 .8 .7 .1, where 0 and 1 clash; spare = first; keep 3 -> [0, 2, 3]; keep 4 -> [0, 2, 3, 1].
     """
     tokens = len(first)
@@ -73,7 +73,7 @@ def spread(first: Tensor, clash: Tensor, spare: Tensor, keep: int) -> Tensor:
 
 
 def pool(rows: Tensor, size: Tensor, place: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Average rows (images, tokens, dim), weighted by size (images, tokens), to `count` at their new places.
+    """Average rows (images, tokens, dim), weighted by size (images, tokens), into `count` new rows at `place`.
 
     Rows 1, 3, 5 of sizes 1, 1, 2 with places 0, 1, 1 -> 1, (3 + 2 * 5) / 3, of sizes 1, 3.
     """
@@ -85,7 +85,7 @@ def pool(rows: Tensor, size: Tensor, place: Tensor, count: int) -> tuple[Tensor,
 
 
 def outliers(scores: Tensor) -> Tensor:
-    """(...) bool: values above the third quartile by more than 1.5 interquartile ranges (Tukey's rule).
+    """(...) bool: values more than 1.5 interquartile ranges above the third quartile (Tukey's rule).
 
     0, 1, 2, 3, 9 -> only the 9: quartiles 1 and 3, so above 6.
     """
@@ -96,9 +96,9 @@ def outliers(scores: Tensor) -> Tensor:
 
 
 def windows(rows: int, cols: int, side: int) -> Tensor:
-    """(rows * cols,) int64: the window of each token when the grid is cut into side x side windows, row-major.
+    """(rows * cols,) int64: the window of each token if the grid is divided into side x side windows, row-major.
 
-    Left-over rows and columns belong to the last window of their row or column; a side of the grid that is
+    Remaining rows and columns belong to the last window of their row or column; a side of the grid that is
     shorter than `side` is one window. A 4 x 5 grid with side 2 has 2 x 2 windows, the right ones 3 wide.
     """
     down, across = max(rows // side, 1), max(cols // side, 1)
@@ -115,7 +115,7 @@ def patch_boxes(rows: int, cols: int, height: float, width: float) -> Tensor:
 
 
 def tile_boxes(grid: tuple[int, int], cut: tuple[int, int], height: float, width: float) -> Tensor:
-    """(tokens, 4) boxes in height x width pixels that are cut into equal tiles, `cut` = (rows, cols), row by row.
+    """(tokens, 4) boxes in height x width pixels divided into equal tiles, `cut` = (rows, cols), row by row.
 
     Tile after tile, each with a `grid` = (rows, cols) of tokens, row-major.
     """
@@ -125,7 +125,7 @@ def tile_boxes(grid: tuple[int, int], cut: tuple[int, int], height: float, width
 
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
-    """rows (batch or 1, length, ...), index (batch, n) -> (batch, n, ...)."""
+    """Gather along the second axis: rows (batch or 1, length, ...), index (batch, n) -> (batch, n, ...)."""
     rows = rows.expand(index.shape[0], *rows.shape[1:])
     shape = (*index.shape, *([1] * (rows.dim() - 2)))
     return rows.gather(1, index.view(shape).expand(*index.shape, *rows.shape[2:]))

@@ -1,4 +1,4 @@
-"""`answer` and `compare`: run a model as a stream of events, with every stage measured apart."""
+"""`answer` and `compare`: run a model and yield events, with every stage measured separately."""
 
 from __future__ import annotations
 
@@ -29,10 +29,24 @@ OUT_OF_DISTRIBUTION = (
 def answer(
     lvlm: LVLM, image: Image.Image | Video, question: str, reducer: Reducer | None, *, max_new_tokens: int = 64
 ) -> Iterator[Event]:
-    """Answer greedily: Prefilled, a Token for each new token, Done(Answer). reducer None is the baseline.
+    """Answer one question greedily, as a stream of events.
 
-    Work happens only while the iterator is advanced; closing it stops the computation. The first run of a shape is
-    preceded by an untimed one. Raises InputError (OutOfMemory if memory runs out, after freeing what was held).
+    The model runs only while the iterator is advanced; closing the iterator stops the computation. The first run of
+    each input shape is preceded by an untimed warm-up.
+
+    Args:
+        lvlm: The model, from `load_model`.
+        image: The picture or video.
+        question: Plain text of at most 1000 characters.
+        reducer: The method; None is the baseline, which keeps all visual tokens.
+        max_new_tokens: The greatest length of the answer, in tokens; at least 1.
+
+    Yields:
+        One `Prefilled`, one `Token` for each new token, then `Done` with the finished `Answer`.
+
+    Raises:
+        InputError: The picture, the question or a setting is not accepted, or the model does not support the method.
+        OutOfMemory: Memory ran out; what the run held has been freed.
     """
     yield from compare(lvlm, image, question, [reducer], max_new_tokens=max_new_tokens)
 
@@ -45,7 +59,22 @@ def compare(
     *,
     max_new_tokens: int = 64,
 ) -> Iterator[Event]:
-    """The same for several reducers, one after the other on one device; an event's `run` is the place in the list."""
+    """Answer the same question with several methods, one after another on the same device.
+
+    Args:
+        lvlm: The model, from `load_model`.
+        image: The picture or video.
+        question: Plain text of at most 1000 characters.
+        reducers: The methods, in the order in which they run; None is the baseline.
+        max_new_tokens: The greatest length of each answer, in tokens; at least 1.
+
+    Yields:
+        The events of `answer` for each method in turn; an event's `run` is the index of its method in `reducers`.
+
+    Raises:
+        InputError: The picture, the question or a setting is not accepted, or the model does not support a method.
+        OutOfMemory: Memory ran out; what the run held has been freed.
+    """
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens must be at least 1, but is {max_new_tokens}")
     inputs = lvlm.inputs(image, question)
@@ -112,7 +141,7 @@ class _Run:
             if attachment.state() is not None:
                 entered[:] = [stopwatch.mark(), len(stopwatch.sections)]
 
-        # prepended: the entrance is marked before marked rows are removed
+        # prepended, so that the time is taken before cut 0 removes rows
         handle = llm.register_forward_pre_hook(at_llm, prepend=True)
         try:
             with attachment.here():
@@ -148,9 +177,9 @@ class _Run:
             return found, ms
 
     def _warm_up(self) -> None:
-        """One untimed prefill for every new shape: kernels are chosen and memory is mapped on first use.
+        """One untimed prefill for every new shape, because kernels are chosen and memory is mapped on first use.
 
-        A shape is that of the inputs, the method and the layers of its cuts; how much they keep does not matter.
+        The key is the shapes of the inputs, the method, its signals and the layers of its cuts, but not its budgets.
         """
         reducer, anatomy = self.reducer, self.lvlm.anatomy
         shapes = tuple((name, tuple(value.shape)) for name, value in self.inputs.items() if isinstance(value, Tensor))

@@ -1,4 +1,4 @@
-"""`load_model`: a name becomes a model, its processor and its family, ready to answer."""
+"""`load_model`: from a name to a model with its processor and family, ready to answer."""
 
 from __future__ import annotations
 
@@ -35,16 +35,28 @@ def load_model(
     dtype: torch.dtype | None = None,
     attn_implementation: str = "sdpa",
 ) -> LVLM:
-    """Load "mini" (embedded), a Hub id, a local folder, or "dummy:NAME" (random weights, for speed only).
+    """Load a model with its processor.
 
-    device: default the GPU if there is one. device_map: spread the weights over devices as accelerate does ("auto",
-    or {module: device}); the default for catalogued models that one GPU does not hold. dtype: default bfloat16 on a
-    GPU, float32 on a CPU. attn_implementation: any that transformers knows except "paged|...", and kernels on the Hub;
-    those other than "sdpa" and "eager" need packages or a GPU. HF_HUB_OFFLINE=1 prevents downloads.
+    The files of the embedded model are compared with their recorded hashes on every call. HF_HUB_OFFLINE=1 in the
+    environment prevents downloads.
 
-    Raises InputError, one sentence, for an unknown name, an unreachable Hub, a missing GPU, an attention that cannot
-    be used here, and for a model whose files are damaged, incomplete, pickled or need code of their own. The embedded
-    model's files are compared with their recorded hashes every time.
+    Args:
+        name: "mini" (the embedded model), a Hub id, a local folder, or "dummy:NAME" (random weights, for measuring
+            speed and memory only).
+        device: The device for the whole model; by default the GPU if there is one, else the CPU.
+        device_map: How to spread the weights over devices, in accelerate's terms: "auto", or {module: device}. "auto"
+            is the default for catalogued models that do not fit on one GPU. Excludes `device`.
+        dtype: The type of the weights; by default bfloat16 on a GPU and float32 on a CPU.
+        attn_implementation: Any attention that transformers knows, except "paged|...", or a kernel on the Hub. All but
+            "sdpa" and "eager" need further packages or a GPU.
+
+    Returns:
+        The model, its processor and its family, in evaluation mode.
+
+    Raises:
+        InputError: The name is unknown, the Hub cannot be reached, there is no such device, the attention cannot be
+            used here, or the files are damaged, incomplete, pickled or need Python code from the checkpoint.
+        OutOfMemory: The model does not fit into memory.
     """
     check_attention(attn_implementation)
     _check_name(name)
@@ -84,12 +96,12 @@ def _check_name(name: str) -> None:
 
 
 def _device(device: Any) -> torch.device:
-    """The device, or the default for None; InputError unless PyTorch can put something there."""
+    """The device, or the default one for None. Raises InputError if PyTorch cannot allocate a tensor on it."""
     try:
         where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device is None else device)
         if where.type != "cuda":
             torch.empty(0, device=where)
-    except (RuntimeError, TypeError, AssertionError) as error:  # the last: PyTorch was built without it
+    except (RuntimeError, TypeError, AssertionError) as error:  # AssertionError: PyTorch was built without CUDA
         raise InputError(f"there is no device {device!r} here; choose cpu, cuda or cuda:0") from error
     if where.type == "cuda" and (where.index or 0) >= torch.cuda.device_count():
         raise InputError(f"there is no device {device!r} here, only {torch.cuda.device_count()} GPUs; choose another")
@@ -108,7 +120,7 @@ def _check_map(device_map: Any) -> None:
 
 
 def _check_ood(folder: Path, model: Any) -> None:
-    """The picture check beside the weights, which a run would read only after its first answer."""
+    """Check the out-of-distribution reference beside the weights now; a run reads it only after its first answer."""
     reference = OODReference.load(folder) if folder.is_dir() else None
     width = getattr(getattr(model.config, "vision_config", None), "hidden_size", None)
     if reference is not None and width and len(reference.centre) % width:  # several layers may feed the projector
@@ -120,7 +132,7 @@ def _check_ood(folder: Path, model: Any) -> None:
 def _random(
     name: str, where: torch.device, device_map: DeviceMap | None, dtype: torch.dtype, attn: str
 ) -> tuple[Any, Any]:
-    """(model, processor) with random weights; its tokenizer is the embedded model's."""
+    """(model, processor) with random weights; the tokenizer is that of the embedded model."""
     if name not in SHAPES:
         known = ", ".join(name.removeprefix(DUMMY) for name in SHAPES)
         raise InputError(f"there is no random-weight model {name.removeprefix(DUMMY)!r}; choose {known}")
@@ -136,7 +148,7 @@ def _random(
 
 
 def _too_large_for_one(name: str, device: torch.device) -> bool:
-    """Whether a catalogued model needs more than the first GPU."""
+    """Whether a catalogued model needs more memory than one GPU has and there are several GPUs."""
     if name not in MODELS or device.type != "cuda" or torch.cuda.device_count() < 2:
         return False
     one = torch.cuda.get_device_properties(device).total_memory / 1e9
@@ -144,7 +156,7 @@ def _too_large_for_one(name: str, device: torch.device) -> bool:
 
 
 def _spread(model: Any, device_map: DeviceMap) -> Any:
-    """What `from_pretrained` does with a device_map, for a model that is already there."""
+    """Spread a model that is already in memory over devices, as `from_pretrained` does with a device_map."""
     if isinstance(device_map, str):
         together = list(model._no_split_modules or ())
         memory = accelerate.utils.get_balanced_memory(model, no_split_module_classes=together)

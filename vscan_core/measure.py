@@ -1,9 +1,9 @@
-"""Stage timers, peak memory, KV bytes and FLOPs. Every figure is of the run that it was taken in.
+"""Stage timers, peak memory, KV bytes and FLOPs. Every figure is measured in the run that it describes.
 
-Time: device events on a GPU (one synchronise, at the end of the prefill), the monotonic clock elsewhere; the
-processor and anything outside the model are excluded.
-FLOPs: multiply and add count as two. Decoder layer with n tokens, width D, key width K, MLP width I:
-2n(2D^2 + 2DK + 3DI) + 4n^2 D; summed over layers, each with its own n. LM head and vision tower are left out.
+Time: device events on a GPU (one synchronisation, at the end of the prefill), the monotonic clock elsewhere; the
+processor and anything else outside the model are excluded.
+FLOPs: a multiply-add counts as two. Decoder layer with n tokens, width D, key width K, MLP width I:
+2n(2D^2 + 2DK + 3DI) + 4n^2 D; summed over layers, each with its own n. The LM head and the vision tower are left out.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import torch
 
 from vscan_core.errors import OutOfMemory
 
-Mark = Any  # a torch.cuda.Event or seconds
+Mark = Any  # a torch.cuda.Event, or seconds
 
 
 class RecentKeys:
-    """A set that remembers the `limit` keys that were added last."""
+    """A set of the `limit` most recently added keys."""
 
     def __init__(self, limit: int = 64) -> None:
         self.limit = limit
@@ -34,7 +34,7 @@ class RecentKeys:
         return key in self._keys
 
     def add(self, key: Hashable) -> None:
-        """Remember a key; the oldest one is forgotten if there are too many."""
+        """Add a key; the oldest one is removed if there are more than `limit`."""
         self._keys[key] = None
         self._keys.move_to_end(key)
         if len(self._keys) > self.limit:
@@ -49,7 +49,7 @@ class Stopwatch:
         self.sections: list[tuple[Mark, Mark]] = []
 
     def mark(self) -> Mark:
-        """Now, on the device's own time line."""
+        """The present moment on the device's clock."""
         if not self.cuda:
             return self.now()
         event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
@@ -57,29 +57,29 @@ class Stopwatch:
         return event
 
     def ms(self, start: Mark, end: Mark) -> float:
-        """Milliseconds between two marks; the device must be past both."""
+        """Milliseconds between two marks; on a GPU, work up to `end` must have completed."""
         return float(start.elapsed_time(end)) if self.cuda else 1000 * (end - start)
 
     @contextmanager
     def section(self) -> Iterator[None]:
-        """Time a part and remember it in `sections`."""
+        """Time the body of the `with` and add it to `sections`."""
         start = self.mark()
         yield
         self.sections.append((start, self.mark()))
 
     def spent(self, first: int = 0, last: int | None = None) -> float:
-        """Milliseconds in sections first..last-1."""
+        """Total milliseconds of sections `first` to `last` - 1."""
         return sum(self.ms(*section) for section in self.sections[first:last])
 
 
 def kv_bytes(cache: Any) -> int:
-    """Bytes of the keys and values that a transformers cache really holds."""
+    """Bytes of the keys and values that a transformers cache holds."""
     held = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
     return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
 
 def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any) -> float:
-    """Teraflops of the decoder over a prompt, by the formula at the top of this file."""
+    """Floating-point operations of the decoder over a prompt, in units of 10^12, by the formula at the top."""
     width, heads = text_config.hidden_size, text_config.num_attention_heads
     head = getattr(text_config, "head_dim", None) or width // heads
     attention, keys = heads * head, (getattr(text_config, "num_key_value_heads", None) or heads) * head
@@ -88,7 +88,7 @@ def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any) -> float:
 
 
 class PeakMemory:
-    """Peak memory from its making to `read()`, weights included: the allocator's of all GPUs, or the process's."""
+    """Peak memory from construction to `read()`, weights included: of the allocator on all GPUs, or of the process."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -99,7 +99,7 @@ class PeakMemory:
             _reset_process_peak()
 
     def read(self) -> int | None:
-        """Bytes; None where the system does not tell."""
+        """Bytes; None if the system does not report them."""
         if self.device.type == "cuda":
             return sum(int(torch.cuda.max_memory_allocated(gpu)) for gpu in range(torch.cuda.device_count()))
         try:
@@ -112,12 +112,12 @@ class PeakMemory:
 
 def _reset_process_peak() -> None:
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the high-water mark of resident memory
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: reset the high-water mark of resident memory
 
 
 @contextmanager
 def memory_guard(device: torch.device) -> Iterator[None]:
-    """Turn an allocation failure inside into OutOfMemory, one sentence, after giving memory back."""
+    """Turn an allocation failure inside the `with` into OutOfMemory, after freeing memory."""
     exhausted = False
     try:
         yield
@@ -125,7 +125,7 @@ def memory_guard(device: torch.device) -> Iterator[None]:
         if not ran_out(error):
             raise
         exhausted = True
-    if exhausted:  # outside the except block: the error's frames no longer hold tensors
+    if exhausted:  # outside the except block, where the frames of the error no longer hold tensors
         release_memory()
         raise OutOfMemory(
             "Memory ran out, and what was used has been freed: try a lower retention, a smaller picture or model."
@@ -133,12 +133,12 @@ def memory_guard(device: torch.device) -> Iterator[None]:
 
 
 def ran_out(error: Exception) -> bool:
-    """Whether an exception says that memory could not be had; libraries have no common type for that."""
+    """Whether an exception reports a failed allocation; libraries share no exception type for that."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(error)
 
 
 def release_memory() -> None:
-    """Give memory that nothing uses any more back to the device."""
+    """Return unused memory to the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -47,14 +47,14 @@ def as_dict(answer: Answer) -> dict[str, Any]:
 
 
 def kept_per_tile(image: ImageTrace) -> list[int]:
-    """How many visual tokens of each tile are left after the last cut; of a video a tile is one or two frames."""
+    """Visual tokens of each tile that are left after the last cut; in a video, a tile is one or two frames."""
     tile = image.tile_of[image.kept.cpu()]
     counts: list[int] = torch.bincount(tile[tile >= 0], minlength=image.tiles).tolist()
     return counts
 
 
 def ratios(baseline: Answer, reduced: Answer) -> dict[str, float]:
-    """How many times cheaper the reduced run was; single runs, not a benchmark."""
+    """Baseline divided by reduced, for time to first token, prefill, KV cache and FLOPs. Single runs: no benchmark."""
     return {
         "ttft": baseline.timings.ttft_ms / reduced.timings.ttft_ms,
         "prefill": baseline.timings.prefill_ms / reduced.timings.prefill_ms,
@@ -64,18 +64,18 @@ def ratios(baseline: Answer, reduced: Answer) -> dict[str, float]:
 
 
 def same_answer(one: Answer, other: Answer) -> bool:
-    """Whether two answers agree, white space apart."""
+    """Whether two answers are the same text, ignoring white space."""
     return one.text.split() == other.text.split()
 
 
 def token_steps(answer: Answer) -> list[int]:
-    """Distinct counts of visual tokens in the order of the layers, as recorded: [96, 32]."""
+    """The number of visual tokens each time it changes, in layer order, as recorded: [96, 32]."""
     counts = answer.trace.visual_tokens_per_layer
     return [now for before, now in zip([None, *counts], counts, strict=False) if now != before]
 
 
 def lines(answer: Answer) -> str:
-    """An answer and what it cost, for a terminal."""
+    """An answer with its timings and costs as lines of text, for a terminal."""
     timings, cost = answer.timings, answer.cost
     counts = answer.trace.visual_tokens_per_layer
     found = [
@@ -95,13 +95,13 @@ def lines(answer: Answer) -> str:
 
 
 def kernels(answer: Answer) -> str:
-    """The attention kernels that ran: "sdpa", or one for each half where they differ: "vision sdpa, text eager"."""
+    """The attention implementation that ran: "sdpa", or where the halves differ, "vision sdpa, text eager"."""
     ran = answer.trace.attention
     return ", ".join(f"{half} {name}" for half, name in ran.items()) if len({*ran.values()}) > 1 else ran["text"]
 
 
 def verdict(baseline: Answer, reduced: Answer) -> str:
-    """One line: the same answer or not, and how many times cheaper."""
+    """One line: whether the answers agree, and the ratios of baseline to reduced."""
     cheaper = ", ".join(f"{name} {value:.2f}x" for name, value in ratios(baseline, reduced).items())
     same = "the same answer" if same_answer(baseline, reduced) else "a different answer"
     return f"{same}; baseline / {reduced.method}: {cheaper}"

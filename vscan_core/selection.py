@@ -1,6 +1,6 @@
-"""The narrow waist: what a reducer may look at (Signals) and what it answers (Selection); trace.py has what was done.
+"""The interface between methods and models: what a reducer receives (Signals) and returns (Selection).
 
-Axis words used everywhere: tokens (visual tokens of one image), heads, dim, layers.
+Names of axes: tokens (visual tokens of one image), heads, dim, layers.
 A method never sees a model and a model family never sees a method; both see only what is in this file.
 """
 
@@ -17,7 +17,7 @@ from vscan_core import geometry
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What a reducer may know of a model: plain numbers, and the settings published for its family."""
+    """What a reducer may know of a model: its sizes, and the settings published for its family."""
 
     vision_layers: int  # depth of the vision encoder
     feature_layer: int  # vision layer whose output the LLM sees (0-based): the "output layer" of VScan
@@ -25,17 +25,17 @@ class Anatomy:
     shallow_layer: int  # vision layer of the local scan
     has_cls: bool = True  # False: scores are received attention instead of a CLS row
     positions: str = "renumbered"  # what happens to the position ids of the tokens that stay
-    rope_in_scores: bool = True  # whether in-LLM scores apply the rotary embedding
-    first_cut: int = 1  # lowest decoder layer of a later cut; before it the model still adds to visual tokens
+    rope_in_scores: bool = True  # whether scores of later cuts apply the rotary embedding
+    first_cut: int = 1  # lowest decoder layer of a later cut; layers before it add vision features
 
 
 @dataclass(frozen=True)
 class Needs:
-    """The signals a reducer asks for; only these are recorded."""
+    """The signals that a reducer needs; only these are recorded."""
 
     cls_attention: tuple[int, ...] = ()  # vision layers (0-based): CLS row, or received attention where there is no CLS
     projected: bool = False  # features after the projector; dropped tokens are then merged there, otherwise before it
-    keys: bool = False  # of the feature layer
+    keys: bool = False  # head-mean keys of the feature layer
     joint: bool = False  # patches and question in the joint space of an image-text encoder such as CLIP
     blocks: bool = False  # the encoder's blocks, to merge tokens inside them
 
@@ -47,9 +47,9 @@ class Needs:
 
 @dataclass(frozen=True)
 class Signals:
-    """Everything a reducer may look at, for ONE image (at cut 0: one image or tile). Fields not asked for are None.
+    """Everything a reducer may use, for one image (at cut 0: one image or tile). Signals it does not need are None.
 
-    At cut 0 `tokens` counts the unreduced visual tokens; at a later cut, those that are still there, and `text`
+    At cut 0, `tokens` counts the unreduced visual tokens. At a later cut it counts those that are left, and `text`
     is the attention that the last prompt token pays to each of them (head mean, softmax over the whole sequence).
     """
 
@@ -59,11 +59,11 @@ class Signals:
     received: Mapping[int, Tensor] = field(default_factory=dict)  # {vision layer: (tokens,)} mean over query rows
     keys: Tensor | None = None  # (tokens, head_dim) head-mean keys of the feature layer
     joint_patches: Tensor | None = None  # (tokens, dim_joint) features of the feature layer in the joint space
-    joint_text: Tensor | None = None  # (segments, dim_joint) the question there, in one or more pieces
-    text: Tensor | None = None  # (tokens,)
+    joint_text: Tensor | None = None  # (segments, dim_joint) the question in the joint space, in segments of limited length
+    text: Tensor | None = None  # (tokens,) attention from the text
     hidden: Tensor | None = None  # (tokens, dim_llm) what enters the layer of a later cut
-    question: Tensor | None = None  # (dim_llm,) the last prompt token there
-    queries: Tensor | None = None  # (tokens, heads, head_dim) of the layer of a later cut, before rotation
+    question: Tensor | None = None  # (dim_llm,) the last prompt token as it enters that layer
+    queries: Tensor | None = None  # (tokens, heads, head_dim) of that layer, before rotation
     llm_keys: Tensor | None = None  # (tokens, kv_heads, head_dim) its keys, before rotation
     rotated_keys: Tensor | None = None  # (tokens, kv_heads, head_dim) its keys, rotated where scores are
     entered: Tensor | None = None  # (tokens, dim_llm) what entered the layer that scores a later cut
@@ -78,14 +78,14 @@ class Signals:
 
     @property
     def device(self) -> torch.device:
-        """Where these signals are."""
+        """The device of these signals."""
         return self._any.device
 
     @property
     def salience(self) -> Tensor:
         """(tokens,) how much each token is attended to at the deepest recorded layer.
 
-        By CLS, head mean; where there is no CLS, by all tokens.
+        By CLS, head mean; without CLS, by all tokens. Raises ValueError if no attention was recorded.
         """
         if self.cls_attention:
             return geometry.precise(self.cls_attention[max(self.cls_attention)]).mean(0)
@@ -108,13 +108,13 @@ class Signals:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which visual tokens of one image stay. All indices count the tokens of the signals it was made from."""
+    """Which visual tokens of one image are kept. Indices count the tokens of the signals that it was made from."""
 
     kept: Tensor  # (kept,) int64, ascending
-    labels: Mapping[str, Tensor] = field(default_factory=dict)  # why: name -> ascending indices, e.g. "local", "global"
+    labels: Mapping[str, Tensor] = field(default_factory=dict)  # why tokens are kept: name -> ascending indices
     merged_into: Tensor | None = None  # (tokens,) int64: kept token that absorbs this dropped one, -1 if none
-    scores: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (tokens,) what the decision was taken from
-    mix: Tensor | None = None  # (kept, tokens): what each kept token is made of, where plain averages do not say it
+    scores: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (tokens,) that the choice is based on
+    mix: Tensor | None = None  # (kept, tokens) weights of all tokens in each kept one; None: averages, as in `merged_into`
 
     @classmethod
     def everything(cls, tokens: int, device: torch.device | None = None) -> Selection:
@@ -142,14 +142,14 @@ class Selection:
         return cls(kept=kept, labels={"merged": kept}, merged_into=first[group].index_fill(0, kept, -1))
 
     def with_last(self, last: Tensor) -> Selection:
-        """This choice among the first tokens, and `last` (1,), the one behind them, which stays as it is."""
+        """The same selection, and one more token after the others, of index `last` (1,), which is kept unchanged."""
         assert self.mix is None, "a weighted mix has no place for a token that it does not know"
         into = None if self.merged_into is None else torch.cat([self.merged_into, torch.full_like(last, -1)])
         scores = {name: torch.cat([rows, rows.new_full((1,), torch.nan)]) for name, rows in self.scores.items()}
         return Selection(torch.cat([self.kept, last]), self.labels, into, scores)
 
     def apply(self, features: Tensor) -> Tensor:
-        """(tokens, dim) -> (kept, dim): gather the kept rows and average in what they absorb, or follow `mix`."""
+        """(tokens, dim) -> (kept, dim): the kept rows, averaged with those they absorb, or weighted by `mix`."""
         if self.mix is not None:
             rows = geometry.precise(features)
             return (self.mix.to(rows.dtype) @ rows).to(features.dtype)

@@ -1,4 +1,4 @@
-"""What was done: every cut of every image, and how many tokens really entered each layer."""
+"""What ran: every cut of every image, and how many tokens entered each layer."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class View:
-    """How the pixels that the model saw lie in the original picture: original = seen * scale + offset.
+    """Where the pixels that the model saw lie in the original picture: original = seen * scale + offset.
 
-    Of a video: in each of its frames, which are all of one size.
+    For a video, the original is each of its frames, which all have the same size.
     """
 
     scale: tuple[float, float] = (1.0, 1.0)  # original pixels per seen pixel, x and y
     offset: tuple[float, float] = (0.0, 0.0)  # of the seen area's top left corner, original pixels
     size: tuple[int, int] | None = None  # (width, height) of the original picture; None: not known
-    frames: int = 0  # of a video that the model looked at; 0: a picture
-    cut: tuple[int, int] = (1, 1)  # (rows, cols) of the tiles it was cut into; a last tile then shows all of it
+    frames: int = 0  # of the video that the model saw; 0: a picture
+    cut: tuple[int, int] = (1, 1)  # (rows, cols) of its tiles; if several, one more tile shows the whole picture
 
     @property
     def tiles(self) -> int:
-        """Pieces in which the vision encoder sees the picture."""
+        """Number of tiles in which the vision encoder sees the picture."""
         pieces = self.cut[0] * self.cut[1]
         return pieces + (pieces > 1)
 
     def place(self, boxes: Tensor) -> Tensor:
-        """(tokens, 4) boxes in seen pixels -> in original pixels."""
+        """Convert boxes (tokens, 4) from seen pixels to original pixels."""
         return boxes * torch.tensor(self.scale * 2) + torch.tensor(self.offset * 2)
 
 
 @dataclass
 class Cut:
-    """One place where visual tokens of one image were dropped. Indices count the image's unreduced tokens."""
+    """Visual tokens of one image dropped at one place. Indices count the image's unreduced tokens."""
 
     layer: int  # 0 = entrance of the LLM, k = entrance of decoder layer k
     kept: Tensor  # (kept,) int64, ascending
-    labels: dict[str, Tensor]
-    merged_into: Tensor  # (tokens,) int64, -1 where nothing was merged
+    labels: dict[str, Tensor]  # why tokens were kept: name -> ascending indices
+    merged_into: Tensor  # (tokens,) int64: the kept token that absorbs this one, -1 if none
     scores: dict[str, Tensor]  # name -> (tokens,), NaN for tokens that were no longer there
 
 
@@ -52,13 +52,13 @@ class ImageTrace:
     boxes: Tensor | None = None  # (tokens, 4) x0, y0, x1, y1 in seen pixels
     view: View = field(default_factory=View)
     cuts: list[Cut] = field(default_factory=list)
-    tiles: int = 1  # pieces in which the vision encoder saw the image
-    tokens_per_tile: int = 0  # what budgets are counted in; 0: all of `tokens`
+    tiles: int = 1  # in which the vision encoder saw the image
+    tokens_per_tile: int = 0  # the budget of cut 0 is a share of these; 0: the same as `tokens`
     origin: Tensor | None = None  # (tokens,) tile * tokens per tile + token in the tile, -1 = newline; None: in order
 
     @property
     def budget(self) -> tuple[int, int]:
-        """(visual tokens per tile, tiles): what a schedule is asked for. Padding in tiles counts, newlines do not."""
+        """(visual tokens per tile, tiles), as `Reducer.schedule` takes them. Padding in tiles counts, newlines do not."""
         return self.tokens_per_tile or self.tokens, self.tiles
 
     def place(self, token: int) -> tuple[int, int, int] | None:
@@ -72,40 +72,40 @@ class ImageTrace:
 
     @property
     def last_is_patch(self) -> bool:
-        """Whether its last token is a piece of the picture, not a newline, which cut 0 never drops."""
+        """Whether the last token shows part of the picture; if it is a newline, cut 0 never drops it."""
         return self.origin is None or int(self.origin[-1]) >= 0
 
     @property
     def tile_of(self) -> Tensor:
-        """(tokens,) which tile each token is of; -1 for those of none: newlines, and CLS of a frame."""
+        """(tokens,) the tile of each token; -1 for newlines and the CLS token of a frame, which are in no tile."""
         source = torch.arange(self.tokens) if self.origin is None else self.origin.cpu()
         return source.div(self.budget[0], rounding_mode="floor")
 
     @property
     def frames(self) -> int:
-        """How many frames of a video the model looked at; 0: a picture."""
+        """Frames of the video that the model saw; 0: a picture."""
         return self.view.frames
 
     def frames_of(self, tile: int) -> range:
-        """The frames of a video that tile `tile` stands for: one, in the Qwen families two."""
+        """The frames of a video that tile `tile` shows: one, or two in the Qwen families."""
         each = -(-self.frames // self.tiles)
         return range(tile * each, min((tile + 1) * each, self.frames))
 
     @property
     def kept(self) -> Tensor:
-        """Indices that survive the last cut."""
+        """(kept,) indices of the tokens that are left after the last cut."""
         return self.cuts[-1].kept if self.cuts else torch.arange(self.tokens)
 
 
 @dataclass
 class Trace:
-    """What really ran, filled in while the model runs inside `reduced`: read off its tensors, never planned.
+    """What ran inside `reduced`, recorded from the model's tensors while it runs, not from the schedule.
 
-    It describes the latest prefill; images are in the order in which the vision encoder saw them.
+    Describes the latest prefill. Images are in the order in which the vision encoder saw them.
     """
 
     images: list[ImageTrace] = field(default_factory=list)
-    tokens_per_layer: list[int] = field(default_factory=list)
+    tokens_per_layer: list[int] = field(default_factory=list)  # of text and pictures, into each decoder layer
     _visual: list[Tensor] = field(default_factory=list)
     attention: dict[str, str] = field(default_factory=dict)  # the kernel that ran: {"vision": "sdpa", "text": "sdpa"}
 
@@ -117,8 +117,8 @@ class Trace:
     def boxes(self, i: int = 0) -> Tensor:
         """(tokens, 4) pixel boxes x0, y0, x1, y1 of every visual token in the original image i.
 
-        NaN for tokens that cover no pixels (newlines). Boxes are in the pixels that the model saw where nothing says
-        how these lie in the original: see `prepared.PreparedInputs`.
+        NaN for tokens that cover no pixels (newlines). If it is not known where the pixels that the model saw lie in
+        the original, boxes are in the former: see `prepared.PreparedInputs`.
         """
         image = self.images[i]
         if image.boxes is None:
