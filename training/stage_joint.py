@@ -18,15 +18,7 @@ from training.packing import pack
 from training.stage import RUNS_FOLDER, StageRun, broadcast_value, optimisers, rank
 from training.stage_language import FULL_MIX, sample_patches
 from training.stage_projector import assemble, drawn_accuracy, symbol_loss
-from training.stage_vision import (
-    LAST,
-    SHALLOW,
-    Readout,
-    batch,
-    count_loss,
-    dense_loss,
-    spread_loss,
-)
+from training.stage_vision import LAST, SHALLOW, Readout, batch, readout_losses
 from training.symbolic_scenes import Symbols
 from training.vision_features import run_tower
 from vscan_eval.world.questions import draw_questions
@@ -104,9 +96,8 @@ def _step_loss(
             gaps = kept if step % 2 else None  # every other time the positions close up
         answer = loss(forward(model, packed, shown, gaps), packed)
         counted = ordinals.loss(ordinal)
-        logits, counts = readout(vision)
-        spread = spread_loss(vision.attention[LAST], labels) + 0.5 * spread_loss(vision.attention[SHALLOW], labels)
-        named = dense_loss(logits, labels) + 0.5 * count_loss(counts, labels) + 0.1 * spread
+        dense, count, spread = readout_losses(readout, vision, labels)
+        named = dense + 0.5 * count + 0.1 * spread
         symbol = symbol_loss(projected, labels | {"index": index}, symbols, embeddings.detach())
     return answer + 0.2 * named + 0.1 * symbol + 0.1 * counted, answer
 

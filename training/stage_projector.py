@@ -17,17 +17,7 @@ from training.packed_forward import exact, forward
 from training.packing import pack, tokenizer
 from training.stage import StageRun, optimisers
 from training.stage_language import FULL_MIX
-from training.stage_vision import (
-    LAST,
-    SHALLOW,
-    Readout,
-    batch,
-    count_loss,
-    dense_loss,
-    labelled_scene,
-    patch_weights,
-    spread_loss,
-)
+from training.stage_vision import LAST, SHALLOW, Readout, batch, labelled_scene, patch_weights, readout_losses
 from training.symbolic_scenes import Symbols
 from training.vision_features import run_tower
 from training.warm_start import load_matching_weights
@@ -96,11 +86,8 @@ def train(minutes: float, resume: bool, warm_start: Path | None = None, pictures
         patches, index, labels = batch(seeds, side, np.random.default_rng(run.step))
         with torch.autocast("cpu", torch.bfloat16):
             vision = run_tower(tower, patches, index, attention_layers=(SHALLOW, LAST))
-            logits, counts = readout(vision)
-            helped = dense_loss(logits, labels) + 0.5 * count_loss(counts, labels)
-            helped = helped + 0.1 * (
-                spread_loss(vision.attention[LAST], labels) + 0.5 * spread_loss(vision.attention[SHALLOW], labels)
-            )
+            dense, count, spread = readout_losses(readout, vision, labels)
+            helped = dense + 0.5 * count + 0.1 * spread
             value = symbol_loss(projector(vision.patches), labels | {"index": index}, symbols, embeddings)
         run.advance(value + 0.3 * helped)
         if run.step % 10 == 0:

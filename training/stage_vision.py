@@ -123,10 +123,8 @@ def dense_loss(logits: dict[str, Tensor], labels: dict[str, Tensor]) -> Tensor:
 def count_loss(logits: Tensor, labels: dict[str, Tensor]) -> Tensor:
     """Cross entropy of counts per class; a thing of which only a corner shows is ignored."""
     batch = len(logits)
-    truth, unsure = (
-        torch.zeros(batch, len(THING_KINDS), dtype=torch.long),
-        torch.zeros(batch, len(THING_KINDS), dtype=torch.bool),
-    )
+    truth = torch.zeros(batch, len(THING_KINDS), dtype=torch.long)
+    unsure = truth.bool()
     for row in range(batch):
         for thing in labels["thing"][row].unique().tolist():
             if thing:
@@ -148,6 +146,13 @@ def spread_loss(attention: Tensor, labels: dict[str, Tensor]) -> Tensor:
     return -(share * (attention + 1e-6).log()).sum(1).mean()
 
 
+def readout_losses(readout: Readout, vision: TowerOutput, labels: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the labels, of the counts, and of the attention of both layers."""
+    logits, counts = readout(vision)
+    spread = spread_loss(vision.attention[LAST], labels) + 0.5 * spread_loss(vision.attention[SHALLOW], labels)
+    return dense_loss(logits, labels), count_loss(counts, labels), spread
+
+
 def train(minutes: float, resume: bool, warm_start: Path | None = None) -> StageRun:
     """Train tower and readout; gate: object top-1 above 80 %, CLS covers above 90 % of the things."""
     model, readout = use_fast_attention(build_model()), Readout()
@@ -157,13 +162,8 @@ def train(minutes: float, resume: bool, warm_start: Path | None = None) -> Stage
         tower.embeddings.patch_embedding.weight.copy_(pca_filters(samples, DIM))
     if warm_start:
         load_matching_weights(model, warm_start)
-    run = StageRun(
-        "vision",
-        minutes,
-        {"tower": tower, "readout": readout},
-        optimisers([tower, readout], 0.01, 1e-3),
-        flat_until=0.5,
-    )
+    found = optimisers([tower, readout], 0.01, 1e-3)
+    run = StageRun("vision", minutes, {"tower": tower, "readout": readout}, found, flat_until=0.5)
     if resume:
         run.resume()
     while run.share < 1:
@@ -172,9 +172,7 @@ def train(minutes: float, resume: bool, warm_start: Path | None = None) -> Stage
         patches, index, labels = batch(seeds, side, np.random.default_rng(run.step))
         with torch.autocast("cpu", torch.bfloat16):
             vision = run_tower(tower, patches, index, attention_layers=(SHALLOW, LAST))
-            logits, counts = readout(vision)
-            dense, count = dense_loss(logits, labels), count_loss(counts, labels)
-            spread = spread_loss(vision.attention[LAST], labels) + 0.5 * spread_loss(vision.attention[SHALLOW], labels)
+            dense, count, spread = readout_losses(readout, vision, labels)
         run.advance(dense + 0.5 * count + 0.1 * spread)
         if run.step % 20 == 0:
             run.log(side=side, dense=dense, count=count, spread=spread)

@@ -12,7 +12,7 @@ from ..charts.time import time_chart
 from ..charts.tokens import tokens_chart
 from ..runs.comparison import ComparisonSnapshot
 from ..ui import html
-from ..ui.charts import Chart, chart_plot, chart_updates
+from ..ui.charts import Chart, chart_plot
 from ..ui.messages import MEANINGLESS_TEXT
 
 START = "Press **Run** to ask the model twice."
@@ -61,23 +61,6 @@ class CompareOutputs:
         }
 
 
-@dataclass(frozen=True)
-class CompareCharts:
-    """The charts below the token view, hidden until there is something to draw."""
-
-    box: gr.Row
-    plots: tuple[gr.Plot, ...]
-
-    @property
-    def widgets(self) -> list[Any]:
-        """Outputs of a handler that draws or hides them."""
-        return [self.box, *self.plots]
-
-    def fill(self, now: ComparisonSnapshot) -> dict[Any, Any]:
-        """The updates that draw both runs, once they have ended."""
-        return {self.box: gr.update(visible=True), **chart_updates(CHARTS, self.plots, now)}
-
-
 def compare_outputs() -> CompareOutputs:
     """Build the status line, and the verdict between the answers of the baseline and of VScan."""
     status = gr.Markdown(START, elem_id="status")
@@ -108,12 +91,12 @@ def _answer(name: str, subtitle: str) -> tuple[gr.Textbox, gr.HTML]:
     return text, numbers
 
 
-def compare_charts() -> CompareCharts:
-    """Build the charts side by side."""
+def compare_charts() -> tuple[gr.Row, list[gr.Plot]]:
+    """Build the charts side by side, in a row that is hidden until there is something to draw."""
     plots = []
     with gr.Row(visible=False, elem_id="charts") as box:
         for chart in CHARTS:
             with gr.Column(min_width=300):
                 gr.Markdown(f"### {chart.title}")
                 plots.append(chart_plot(chart))
-    return CompareCharts(box, tuple(plots))
+    return box, plots

@@ -17,13 +17,14 @@ from ..session.examples import Example
 from ..session.right_answers import RightAnswers
 from ..session.session import Session
 from ..session.sources import Clip, OpenedSource
+from ..ui.charts import chart_updates
 from ..ui.errors import TOAST, answering, explained
 from ..ui.events import MODEL_LOADING, PREVIEW, PRIVATE, RUN, STOPPED, WAIT
 from ..ui.page import Page
 from ..ui.token_map import view_of_first_cut, view_of_run
 from .about import about
 from .inputs import CompareInputs, compare_inputs
-from .outputs import START, CompareCharts, CompareOutputs, compare_charts, compare_outputs
+from .outputs import CHARTS, START, CompareOutputs, compare_charts, compare_outputs
 from .token_panel import TokenPanel, token_panel
 
 
@@ -41,7 +42,7 @@ class ComparePage(Page):
             with gr.Column(scale=9, min_width=300):
                 self.outputs: CompareOutputs = compare_outputs()
                 self.tokens: TokenPanel = token_panel(session)
-                self.charts: CompareCharts = compare_charts()
+                self.charts, self.plots = compare_charts()
                 about()
         self._connect()
 
@@ -73,7 +74,7 @@ class ComparePage(Page):
 
     def _run_outputs(self) -> list[Any]:
         buttons = [self.inputs.run, self.inputs.stop]
-        return [*buttons, *self.outputs.widgets, *self.charts.widgets, *self.tokens.outputs]
+        return [*buttons, *self.outputs.widgets, self.charts, *self.plots, *self.tokens.outputs]
 
     def _all_outputs(self) -> list[Any]:
         return [self.inputs.budget, *self._run_outputs()]
@@ -99,7 +100,7 @@ class ComparePage(Page):
     ) -> dict[Any, Any]:
         """Another picture or video: the old answers go, the first cut is drawn. A bad picture is reported at once."""
         blank = self.outputs.fill(ComparisonSnapshot(status=START))
-        blank |= {self.charts.box: gr.update(visible=False), **self._buttons(running=False)}
+        blank |= {self.charts: gr.update(visible=False), **self._buttons(running=False)}
         source = self._source(model, path, video)
         try:
             return blank | self._preview(model, source, percent, mode, score, cut)
@@ -151,7 +152,8 @@ class ComparePage(Page):
                     out |= self.tokens.with_picture_in_file(self.tokens.fill(opened, view, mode, score, None))
                 if now.ended:
                     right = self._right.sentence(opened.digest, question)
-                    out |= self.charts.fill(now) | {self.outputs.status: now.status + right}
+                    out |= chart_updates(CHARTS, self.plots, now)
+                    out |= {self.charts: gr.update(visible=True), self.outputs.status: now.status + right}
                 yield dict(out)
 
     def on_end(self) -> dict[Any, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageDraw
 
 from app.__main__ import launch_options
 from app.main import PAGES, build_app
@@ -46,11 +47,16 @@ def serving(engine: Engine, examples: list[Example], pages: Sequence[str] = PAGE
         demo.close(verbose=False)
 
 
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    path = tmp_path / "picture.png"
+    Image.radial_gradient("L").convert("RGB").resize((200, 150)).save(path)
+    return str(path)
+
+
 @pytest.fixture(scope="session")
 def picture_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A drawn picture: a red disc and a blue square on light ground."""
-    from PIL import Image, ImageDraw
-
     image = Image.new("RGB", (480, 360), (235, 235, 225))
     pencil = ImageDraw.Draw(image)
     pencil.ellipse((60, 60, 200, 200), fill=(210, 40, 40))

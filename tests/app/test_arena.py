@@ -30,13 +30,6 @@ EVIL = "<img src=x onerror=alert(1)> ${alert(2)}"
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # a toast outside of a page becomes a warning
 
 
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "picture.png"
-    Image.radial_gradient("L").convert("RGB").resize((200, 150)).save(path)
-    return str(path)
-
-
 def page_with(engine: FakeEngine, examples: tuple[Example, ...] = ()) -> ArenaPage:
     with gr.Blocks():
         return ArenaPage(Session(engine), list(examples))

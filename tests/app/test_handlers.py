@@ -59,7 +59,7 @@ def test_a_run_fills_everything(page: ComparePage, picture: str) -> None:
     last = steps[-1]
     assert last[page.outputs.texts[0]] == last[page.outputs.texts[1]] == "a red ball What?"
     assert "96 → 32" in last[page.outputs.numbers[1]] and "9.0" in last[page.outputs.verdict]
-    assert last[page.charts.box]["visible"] and len(last[page.charts.plots[0]].data) == 4
+    assert last[page.charts]["visible"] and len(last[page.plots[0]].data) == 4
     assert "layer 3" in last[page.tokens.legend] and last[page.tokens.state].ran
 
 
@@ -183,7 +183,7 @@ def test_another_picture_clears_the_old_answers(page: ComparePage, picture: str)
     run(page, picture)
     out = page.on_picture("mini", picture, 11.1, *VIEW)
     assert out[page.outputs.texts[0]] == "" and out[page.outputs.verdict] == html.verdict_panel(None, None)
-    assert not out[page.charts.box]["visible"]
+    assert not out[page.charts]["visible"]
 
 
 def test_no_picture(page: ComparePage) -> None:

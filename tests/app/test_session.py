@@ -22,13 +22,6 @@ from vscan_core.errors import InputError
 from vscan_core.events import Done, Prefilled
 
 
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "picture.png"
-    Image.radial_gradient("L").convert("RGB").save(path)
-    return str(path)
-
-
 def test_both_runs_one_after_the_other(picture: str) -> None:
     events = list(Session(FakeEngine()).compare("mini", picture, "What?", 1 / 9))
     assert [event.run for event in events if isinstance(event, Done)] == [0, 1]

@@ -29,13 +29,6 @@ ALL = [str(share) for share in SWEEP_RETENTIONS]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # a toast outside of a page becomes a warning
 
 
-@pytest.fixture
-def picture(tmp_path: Path) -> str:
-    path = tmp_path / "picture.png"
-    Image.radial_gradient("L").convert("RGB").resize((200, 150)).save(path)
-    return str(path)
-
-
 def page_with(engine: Any, examples: tuple[Example, ...] = ()) -> SweepPage:
     with gr.Blocks():
         return SweepPage(Session(engine), list(examples))

@@ -33,27 +33,33 @@ from vscan_core.trace import View
 
 IMAGE, VIDEO = 99, 100
 PATCHES = 6  # per side of a LLaVA-NeXT tile
+DECODER = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 110,
+}
+TEXT = DECODER | {"pad_token_id": 0}
+TOWER = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "image_size": 84,
+    "patch_size": 7,
+}
+QWEN_TOWER = {"depth": 4, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "out_hidden_size": 32}
+QWEN_IDS = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": 101, "vision_end_token_id": 102}
+ROPE = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
 
 
 def llava_next(attn: str) -> LlavaNextForConditionalGeneration:
     """Tiles of 6 x 6 tokens."""
     config = LlavaNextConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=5,
-            num_attention_heads=4,
-            image_size=84,
-            patch_size=14,
-        ),
-        text_config=LlamaConfig(
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=6,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            vocab_size=100,
-        ),
+        vision_config=CLIPVisionConfig(**TOWER | {"num_hidden_layers": 5, "patch_size": 14}),
+        text_config=LlamaConfig(**DECODER | {"vocab_size": 100}),
         image_token_index=IMAGE,
         image_grid_pinpoints=[[84, 168], [168, 84], [168, 168]],
     )
@@ -64,28 +70,9 @@ def llava_next(attn: str) -> LlavaNextForConditionalGeneration:
 def qwen(attn: str) -> Qwen2_5_VLForConditionalGeneration:
     """Two blocks with windows, two without."""
     config = Qwen2_5_VLConfig(
-        vision_config={
-            "depth": 4,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 4,
-            "fullatt_block_indexes": [1, 3],
-            "out_hidden_size": 32,
-            "window_size": 112,
-        },
-        text_config={
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "vocab_size": 110,
-            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
-        },
-        image_token_id=IMAGE,
-        video_token_id=VIDEO,
-        vision_start_token_id=101,
-        vision_end_token_id=102,
+        vision_config={**QWEN_TOWER, "fullatt_block_indexes": [1, 3], "window_size": 112},
+        text_config={**DECODER, "rope_parameters": ROPE},
+        **QWEN_IDS,
     )
     torch.manual_seed(0)
     return roughened(Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation=attn))
@@ -95,51 +82,13 @@ def qwen3(attn: str) -> Qwen3VLForConditionalGeneration:
     """Features of two earlier vision blocks are added in the LLM."""
     config = Qwen3VLConfig(
         vision_config={
-            "depth": 4,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 4,
-            "patch_size": 14,
-            "out_hidden_size": 32,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0, 2],
+            **QWEN_TOWER, "patch_size": 14, "num_position_embeddings": 64, "deepstack_visual_indexes": [0, 2],
         },
-        text_config={
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 6,
-            "num_attention_heads": 4,
-            "num_key_value_heads": 2,
-            "head_dim": 8,
-            "vocab_size": 110,
-            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0},
-        },
-        image_token_id=IMAGE,
-        video_token_id=VIDEO,
-        vision_start_token_id=101,
-        vision_end_token_id=102,
-    )
+        text_config={**DECODER, "head_dim": 8, "rope_parameters": ROPE},
+        **QWEN_IDS,
+    )  # fmt: skip
     torch.manual_seed(0)
     return roughened(Qwen3VLForConditionalGeneration._from_config(config, attn_implementation=attn))
-
-
-TEXT = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 110,
-    "pad_token_id": 0,
-}
-TOWER = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "image_size": 84,
-    "patch_size": 7,
-}
 
 
 def internvl(attn: str) -> InternVLForConditionalGeneration:

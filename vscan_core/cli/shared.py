@@ -86,11 +86,8 @@ def comparison(baseline: Answer, other: Answer | InputError) -> dict[str, Any]:
     """One method beside the baseline, as plain JSON types."""
     if not isinstance(other, Answer):
         return {"error": str(other)}
-    return {
-        "reduced": as_dict(other),
-        "ratios": ratios(baseline, other),
-        "same_answer": same_answer(baseline, other),
-    }
+    same = same_answer(baseline, other)
+    return {"reduced": as_dict(other), "ratios": ratios(baseline, other), "same_answer": same}
 
 
 def print_result(options: argparse.Namespace, found: Any, text: str) -> None:

@@ -52,5 +52,4 @@ def _shares(text: str) -> list[float]:
     except ValueError as error:
         if isinstance(error, InputError):
             raise
-        reason = f"--retentions takes numbers separated by commas, such as {DEFAULT_RETENTIONS}"
-        raise InputError(reason) from None
+        raise InputError(f"--retentions takes numbers separated by commas, such as {DEFAULT_RETENTIONS}") from None
