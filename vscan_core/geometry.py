@@ -55,7 +55,7 @@ def merge(features: Tensor, kept: Tensor, merged_into: Tensor, weight: float = 1
 def spread(first: Tensor, clash: Tensor, spare: Tensor, keep: int) -> Tensor:
     """Greedily pick the best by `first` that clashes with no earlier pick; if none is left, the best by `spare`.
 
-    first, spare (tokens,), clash (tokens, tokens) bool -> (keep,) indices as they are picked; ties go to the lowest index.
+    first, spare (tokens,), clash (tokens, tokens) bool -> (keep,) indices as picked; ties go to the lowest index.
     Reads one row of `clash` per pick and never synchronises with the device.
     First .9 .8 .7 .1, where 0 and 1 clash; spare = first; keep 3 -> [0, 2, 3]; keep 4 -> [0, 2, 3, 1].
     """

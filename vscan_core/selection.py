@@ -59,7 +59,7 @@ class Signals:
     received: Mapping[int, Tensor] = field(default_factory=dict)  # {vision layer: (tokens,)} mean over query rows
     keys: Tensor | None = None  # (tokens, head_dim) head-mean keys of the feature layer
     joint_patches: Tensor | None = None  # (tokens, dim_joint) features of the feature layer in the joint space
-    joint_text: Tensor | None = None  # (segments, dim_joint) the question in the joint space, in segments of limited length
+    joint_text: Tensor | None = None  # (segments, dim_joint) the question in the joint space, in one or more segments
     text: Tensor | None = None  # (tokens,) attention from the text
     hidden: Tensor | None = None  # (tokens, dim_llm) what enters the layer of a later cut
     question: Tensor | None = None  # (dim_llm,) the last prompt token as it enters that layer
@@ -114,7 +114,7 @@ class Selection:
     labels: Mapping[str, Tensor] = field(default_factory=dict)  # why tokens are kept: name -> ascending indices
     merged_into: Tensor | None = None  # (tokens,) int64: kept token that absorbs this dropped one, -1 if none
     scores: Mapping[str, Tensor] = field(default_factory=dict)  # name -> (tokens,) that the choice is based on
-    mix: Tensor | None = None  # (kept, tokens) weights of all tokens in each kept one; None: averages, as in `merged_into`
+    mix: Tensor | None = None  # (kept, tokens): weights of all tokens in each kept one; None: plain averages
 
     @classmethod
     def everything(cls, tokens: int, device: torch.device | None = None) -> Selection:

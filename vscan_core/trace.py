@@ -58,7 +58,7 @@ class ImageTrace:
 
     @property
     def budget(self) -> tuple[int, int]:
-        """(visual tokens per tile, tiles), as `Reducer.schedule` takes them. Padding in tiles counts, newlines do not."""
+        """(visual tokens per tile, tiles), for `Reducer.schedule`. Padding in tiles counts, newlines do not."""
         return self.tokens_per_tile or self.tokens, self.tiles
 
     def place(self, token: int) -> tuple[int, int, int] | None:

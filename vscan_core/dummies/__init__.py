@@ -1,6 +1,6 @@
 """Models with random weights: real architectures for speed and memory, without a download. Their text means nothing.
 
-This package has what all families share; each family's file adds its own sizes, configuration and processor.
+This package holds what all families share; the file of each family adds sizes, configuration and processor.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import transformers
 
 
 def model_of(config: Any, device: torch.device, dtype: torch.dtype, attn: str) -> Any:
-    """The stock model of a configuration, made on `device`, with the same random weights every time."""
+    """The stock model of a configuration, created on `device` with the same random weights every time."""
     cls = transformers.AutoModelForImageTextToText
     transformers.set_seed(0)
     with torch.device(device):

@@ -1,7 +1,7 @@
-"""What the processors of random-weight models share: the embedded model's tokenizer, a chat template, picture sizes.
+"""Shared by the processors of random-weight models: the embedded model's tokenizer, a chat template, picture sizes.
 
-Families build stock processor classes from these parts; nothing is downloaded. Pictures are prepared with Pillow.
-Videos need torchvision, as in transformers itself; without it these processors take pictures only.
+Families build stock processors from these; nothing is downloaded. Pictures are prepared with Pillow. Videos need
+torchvision, as in transformers itself; without it these processors accept only pictures.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _TEMPLATE = (
 
 
 def chat_template(image: str = IMAGE, video: str = VIDEO) -> str:
-    """A Jinja template that writes `image` and `video` in the places of pictures and videos."""
+    """A Jinja template that writes `image` for each picture and `video` for each video."""
     return _TEMPLATE.format(image=image, video=video)
 
 
 def add_vision_tokens(tokenizer: Any) -> Any:
-    """Add, in place, the special tokens that any family's processor looks for; returns the tokenizer."""
+    """Add to the tokenizer, in place, the special tokens that the families' processors need; returns the tokenizer."""
     tokenizer.add_tokens([VIDEO, VISION_START, VISION_END, "<img>", "</img>"], special_tokens=True)
     names = {"video_token": VIDEO, "start_image_token": "<img>", "end_image_token": "</img>"}
     for name, token in {**names, "context_image_token": IMAGE}.items():
@@ -39,20 +39,20 @@ def add_vision_tokens(tokenizer: Any) -> Any:
 
 
 def ids_of(processor: Any) -> Ids:
-    """The token ids that a model's configuration has to name."""
+    """The token ids that a model's configuration must contain."""
     tokenizer = processor.tokenizer
     image, video, start, end = tokenizer.convert_tokens_to_ids([IMAGE, VIDEO, VISION_START, VISION_END])
     return Ids(image, video, start, end, tokenizer.bos_token_id, tokenizer.pad_token_id)
 
 
 def cropped(shape: Shape) -> dict[str, Any]:
-    """Settings of an image processor that scales the shorter side and crops the centre square."""
+    """Settings of an image processor that scales the shorter side to the tower's size and crops the centre square."""
     side = shape.tower.image
     return {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
 
 
 def sides(shape: Shape) -> dict[str, int]:
-    """Height and width of a tile."""
+    """Height and width of a tile, in pixels."""
     return {"height": shape.tower.image, "width": shape.tower.image}
 
 
@@ -60,7 +60,7 @@ class _PicturesOnly:
     """Mixed into a stock processor whose video half needs a package that is not installed."""
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
-        """Accept None in the place of the video processor."""
+        """Accept None instead of a video processor."""
         if argument is None:
             return None
         return super().check_argument_for_proper_class(argument_name, argument)  # type: ignore[misc]
@@ -69,9 +69,9 @@ class _PicturesOnly:
 def with_videos(
     name: str, image_processor: Any, video: str, tokenizer: Any, options: Mapping[str, Any], **settings: Any
 ) -> Any:
-    """A processor of the class `name` whose video half is of the class `video`; pictures only without torchvision.
+    """A processor of class `name` with a video processor of class `video`; without torchvision, for pictures only.
 
-    options: keyword arguments of the video half; settings: those of the processor.
+    options: keyword arguments of the video processor; settings: those of the processor.
     """
     cls = getattr(transformers, name)
     try:

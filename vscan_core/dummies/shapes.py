@@ -1,4 +1,4 @@
-"""The sizes of a model with random weights, and what a transformers configuration says about them."""
+"""The sizes of a model with random weights, and the transformers configurations made from them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-MAX_POSITIONS = 32768  # enough for many tiles
+MAX_POSITIONS = 32768  # tokens; enough for a picture of many tiles
 
 
 @dataclass(frozen=True)
 class Tower:
-    """A vision encoder: side of its pictures (or tiles) and patches in pixels, and its transformer."""
+    """Sizes of a vision encoder: its pictures (or tiles) and patches in pixels, and its transformer."""
 
     image: int  # 0: pictures of any size
     patch: int
@@ -23,7 +23,7 @@ class Tower:
 
 @dataclass(frozen=True)
 class Decoder:
-    """A language model."""
+    """Sizes of a language model."""
 
     width: int
     depth: int
@@ -37,7 +37,7 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Shape:
-    """Everything about a model that takes time or memory."""
+    """Everything that determines the time and memory of a model."""
 
     tower: Tower
     text: Decoder
@@ -47,7 +47,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Ids:
-    """Token ids that a configuration has to name."""
+    """Token ids that a configuration must contain."""
 
     image: int
     video: int

@@ -1,4 +1,4 @@
-"""Family: where the parts of one kind of model are, and how to read scores from them. It knows no method."""
+"""Family: where to find the modules of one kind of model and how to read scores from them. It knows no method."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Recorder = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
 
 
 class Family(ABC):
-    """One kind of LVLM on unmodified transformers classes. Methods take the model; a family holds no state."""
+    """One kind of LVLM on unmodified transformers classes. A family holds no state: its methods take the model."""
 
-    model_type: str  # config.model_type it serves
+    model_type: str  # the config.model_type of its models
     title: str
     hub_models: tuple[HubModel, ...]  # the family's entries in the catalog
     small_models: tuple[SmallModel, ...]
-    has_vision_keys = False  # whether `hook_keys` is there
+    has_vision_keys = False  # whether `hook_keys` is implemented
     nested_pictures = False  # whether the processor takes one list of pictures per prompt
-    frames = 0  # how many frames of a video are used by default; 0: videos are not supported
+    frames = 0  # number of frames taken from a video by default; 0: videos are not supported
 
     @property
     def one_row_per_picture(self) -> bool:
@@ -41,7 +41,7 @@ class Family(ABC):
         return False
 
     def base(self, model: nn.Module) -> Any:
-        """The model without its language-model head; it joins pixels and text."""
+        """The model without its language-model head; this is the module that combines pixels and text."""
         return model.model
 
     def language_model(self, model: nn.Module) -> Any:
@@ -62,11 +62,11 @@ class Family(ABC):
         """The module that turns pixels into vision features."""
 
     def vision_towers(self, model: nn.Module) -> list[nn.Module]:
-        """All of them, where pictures and videos have their own."""
+        """All vision towers; more than one if pictures and videos have separate ones."""
         return [self.vision_tower(model)]
 
     def attention(self, model: nn.Module) -> dict[str, str]:
-        """The attention implementation of each half, by transformers' names: {"vision": ..., "text": ...}."""
+        """The attention implementation of each half, as transformers names them: {"vision": ..., "text": ...}."""
         halves = {"vision": self.vision_tower(model), "text": self.language_model(model)}
         return {name: str(half.config._attn_implementation) for name, half in halves.items()}
 
@@ -84,21 +84,21 @@ class Family(ABC):
 
     @abstractmethod
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """Plain numbers about this model and its family's published settings."""
+        """The sizes of this model and the published settings of its family."""
 
     @abstractmethod
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
-        """Hook vision layer `layer` so that each encode records its scores.
+        """Hook vision layer `layer` so that each run of the encoder records its scores.
 
-        With CLS: its row, (tiles, heads, tokens). Without: attention received, one number per projector row.
+        With CLS: the attention of CLS, (tiles, heads, tokens). Without: attention received, per projector row.
         """
 
     def hook_keys(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
-        """Hook vision layer `layer` so that each encode records its head-mean keys (tiles, tokens, head_dim)."""
+        """Hook vision layer `layer` so that each run of it records head-mean keys (tiles, tokens, head_dim)."""
         raise NotImplementedError
 
     def encoder_blocks(self, model: nn.Module) -> nn.ModuleList:
-        """The vision encoder's blocks (pre-norm, named like CLIP's, CLS first).
+        """The blocks of the vision encoder (pre-norm, submodules named as in CLIP, CLS first).
 
         Raises InputError if tokens cannot be merged inside them.
         """
@@ -116,37 +116,37 @@ class Family(ABC):
 
     @abstractmethod
     def image_token_id(self, model: nn.Module) -> int:
-        """The placeholder that stands for visual tokens in input_ids."""
+        """The id of the placeholder for visual tokens in input_ids."""
 
     def pictures_in_prompt(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
-        """For families whose tower sees loose tiles: how the prompts, ids (batch, length), group them into pictures.
+        """How the prompts, ids (batch, length), group tiles into pictures; for families whose tower sees single tiles.
 
-        per_tile: visual tokens of one tile. None: the prompts do not show it, so every tile is an image of its own.
+        per_tile: visual tokens of one tile. Returns None if the prompts do not show it; every tile is then an image.
         """
         return None
 
     def hook_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
-        """For families that pack tiles: report the layout of every image after each encode. Returns removable hooks."""
+        """Record the layout of every image in each run; for families that pack tiles. Returns removable hooks."""
         return []
 
     def shorten_kwargs(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
-        """The decoder stack's arguments that cut 0 changes, beyond those that every model has.
+        """The arguments of the decoder stack that cut 0 changes, other than those that every model has.
 
-        keep (batch, length) marks the columns that stay; index (batch, shorter) is where each of them came from.
+        keep (batch, length) bool: the columns that are kept; index (batch, kept): where each of them was.
         """
         return {}
 
     def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
-        """Every placeholder that stands for visual tokens: that of images, and that of videos if they are supported."""
+        """The ids of all placeholders for visual tokens: of images, and of videos if they are supported."""
         return (self.image_token_id(model),)
 
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
-        """(batch, length) bool: which prompt positions hold visual tokens."""
+        """(batch, length) bool: positions of visual tokens. Raises InputError for images and videos in one call."""
         tokens = self.visual_token_ids(model)
         if input_ids is not None:
             masks = [input_ids == token for token in tokens]
         elif inputs_embeds is not None:
-            # called, not read: the weights of a model spread over devices may be elsewhere until then
+            # call the embedding instead of reading its weights, which may be on another device until it runs
             rows = self.language_model(model).get_input_embeddings()(torch.tensor(tokens, device=inputs_embeds.device))
             masks = [(inputs_embeds == row.to(inputs_embeds)).all(-1) for row in rows]
         else:
@@ -156,10 +156,10 @@ class Family(ABC):
         return torch.stack(masks).any(0)
 
     def is_text(self, model: nn.Module, inputs_embeds: Tensor) -> bool:
-        """Whether every row of (batch, length, dim) is the embedding of a text token, so that none is a visual token.
+        """Whether every row of inputs_embeds (batch, length, dim) is the embedding of a text token.
 
-        Compares the first eight numbers of each row. The embedding table is called in chunks instead of being read,
-        because its weights may be on another device.
+        Compares the first eight numbers of each row. The embedding is called, in chunks, because its weights may be on
+        another device until it runs.
         """
         embed: Any = self.language_model(model).get_input_embeddings()
         rows, place = inputs_embeds.flatten(0, 1)[:, None, :8], inputs_embeds.device
@@ -171,16 +171,15 @@ class Family(ABC):
 
     @abstractmethod
     def view(self, processor: Any, width: int, height: int) -> View:
-        """Where the pixels that `processor` makes of a width x height picture lie in that picture."""
+        """Where the pixels that `processor` makes from a picture of width x height pixels lie in that picture."""
 
     def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
     ) -> dict[str, Any]:
-        """A prompt and the video in it as keyword arguments of the model.
+        """A prompt with one video as keyword arguments of the model.
 
-        frames: pictures of one size; times: when each is shown, in seconds. The processor's image half prepares
-        them; its video half would need torchvision for the same result. Raises InputError if the family takes no
-        videos.
+        frames: pictures of one size; times: when each is shown, in seconds. Frames go through the image processor; the
+        video processor gives the same result but needs torchvision. Raises InputError if the family takes no videos.
         """
         raise InputError(f"{self.title} takes pictures only; for videos choose Video-LLaVA, Qwen2.5-VL or Qwen3-VL.")
 
@@ -208,7 +207,7 @@ class Family(ABC):
             cos, sin = rotary
             query, _ = rotate(query, query, query_rows(cos, query_columns), query_rows(sin, query_columns))
             key, _ = rotate(key, key, cos, sin)
-        # grouped queries share a key head: fold the group into the query axis instead of repeating keys
+        # grouped queries share a key head: move the group into the query axis instead of repeating keys
         query = query.reshape(key.shape[0], key.shape[1], -1, key.shape[-1])
         weights: Tensor = (
             geometry.precise(query @ key.transpose(-1, -2)) * attn.scaling
@@ -225,9 +224,10 @@ class Family(ABC):
     def projections(
         self, layer: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and rotated keys (tokens, heads, head_dim) of rows that enter decoder layer `layer`.
+        """Queries, keys and rotated keys (tokens, heads, head_dim) in decoder layer `layer`.
 
-        hidden (tokens, dim); rotary is their (cos, sin), (1, tokens, head_dim) each; None leaves keys unrotated.
+        hidden (tokens, dim) is what enters the layer; rotary is its (cos, sin), (1, tokens, head_dim) each; None leaves
+        keys unrotated.
         """
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden[None])
@@ -243,4 +243,4 @@ class Family(ABC):
 
     @abstractmethod
     def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
-        """A stock processor for such a model. Raises InputError if a package that it needs is not installed."""
+        """A stock processor for a model of this shape. Raises InputError if a required package is not installed."""

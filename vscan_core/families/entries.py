@@ -9,25 +9,25 @@ from vscan_core.dummies.shapes import Shape
 
 @dataclass(frozen=True)
 class Defaults:
-    """What `VScan()` does on a model when nothing else is said; layers count from 0."""
+    """Default settings of `VScan()` on a model; layers count from 0."""
 
     local_layer: int  # vision layer of the local scan
-    global_layer: int  # and of the global scan
-    prune_layer: int  # decoder layer at whose entrance the question chooses
+    global_layer: int  # vision layer of the global scan
+    prune_layer: int  # decoder layer of the later cut
     positions: str  # "renumbered" | "original"
     source: str  # "published" (paper or released code), or "ours": see the family's file
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """A checkpoint on the Hub, and the architecture that its random-weight twin has."""
+    """A checkpoint on the Hub, and the shape of its counterpart with random weights."""
 
     source: str  # Hub id
     title: str
     about: str
     billions: float  # of parameters
     licence: str
-    dummy: str  # name of the twin with random weights, without "dummy:"
+    dummy: str  # name of the counterpart with random weights, without "dummy:"
     shape: Shape
     defaults: Defaults
 

@@ -30,11 +30,11 @@ LLAMA3_8B = Decoder(4096, 32, 32, 8, 14336, 128259)
 class Idefics3(Family):
     """`Idefics3ForConditionalGeneration`.
 
-    There is no published VScan setting. Chosen: attention received as in Qwen2.5-VL, the other family without CLS,
-    with the local scan at the same share of depth; renumbered positions and RoPE in the scores as in LLaVA, with
-    which it shares one-dimensional positions.
-    Cut 0 works on every tile by itself, later cuts on the whole picture. Prompts of the stock processor show which
-    tiles make a picture; in other prompts, and in videos, each tile is an image of its own.
+    There is no published VScan setting. Settings of this project: attention received as in Qwen2.5-VL, which has no
+    CLS token either, with the local scan at the same relative depth; renumbered positions and RoPE in the scores as in
+    LLaVA, which has one-dimensional positions too.
+    Cut 0 treats every tile separately, later cuts the whole picture. Prompts of the stock processor show which tiles
+    belong to a picture; in other prompts and in videos, every tile is a separate image.
     """
 
     model_type = "idefics3"
@@ -52,7 +52,7 @@ class Idefics3(Family):
     nested_pictures = True
 
     def language_model(self, model: nn.Module) -> Any:
-        """Named differently here."""
+        """The text model."""
         return self.base(model).text_model
 
     def vision_tower(self, model: nn.Module) -> Any:
@@ -60,16 +60,16 @@ class Idefics3(Family):
         return self.base(model).vision_model
 
     def projector(self, model: nn.Module) -> Any:
-        """(tiles, tokens, patches per token * dim) -> (tiles, tokens, dim_llm); the shuffle comes before it."""
+        """(tiles, tokens, patches per token * dim) -> (tiles, tokens, dim_llm), after the pixel shuffle."""
         return self.base(model).connector.modality_projection
 
     def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
-        """Square tiles. Padding tiles are removed before the tower, and with them which tiles belong together."""
+        """Square tiles. The model removes padding tiles first, so the tower cannot tell which tiles belong together."""
         pixels = args[0] if args else kwargs["pixel_values"]
         return Tiles([self._grid(model, pixels)] * len(pixels), None, side=tuple(pixels.shape[-2:]))
 
     def pictures_in_prompt(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
-        """Tags before the tiles name their rows and columns."""
+        """Tags before the tiles give their rows and columns."""
         cuts = separated(ids, self.image_token_id(model), per_tile)
         if cuts is None:
             return None
@@ -82,7 +82,7 @@ class Idefics3(Family):
         return pixels.shape[-2] // edge, pixels.shape[-1] // edge
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """Depths as shares of Qwen2.5-VL's: block 7 of 32."""
+        """The local scan is at the relative depth of Qwen2.5-VL: block 7 of 32."""
         config: Any = model.config
         depth = config.vision_config.num_hidden_layers
         return Anatomy(
@@ -96,7 +96,7 @@ class Idefics3(Family):
         )
 
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
-        """Blockwise column means per tile, without padded patches."""
+        """Attention received per tile, computed in blocks, without padded patches."""
         tower, connector = self.vision_tower(model), self.base(model).connector
         attn = tower.encoder.layers[layer].self_attn
         valid: dict[int, Tensor | None] = {}  # by thread: several may run one model
@@ -106,7 +106,7 @@ class Idefics3(Family):
 
         def score(query: Tensor, key: Tensor) -> None:
             scores = received_by_tile(query, key, valid.pop(get_ident(), None), attn)
-            side = int(scores.shape[-1] ** 0.5)  # the connector, too, assumes square tiles
+            side = int(scores.shape[-1] ** 0.5)  # the connector assumes square tiles too
             record(layer, mean_over_patches(scores, patches_of_tokens(lambda x: _shuffled(connector, x), side, side)))
 
         mask = tower.register_forward_pre_hook(store_mask, with_kwargs=True)
@@ -119,7 +119,7 @@ class Idefics3(Family):
         return token
 
     def view(self, processor: Any, width: int, height: int) -> View:
-        """Stretched to the processor's grid of tiles, and the whole picture once more."""
+        """Stretched to the processor's grid of tiles, followed by a tile of the whole picture."""
         _, down, across = processor.image_processor.get_number_of_image_patches(height, width, {})
         return View(size=(width, height), cut=(max(down, 1), max(across, 1)))
 
@@ -138,7 +138,7 @@ class Idefics3(Family):
         }
 
     def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
-        """Also SmolVLM's, which prepares pictures alike; its own needs torchvision and num2words, for videos."""
+        """Also used for SmolVLM, which prepares pictures alike: its own processor needs torchvision and num2words."""
         side, edge = shape.tower.image, shape.tower.patch * shape.extra["scale_factor"]
         sizes = {"size": {"longest_edge": shape.tiles * side}, "max_image_size": {"longest_edge": side}}
         try:
@@ -152,7 +152,7 @@ class Idefics3(Family):
 
 
 class SmolVLM(Idefics3):
-    """`SmolVLMForConditionalGeneration`: the same parts under another name; frames of a video are tiles too."""
+    """`SmolVLMForConditionalGeneration`: the same architecture under another name; frames of a video are tiles too."""
 
     model_type = "smolvlm"
     title = "SmolVLM"
@@ -171,7 +171,7 @@ class SmolVLM(Idefics3):
     )
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
-        """Idefics3's, under another name."""
+        """That of Idefics3, as SmolVLMConfig."""
         return transformers.SmolVLMConfig(**self._config(shape, ids))
 
 

@@ -27,11 +27,11 @@ INTERN_VIT = Tower(448, 14, 1024, 24, 16, 4096)
 class InternVL(Llava):
     """`InternVLForConditionalGeneration`.
 
-    There is no published VScan setting. Chosen as for LLaVA, which it resembles (CLS token, square tiles,
-    one-dimensional positions): local scan at the same share of depth, renumbered positions, RoPE in the scores.
-    Cut 0 works on every tile (the thumbnail too) by itself, later cuts on the whole picture. The prompt shows which
-    tiles make a picture: they are one run of placeholders. Each frame of a video is an image of its own. The grid of
-    the tiles is known only from `LVLM.inputs`; in other inputs, boxes of a tiled picture are in pixels of each tile.
+    There is no published VScan setting. Settings of this project are as for LLaVA, which is similar (CLS token, square
+    tiles, one-dimensional positions): local scan at the same relative depth, renumbered positions, RoPE in the scores.
+    Cut 0 treats every tile (the thumbnail too) separately, later cuts the whole picture. The prompt shows which tiles
+    belong to a picture: they are one run of placeholders. Each frame of a video is a separate image. The grid of the
+    tiles is known only from `LVLM.inputs`; in other inputs, boxes of a tiled picture are in pixels of each tile.
     """
 
     model_type = "internvl"
@@ -48,7 +48,7 @@ class InternVL(Llava):
     has_vision_keys = False
 
     def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
-        """Only pixels: the processor also returns numbers of tiles, which the model does not take."""
+        """Pass only pixels: the processor also returns numbers of tiles, which the model does not accept."""
         return model.get_image_features(pixel_values=batch["pixel_values"], return_dict=True)
 
     def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
@@ -61,12 +61,12 @@ class InternVL(Llava):
         return Tiles([grid] * len(pixels), None, side=(height, width))
 
     def pictures_in_prompt(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
-        """All tiles of a picture are one run of placeholders, which does not show their grid."""
+        """The tiles of a picture are one run of placeholders, which does not show their grid."""
         runs = contiguous(ids, self.image_token_id(model), per_tile)
         return None if runs is None else [TiledPicture(tiles, (1, 1) if tiles == 1 else None) for tiles in runs]
 
     def view(self, processor: Any, width: int, height: int) -> View:
-        """Stretched to a grid of tiles, which the processor's own rule chooses; then a thumbnail."""
+        """Stretched to a grid of tiles, chosen by the processor's own rule, followed by a thumbnail."""
         prepare = processor.image_processor
         rule = vars(sys.modules[type(prepare).__module__])["get_optimal_tiled_canvas"]
         tile = (prepare.size["height"], prepare.size["width"])
@@ -82,7 +82,7 @@ class InternVL(Llava):
             return base.pixel_shuffle(numbers, scale_factor=config.downsample_ratio)
 
         def record_row(row: Tensor) -> None:
-            side = int(row.shape[-1] ** 0.5)  # the model, too, assumes square tiles
+            side = int(row.shape[-1] ** 0.5)  # the model assumes square tiles too
             record(layer, mean_over_patches(row, patches_of_tokens(shuffle, side, side)))
 
         return hook_cls_row(attn.q_norm, attn.k_norm, attn.num_heads, record_row)
@@ -98,7 +98,7 @@ class InternVL(Llava):
         )
 
     def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
-        """Pictures are cut into tiles."""
+        """Pictures are divided into tiles."""
         return with_videos(
             "InternVLProcessor",
             transformers.GotOcr2ImageProcessorPil(size=sides(shape), crop_to_patches=True),

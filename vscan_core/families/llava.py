@@ -27,7 +27,7 @@ DEFAULTS_13B = Defaults(5, 22, 20, "renumbered", "published")
 
 
 class Llava(Family):
-    """`LlavaForConditionalGeneration`, as it comes from transformers."""
+    """`LlavaForConditionalGeneration`. Settings of VScan as published, from the released code."""
 
     model_type = "llava"
     title = "LLaVA-1.5"
@@ -49,7 +49,7 @@ class Llava(Family):
 
     @property
     def one_row_per_picture(self) -> bool:
-        """True for LLaVA-1.5 itself; families derived from it cut pictures into tiles or pack them."""
+        """True for LLaVA-1.5 only; families derived from it divide pictures into tiles or pack them."""
         return type(self) is Llava
 
     def vision_tower(self, model: nn.Module) -> Any:
@@ -70,7 +70,7 @@ class Llava(Family):
         return Tiles([grid] * len(pixels), [layout] * len(pixels))
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """VScan's released code scans attentions[5] of CLIP's 24 layers locally; other depths take the same share."""
+        """As in VScan's released code, the local scan is at layer 5 of CLIP's 24; at other depths, in proportion."""
         config: Any = model.config
         if config.vision_feature_select_strategy != "default":
             raise InputError('vision_feature_select_strategy must be "default" (no CLS among the visual tokens)')
@@ -89,11 +89,11 @@ class Llava(Family):
         )
 
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
-        """CLS rows from the layer's own query and key projections."""
+        """Attention of CLS, from the layer's own query and key projections."""
         return [handle for tower in self.vision_towers(model) for handle in _hook_scores(tower, layer, record)]
 
     def hook_keys(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
-        """Average the layer's own keys over heads."""
+        """The layer's own keys, averaged over heads."""
         attn = _attention(self.vision_tower(model), layer)
 
         def record_keys(module: nn.Module, args: Any, out: Tensor) -> None:
@@ -102,8 +102,8 @@ class Llava(Family):
         return [attn.k_proj.register_forward_hook(record_keys)]
 
     def encoder_blocks(self, model: nn.Module) -> nn.ModuleList:
-        """CLIP's. Raises InputError with flash attention, or if several layers feed the projector."""
-        if not self.has_vision_keys:  # a tower that is not CLIP's
+        """The blocks of CLIP. Raises InputError with flash attention, or if several layers feed the projector."""
+        if not self.has_vision_keys:  # the tower is not CLIP
             return super().encoder_blocks(model)
         config: Any = model.config
         if isinstance(config.vision_feature_layer, list | tuple) and len(config.vision_feature_layer) > 1:
@@ -125,9 +125,9 @@ class Llava(Family):
         return token
 
     def view(self, processor: Any, width: int, height: int) -> View:
-        """CLIP's preparation: scale the shortest edge, then crop the centre square; or only scale.
+        """As CLIP prepares pictures: scaled by the shortest edge, then cropped to the centre square; or only scaled.
 
-        LLaVA's own image processor may pad the picture to a square first.
+        LLaVA's image processor may pad the picture to a square first.
         """
         prepare, picture = processor.image_processor, (width, height)
         before = (0, 0)
@@ -138,7 +138,7 @@ class Llava(Family):
         if not prepare.do_resize:
             scaled = (width, height)
         elif "shortest_edge" in size:
-            short = min(width, height)  # multiplied first, so that the shorter side is exact
+            short = min(width, height)  # multiply before dividing, so that the shorter side is exact
             scaled = (size["shortest_edge"] * width // short, size["shortest_edge"] * height // short)
         else:
             scaled = (size["width"], size["height"])
@@ -169,7 +169,7 @@ def clip_and_llama(shape: Shape, ids: Ids) -> dict[str, Any]:
 
 
 def clip_processor(shape: Shape) -> dict[str, Any]:
-    """What their processors have in common."""
+    """What the processors of these families have in common."""
     return {
         "patch_size": shape.tower.patch,
         "vision_feature_select_strategy": "default",

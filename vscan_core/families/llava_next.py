@@ -34,10 +34,10 @@ MISTRAL_7B = Decoder(4096, 32, 32, 8, 14336, 32064)
 
 
 class LlavaNext(Llava):
-    """`LlavaNextForConditionalGeneration`. Cut 0 works on every tile by itself, later cuts on the whole picture.
+    """`LlavaNextForConditionalGeneration`. Cut 0 treats every tile separately, later cuts the whole picture.
 
-    Published settings: LLaVA-1.5's, with its budget for every tile. Not followed: in the released script the later cut
-    considers the first tile only and uses one of its visual tokens as the query.
+    Published settings: those of LLaVA-1.5, with its budget for every tile. One difference from the released script,
+    where the later cut considers only the first tile and uses one of its visual tokens as the query.
     """
 
     model_type = "llava_next"
@@ -53,11 +53,11 @@ class LlavaNext(Llava):
     small_models = (SmallModel("llava-next-small", "LLaVA-NeXT", 59, Shape(small_tower(336, 14), SMALL_TEXT, GRIDS)),)
 
     def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
-        """The tiles of all pictures; which of them belong together is known when they are packed."""
+        """The tiles of all pictures; `hook_packing` finds out which of them belong together."""
         return replace(super().tiles(model, tower, args, kwargs), layouts=None)
 
     def hook_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
-        """Run numbered rows through the model's own packing next to the features, so that no code is duplicated."""
+        """Run numbered rows through the model's own packing beside the features, so that no code is duplicated."""
 
         def packing(pack: Any, image_features: Sequence[Tensor], image_sizes: Any, *args: Any, **kwargs: Any) -> None:
             numbered = [_numbers(tiles) for tiles in image_features]
@@ -77,7 +77,7 @@ class LlavaNext(Llava):
         rows, cols = (1, 1)
         if tiles > 1:
             rows, cols = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, config.vision_config.image_size)
-        whole = patch_boxes(side, side, height, width)  # tile 0: the picture, squeezed into a square
+        whole = patch_boxes(side, side, height, width)  # tile 0: the whole picture, resized to a square
         grid = _grid_boxes(side, rows, cols, height, width)
         boxes = torch.cat([whole, grid])[origin.clamp(min=0)] if tiles > 1 else whole[origin.clamp(min=0)]
         boxes[origin < 0] = torch.nan
@@ -86,11 +86,11 @@ class LlavaNext(Llava):
         )
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
-        """LLaVA-1.5's, with the grids of tiles."""
+        """That of LLaVA-1.5, with the grids of tiles."""
         return transformers.LlavaNextConfig(**clip_and_llama(shape, ids), vision_feature_layer=-2, **shape.extra)
 
     def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
-        """Pictures are cut into tiles."""
+        """Pictures are divided into tiles."""
         return transformers.LlavaNextProcessor(
             transformers.LlavaNextImageProcessorPil(**cropped(shape), **shape.extra),
             tokenizer,
@@ -99,13 +99,13 @@ class LlavaNext(Llava):
 
 
 def _numbers(tiles: Tensor) -> Tensor:
-    """(tiles, tokens, dim) -> (tiles, tokens, 1): each row's own number."""
+    """(tiles, tokens, dim) -> (tiles, tokens, 1): the number of each row."""
     count, tokens = tiles.shape[:2]
     return torch.arange(count * tokens, dtype=torch.float64).view(count, tokens, 1)
 
 
 def _grid_boxes(side: int, rows: int, cols: int, height: int, width: int) -> Tensor:
-    """(rows * cols * side * side, 4): boxes of the grid's tokens, tile by tile, in the original's pixels.
+    """(rows * cols * side * side, 4): boxes of the grid's tokens, tile by tile, in original pixels.
 
     The picture was scaled to fit the grid and centred on it; the padding is outside the picture.
     """

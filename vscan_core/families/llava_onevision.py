@@ -32,10 +32,10 @@ def _grids(most: int) -> dict[str, Any]:
 class LlavaOnevision(LlavaNext):
     """`LlavaOnevisionForConditionalGeneration`, pictures only.
 
-    There is no published VScan setting. Chosen: attention received as in Qwen2.5-VL, the other family without CLS,
-    with the local scan at the same share of depth; renumbered positions and RoPE in the scores as in LLaVA.
-    Refused: videos, and pictures with more tiles than the model's limit (nine). The model pools these after the
-    projector, so that one token of the LLM would mix kept and dropped ones.
+    There is no published VScan setting. Settings of this project: attention received as in Qwen2.5-VL, which has no
+    CLS token either, with the local scan at the same relative depth; renumbered positions and RoPE in the scores as in
+    LLaVA. Videos, and pictures with more tiles than the model's limit (nine), are refused: the model pools them after
+    the projector, so that one token of the LLM would mix kept and dropped ones.
     """
 
     model_type = "llava_onevision"
@@ -56,7 +56,7 @@ class LlavaOnevision(LlavaNext):
     has_vision_keys = False
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """Depths as shares of Qwen2.5-VL's: block 7 of 32."""
+        """The local scan is at the relative depth of Qwen2.5-VL: block 7 of 32."""
         config: Any = model.config
         if config.vision_feature_select_strategy != "full" or not isinstance(config.vision_feature_layer, int):
             raise InputError('vision_feature_select_strategy must be "full", with a single vision_feature_layer')
@@ -73,7 +73,7 @@ class LlavaOnevision(LlavaNext):
         )
 
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
-        """Blockwise column means, tile by tile."""
+        """Attention received per tile, computed in blocks."""
         tower = self.vision_tower(model)
         attn = getattr(tower, "vision_model", tower).encoder.layers[layer].self_attn
         return hook_query_and_key(
@@ -81,7 +81,7 @@ class LlavaOnevision(LlavaNext):
         )
 
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
-        """Placeholders of pictures. Raises InputError for those of videos."""
+        """Placeholders of pictures. Raises InputError if there are placeholders of videos."""
         config: Any = model.config
         if input_ids is not None and input_ids.shape[-1] > 1 and bool((input_ids == config.video_token_id).any()):
             raise InputError("videos are not supported for LLaVA-OneVision; pass their frames as pictures")
@@ -110,7 +110,7 @@ class LlavaOnevision(LlavaNext):
         )
 
     def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
-        """Pictures are cut into tiles."""
+        """Pictures are divided into tiles."""
         return with_videos(
             "LlavaOnevisionProcessor",
             transformers.LlavaOnevisionImageProcessorPil(size=sides(shape), **shape.extra),

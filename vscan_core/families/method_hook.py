@@ -1,4 +1,4 @@
-"""MethodHook: listen to a method of one instance, where torch has no hooks. The instance is left as found."""
+"""MethodHook: listen to a method of one instance, for which torch has no hooks; removal restores the instance."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _lock = threading.Lock()
 
 
 class Removable(Protocol):
-    """A hook: of torch on a module, or a MethodHook."""
+    """A hook that can be removed: one of torch on a module, or a MethodHook."""
 
     def remove(self) -> None:
-        """Take it off."""
+        """Remove the hook."""
 
 
 class _Wrapped:
-    """Stands in for the method: does what the method does, and calls every listener."""
+    """Replaces the method: calls it and every listener."""
 
     def __init__(self, original: Callable[..., Any]) -> None:
         functools.update_wrapper(self, original)  # transformers reads the signature of some methods
@@ -47,10 +47,10 @@ class _Wrapped:
 
 
 class MethodHook:
-    """One listener on one method; several may listen to the same one, and are removed in any order.
+    """One listener on one method. Several may listen to the same method and may be removed in any order.
 
-    when: "before" or "after" the method, called with the original and the arguments; or "around" it, called with what
-    to call next (another listener, in the end the method), and its result is the result of the call.
+    when: "before" or "after": the listener is called with the original method and the arguments. "around": it is called
+    with the next callable (another listener or the method) and the arguments, and its result is that of the call.
     """
 
     def __init__(self, owner: Any, name: str, listener: Listener, when: str = "before") -> None:
@@ -61,7 +61,7 @@ class MethodHook:
             vars(owner)[name].listeners.append(self.listener)
 
     def remove(self) -> None:
-        """Stop listening; the last one restores the method."""
+        """Stop listening; removing the last listener restores the method."""
         with _lock:
             wrapped = vars(self.owner)[self.name]
             wrapped.listeners.remove(self.listener)

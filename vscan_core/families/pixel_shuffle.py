@@ -1,4 +1,4 @@
-"""Pixel shuffle: several patches become one visual token before the projector. Scores follow it."""
+"""Pixel shuffle: several patches become one visual token before the projector, and so do their scores."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def patches_of_tokens(shuffle: Callable[[Tensor], Tensor], rows: int, cols: int) -> Tensor:
-    """(tokens, patches per token): which patches of a rows x cols grid each projector row is made of.
+    """(tokens, patches per token): the patches of a rows x cols grid in each projector row.
 
-    Numbered patches go through the model's own shuffle (1, rows, cols, 1) -> (1, ..., patches per token): no second
-    copy of its order. float64 holds every number exactly.
+    Numbered patches go through the model's own shuffle (1, rows, cols, 1) -> (1, ..., patches per token), so
+    that its order is not repeated here. float64 represents every number exactly.
     """
     numbers = torch.arange(rows * cols, dtype=torch.float64).view(1, rows, cols, 1)
     shuffled = shuffle(numbers)

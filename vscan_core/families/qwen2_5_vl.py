@@ -35,10 +35,11 @@ WINDOWS = {"fullatt_block_indexes": [7, 15, 23, 31]}
 
 
 class Qwen25VL(Family):
-    """`Qwen2_5_VLForConditionalGeneration`. An image is one tile, of a video every temporal slice is one.
+    """`Qwen2_5_VLForConditionalGeneration`. An image is one tile; in a video, every temporal slice is one.
 
-    A slice is two frames: the encoder's patches are two frames deep. In a video, cut 0 keeps the same number of tokens
-    of every slice, and later cuts choose from the whole video, as for Video-LLaVA; the paper has no setting for it.
+    A slice is two frames, because the encoder's patches are two frames deep. In a video, cut 0 keeps the same number of
+    tokens in every slice, and later cuts choose from the whole video, as for Video-LLaVA. The VScan paper has settings
+    for images, but none for videos.
     """
 
     model_type = "qwen2_5_vl"
@@ -62,7 +63,7 @@ class Qwen25VL(Family):
             Shape(small_tower(0, 14), SMALL_TEXT, {"fullatt_block_indexes": [1, 3, 5, 7]}),
         ),
     )
-    frames = 16  # chosen here; the reference code takes two per second, up to 768
+    frames = 16  # set by this project; the reference code takes two per second, up to 768
 
     def vision_tower(self, model: nn.Module) -> Any:
         """The window-attention vision transformer."""
@@ -73,7 +74,7 @@ class Qwen25VL(Family):
         return self.base(model).visual.merger
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """Published: first full-attention block for the local scan, the last block for the global one, no RoPE."""
+        """Published: local scan at the first full-attention block, global scan at the last block, no RoPE."""
         config: Any = model.config
         return Anatomy(
             vision_layers=config.vision_config.depth,
@@ -101,7 +102,7 @@ class Qwen25VL(Family):
         )
 
     def order(self, tower: Any, grid_thw: Tensor) -> Tensor:
-        """(rows,) token of each row of the merger."""
+        """(rows,) the token of each row of the merger."""
         order: Tensor
         order, _ = get_vision_window_index(
             grid_thw,
@@ -112,7 +113,7 @@ class Qwen25VL(Family):
         return order
 
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
-        """Blockwise column means of the block's attention, summed over heads and averaged over a token's patches."""
+        """Attention received, computed in blocks, summed over heads and averaged over the patches of each token."""
         tower = self.vision_tower(model)
         attn = tower.blocks[layer].attn
         rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb_vision"]
@@ -162,15 +163,15 @@ class Qwen25VL(Family):
         return {**video_batch(processor, prompt, pixels, grid), "second_per_grid_ts": torch.tensor([step])}
 
     def view(self, processor: Any, width: int, height: int) -> View:
-        """The picture is stretched to whole patches; how far shows only in the grid of each call."""
+        """The picture is stretched to whole patches; only the grid of each call shows how far."""
         return View(size=(width, height))
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
-        """Vision tower and language model are Qwen's own."""
+        """Qwen2.5-VL's own vision tower and language model."""
         return transformers.Qwen2_5_VLConfig(**self._config(shape, ids))
 
     def _config(self, shape: Shape, ids: Ids) -> dict[str, Any]:
-        """Both generations; positions have three axes, which share the rotary dimensions 2 : 3 : 3."""
+        """For both generations; positions have three axes, which divide the rotary dimensions 2 : 3 : 3."""
         tower, text = shape.tower, shape.text
         eighth = (text.head_dim or text.width // text.heads) // 16
         rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2 * eighth, 3 * eighth, 3 * eighth]}
@@ -219,9 +220,9 @@ def video_batch(processor: Any, prompt: str, pixels: Tensor, grid: list[int]) ->
 
 
 def video_patches(prepare: Any, frames: Sequence[Image.Image]) -> tuple[Tensor, list[int]]:
-    """(patches, dim) of a video and its (slices, rows, columns) of patches; an odd last frame is shown twice.
+    """(patches, dim) of a video and its (slices, rows, columns) of patches; an odd last frame is repeated.
 
-    A picture's patches hold the same frame at every depth; here each depth gets its own.
+    The patches of a picture hold the same frame at every depth; those of a video hold consecutive frames.
     """
     deep, edge = prepare.temporal_patch_size, (prepare.patch_size * prepare.merge_size) ** 2
     even = [*frames, *[frames[-1]] * (-len(frames) % deep)]

@@ -27,10 +27,10 @@ def _deepstack(*layers: int) -> dict[str, Any]:
 class Qwen3VL(Qwen25VL):
     """`Qwen3VLForConditionalGeneration`.
 
-    There is no published VScan setting. Chosen: the local scan at the same share of depth as in Qwen2.5-VL (block 7
-    of 32), original positions (M-RoPE ids have several axes and cannot be renumbered), no RoPE in the scores.
-    Deepstack features of dropped tokens are dropped; those of a kept token stay as they are, even if others merge
-    into it. The first decoder layers add them, so a later cut comes after the last of these layers.
+    There is no published VScan setting. Settings of this project: the local scan at the same relative depth as in
+    Qwen2.5-VL (block 7 of 32), original positions (M-RoPE ids have several axes and cannot be renumbered), no RoPE in
+    the scores. Deepstack features of dropped tokens are dropped; those of a kept token are unchanged even if others
+    merge into it. The first decoder layers add these features, so later cuts are possible only after them.
     """
 
     model_type = "qwen3_vl"
@@ -51,7 +51,7 @@ class Qwen3VL(Qwen25VL):
     )
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """No block has windows, so the shallow layer follows from the depth alone."""
+        """No block has windows, so the shallow layer depends only on the depth."""
         vision: Any = self.vision_tower(model).config
         return Anatomy(
             vision_layers=vision.depth,
@@ -82,7 +82,7 @@ class Qwen3VL(Qwen25VL):
         return torch.arange(int(grid_thw.prod(-1).sum()) // tower.spatial_merge_unit, device=grid_thw.device)
 
     def shorten_kwargs(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
-        """Deepstack rows, (visual tokens of the batch, dim) per layer, and the mask that places them."""
+        """Deepstack features, (visual tokens of the batch, dim) per layer, and the mask of their positions."""
         visual, features = kwargs.get("visual_pos_masks"), kwargs.get("deepstack_visual_embeds")
         if visual is None or features is None:
             return {}
@@ -93,9 +93,9 @@ class Qwen3VL(Qwen25VL):
         }
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
-        """Qwen2.5-VL's, with deepstack layers instead of windows."""
+        """That of Qwen2.5-VL, with deepstack layers instead of windows."""
         return transformers.Qwen3VLConfig(**self._config(shape, ids))
 
     def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
-        """Qwen2.5-VL's, with another preparation of videos."""
+        """That of Qwen2.5-VL, with another video processor."""
         return self._processor("Qwen3VLProcessor", "Qwen3VLVideoProcessor", shape, tokenizer)

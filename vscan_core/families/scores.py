@@ -1,4 +1,4 @@
-"""Scores and keys from a vision layer's own projections: rows and column means, never a whole attention map."""
+"""Scores and keys from a layer's own projections: rows and column means, never a whole attention map."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vscan_core import geometry
 
 
 def mean_keys(key: Tensor, heads: int, first: int = 1) -> Tensor:
-    """key (images, first + tokens, dim) -> (images, tokens, head_dim): mean over heads; first: rows of CLS."""
+    """key (images, first + tokens, dim) -> (images, tokens, head_dim): mean over heads, without the CLS rows."""
     return key[:, first:].view(len(key), key.shape[1] - first, heads, -1).mean(2)
 
 
 def hook_query_and_key(
     query: nn.Module, key: nn.Module, record: Callable[[Tensor, Tensor], None], rows: slice = slice(None)
 ) -> list[RemovableHandle]:
-    """Pass the queries (only these rows) and keys of every call to `record`, as `query` and `key` return them.
+    """Pass the queries (only `rows`) and keys of every call to `record`, as `query` and `key` return them.
 
-    Queries are computed first and held until the keys are; no second pass, no attention map.
+    Queries are computed first and held until the keys follow; there is no second pass and no attention map.
     """
     queries: dict[int, Tensor] = {}  # by thread: several may run one model
 
@@ -42,7 +42,7 @@ def hook_query_and_key(
 def hook_cls_row(
     query: nn.Module, key: nn.Module, heads: int, record: Callable[[Tensor], None]
 ) -> list[RemovableHandle]:
-    """Pass the CLS row of every call to `record`."""
+    """Pass the attention of CLS in every call, (images, heads, tokens), to `record`."""
     return hook_query_and_key(query, key, lambda first, keys: record(cls_row(first, keys, heads)), slice(1))
 
 
@@ -61,8 +61,8 @@ def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
 def received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> Tensor:
     """(patches,): attention that each patch receives, summed over heads, averaged over the queries of its image.
 
-    query, key (patches, heads, head_dim); bounds: where images begin and end. Never a patches x patches map: head_dim
-    rows of it exist at a time, which take as much memory as the queries and less than the model's own layers.
+    query, key (patches, heads, head_dim); bounds: where images begin and end. The patches x patches map is never
+    complete: head_dim rows of it exist at a time, which take no more memory than the queries.
     """
     means = []
     for start, end in pairwise(bounds):
@@ -89,7 +89,7 @@ def received_by_tile(query: Tensor, key: Tensor, valid: Tensor | None, attn: Any
 
 
 def query_rows(states: Tensor, query_columns: Tensor | None) -> Tensor:
-    """(batch or 1, tokens, dim) -> (batch, queries, dim): these rows of each; None: the last one."""
+    """(batch or 1, tokens, dim) -> (batch, queries, dim): the rows at query_columns; None: the last one."""
     if query_columns is None:
         return states[:, -1:]
     states = states.expand(len(query_columns), *states.shape[1:])
@@ -97,7 +97,7 @@ def query_rows(states: Tensor, query_columns: Tensor | None) -> Tensor:
 
 
 def head_rows(attn: Any, name: str, normed: Tensor) -> Tensor:
-    """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the q or k projection (and norm, if any)."""
+    """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the "q" or "k" projection and any norm."""
     states = getattr(attn, f"{name}_proj")(normed).view(*normed.shape[:2], -1, attn.head_dim)
     norm = getattr(attn, f"{name}_norm", None)
     heads: Tensor = (states if norm is None else norm(states)).transpose(1, 2)

@@ -1,11 +1,11 @@
-"""Which tiles make one picture, read from the prompt: nothing else in the inputs of a model says so.
+"""Which tiles make one picture, read from the prompt, because nothing else in the inputs of a model shows it.
 
 The stock processors write a picture of several tiles in one of two ways:
 - `contiguous` (InternVL): all its tiles as one run of placeholders;
-- `separated` (Idefics3, SmolVLM): every tile as a run of its own behind a tag that names its row and column, and in
-  the end a run behind the tag of whole pictures.
+- `separated` (Idefics3, SmolVLM): every tile as a separate run after a tag with its row and column, and finally the
+  whole picture as a run after a tag of its own.
 Both functions take `ids` (batch, length) int64, `token`, the placeholder's id, and `per_tile`, the visual tokens of a
-tile, and go through the pictures row by row. They return None for a prompt that no stock processor writes.
+tile, and read the batch row by row. They return None for a prompt that no stock processor writes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ WIDEST = 6  # tiles; the tags run from <row_1_col_1> to <row_6_col_6>
 
 
 class _Run(NamedTuple):
-    """Placeholders with nothing between them."""
+    """A run of placeholders with nothing between them."""
 
     length: int
-    before: tuple[int, ...]  # ids between it and the run before, or the beginning of the prompt
-    after: int | None  # the id behind it
+    before: tuple[int, ...]  # ids between it and the previous run, or the beginning of the prompt
+    after: int | None  # the id after it
 
     @property
     def tag(self) -> int:
@@ -36,12 +36,12 @@ class _Run(NamedTuple):
 
     @property
     def gap(self) -> tuple[int, ...]:
-        """What stands between the run before and the mark: nothing, or new lines."""
+        """The ids between the previous run and the mark: none, or new lines."""
         return self.before[:-2]
 
 
 def contiguous(ids: Tensor, token: int, per_tile: int) -> list[int] | None:
-    """The number of tiles of each picture, where a picture is one run; None if one is no multiple of `per_tile`.
+    """The number of tiles of each picture, if a picture is one run; None if a run is no multiple of `per_tile`.
 
     token 9, per_tile 2: 1 9 9 9 9 5 9 9 -> [2, 1]
     """
@@ -50,11 +50,11 @@ def contiguous(ids: Tensor, token: int, per_tile: int) -> list[int] | None:
 
 
 def separated(ids: Tensor, token: int, per_tile: int) -> list[tuple[int, int]] | None:
-    """(rows, cols) of each picture, where a tile is a run; (1, 1) is uncut, else one more tile shows all of it.
+    """(rows, cols) of each picture, if a tile is a run; all but (1, 1) have one more tile, of the whole picture.
 
     With m for the mark around pictures, w for the tag of whole ones, and / for a new line:
     m a ## m b ## / m c ## m d ## / / m w ## m -> [(2, 2)]
-    No config names these ids: they are what stands in their places, and it must be the same everywhere.
+    No config contains these ids: they are found by their positions and must be the same in all pictures.
     """
     prompts = [runs for row in ids.tolist() if (runs := list(_runs(row, token)))]
     runs = [run for prompt in prompts for run in prompt]
@@ -88,13 +88,13 @@ def _runs(row: Sequence[int], token: int) -> Iterator[_Run]:
 
 
 def _closed(prompt: Sequence[_Run], whole: int, mark: int) -> bool:
-    """Whether a mark of its own, not the next picture's, stands behind every picture."""
+    """Whether every picture is followed by a closing mark, which is not the opening mark of the next picture."""
     apart = all(later.gap for earlier, later in pairwise(prompt) if earlier.tag == whole)
     return apart and all(run.after == mark for run in prompt if run.tag == whole)
 
 
 def _pictures(prompt: Sequence[_Run], whole: int) -> Iterator[list[_Run]]:
-    """The runs of each picture; the last one shows all of it."""
+    """The runs of each picture; the last one shows the whole picture."""
     picture = []
     for run in prompt:
         picture.append(run)
@@ -104,14 +104,14 @@ def _pictures(prompt: Sequence[_Run], whole: int) -> Iterator[list[_Run]]:
 
 
 def _shape(tags: Sequence[int], gaps: Sequence[tuple[int, ...]]) -> tuple[int, int] | None:
-    """(rows, cols) of a picture, from the tags of its tiles and what stands behind each; None if it has none."""
+    """(rows, cols) of a picture, from the tags of its tiles and the gap after each; None if they form no grid."""
     tiles = len(tags)
     if tiles < 2:
         return None if tiles else (1, 1)
     if gaps[-1]:
         cols = next(place for place, gap in enumerate(gaps, 1) if gap)
         regular = [bool(gap) for gap in gaps] == [place % cols == 0 for place in range(1, tiles + 1)]
-    else:  # a tokenizer without new lines; but its tags have ids one after the other, WIDEST to a row
+    else:  # a tokenizer without new lines; the ids of its tags are consecutive, WIDEST to a row
         steps = [tag - tags[0] for tag in tags]
         cols = max(step % WIDEST for step in steps) + 1
         regular = steps == [place // cols * WIDEST + place % cols for place in range(tiles)]
@@ -119,7 +119,7 @@ def _shape(tags: Sequence[int], gaps: Sequence[tuple[int, ...]]) -> tuple[int, i
 
 
 def _alike(pictures: Sequence[Sequence[_Run]], shapes: Sequence[tuple[int, int]]) -> bool:
-    """Whether new lines and tags are the same in all pictures: a tag for each place, and for no other place."""
+    """Whether new lines and tags are the same in all pictures, with one tag for each place."""
     cut = [(picture, cols) for picture, (_, cols) in zip(pictures, shapes, strict=True) if len(picture) > 1]
     lines = {run.gap for picture, _ in cut for run in picture[1:-1] if run.gap}
     ends = {picture[-1].gap for picture, _ in cut}

@@ -1,4 +1,4 @@
-"""How the tiles that the vision encoder saw of one image become its visual tokens in the LLM."""
+"""How the tiles of one image in the vision encoder become its visual tokens in the LLM."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class TiledPicture:
     """A picture that the vision encoder sees as tiles."""
 
     tiles: int
-    cut: tuple[int, int] | None = None  # (rows, cols) of them; then a last tile shows all of it. None: not known
+    cut: tuple[int, int] | None = None  # (rows, cols) of tiles, with one more of the whole picture; None: unknown
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """What one run of the vision side sees: its tiles, and how their tokens lie in the projector's rows."""
+    """The tiles in one run of the vision side, and the order of their tokens in the projector's rows."""
 
     grids: list[tuple[int, int]]  # (rows, cols) of visual tokens, per tile
-    layouts: list[TokenLayout] | None  # of the images; None: shown by the prompt, or by packing
+    layouts: list[TokenLayout] | None  # of the images; None: found from the prompt or from packing
     order: Tensor | None = None  # (rows,) token of each projector row; None: rows come as (tiles, tokens, dim)
-    side: tuple[int, int] | None = None  # (height, width) in pixels of a tile; the prompt shows which make a picture
-    lead: int = 0  # rows in front of each tile's tokens that always stay (CLS); only without `order`
+    side: tuple[int, int] | None = None  # (height, width) of a tile in pixels, where the prompt groups them
+    lead: int = 0  # rows before each tile's tokens that are always kept (CLS); only without `order`
 
     @property
     def sizes(self) -> list[int]:
@@ -43,7 +43,7 @@ class Tiles:
         return list(torch.split(rows[self.order.argsort()], self.sizes))
 
     def join(self, tiles: Sequence[Tensor], rows: Tensor) -> Tensor:
-        """The inverse of `split`; what `split` left out comes from its `rows`."""
+        """The inverse of `split`; the `lead` rows, which `split` omits, are taken from its `rows`."""
         if self.order is None:
             return torch.cat([rows[:, : self.lead], torch.stack(list(tiles))], dim=1)
         return torch.cat(list(tiles))[self.order]
@@ -51,23 +51,23 @@ class Tiles:
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """The visual tokens of one image: where each came from and which pixels it covers."""
+    """The visual tokens of one image: the origin of each and the pixels that it covers."""
 
     tiles: int
     origin: Tensor | None  # (tokens,) tile * tokens per tile + token in the tile, -1 = newline; None: tile after tile
-    boxes: Tensor  # (tokens, 4) x0, y0, x1, y1 in pixels that `view` places; NaN for newlines
+    boxes: Tensor  # (tokens, 4) x0, y0, x1, y1 in seen pixels, see `view`; NaN for newlines
     view: View = field(default_factory=View)
-    canvas: tuple[int, int] | None = None  # (width, height) that the boxes are in, if it is the whole picture stretched
+    canvas: tuple[int, int] | None = None  # (width, height) of the boxes' space, if it is the picture stretched
 
     def placed(self, view: View) -> TokenLayout:
-        """The same with `view`, which says how the original was prepared."""
+        """The same layout with `view`, which describes how the original was prepared."""
         if self.canvas is None or view.size is None:
             return replace(self, view=view)
         scale = (view.size[0] / self.canvas[0], view.size[1] / self.canvas[1])
         return replace(self, view=replace(view, scale=scale, offset=(0.0, 0.0)))
 
     def trace(self, grid: tuple[int, int], chosen: Sequence[Selection | None]) -> ImageTrace:
-        """The image after cut 0, from the tiles' grid and the selections of its tiles (None: not cut)."""
+        """The image after cut 0, from the grid (rows, cols) and the selections of its tiles; None: not cut."""
         per_tile = grid[0] * grid[1]
         tokens = per_tile * self.tiles if self.origin is None else len(self.origin)
         image = ImageTrace(tokens, grid, self.boxes, self.view, [], self.tiles, per_tile, self.origin)
@@ -79,7 +79,7 @@ class TokenLayout:
     def cut(self, chosen: Sequence[Selection], per_tile: int) -> Cut:
         """Cut 0 in the image's own token indices, from the selections of its tiles.
 
-        Newlines always stay. A kept token that the model's packing leaves out (padding) is in no index here.
+        Newlines are always kept. Kept tokens that the model's packing omits as padding have no index here.
         """
         device = chosen[0].kept.device
         shift = [per_tile * tile for tile in range(len(chosen))]
@@ -102,7 +102,7 @@ class TokenLayout:
         assert self.origin is not None
         origin = self.origin.to(kept.device)
         newline = origin < 0
-        source = origin.clamp(min=0)  # newlines read row 0 and are overruled
+        source = origin.clamp(min=0)  # newlines read row 0; the mask overrides it
         stays = torch.zeros_like(merged, dtype=torch.bool).index_fill_(0, kept, True)[source] | newline
         place = torch.full_like(merged, -1)
         place[origin[~newline]] = torch.arange(len(origin), device=kept.device)[~newline]
@@ -125,8 +125,8 @@ def tiled(
 ) -> list[TokenLayout]:
     """The pictures behind `tiles` tiles of `side` = (height, width) pixels and `grid` = (rows, cols) tokens each.
 
-    pictures: None, or not of so many tiles: every tile is an image of its own, in its own pixels. A list that goes on
-    (beam search repeats prompts, not pictures) is read as far as there are tiles.
+    pictures: if None, or if their tiles do not add up to `tiles`, every tile is a separate image in its own pixels. A
+    longer list (beam search repeats prompts, not pictures) is read only as far as there are tiles.
     """
     found: list[TiledPicture] = []
     for picture in pictures or ():
@@ -139,7 +139,7 @@ def tiled(
 
 def _whole(picture: TiledPicture, grid: tuple[int, int], height: int, width: int) -> TokenLayout:
     each = geometry.patch_boxes(*grid, height, width)
-    if picture.cut is None:  # how the tiles lie is not known: boxes are in their own pixels
+    if picture.cut is None:  # unknown arrangement: boxes are in the pixels of each tile
         canvas = (width, height) if picture.tiles == 1 else None
         return TokenLayout(picture.tiles, None, each.repeat(picture.tiles, 1), canvas=canvas)
     down, across = picture.cut

@@ -26,13 +26,13 @@ CLIP_224 = Tower(224, 14, 1024, 24, 16, 4096)
 class VideoLlava(Llava):
     """`VideoLlavaForConditionalGeneration`.
 
-    Settings as for LLaVA-1.5, of which it is the video version; the paper reports results for it (table 5: 25 % of
-    8 x 256 tokens), the released code does not include it. Every frame is a tile of its video: cut 0 keeps the same
-    number of tokens of each, as all published methods do, and later cuts choose from the whole video, since a question
-    may be about one moment.
-    Frames keep their CLS token (257 tokens per frame). Cut 0 always keeps it and does not count it in the budget: CLS
-    scores the other tokens and has no score itself. Later cuts count and drop it like any other visual token: the
-    decoder makes no difference between them.
+    Settings as for LLaVA-1.5, of which it is the video version. The VScan paper reports results for it (table 5: 25 %
+    of 8 x 256 tokens), but the released code does not include it. Every frame is a tile of its video: cut 0 keeps the
+    same number of tokens in each, as all published methods do, and later cuts choose from the whole video, since a
+    question may be about one moment.
+    Frames keep their CLS token (257 tokens per frame). Cut 0 always keeps it and does not count it in the budget,
+    because CLS scores the other tokens and has no score itself. Later cuts count it and may drop it like any other
+    visual token, because the decoder treats them alike.
     """
 
     model_type = "video_llava"
@@ -50,12 +50,12 @@ class VideoLlava(Llava):
         return self.base(model).image_tower
 
     def vision_towers(self, model: nn.Module) -> list[nn.Module]:
-        """Pictures, videos."""
+        """The towers for pictures and for videos."""
         return [self.base(model).image_tower, self.base(model).video_tower]
 
     def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
         """Frames of a video or pictures."""
-        base = self.base(model)  # the model around it has no get_video_features in transformers 5.17
+        base = self.base(model)  # the outer model has no get_video_features in transformers 5.17
         run = base.get_video_features if "pixel_values_videos" in batch else base.get_image_features
         return run(**batch, return_dict=True)
 
@@ -65,7 +65,7 @@ class VideoLlava(Llava):
         return tiles if tower is not self.base(model).video_tower else replace(tiles, layouts=None, lead=1)
 
     def hook_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
-        """Only the call around the tower shows which frames belong to one video."""
+        """Hook the method that calls the tower, because only its arguments show which frames belong to one video."""
 
         def encoded(call: Any, *args: Any, **kwargs: Any) -> None:
             videos = args[0] if args else kwargs["pixel_values_videos"]  # (videos, frames, 3, height, width)
@@ -94,7 +94,7 @@ class VideoLlava(Llava):
         return {**text, "pixel_values_videos": pixels[None]}
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
-        """LLaVA-1.5's, and a token for videos."""
+        """That of LLaVA-1.5, and a token for videos."""
         return transformers.VideoLlavaConfig(**clip_and_llama(shape, ids), video_token_index=ids.video)
 
     def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
