@@ -61,9 +61,6 @@ class Sources:
             )
         return self._opened.get(digest, lambda: OpenedSource(digest, open_image(source)))
 
-    def __len__(self) -> int:
-        return len(self._opened)
-
 
 def digest_of(path: str | Clip) -> str:
     """A hash of a file's bytes: the same picture has the same one, whoever sent it."""

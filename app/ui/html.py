@@ -5,7 +5,7 @@ The page's HTML component runs what it is given, so nothing that a visitor or a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from vscan_core import report
 from vscan_core.draw.fates import Fate, Fates
@@ -13,44 +13,29 @@ from vscan_core.events import Answer
 
 from .. import formatting
 
-ROWS = (
-    ("Visual tokens", ""),
-    ("Vision encoder", ""),
-    ("Token selection", ""),
-    ("Prefill", ""),
-    ("First token", "in total"),
-    ("Decode", "per token"),
-    ("Whole answer", ""),
-    ("KV cache", ""),
-    ("Computation", "prefill"),
-    ("Peak memory", "with weights"),
+# name, what is meant more precisely, value
+ROWS: tuple[tuple[str, str, Callable[[Answer], str]], ...] = (
+    ("Visual tokens", "", lambda answer: formatting.with_arrows(report.token_steps(answer))),
+    ("Vision encoder", "", lambda answer: formatting.milliseconds(answer.timings.vision_ms)),
+    ("Token selection", "", lambda answer: formatting.milliseconds(answer.timings.reduce_ms)),
+    ("Prefill", "", lambda answer: formatting.milliseconds(answer.timings.prefill_ms)),
+    ("First token", "in total", lambda answer: formatting.milliseconds(answer.timings.ttft_ms)),
+    ("Decode", "per token", lambda answer: formatting.milliseconds(answer.timings.decode_ms_per_token)),
+    ("Whole answer", "", lambda answer: formatting.milliseconds(answer.timings.total_ms)),
+    ("KV cache", "", lambda answer: formatting.memory(answer.cost.kv_bytes)),
+    ("Computation", "prefill", lambda answer: formatting.flops(answer.cost.tflops)),
+    ("Peak memory", "with weights", lambda answer: formatting.memory(answer.cost.peak_bytes)),
 )
 
 
 def numbers_table(answer: Answer | None) -> str:
     """The numbers of one run as a table; dashes while there is none, so that nothing jumps when it ends."""
-    values = [formatting.NOTHING] * len(ROWS) if answer is None else _values(answer)
     rows = (
-        f'<tr><th scope="row">{name}<small>{term}</small></th><td>{value}</td></tr>'
-        for (name, term), value in zip(ROWS, values, strict=True)
+        f'<tr><th scope="row">{name}<small>{term}</small></th>'
+        f"<td>{formatting.NOTHING if answer is None else value(answer)}</td></tr>"
+        for name, term, value in ROWS
     )
     return f'<table class="numbers"><tbody>{"".join(rows)}</tbody></table>'
-
-
-def _values(answer: Answer) -> list[str]:
-    timings, cost = answer.timings, answer.cost
-    return [
-        formatting.with_arrows(report.token_steps(answer)),
-        formatting.milliseconds(timings.vision_ms),
-        formatting.milliseconds(timings.reduce_ms),
-        formatting.milliseconds(timings.prefill_ms),
-        formatting.milliseconds(timings.ttft_ms),
-        formatting.milliseconds(timings.decode_ms_per_token),
-        formatting.milliseconds(timings.total_ms),
-        formatting.memory(cost.kv_bytes),
-        formatting.flops(cost.tflops),
-        formatting.memory(cost.peak_bytes),
-    ]
 
 
 def verdict_panel(baseline: Answer | None, reduced: Answer | None, readable: bool = True) -> str:
