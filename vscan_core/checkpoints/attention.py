@@ -1,4 +1,4 @@
-"""Attention implementations: any that transformers knows; one sentence for those that cannot be used here."""
+"""Attention implementations: all that transformers knows, with a clear error for those that cannot be used here."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ KERNEL = re.compile(r"[^/:|]+/[^/:|]+(@[^/:|]+)?(:[^/:|]+)?")  # owner/name@revi
 
 
 def attentions() -> tuple[str, ...]:
-    """The names in transformers' own list, without paged attention, whose KV cache cannot be reached."""
+    """The names that transformers lists, without paged attention, whose KV cache cannot be reduced."""
     others = sorted(name for name in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in name and name not in BUILT_IN)
     return (*BUILT_IN, *others)
 
 
 def check_attention(name: str) -> None:
-    """Raise InputError, one sentence, for a name that transformers does not know."""
+    """Raise InputError for an attention that transformers does not know or that needs a missing package."""
     choices = f"choose {', '.join(attentions())}, or a kernel of the Hub such as kernels-community/flash-attn2"
     if isinstance(name, str) and name.startswith("paged|"):
         raise InputError(f"paged attention {name!r} keeps a KV cache of its own, which cannot be reduced; {choices}")
@@ -36,9 +36,9 @@ def check_attention(name: str) -> None:
 
 @contextmanager
 def usable(name: str, dtype: torch.dtype) -> Iterator[None]:
-    """Wrap the construction of a model: InputError for an attention that cannot be used here.
+    """Wrap the construction of a model; raise InputError if the attention cannot be used here.
 
-    Errors with the built-in implementations have other causes and are passed on.
+    Errors with the built-in implementations have other causes and are raised unchanged.
     """
     try:
         yield

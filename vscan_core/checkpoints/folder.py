@@ -1,7 +1,7 @@
 """Check a model folder, file by file, before anything is loaded from it.
 
-transformers reports some damage unclearly and some not at all: it ignores a broken generation_config.json and
-initialises missing tensors at random. Nothing here runs code or unpickles; of weights, only headers are read.
+transformers reports some damage unclearly and some not at all: it ignores a damaged generation_config.json and
+initialises missing tensors at random. These checks never run code or unpickle; of weights they read only headers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ UNPICKLED = (
 
 
 def refusal(folder: Path, reason: str) -> InputError:
-    """One sentence about a model folder."""
+    """The InputError for a model folder that cannot be loaded, with the reason."""
     return InputError(f"the folder {folder} does not hold a complete model: {reason}")
 
 
@@ -69,7 +69,7 @@ def check_texts(folder: Path) -> None:
 
 
 def check_weights(folder: Path) -> int:
-    """The number of parameters in the files. Raises InputError unless every shard is complete and matches the index."""
+    """The number of parameters in the files. Raises InputError unless all shards are complete and match the index."""
     if (folder / WEIGHTS).exists():
         return sum(map(prod, tensor_shapes(folder / WEIGHTS).values()))
     if (folder / INDEX).exists():
@@ -92,7 +92,7 @@ def tensor_shapes(path: Path) -> dict[str, list[int]]:
     try:
         with safe_open(path, framework="pt") as opened:
             return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118, no dict
-    except Exception as error:  # safetensors has an exception of its own beside those of Python
+    except Exception as error:  # safetensors raises its own exception type besides those of Python
         if ran_out(error):
             raise MemoryError(str(error)) from error
         raise refusal(path.parent, f"{path.name} is cut short, damaged or not a safetensors file; {AGAIN}") from error
@@ -115,7 +115,7 @@ def check_start(path: Path) -> None:
 
 
 def in_words(names: Collection[str]) -> str:
-    """Tensors in words: in_words({"b", "a"}) = "2 tensors (a, ...)"."""
+    """Names of tensors, abbreviated for a sentence: in_words({"b", "a"}) = "2 tensors (a, ...)"."""
     return f"the tensor {min(names)}" if len(names) == 1 else f"{len(names)} tensors ({min(names)}, ...)"
 
 
@@ -139,7 +139,7 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _shards(index: Path) -> dict[str, set[str]]:
-    """{shard: names of its tensors}, as the index says."""
+    """{shard: names of its tensors}, from the index."""
     found = _object(index)
     names = found.get("weight_map")
     if not isinstance(names, dict) or not names or not isinstance(found.get("metadata"), dict):

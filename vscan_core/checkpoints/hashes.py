@@ -1,6 +1,6 @@
-"""The embedded model's files against the SHA-256 hashes recorded beside them, in the format of `sha256sum`.
+"""Compare the embedded model's files with the SHA-256 hashes recorded beside them, in the format of `sha256sum`.
 
-Recorded by `training.export` and `training.calibrate`; `sha256sum -c SHA256SUMS` in the folder checks them, too.
+Recorded by `training.export` and `training.calibrate`; `sha256sum -c SHA256SUMS` in the folder checks them too.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from vscan_core.errors import InputError
 
 SUMS = "SHA256SUMS"
 SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt")  # of the files that a model is loaded from
-UNHASHED = ("training_log.json",)  # lies beside the model and is no part of it
+UNHASHED = ("training_log.json",)  # in the same folder, but not part of the model
 RESTORE = "install vscan-core again, or in a checkout of the repository run `git checkout -- assets/mini`"
 
 
 def check_hashes(folder: str | Path, pattern: str = "*") -> None:
-    """Raise InputError, one sentence, unless the files that match `pattern` are exactly those recorded, unchanged.
+    """Raise InputError unless the files that match `pattern` are exactly those recorded, unchanged.
 
-    Every file is hashed every time, about 20 ms for 20 MB: a change is found even if size and date stay the same.
+    Every file is hashed on every call, about 20 ms for 20 MB, so that any change is found, whatever size and date are.
     """
     recorded, present = _recorded(Path(folder)), {path.name: path for path in _files(Path(folder))}
     for name in fnmatch.filter(sorted(recorded.keys() | present.keys()), pattern):

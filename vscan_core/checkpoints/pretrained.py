@@ -1,7 +1,7 @@
-"""Load a model and its processor from a folder or the Hub: complete, stock, without code of its own, or not at all.
+"""Load a model and its processor from a folder or the Hub, only if it is complete and needs no code of its own.
 
-transformers initialises missing weights at random and at most warns; a run on such a model looks like any other. It
-also asks whether to run a checkpoint's own code, where the answer here is always no.
+transformers initialises missing weights at random with at most a warning, after which a run looks like any other. It
+also asks whether to run code from a checkpoint; here such code never runs.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ENDINGS = (".safetensors", ".safetensors.index.json")
 def pretrained(name: str, source: str, place: Any, dtype: torch.dtype, attn: str) -> tuple[Any, Any]:
     """(model, processor) from `source`, a folder or a Hub id; `place` is a device or a device_map.
 
-    Raises InputError, one sentence, for a model that is damaged, incomplete, not supported or cannot be fetched.
+    Raises InputError if the model is damaged, incomplete or not supported, or cannot be downloaded.
     """
     folder = Path(source) if Path(source).is_dir() else None
     held = None if folder is None else _check_folder(name, folder)
@@ -61,24 +61,24 @@ def pretrained(name: str, source: str, place: Any, dtype: torch.dtype, attn: str
                 device_map=place,
                 trust_remote_code=False,
                 use_safetensors=True,
-                ignore_mismatched_sizes=True,  # reported below, without a table of them all
+                ignore_mismatched_sizes=True,  # reported below, in one sentence
                 output_loading_info=True,
             )
         _check_tensors(_place(source), info)
-        check_texts(_place(source))  # from the Hub, too: transformers ignores a damaged generation_config.json
+        check_texts(_place(source))  # also for the Hub, because transformers ignores a damaged generation_config.json
         return model, processor
     except InputError:
         raise
-    except Exception as error:  # tokenizers raises bare Exception, and a setting of the wrong type raises anything
+    except Exception as error:  # tokenizers raises Exception, and settings of a wrong type raise any type
         if ran_out(error):
             raise MemoryError(str(error)) from error
         raise _why(name, source, folder, subject, error) from error
 
 
 def _planned(name: str, config: Any, held: int | None, place: Any, dtype: torch.dtype, attn: str) -> Any:
-    """The class of the model, after checks that need no weights, before gigabytes are fetched or allocated.
+    """The class of the model, after all checks that need no weights, before any are downloaded or allocated.
 
-    held: the number of parameters in the files, if known. place: a device or a device_map.
+    held: the number of parameters in the files; None if unknown. place: a device or a device_map.
     """
     _check_family(name, {"model_type": config.model_type})
     cls = transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING[type(config)]
@@ -130,9 +130,9 @@ def _own_code(name: str) -> InputError:
 
 
 def _check_tensors(folder: Path, info: Mapping[str, Any]) -> None:
-    """Raise InputError unless every tensor of the model was read and no decoder layer in the files was left out.
+    """Raise InputError unless all tensors of the model were read and no decoder layer in the files is unused.
 
-    Tied tensors, which share another one's memory, count as read.
+    Tied tensors, which share memory with another one, count as read.
     """
     if missing := info["missing_keys"]:
         raise refusal(folder, f"its weights lack {in_words(missing)}; {AGAIN}")
@@ -146,7 +146,7 @@ def _check_tensors(folder: Path, info: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence transformers' warnings, so that a refusal is one sentence. More verbose settings are kept."""
+    """Silence transformers' warnings, so that an error is one sentence. More verbose settings are kept."""
     before = logging.get_verbosity()
     if before == logging.WARNING:
         logging.set_verbosity_error()
@@ -157,7 +157,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _place(source: str) -> Path:
-    """The folder that a model is loaded from, in the Hub's cache or elsewhere."""
+    """The local folder of a model, which may be in the Hub's cache."""
     if Path(source).is_dir():
         return Path(source)
     try:
@@ -168,7 +168,7 @@ def _place(source: str) -> Path:
 
 
 def _why(name: str, source: str, folder: Path | None, subject: str, error: Exception) -> InputError:
-    """The sentence for an exception of transformers."""
+    """The InputError for an exception of transformers."""
     if isinstance(error, ValueError) and "trust_remote_code=True" in str(error):
         return _own_code(name)
     if isinstance(error, ImportError):

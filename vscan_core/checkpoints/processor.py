@@ -1,4 +1,4 @@
-"""The stock processor of a model, tried on one small picture, so that errors appear before the first run."""
+"""The stock processor of a model, tested on one small picture so that errors appear before the first run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TURN = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": 
 def processor_of(name: str, source: str, config: Any) -> Any:
     """The processor in a folder or Hub repository. Raises InputError if it needs a package that is not installed.
 
-    Not through AutoProcessor, which in one case ignores trust_remote_code=False and asks on the terminal.
+    Does not use AutoProcessor, which in one case ignores trust_remote_code=False and asks on the terminal.
     """
     try:
         return transformers.PROCESSOR_MAPPING[type(config)].from_pretrained(source, trust_remote_code=False)
@@ -44,7 +44,7 @@ def check_processor(folder: Path, processor: Any, config: Any) -> None:
     batch = _tried(folder, "picture preparation", processor, images=picture, text=prompt, return_tensors="pt")
     size = config.vision_config.image_size if config.vision_config.model_type == "clip_vision_model" else None
     pixels = next(value for key, value in batch.items() if key.startswith("pixel_values"))
-    if size is not None and tuple(pixels.shape[-2:]) != (size, size):  # the other towers take several sizes
+    if size is not None and tuple(pixels.shape[-2:]) != (size, size):  # other towers accept several sizes
         shape = " x ".join(map(str, pixels.shape[-2:]))
         raise refusal(
             folder, f"it prepares pictures of {shape} pixels, where {CONFIG} asks for {size} x {size}; {AGAIN}"
@@ -54,7 +54,7 @@ def check_processor(folder: Path, processor: Any, config: Any) -> None:
 def _tried(folder: Path, subject: str, run: Any, *args: Any, **kwargs: Any) -> Any:
     try:
         return run(*args, **kwargs)
-    except Exception as error:  # a template is a program, in Jinja's sandbox, and settings may be of any type
+    except Exception as error:  # of any type: the template is a sandboxed program, and settings may have wrong types
         if ran_out(error):
             raise MemoryError(str(error)) from error
         raise refusal(folder, f"its {subject} is missing or damaged ({first_line(error)}); {AGAIN}") from error

@@ -1,4 +1,4 @@
-"""Every model family on offer. A new one is one new file and one line in this table."""
+"""All model families. To add one, add a file and one line in this table."""
 
 from importlib import import_module
 from typing import Any
@@ -29,7 +29,7 @@ FAMILIES: dict[str, Family] = {family.model_type: family for family in map(_fami
 
 
 def family_of(model: Any) -> Family:
-    """The family of a transformers model, by its config's model_type. Raises InputError if it is not supported."""
+    """The family of a transformers model, by its config.model_type. Raises InputError if it is not supported."""
     model_type = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
     if model_type not in FAMILIES:
         raise InputError(f"models of type {model_type!r} are not supported; supported are: {', '.join(FAMILIES)}")

@@ -1,10 +1,10 @@
-"""Every method on offer. A new one is one new file and one line in this table."""
+"""All methods. To add one, add a file and one line in this table."""
 
 from importlib import import_module
 
 from vscan_core.reducers.base import Reducer, Then
 
-METHODS = (  # names of classes, in the order of menus; each is in the module of that name in lower case
+METHODS = (  # class names, in menu order; the module of each has the same name in lower case
     "VScan",
     "VisPruner",
     "FasterVLM",

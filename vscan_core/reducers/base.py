@@ -1,4 +1,4 @@
-"""Reducer: one method of visual token reduction. It sees tensors and plain numbers, never a model."""
+"""Reducer: a method of visual token reduction. It receives tensors and numbers, never a model."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from vscan_core.errors import InputError
 from vscan_core.reducers.settings import check_kind, frozen
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
-MANY = 1 << 20  # more tokens, and more tiles, than any image has: no budget is idle there
+MANY = 1 << 20  # more tokens, and more tiles, than any image has, so that every cut drops some
 
 
 @dataclass(frozen=True)
 class Reducer(ABC):
-    """Say where the cuts are, how many tokens stay, which signals are needed, and which tokens to keep.
+    """Decides where to cut, how many tokens to keep, which signals are needed, and which tokens to keep.
 
-    Fields are settings; change one with `dataclasses.replace`. State of a run never lives here. Dicts and lists given
-    for a field are taken over as they are at that moment, in a form that has a hash, so that every reducer has one.
+    Fields are settings; change one with `dataclasses.replace`. A reducer holds no state of a run. Dicts and lists given
+    for a field are copied to immutable ones, so that every reducer has a hash. Raises InputError for bad settings.
     """
 
     title: ClassVar[str]  # the method's name as people write it
@@ -44,28 +44,28 @@ class Reducer(ABC):
 
     @abstractmethod
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
-        """{layer: visual tokens that enter from there on} for an image of `tiles` tiles of `tokens` visual tokens.
+        """{layer: visual tokens that enter from there on} for an image of `tiles` tiles of `tokens` visual tokens each.
 
-        Layer 0 is the entrance of the LLM, and its count is per tile; later counts are per image. A cut that
-        keeps everything is left out, so {} means no reduction.
+        Layer 0 is the entrance of the LLM, and its count is per tile; later counts are per image. Cuts that keep all
+        tokens are left out, so {} means no reduction. Raises InputError if the retention is out of reach.
         """
 
     def cut_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
-        """Every layer at which some image may be cut, ascending; 0 = the entrance of the LLM."""
+        """All layers at which an image may be cut, ascending; 0 = the entrance of the LLM."""
         return tuple(sorted(self.schedule(MANY, anatomy, MANY)))
 
     def at_entrance(self, tokens: int, anatomy: Anatomy) -> int | None:
-        """How many of the `tokens` of one image or tile enter the LLM; None = all of them."""
+        """How many of the `tokens` of one image or tile to keep at cut 0; None = all of them."""
         return self.schedule(tokens, anatomy).get(0)
 
     def spends(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> float:
-        """The retention that an image of `tiles` tiles of `tokens` tokens really gets, whole tokens counted."""
+        """The retention of an image of `tiles` tiles of `tokens` tokens after rounding to whole tokens."""
         cuts = self.schedule(tokens, anatomy, tiles)
         per_image = {layer: keep if layer else keep * tiles for layer, keep in cuts.items()}
         return average(per_image, tokens * tiles, anatomy.text_layers) / (tokens * tiles)
 
     def then(self, second: Reducer) -> Then:
-        """This one at the entrance of the LLM, `second` inside it on what is left; retentions multiply."""
+        """This method at the entrance of the LLM, then `second` inside it on what is left; retentions multiply."""
         return Then(self, second)
 
     def needs(self, anatomy: Anatomy) -> Needs:
@@ -77,18 +77,18 @@ class Reducer(ABC):
         """Cut 0: choose `keep` of the visual tokens of one image (or tile)."""
 
     def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
-        """Tokens that merge away in each block of the vision encoder; asked for only if `needs` names the blocks."""
+        """Number of tokens to merge in each block of the vision encoder; called only if `needs` includes the blocks."""
         raise NotImplementedError
 
     def partners(self, keys: Tensor, drop: int, first_stays: bool) -> Tensor:
-        """keys (images, tokens, dim) -> (images, tokens): where each token goes among the `tokens - drop` left.
+        """keys (images, tokens, dim) -> (images, tokens): the new index of each token among the `tokens - drop` left.
 
-        first_stays: the first one is CLS, which never merges and stays first. Asked for only where `drops` is.
+        first_stays: the first token is CLS, which never merges and stays first. Called only if `drops` is.
         """
         raise NotImplementedError
 
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
-        """A later cut: choose `keep` of the visual tokens that are still there; by default the text's favourites."""
+        """A later cut: choose `keep` of the visual tokens that are left, by default those with the best text scores."""
         assert signals.text is not None
         return Selection.top(signals.text, keep, "text")
 
@@ -102,19 +102,19 @@ class Reducer(ABC):
 
     @property
     def scores_with_text(self) -> bool:
-        """Whether `query_tokens` name what scores later cuts; else the last prompt token does."""
+        """Whether later cuts are scored by the text tokens in `query_tokens` instead of the last prompt token."""
         return False
 
     def query_tokens(self, visual: Tensor, text: Tensor) -> Tensor:
-        """(text,) bool: the text tokens whose mean attention scores later cuts; asked for only if `scores_with_text`.
+        """(text,) bool: the text tokens whose mean attention scores later cuts; called only if `scores_with_text`.
 
-        visual (tokens, dim) and text (text, dim), the prompt behind the image, as they enter the LLM.
+        visual (tokens, dim) and text (text, dim), the prompt after the image, are embeddings as they enter the LLM.
         """
         raise NotImplementedError
 
     @property
     def needs_in_llm(self) -> frozenset[str]:
-        """The signals of later cuts, by their names in Signals; only these are taken."""
+        """The signals of later cuts, by their names in Signals; only these are recorded."""
         return frozenset({"text", "hidden"} if self.merges_in_llm else {"text"})
 
     @property
@@ -123,13 +123,13 @@ class Reducer(ABC):
         return False
 
     def score_layer(self, cut: int) -> int:
-        """The decoder layer whose weights score the later cut at layer `cut`: `cut` itself or the one before it."""
+        """The decoder layer whose weights score the later cut at layer `cut`: `cut` itself or the previous one."""
         return cut
 
 
 @dataclass(frozen=True)
 class Then(Reducer):
-    """One method at the entrance of the LLM, another one inside it, on what the first left.
+    """One method at the entrance of the LLM and another inside it, on the tokens that the first kept.
 
     Then(VisPruner(retention=1/3), FastV(retention=1/2)) on 576 tokens, 32 layers: 192 into layers 0-1, then 90."""
 
@@ -149,7 +149,7 @@ class Then(Reducer):
         super().__post_init__()
 
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
-        """The first one's cut, and those that the second makes of what it leaves."""
+        """The cut of the first, and the cuts of the second on what the first keeps."""
         entrance = self.first.schedule(tokens, anatomy, tiles)
         later = self.second.schedule(entrance.get(0, tokens), anatomy, tiles)
         if set(entrance) - {0}:
@@ -159,7 +159,7 @@ class Then(Reducer):
         return entrance | later
 
     def at_entrance(self, tokens: int, anatomy: Anatomy) -> int | None:
-        """The first one's; the second may not work on a single tile."""
+        """That of the first; the second may not work on a single tile."""
         return self.first.at_entrance(tokens, anatomy)
 
     def needs(self, anatomy: Anatomy) -> Needs:

@@ -3,13 +3,13 @@
 Source: CDPruner, arXiv 2506.10967, section 3. Kernel: cosine of the projected features, weighted on both sides with
 the relevance, scaled to 0..1 within the image. Greedy maximum of the log-determinant by an incremental Cholesky
 factor (Chen et al., arXiv 1709.05135). Relevance: cosine of patch and question in CLIP's joint space, mean over the
-pieces of the question; as in the released code it counts negatively, because on CLIP's second to last layer the
-similarity turns out reversed (`negate=False` follows the paper's formula).
+segments of the question. As in the released code its sign is reversed, because on CLIP's second to last layer relevant
+patches turn out to have the lower similarity (`negate=False` follows the paper's formula).
 
 But:
-- the smallest relevance is lifted by 1e-6 and so is the range (the released code lifts only the former, and divides by
-  zero where all are equal); scaled per image (`span` takes the released code's range over the whole batch);
-- once nothing new is left (repeated tokens), the most relevant of the others fill the budget.
+- 1e-6 is added both to the shifted relevance and to its range (the released code adds it only to the former, and
+  divides by zero if all are equal); the range is that of the image (the released code takes that of the batch: `span`);
+- once all remaining tokens repeat those picked, the most relevant of them fill the budget.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TINY = 1e-6
 
 @dataclass(frozen=True)
 class CDPruner(AtEntrance):
-    """Needs both halves of an image-text encoder; refuses models that carry only the picture half."""
+    """Needs both halves of an image-text encoder; models with only the image half are refused."""
 
     title: ClassVar[str] = "CDPruner"
     summary: ClassVar[str] = "keep relevant and mutually dissimilar tokens, chosen by a determinantal point process"
@@ -56,7 +56,7 @@ class CDPruner(AtEntrance):
 
 
 def similarity(patches: Tensor, text: Tensor) -> Tensor:
-    """(tokens,) mean cosine of each patch (tokens, dim) with the pieces of text (segments, dim)."""
+    """(tokens,) mean cosine of each of the patches (tokens, dim) with the text (segments, dim)."""
     cosine = normalize(geometry.precise(patches), dim=-1) @ normalize(geometry.precise(text), dim=-1).T
     return cosine.mean(-1)
 
@@ -64,17 +64,17 @@ def similarity(patches: Tensor, text: Tensor) -> Tensor:
 def greedy_map(features: Tensor, weights: Tensor, keep: int) -> Tensor:
     """(keep,) indices in the order in which they are picked; features (tokens, dim), weights (tokens,).
 
-    One (tokens, tokens) matrix, then per pick one row of the kernel and one product with the factor so far
-    (picks, tokens). Nothing waits for the device.
+    One (tokens, tokens) matrix, then for each pick one row of the kernel and one product with the factor so far
+    (picks, tokens). Never synchronises with the device.
     """
     unit = normalize(geometry.precise(features), dim=-1)
     kernel = unit @ unit.T * weights[:, None] * weights[None, :]
-    gain = kernel.diagonal().clone()  # what each token would add: its variance, given those picked
+    gain = kernel.diagonal().clone()  # of each token: its variance given those picked
     free = torch.zeros_like(gain)  # -inf where picked
     factor = gain.new_zeros(keep, len(gain))
     picks = []
     for step in range(min(keep, len(gain))):
-        new = gain > TINY * weights.square()  # less is rounding: the token lies in the span of those picked
+        new = gain > TINY * weights.square()  # otherwise rounding error: the token is in the span of those picked
         pick = (torch.where(new, gain, weights - 2) + free).argmax(keepdim=True)
         past = factor[:step].T @ factor[:step].index_select(1, pick)[:, 0]  # (tokens,)
         row = (kernel.index_select(0, pick)[0] - past) * gain.index_select(0, pick).abs().rsqrt()

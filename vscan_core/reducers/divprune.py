@@ -1,11 +1,11 @@
 """DivPrune: keep the tokens that are farthest apart.
 
 Source: DivPrune, arXiv 2503.02175, max-min diversity problem solved greedily: start with the token whose nearest
-neighbour is farthest, then add, again and again, the token whose nearest kept token is farthest; distance is one minus
+neighbour is farthest, then repeatedly add the token whose nearest kept token is farthest; distance is one minus the
 cosine of the projected features.
 
-But: a token is never taken twice, also where several are the same; picks are kept as a running minimum of distances,
-in float32; text and separators take no part.
+But: no token is picked twice, even if several are identical; distances are a running minimum in float32; text and
+separators are not included.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 @dataclass(frozen=True)
 class DivPrune(AtEntrance):
-    """Looks at the features alone: no attention, no CLS, no text."""
+    """Uses only the features: no attention, no CLS, no text."""
 
     title: ClassVar[str] = "DivPrune"
     summary: ClassVar[str] = "keep the tokens that are farthest apart"
@@ -43,7 +43,7 @@ class DivPrune(AtEntrance):
 def farthest(features: Tensor, keep: int) -> Tensor:
     """features (tokens, dim) -> (keep,) indices in the order in which they are picked.
 
-    One (tokens, tokens) matrix, then one row of it per pick; nothing waits for the device.
+    One (tokens, tokens) matrix, then one row of it per pick; never synchronises with the device.
     Unit vectors at 0, 10, 90, 180 degrees, keep 3 -> [3, 0, 2].
     """
     unit = torch.nn.functional.normalize(geometry.precise(features), dim=-1)

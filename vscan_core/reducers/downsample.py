@@ -1,11 +1,11 @@
 """Downsample: average the tokens over equal areas of the picture, as if it had been smaller.
 
-Source: none; the baseline of a smaller picture, on the level of tokens: area interpolation of the projected features.
-The picture is cut into equal horizontal strips, and each strip into equal pieces, one per token of the budget; a token
-on a border counts in each piece with the share of its area that lies there.
+Source: none; a baseline equivalent to a smaller picture, at token level: area interpolation of the projected features.
+The picture is divided into equal horizontal strips, and each strip into equal pieces, one per token of the budget; a
+token on a border counts in each piece in proportion to the area that lies there.
 
-But: a budget that is no product of rows and columns is shared out among the strips as evenly as whole numbers allow,
-so neighbouring strips may differ by one piece; where it is one, this is plain area interpolation to that grid.
+But: a budget that is no product of rows and columns is divided among the strips as evenly as possible, so that strips
+may differ by one piece; otherwise this is ordinary area interpolation to that grid.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 @dataclass(frozen=True)
 class Downsample(AtEntrance):
-    """Each piece stands at the token in its middle, the one that `Grid` would keep."""
+    """Each piece takes the place of the token in its middle, the one that `Grid` would keep."""
 
     title: ClassVar[str] = "Downsample"
     summary: ClassVar[str] = "average the tokens over equal areas of the picture, as if it had been smaller"
@@ -34,7 +34,7 @@ class Downsample(AtEntrance):
         return Needs(projected=True)
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """Signals without a grid are one long row."""
+        """The mean of each piece; signals without a grid count as one row."""
         grid = signals.grid or (1, signals.tokens)
         kept, mix = lattice(*grid, keep).to(signals.device), areas(*grid, keep).to(signals.device)
         merged_into = kept[mix.argmax(0)].index_fill(0, kept, -1)  # the piece that takes most of a token

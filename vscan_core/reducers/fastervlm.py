@@ -3,8 +3,8 @@
 Source: FasterVLM, arXiv 2412.01818v1: CLS row of the layer whose output the LLM sees, mean over heads, best first.
 The same as VisPruner with important_share=1.
 
-But: the projector sees only the kept tokens (the result is the same; it works token by token); where there is no CLS
-token, scores are received attention.
+But: the projector receives only the kept tokens (with the same result, because it treats tokens separately); without a
+CLS token, scores are received attention.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 @dataclass(frozen=True)
 class FasterVLM(AtEntrance):
-    """One ranking, nothing else."""
+    """A single ranking by attention."""
 
     title: ClassVar[str] = "FasterVLM"
     summary: ClassVar[str] = "keep the tokens that CLS attends to most"

@@ -1,10 +1,11 @@
 """FastV: after two layers of the LLM, keep the visual tokens that the last prompt token attends to most.
 
-Source: FastV, arXiv 2403.06764, section 4: all tokens pass K layers; the attention of the last token in layer K - 1
-(softmax over the whole sequence, mean over heads) ranks the visual tokens; the best go on. Positions stay.
+Source: FastV, arXiv 2403.06764, section 4: all tokens pass through K layers; the attention of the last token in layer
+K - 1 (softmax over the whole sequence, mean over heads) ranks the visual tokens, and the best are kept. Position ids
+do not change.
 
-But: pruned once, in prefill, with one query row instead of an attention map; retention is the layer average, so 1/3
-keeps 166 of 576 tokens after layer 2 (published tables often give the number that is kept).
+But: tokens are pruned once, in prefill, with one query row instead of an attention map; retention is the layer average,
+so 1/3 keeps 166 of 576 tokens from layer 2 on (published tables often give the number of kept tokens instead).
 """
 
 from __future__ import annotations
@@ -30,5 +31,5 @@ class FastV(InsideOnce):
     rope_in_scores: bool | None = True
 
     def score_layer(self, cut: int) -> int:
-        """The last layer that sees everything."""
+        """The last layer that all tokens enter."""
         return cut - 1

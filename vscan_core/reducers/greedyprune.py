@@ -4,10 +4,10 @@ Source: GreedyPrune, arXiv 2506.13166: the largest sum of saliency over a fixed 
 more similar than a threshold, solved greedily. Saliency is the cosine of a visual token and the last prompt token,
 similarity that of two visual tokens. No attention is read.
 
-But: the paper's details could not be checked against code, so the simplest reading is taken:
+But: no code was available to check the details of the paper, so this is the simplest interpretation:
 - all tokens are compared as they enter `layer`, 2 as in FastV, and all cosines are of these hidden states;
-- the threshold is .9; where it leaves too few tokens, the most salient of those ruled out fill the budget;
-- no token is kept unseen (the last visual one, say), and position ids follow the family.
+- the threshold is .9; if it leaves too few tokens, the most salient of those excluded fill the budget;
+- no token is kept unconditionally (such as the last visual one), and position ids follow the family.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class GreedyPrune(InsideOnce):
     paper: ClassVar[str] = "GreedyPrune, arXiv 2506.13166"
 
     _: KW_ONLY
-    threshold: float = 0.9  # no two tokens are kept whose cosine is above, while there are others
+    threshold: float = 0.9  # largest cosine of two kept tokens, as long as there are others
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,6 +1,6 @@
 """Grid: keep tokens spread evenly over the picture, whatever it shows.
 
-Source: none; the baseline of sampling the picture more coarsely.
+Source: none; a baseline equivalent to sampling the picture more coarsely.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class Grid(AtEntrance):
     paper: ClassVar[str] = ""
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """Signals without a grid are one long row."""
+        """Evenly spaced tokens; signals without a grid count as one row."""
         kept = lattice(*(signals.grid or (1, signals.tokens)), keep).to(signals.device)
         return Selection(kept=kept, labels={"grid": kept})
 
 
 def lattice(rows: int, cols: int, keep: int) -> Tensor:
-    """(keep,) ascending indices of `keep` places of a rows x cols grid, about equally far apart in both directions.
+    """(keep,) ascending indices of `keep` places in a rows x cols grid, about equally far apart in both directions.
 
-    As many rows as make the spacing square; the tokens are shared out among them as evenly as whole numbers allow.
+    The number of rows makes the spacing about square; tokens are divided among rows as evenly as possible.
     A 4 x 4 grid, keep 4 -> [5, 7, 13, 15].
     """
     line, place, counts = divide_budget(rows, cols, keep)
@@ -42,7 +42,7 @@ def lattice(rows: int, cols: int, keep: int) -> Tensor:
 
 
 def divide_budget(rows: int, cols: int, keep: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(keep,) strip of each kept token, (keep,) its place in the strip, (strips,) tokens of each strip."""
+    """(keep,) horizontal strip of each kept token, (keep,) its place in the strip, (strips,) tokens in each strip."""
     lines = min(max(round((keep * rows / cols) ** 0.5), -(-keep // cols)), rows, keep)
     ends = torch.arange(1, lines + 1) * keep // lines
     counts = ends.diff(prepend=torch.zeros(1, dtype=torch.long))

@@ -3,14 +3,14 @@
 Source: PACT, arXiv 2504.08966; scores, order and settings for LLaVA-OneVision as in the authors' code. Importance:
 the attention that the mean query of the visual tokens pays to each (no rotary embedding, no causal mask, mean over
 heads) times the norm of its hidden state; the best `share` are clustered. Clusters: by cosine distance of rotated
-keys, densest first, a token becomes a centre if it is farther than `cutoff` from every centre before it. Others are
-averaged into their nearest centre, those left out too if they are within 1.5 `cutoff`. Centres keep their positions.
+keys, densest first, a token becomes a centre if it is farther than `cutoff` from all earlier centres. The others,
+unclustered tokens within 1.5 `cutoff` included, are averaged into their nearest centre, which keeps its position.
 
 But:
-- the number of clusters is the budget, not what the cutoff gives: surplus centres are not opened, and if there are
-  too few, the most important other tokens fill up; whatever is farther than 1.5 `cutoff` from its centre is dropped;
+- the number of clusters is the budget instead of following from the cutoff: no centres are added beyond it, and if
+  there are too few, the most important other tokens become centres; tokens farther than 1.5 `cutoff` from any are dropped;
 - importance is measured among one image's tokens alone, without the system prompt;
-- keys do not weigh more for standing for many (the paper's proportional attention would need masks in every layer).
+- attention is not weighted by cluster size (the paper's proportional attention would need a mask in every layer).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from vscan_core.errors import InputError
 from vscan_core.reducers.single_cut import InsideOnce
 from vscan_core.selection import Anatomy, Selection, Signals
 
-RECOVERY = 1.5  # how many cutoffs a token may be away from the centre that it joins
+RECOVERY = 1.5  # largest distance of a token from the centre that it joins, in cutoffs
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PACT(InsideOnce):
     positions: str | None = "original"
     rope_in_scores: bool | None = True
     layer: int | None = None  # first layer that sees fewer tokens; None = 4, or a seventh of a shallower LLM
-    share: float = 0.55  # of the tokens that are clustered; more if the budget asks for it
+    share: float = 0.55  # of tokens that are clustered; more if the budget requires it
     cutoff: float = 0.21  # cosine distance
     recycle: bool = True  # average clusters into their centres
 
@@ -65,11 +65,11 @@ class PACT(InsideOnce):
 
     @property
     def merges_in_llm(self) -> bool:
-        """Unless told otherwise."""
+        """Whether `recycle` is set."""
         return self.recycle
 
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
-        """The centres, and which tokens each of them takes in."""
+        """The centres, and the tokens merged into each."""
         assert signals.queries is not None and signals.llm_keys is not None
         assert signals.hidden is not None and signals.rotated_keys is not None
         score = importance(signals.queries, signals.llm_keys, signals.hidden)

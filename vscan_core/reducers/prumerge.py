@@ -5,12 +5,12 @@ spread evenly over the picture; each kept token becomes the average, weighted by
 dropped tokens with the most similar keys (32 in the released code), before the projector.
 
 But:
-- the number of tokens follows from the retention: outliers first, best first, then evenly spread ones
-  (`plus=False`: all by attention), where the paper keeps as many as stand out;
-- attention and keys are those of the output layer, heads averaged (the released code reads the layer after it, all
-  heads as one);
-- released=True: neighbours may also be kept ones, weights are not normalised and the token itself counts fully, and one
-  more token of the budget holds the weighted sum of all dropped ones, here at the place of the last of them.
+- the number of tokens follows from the retention, not from the number of outliers: best outliers first, then evenly
+  spread tokens (`plus=False`: all by attention);
+- attention and keys are those of the output layer, heads averaged (the released code reads the next layer, with
+  heads concatenated);
+- released=True: kept tokens count as neighbours too, weights are not normalised, the token itself has weight 1, and one
+  token of the budget is the weighted sum of all dropped ones, here at the place of the last of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 @dataclass(frozen=True)
 class PruMerge(AtEntrance):
-    """PruMerge+, unless told otherwise."""
+    """PruMerge+ by default; `plus=False` is PruMerge."""
 
     title: ClassVar[str] = "PruMerge"
     summary: ClassVar[str] = (
@@ -53,7 +53,7 @@ class PruMerge(AtEntrance):
         return Needs(cls_attention=(anatomy.feature_layer,), keys=True)
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """Choose, then say what each kept token is made of."""
+        """Choose the tokens, then the weights of their neighbours."""
         assert signals.keys is not None
         scores = signals.salience
         if keep >= len(scores):
@@ -76,7 +76,7 @@ class PruMerge(AtEntrance):
         unit = normalize(geometry.precise(keys), dim=-1)
         alike = unit[best] @ unit.T
         own = best[:, None]
-        # only tokens that are dropped lend themselves; in the released code, all but the token itself
+        # neighbours are dropped tokens; in the released code, all but the token itself
         alike = alike.scatter(1, own, -torch.inf) if self.released else alike.index_fill(1, best, -torch.inf)
         lenders = len(scores) - (1 if self.released else len(best))
         nearest = geometry.top(alike, min(self.neighbours, lenders))
@@ -90,7 +90,7 @@ class PruMerge(AtEntrance):
 def standing_out(scores: Tensor, keep: int) -> Tensor:
     """(keep,) ascending: outliers of scores (tokens,), at most `keep`, then others at even steps through the picture.
 
-    Counts that depend on the scores stay on the device: nothing waits for it.
+    Counts that depend on the scores stay on the device, so there is no synchronisation.
     """
     best = geometry.top(scores, keep)
     taken = torch.zeros_like(scores, dtype=torch.long).index_put((best,), geometry.outliers(scores)[best].long())

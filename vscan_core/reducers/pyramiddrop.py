@@ -1,11 +1,12 @@
 """PyramidDrop: inside the LLM, drop in stages the visual tokens that the last prompt token attends to least.
 
 Source: PyramidDrop, arXiv 2410.17247, section 3: at 1/4, 1/2 and 3/4 of the depth, the attention of the last prompt
-token, with the weights of the layer that is entered (softmax over the whole sequence, mean over heads), ranks the
-visual tokens; each stage keeps the same share of the one before (the paper's: one half).
+token, with the weights of the layer at the cut (softmax over the whole sequence, mean over heads), ranks the
+visual tokens; each stage keeps the same share of the previous one (one half in the paper).
 
-But: the share follows from the retention (the paper's three halvings are retention 0.469); all tokens enter the first
-quarter, so less than 1/4 takes earlier `layers`; grouped queries work; only one query row is computed.
+But: the share follows from the retention (the three halvings of the paper are retention 0.469); all tokens enter the
+first quarter, so a retention below 1/4 needs earlier `layers`; grouped-query attention is supported; only one query row
+is computed.
 """
 
 from __future__ import annotations
@@ -53,5 +54,5 @@ class PyramidDrop(Reducer):
         return without_idle_cuts(cuts, tokens, tiles)
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """There is no cut 0; the choice of the later ones, from text scores."""
+        """There is no cut 0: the same choice as at later cuts, from text scores."""
         return self.select_in_llm(signals, keep)

@@ -1,6 +1,6 @@
 """Random: keep randomly drawn tokens, the same ones for the same seed.
 
-Source: none; the baseline that every method has to beat, and that several do not at high reduction (UniPruneBench,
+Source: none; the baseline that every method should beat, although several do not at high reduction (UniPruneBench,
 arXiv 2511.02650).
 """
 
@@ -17,7 +17,7 @@ from vscan_core.selection import Selection, Signals
 
 @dataclass(frozen=True)
 class Random(AtEntrance):
-    """Every token has the same chance. Images of the same size keep the same places."""
+    """Every token has the same probability. Images of the same size keep the same places."""
 
     title: ClassVar[str] = "Random"
     summary: ClassVar[str] = "keep randomly drawn tokens, the same ones for the same seed"

@@ -1,4 +1,4 @@
-"""Settings that cannot change: a reducer is a key of sets, of dicts and of caches, whatever its caller does later."""
+"""Immutable, hashable settings, so that reducers can be keys of sets, dicts and caches."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Value = TypeVar("Value")
 
 
 class FrozenDict(dict[Key, Value]):
-    """A dict with a hash. It prints as a dict, equals one, and raises TypeError where one would change."""
+    """A dict with a hash. It prints as a dict and equals one; attempts to change it raise TypeError."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
 
-    def __reduce__(self) -> tuple[Any, ...]:  # pickle and deepcopy would fill an empty one, item by item
+    def __reduce__(self) -> tuple[Any, ...]:  # otherwise pickle and deepcopy would add items to an empty one
         return FrozenDict, (dict(self),)
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -37,9 +37,9 @@ class FrozenDict(dict[Key, Value]):
 
 
 def frozen(value: Any) -> Any:
-    """The value with everything in it that could change made fast: dict -> FrozenDict, list -> tuple, set -> frozenset.
+    """The value with immutable containers, at every level: dict -> FrozenDict, list -> tuple, set -> frozenset.
 
-    frozen({3: [5, 6]}) = {3: (5, 6)}; numbers, texts and anything that is no container stay what they are.
+    frozen({3: [5, 6]}) = {3: (5, 6)}; numbers, strings and other values that are no containers are unchanged.
     """
     if isinstance(value, Mapping):
         return FrozenDict({key: frozen(item) for key, item in value.items()})
@@ -53,7 +53,7 @@ def frozen(value: Any) -> Any:
 def check_kind(value: Any, name: str, kind: str) -> None:
     """Raise InputError unless `value` is of the kind that its annotation names, such as "int | None".
 
-    Annotations with a container or a class in them are left to the reducer that has them.
+    Annotations with containers or other classes are left to the reducer.
     """
     accepted = re.findall(r"\w+", kind)
     if set(accepted) <= set(KINDS) and not isinstance(value, tuple(KINDS[one][0] for one in accepted)):

@@ -1,4 +1,4 @@
-"""Methods with one cut: `AtEntrance` of the language model, or `InsideOnce`, at one of its layers."""
+"""Methods with a single cut: `AtEntrance` of the LLM, or `InsideOnce`, at one of its layers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class AtEntrance(Reducer):
     """A method with a single cut, at the entrance of the LLM."""
 
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
-        """`retention` of the tokens of every tile, to the nearest whole one."""
+        """`retention` of the tokens of every tile, rounded to whole tokens."""
         keep = one_cut(self.retention, tokens, anatomy.text_layers)
         return {0: keep} if keep < tokens else {}
 
 
 @dataclass(frozen=True)
 class InsideOnce(Reducer):
-    """A method with a single cut, inside the LLM: everything enters the layers before `layer`."""
+    """A method with a single cut, inside the LLM: all tokens enter the layers before `layer`."""
 
     _: KW_ONLY
     layer: int | None = 2  # first layer that sees fewer tokens; None = the published one
@@ -43,9 +43,9 @@ class InsideOnce(Reducer):
         return without_idle_cuts({layer: keep}, tokens, tiles)
 
     def published_layer(self, anatomy: Anatomy) -> int:
-        """Where the cut is if `layer` is None."""
+        """The layer of the cut if `layer` is None."""
         return 2
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """There is no cut 0; the choice of the later one."""
+        """There is no cut 0: the same choice as at the later cut."""
         return self.select_in_llm(signals, keep)

@@ -1,18 +1,18 @@
 """SparseVLM: drop in stages what the relevant words attend to least, and recycle the best of the dropped tokens.
 
 Source: SparseVLM, arXiv 2410.04417, sections 3.2 to 3.4; layers, shares and order as in the authors' code v1.5.
-Query tokens: those of the text behind the image whose embeddings fit the visual ones above average. After layers 2, 6
+Query tokens: those of the text after the image whose embeddings match the visual ones above average. After layers 2, 6
 and 15 (of 32) their attention in that layer (softmax over the whole sequence, mean over heads and tokens) ranks the
 visual tokens. Of the dropped ones the best 30 % are clustered (density peaks over nearest neighbours) into a tenth
 as many tokens, each the mean of its members.
 
 But:
-- the budget counts recycled tokens too, and each stage keeps the same share of the one before, found from the
-  retention; `keep` sets what stays besides them by hand, published (300, 200, 110), (303, 110, 36) and (66, 30, 17);
-- a recycled token stands where its cluster's centre was, not behind all kept ones, and makes up at most half of a
-  tiny budget;
-- ties go to the lowest index, without random noise; where no word is above average, the best one rates;
-- the later version's correction for distance and choice of heads are left out; its rest is
+- the budget includes recycled tokens, and each stage keeps the same share of the previous one, derived from the
+  retention; `keep` sets the other kept tokens explicitly, published (300, 200, 110), (303, 110, 36) and (66, 30, 17);
+- a recycled token takes the place of its cluster's centre instead of following all kept ones, and recycled tokens are
+  at most half of the budget;
+- ties go to the lowest index, without random noise; if no word is above average, the best one is the query;
+- the later version's distance correction and selection of heads are not implemented; apart from them it is
   `SparseVLM(recycle=False, positions="original")`.
 """
 
@@ -30,7 +30,7 @@ from vscan_core.errors import InputError
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Selection, Signals
 
-PUBLISHED_LAYERS, PUBLISHED_DEPTH = (3, 7, 16), 32  # the first layers that see fewer tokens
+PUBLISHED_LAYERS, PUBLISHED_DEPTH = (3, 7, 16), 32  # the first layers that fewer tokens enter
 
 
 @dataclass(frozen=True)
@@ -70,30 +70,30 @@ class SparseVLM(Reducer):
         return without_idle_cuts(cuts, tokens, tiles)
 
     def score_layer(self, cut: int) -> int:
-        """The last layer that sees what is cut."""
+        """The last layer that the tokens to be cut enter."""
         return cut - 1
 
     @property
     def merges_in_llm(self) -> bool:
-        """Unless told otherwise."""
+        """Whether `recycle` is set."""
         return self.recycle
 
     @property
     def scores_with_text(self) -> bool:
-        """The words that fit the picture."""
+        """Later cuts are scored by the words that match the picture."""
         return True
 
     def query_tokens(self, visual: Tensor, text: Tensor) -> Tensor:
-        """Words above average by the share that they get of every visual token's softmax over the words."""
+        """The text tokens above average in the visual tokens' softmax over all text tokens."""
         fit = (geometry.precise(visual) @ geometry.precise(text).T).softmax(-1).mean(0)
         return (fit > fit.mean()) | (fit == fit.max())
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """There is no cut 0; the choice of the later ones, from text scores and hidden states."""
+        """There is no cut 0: the same choice as at later cuts, from text scores and hidden states."""
         return self.select_in_llm(signals, keep)
 
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
-        """The text's favourites, and among the others the centres of clusters that merge into them."""
+        """The tokens with the best text scores, and the centres of clusters of the others, which merge into them."""
         assert signals.text is not None
         extra = recycled(signals.tokens, keep) if self.recycle else 0
         if not extra:
@@ -115,17 +115,17 @@ class SparseVLM(Reducer):
 
 
 def candidates(dropped: int) -> int:
-    """How many of the dropped tokens are clustered: 276 -> 83."""
+    """The number of dropped tokens that are clustered: 276 -> 83."""
     return dropped * 3 // 10 + 1
 
 
 def clusters(dropped: int) -> int:
-    """How many tokens they become: 276 -> 9."""
+    """The number of clusters of `dropped` tokens: 276 -> 9."""
     return candidates(dropped) // 10 + 1
 
 
 def recycled(tokens: int, keep: int) -> int:
-    """How many of `keep` are recycled, so that the others and what their number implies make `keep`: 576, 309 -> 9."""
+    """How many of `keep` tokens are clusters made of the dropped ones: 576, 309 -> 9."""
     if keep >= tokens:
         return 0
     extra = 0
@@ -137,8 +137,8 @@ def recycled(tokens: int, keep: int) -> int:
 def cluster(hidden: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Density peaks: hidden (tokens, dim) -> centres (count,), best first, and each token's centre (tokens,).
 
-    A centre is dense, by the mean squared distance to its `count` nearest (itself among them), and far from anything
-    denser. Points 0, .1, .2, 1, 1.1 on a line, count 3 -> centres [1, 3, 0]: .1 takes .2 along, 1 takes 1.1.
+    A centre is dense, by the mean squared distance to its `count` nearest (itself included), and far from any denser
+    token. Points 0, .1, .2, 1, 1.1 on a line, count 3 -> centres [1, 3, 0]: .2 joins .1, and 1.1 joins 1.
     """
     rows = geometry.precise(hidden)
     exact = "donot_use_mm_for_euclid_dist"

@@ -1,14 +1,14 @@
 """TokenTransforming: make every remaining token a weighted mean of all tokens.
 
 Source: Token Transforming, arXiv 2506.05709: reduction as one matrix product, Y = W X. Pruning has one-hot rows in W,
-merging one entry per column; here W is dense. As far as that defines it: the tokens to which CLS attends most are the
-anchors; every token is shared out among them by a softmax of its cosine with each, and the rows of W sum to one.
+merging one entry per column; here W is dense. In this interpretation, the tokens to which CLS attends most are the
+anchors; every token is divided among them by a softmax of its cosine with each, and the rows of W sum to one.
 
-But, and therefore an experiment rather than a reproduction (the authors published no code):
-- the temperature is this project's choice, and so are anchors by the CLS row of the output layer;
+But: the authors published no code, so this is an experiment rather than a reproduction:
+- the temperature is set by this project, and so is the choice of anchors by the CLS row of the output layer;
 - the paper transforms inside the vision encoder, in several blocks; this is one transformation before the projector
-  (behind it where several patches make one token);
-- each mean stands at its anchor's place in the sequence.
+  (after it if several patches make one token);
+- each mean takes its anchor's place in the sequence.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 @dataclass(frozen=True)
 class TokenTransforming(AtEntrance):
-    """Towards temperature 0 every token goes to its nearest anchor alone; a high one makes all tokens alike."""
+    """Near temperature 0 every token joins only its nearest anchor; a high temperature makes all tokens similar."""
 
     title: ClassVar[str] = "TokenTransforming"
     summary: ClassVar[str] = "make every remaining token a weighted mean of all tokens"
@@ -46,7 +46,7 @@ class TokenTransforming(AtEntrance):
         return Needs(cls_attention=(anatomy.feature_layer,))
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """Where everything is kept, nothing is mixed."""
+        """The anchors and their weighted means; if all tokens are kept, they are unchanged."""
         features = signals.projected if signals.features is None else signals.features
         assert features is not None
         scores = signals.salience

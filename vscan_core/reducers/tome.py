@@ -1,16 +1,16 @@
 """ToMe: merge similar tokens block by block inside the vision encoder, which makes it faster too.
 
 Source: Token Merging, arXiv 2210.09461, section 3 (bipartite soft matching, proportional attention). In every block,
-between attention and MLP, tokens at even places look for the token at an odd place whose key (head mean) has the most
-similar direction; those with the best match are averaged into it, weighted by how many patches each stands for. CLS
-never merges. Attention adds the logarithm of that number to its logits.
+between attention and MLP, each token at an even place is matched with the token at an odd place whose key (head mean)
+has the most similar direction; the best matches are averaged, weighted by the number of patches that each token
+represents. CLS never merges. Attention adds the logarithm of that number to its logits.
 
 But:
-- the paper merges a fixed number per block of a classifier; here the numbers are as equal as whole ones allow, larger
-  ones first, so that the budget is met at the layer whose output the LLM sees; a block at most halves the tokens;
-- afterwards the tokens stand in the order of their first patch, which is also where they are said to be;
-- `select`, on tensors without a model, matches the same keys again and again instead of each block's own;
-- only on towers whose blocks can be shortened from outside (CLIP, without flash attention); others are refused.
+- the paper merges a fixed number in each block of a classifier; here the numbers are as equal as possible, larger ones
+  first, so that the budget is met at the layer whose output the LLM receives; a block at most halves the tokens;
+- merged tokens are ordered by their first patch, whose place they take;
+- `select`, on tensors without a model, matches the same keys repeatedly instead of those of each block;
+- only vision encoders whose blocks accept fewer tokens are supported (CLIP, without flash attention).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ BLOCKS = 23  # of CLIP-L, up to the output that LLaVA sees
 
 @dataclass(frozen=True)
 class ToMe(AtEntrance):
-    """Looks at keys alone: no CLS attention, no text."""
+    """Uses only keys: no CLS attention, no text."""
 
     title: ClassVar[str] = "ToMe"
     summary: ClassVar[str] = "merge similar tokens block by block inside the vision encoder, which makes it faster too"
     paper: ClassVar[str] = "Token Merging, arXiv 2210.09461"
 
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
-        """As any cut at the entrance, if so few tokens can be reached by halving."""
+        """One cut at the entrance. Raises InputError if halving in every block leaves more tokens."""
         cuts = super().schedule(tokens, anatomy, tiles)
         least = math.ceil(tokens / 2 ** (anatomy.feature_layer + 1))
         if cuts and cuts[0] < least:
@@ -55,7 +55,7 @@ class ToMe(AtEntrance):
         return Needs(blocks=True)
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """What the blocks would do if all of them had the same keys."""
+        """The result of merging in all blocks if they had the same keys."""
         assert signals.keys is not None
         keys = geometry.precise(signals.keys)[None]
         size = keys.new_ones(1, signals.tokens)
@@ -66,7 +66,7 @@ class ToMe(AtEntrance):
         return Selection.groups(group, keep)
 
     def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
-        """Tokens that merge away in each block. 576 to 64 in 23 blocks: 6 times 23, then 17 times 22."""
+        """Number of tokens to merge in each block. 576 to 64 in 23 blocks: 6 times 23, then 17 times 22."""
         steps = []
         for left in range(blocks - 1, -1, -1):
             even = -(-(tokens - keep) // (left + 1))
@@ -75,9 +75,9 @@ class ToMe(AtEntrance):
         return steps
 
     def partners(self, keys: Tensor, drop: int, first_stays: bool) -> Tensor:
-        """keys (images, tokens, dim) -> (images, tokens): where each token goes among the `tokens - drop` left.
+        """keys (images, tokens, dim) -> (images, tokens): the new index of each token among the `tokens - drop` left.
 
-        First come the even ones that did not merge, then the odd ones.
+        Even tokens that did not merge come first, then the odd ones.
         """
         unit = torch.nn.functional.normalize(geometry.precise(keys), dim=-1)
         best, partner = (unit[:, 0::2] @ unit[:, 1::2].transpose(1, 2)).max(-1)

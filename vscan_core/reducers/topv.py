@@ -1,15 +1,16 @@
 """TopV: inside the LLM, keep the tokens that contribute most to a layer's output, by optimal transport.
 
 Source: TopV, arXiv 2503.18278. Sources are the visual tokens that enter the layer before the cut, targets are the
-same tokens behind its attention and norm. Moving source i to target j costs their distance, 1 - exp(-gap^2 / 2 s^2)
-of their gap in the picture, and how far i is from the middle, each divided by its largest value; the entropic plan
-says how much each source contributes. Some of the others come back, evenly spaced. No attention is read.
+same tokens after its attention and norm. The cost of moving source i to target j is a weighted sum of their distance,
+1 - exp(-gap^2 / 2 s^2) of their gap in the picture, and the distance of i from the middle, each divided by its largest
+value; the entropic plan gives the contribution of each source. Some of the other tokens are recovered, evenly spaced.
+No attention weights are used.
 
-But: weights, widths and the measure of contribution are not published, so the simplest reading is taken:
+But: weights, widths and the measure of contribution are not published, so this is the simplest interpretation:
 - weights 1, 1 and .01; s is .4 of the picture's longer side; the plan is exp(-cost / .1) between equal shares;
-- only the targets' shares are prescribed, which one division fulfils: rounds of Sinkhorn that prescribe the sources'
-  shares as well would make all contributions, the sums over targets, the same;
-- a quarter of the budget comes back; position ids follow the family; newlines cost nothing in space.
+- only the targets' shares are constrained, which takes one normalisation: Sinkhorn iterations that also constrain the
+  sources' shares would make all contributions, the sums over targets, equal;
+- a quarter of the budget is recovered tokens; position ids follow the family; newlines have no spatial cost.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ class TopV(InsideOnce):
 
     @property
     def needs_in_llm(self) -> frozenset[str]:
-        """What the layer before the cut starts from and what its attention makes of it."""
+        """The tokens that enter the layer before the cut, those after its attention and norm, and their places."""
         return frozenset({"entered", "attended", "places"})
 
     def score_layer(self, cut: int) -> int:
-        """The last layer that sees everything."""
+        """The last layer that all tokens enter."""
         return cut - 1
 
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
@@ -88,7 +89,7 @@ def transport_cost(entered: Tensor, attended: Tensor, places: Tensor | None) -> 
 
 
 def contribution(cost: Tensor) -> Tensor:
-    """(tokens, tokens) -> (tokens,) what each source sends in a plan that gives every target 1; the mean is 1."""
+    """(tokens, tokens) -> (tokens,) total of each source in a plan where every target receives 1; the mean is 1."""
     return (-cost / SMOOTH).softmax(0).sum(1)
 
 

@@ -1,13 +1,13 @@
 """TRIM: keep the tokens that CLIP relates to the question, and one mean of all others.
 
 Source: TRIM, arXiv 2409.10994, section 3; sign as in the released code. Score: softmax over the patches of minus the
-dot product of patch and question in CLIP's joint space. Minus, because on the second to last layer, where the patches
-come from, the similarity turns out reversed (the authors call it empirical).
+dot product of patch and question in CLIP's joint space. The sign is negative because on the second to last layer, from
+which the patches are taken, relevant patches turn out to have the lower similarity (an empirical finding of the authors).
 
 But:
 - the number of tokens follows from the retention (the paper's adaptive rule is `geometry.outliers` of the scores);
-- the mean counts as one token of the budget and stands where the last dropped token was, so that order stays the
-  picture's (the released code appends it after all others).
+- the mean counts as one token of the budget and takes the place of the last dropped token, so that the order of the
+  picture is kept (the released code appends it after all others).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 @dataclass(frozen=True)
 class Trim(AtEntrance):
-    """Needs both halves of an image-text encoder; refuses models that carry only the picture half."""
+    """Needs both halves of an image-text encoder; models with only the image half are refused."""
 
     title: ClassVar[str] = "TRIM"
     summary: ClassVar[str] = "keep the tokens that CLIP relates to the question, and one mean of all others"
@@ -51,7 +51,7 @@ def relevance(patches: Tensor, text: Tensor) -> Tensor:
 
 
 def with_rest(best: Tensor, scores: Tensor, name: str) -> Selection:
-    """Keep `best` (kept,) ascending, and average all others into the last one of them."""
+    """Keep `best` (kept,) ascending, and average all others into the last of these others."""
     dropped = torch.ones_like(scores).index_fill(0, best, 0)
     rest = len(scores) - 1 - dropped.flip(0).argmax(keepdim=True)
     kept = torch.cat([best, rest]).sort().values

@@ -7,10 +7,10 @@ direction.
 
 But:
 - a contextual token is the mean of all its members, as the paper says; released=True adds the mean of the merged ones
-  to the target, as the released code does, which gives a token of about twice the usual length;
-- the released code also sends CLS itself to the LLM, as the first of its dominant tokens; CLS is no visual token and
-  the projector has never seen it, so it stays out (54 + 10 there is 63 tokens with contextual=10 here);
-- contextual tokens stay at their target's place in the sequence instead of after all dominant ones.
+  to the target, as the released code does, which gives a token of about twice the usual norm;
+- the released code also passes CLS to the LLM, as the first of its dominant tokens; CLS is no visual token and the
+  projector was not trained on it, so it is left out (54 + 10 there is 63 tokens with contextual=10 here);
+- contextual tokens keep their target's place in the sequence instead of following all dominant ones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONTEXTUAL_SHARE = 10 / 64
 
 @dataclass(frozen=True)
 class VisionZip(AtEntrance):
-    """Dominant and contextual tokens together make the budget."""
+    """The budget is the sum of dominant and contextual tokens."""
 
     title: ClassVar[str] = "VisionZip"
     summary: ClassVar[str] = (

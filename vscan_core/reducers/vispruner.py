@@ -2,16 +2,16 @@
 
 Source: VisPruner, arXiv 2412.01818v3, section 3 (important and diverse tokens); drop width 8 as in the released code.
 Important: the best by the CLS row of the output layer. Diverse: the others, best first, are split by even and odd
-rank; of the even half the tokens most similar to any of the odd half are dropped, a few at a time, and what survives
-is split anew. Nothing is merged.
+rank; of the even half, the tokens most similar to any of the odd half are dropped, a few at a time, and the rest is
+split again. No tokens are merged.
 
 But:
-- a pass drops at most as many tokens as its half holds, and the even half takes the odd one out, so that every
-  budget works (the released loop fails on odd rests and on small budgets; elsewhere the tokens are the same);
-- on more than the 576 tokens of the paper's models the drop width grows with the number of tokens, so that the number
-  of passes does not;
-- the projector sees only the kept tokens; where there is no CLS token, scores are received attention, and
-  where several patches make one token, features are those after the projector.
+- a pass drops at most as many tokens as the even half holds, and of an odd number the even half takes one more, so that
+  every budget works (the released loop fails on odd numbers and small budgets; otherwise the tokens are the same);
+- on more than the 576 tokens of the paper's models the drop width grows with the number of tokens, so that the
+  number of passes does not grow;
+- the projector receives only the kept tokens; without a CLS token, scores are received attention; if several patches
+  make one token, features are those after the projector.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ DROPPED_PER_PASS, PUBLISHED_TOKENS = 8, 576
 
 @dataclass(frozen=True)
 class VisPruner(AtEntrance):
-    """`important_share` of the budget by attention, the rest by difference."""
+    """`important_share` of the budget is chosen by attention, the rest by dissimilarity."""
 
     title: ClassVar[str] = "VisPruner"
     summary: ClassVar[str] = "keep the tokens that CLS attends to most, and of the others those least like each other"
@@ -64,9 +64,9 @@ class VisPruner(AtEntrance):
 
 
 def distinct(features: Tensor, ranked: Tensor, keep: int) -> Tensor:
-    """Thin `ranked` (candidates,) out to (keep,) indices of tokens that resemble each other little.
+    """Reduce `ranked` (candidates,), best first, to (keep,) indices of tokens that are dissimilar.
 
-    features (tokens, dim). The number of passes depends on counts alone, so nothing waits for the device.
+    features (tokens, dim). The number of passes depends only on counts, so there is no synchronisation.
     """
     if keep == 0:
         return ranked[:0]

@@ -4,14 +4,14 @@ Source: VScan, arXiv 2505.22654; settings and order of operations as in the auth
 Cut 0: the local scan takes the best tokens of every window by the CLS attention of a shallow vision layer; the
 global scan takes the best of the others by the CLS attention of the output layer; every dropped token is averaged,
 after the projector, into the kept token with the most similar direction.
-Cut k: of the tokens left, those to which the last prompt token attends most, scored with the weights of layer k.
+Cut k: of the tokens left, keep those to which the last prompt token attends most, scored with the weights of layer k.
 
 But:
-- the local budget that does not divide by the number of windows is refilled, one token per window, best candidates
-  first (`refill=False` loses it as the released code does: 100 -> 98 tokens);
-- local picks are excluded from the global scan by a mask, not by a zero that other zeros could tie with;
-- "output layer" is the layer whose output the LLM sees (the second to last of CLIP), as in the released code;
-- where there is no CLS token, scores are received attention and the local scan is one ranking capped per window.
+- if the local budget is no multiple of the number of windows, the remainder is filled, one token per window, best
+  candidates first (`refill=False` loses it as the released code does: 100 -> 98 tokens);
+- tokens of the local scan are excluded from the global one by a mask, not by a score of zero, which could tie;
+- "output layer" is the layer whose output the LLM receives (the second to last of CLIP), as in the released code;
+- without a CLS token, scores are received attention, and the local scan is one ranking with a limit per window.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLS_WINDOW, RECEIVED_WINDOW = 6, 4  # published window sides, in tokens
 
 @dataclass(frozen=True)
 class VScan(Reducer):
-    """VScan on any family. `retention` alone follows the paper's rule; every part of it can be set by hand.
+    """VScan on any family. `retention` alone follows the paper's rule; every part of the rule can be set explicitly.
 
     VScan(retention=1/9) on 576 tokens and 32 layers: 96 tokens into layers 0-15, 32 into layers 16-31, 64 on average.
     """
@@ -70,7 +70,7 @@ class VScan(Reducer):
             raise InputError(f"window must be at least 1 token, but is {self.window}")
 
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
-        """The two cuts (or those set by hand) as whole tokens."""
+        """The two cuts, or those set explicitly, in whole tokens."""
         layers = anatomy.text_layers
         later = layers // 2 if self.prune_layer is None else self.prune_layer
         first, second = tokens, tokens
@@ -101,7 +101,7 @@ class VScan(Reducer):
         return Needs(cls_attention=tuple(sorted({shallow, output})), projected=self.merge)
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """Local scan, then global scan over the rest, then where the dropped tokens go.
+        """Local scan, then global scan over the rest, then merging of the dropped tokens.
 
         A layer left at None is the shallowest (local) or deepest (global) one recorded in `signals`.
         """
@@ -117,7 +117,7 @@ class VScan(Reducer):
 
         local_budget = int(keep * self.local_share)
         local = self._local_scan(shallow, _grid(signals), local_budget, capped)
-        # without refill the global scan gets its own share only, and the local shortfall is lost
+        # without refill, the global scan has only its own share, and what the local scan leaves is lost
         budget = keep - (len(local) if self.refill else local_budget)
         rest = output.index_fill(0, local, -torch.inf)
         glob = geometry.top(rest, budget)
@@ -138,10 +138,10 @@ class VScan(Reducer):
 
 
 def window_scan(scores: Tensor, window_of: Tensor, budget: int, refill: bool) -> Tensor:
-    """The best budget // windows tokens of every window; the remainder goes to the windows with the best next one.
+    """The best budget // windows tokens of every window; the remainder goes to those with the best next token.
 
     scores (tokens,), window_of (tokens,) -> (picked,) indices, window by window, best first. Fewer than `budget`
-    are picked where windows run out of tokens, or without `refill` where the budget does not divide.
+    are picked if windows run out of tokens, or without `refill` if the budget is no multiple of the windows.
     """
     rank, count = _rank_in_window(scores, window_of)
     share = budget // count
@@ -166,7 +166,7 @@ def capped_scan(scores: Tensor, window_of: Tensor, budget: int) -> Tensor:
 
 
 def _rank_in_window(scores: Tensor, window_of: Tensor) -> tuple[Tensor, int]:
-    """(tokens,) place of each token among its window's, 0 = best, ties to the lowest index; number of windows."""
+    """(tokens,) rank of each token in its window, 0 = best, ties to the lowest index; and the number of windows."""
     best_first = scores.argsort(descending=True, stable=True)
     order = best_first[window_of[best_first].argsort(stable=True)]  # window by window, best first inside
     sizes = torch.bincount(window_of)
