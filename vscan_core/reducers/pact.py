@@ -8,7 +8,8 @@ unclustered tokens within 1.5 `cutoff` included, are averaged into their nearest
 
 But:
 - the number of clusters is the budget instead of following from the cutoff: no centres are added beyond it, and if
-  there are too few, the most important other tokens become centres; tokens farther than 1.5 `cutoff` from any are dropped;
+  there are too few, the most important other tokens become centres; tokens farther than 1.5 `cutoff` from all of them
+  are dropped;
 - importance is measured among one image's tokens alone, without the system prompt;
 - attention is not weighted by cluster size (the paper's proportional attention would need a mask in every layer).
 """

@@ -2,7 +2,8 @@
 
 Source: TRIM, arXiv 2409.10994, section 3; sign as in the released code. Score: softmax over the patches of minus the
 dot product of patch and question in CLIP's joint space. The sign is negative because on the second to last layer, from
-which the patches are taken, relevant patches turn out to have the lower similarity (an empirical finding of the authors).
+which the patches are taken, relevant patches turn out to have the lower similarity (the authors found this
+empirically).
 
 But:
 - the number of tokens follows from the retention (the paper's adaptive rule is `geometry.outliers` of the scores);
