@@ -113,6 +113,8 @@ def tests_fail(tests: tuple[str, ...], mutant: Mutant | None = None, limit_s: fl
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "--rootdir", str(ROOT)]
     with redirect_stdout(quiet), redirect_stderr(quiet):
         failed = any(pytest.main([*options, file]) != pytest.ExitCode.OK for file in tests)
+    if failed and mutant is None:  # nothing can be concluded then, so say why
+        print(quiet.getvalue()[-3000:], file=sys.stderr)
     return failed, time.perf_counter() - start
 
 
