@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 ALLOWED = {  # pattern of the reason -> why these tests cannot run, or not here
-    "torchvision": "no dependency of ours; without it, pictures and videos are prepared by code that is tested",
+    "[Tt]orchvision": "no dependency of ours; without it, pictures and videos are prepared by code that is tested",
     "num2words": "the processor of SmolVLM needs it; in the dev extra, not where only transformers is exchanged",
     "lmms-eval is not installed": "an extra with a hundred packages; its interface is tested against recorded calls",
     "make ways": "writes docs/ways.md instead of testing",

@@ -20,6 +20,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -105,6 +106,8 @@ def tests_fail(tests: tuple[str, ...], mutant: Mutant | None = None, limit_s: fl
     """
     import pytest
 
+    # forked by a daemon thread of the pool, whose children would be daemons as well, unlike those of a test run
+    vars(threading.current_thread())["_daemonic"] = False
     start, quiet = time.perf_counter(), io.StringIO()
     signal.signal(signal.SIGALRM, give_up)
     signal.alarm(math.ceil(limit_s))
