@@ -167,6 +167,6 @@ def test_retention_one_cuts_nothing(name) -> None:
 def test_methods_are_imported_by_name_from_their_package() -> None:
     from vscan_core.reducers import FastV, PruMerge
 
-    assert (FastV, PruMerge) == (REDUCERS["fastv"], REDUCERS["prumerge"])
+    assert (FastV, PruMerge) == (vc.REDUCERS["fastv"], vc.REDUCERS["prumerge"])
     with pytest.raises(ImportError):
         from vscan_core.reducers import NoSuchMethod  # noqa: F401
