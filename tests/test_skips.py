@@ -29,7 +29,7 @@ def test_known_reasons_are_told_from_others() -> None:
 @pytest.mark.parametrize(
     ("reason", "workers", "code", "line"),
     [
-        ("could not import 'torchvision'", 0, pytest.ExitCode.OK, "1 skipped (torchvision): *"),
+        ("could not import 'num2words'", 0, pytest.ExitCode.OK, "1 skipped (num2words): *"),
         ("too hard", 0, pytest.ExitCode.TESTS_FAILED, "1 skipped, not allowed by tests/skips.py: too hard"),
         ("too hard", 1, pytest.ExitCode.TESTS_FAILED, "1 skipped, not allowed by tests/skips.py: too hard"),
     ],

@@ -130,6 +130,12 @@ def test_positions_that_differ_by_row_are_refused(sdpa_llava) -> None:
         assert sdpa_llava(**both, logits_to_keep=torch.tensor([-1])).logits.shape[1] == 1
         with pytest.raises(vc.InputError, match="logits_to_keep"):
             sdpa_llava(**both, logits_to_keep=torch.tensor([both["input_ids"].shape[1] - 40]))
+        picture = torch.full((36,), IMAGE_TOKEN)
+        early = torch.cat([picture, torch.arange(2, 40)])
+        late = torch.cat([picture, torch.tensor([2]), picture, torch.tensor([3])])
+        both = {"input_ids": torch.stack([early, late]), "pixel_values": both["pixel_values"]}
+        with pytest.raises(vc.InputError, match="differ between the rows"):
+            sdpa_llava(**both, logits_to_keep=torch.tensor([36]))  # text in both, behind as many tokens
 
 
 def test_logits_that_are_no_numbers_are_an_error_not_an_answer(inputs) -> None:
@@ -166,6 +172,7 @@ def test_embeddings_that_still_hold_placeholders_are_reduced(sdpa_llava, inputs,
     with vc.reduced(sdpa_llava, BOTH):
         assert torch.allclose(sdpa_llava(**rows, **rest).logits[:, -1], sdpa_llava(**inputs).logits[:, -1], atol=1e-5)
         assert sdpa_llava.generate(**rows, **rest, **GREEDY)[0, -8:].tolist() == wanted
+        assert sdpa_llava.generate(**rows, pixel_values=inputs["pixel_values"], **GREEDY)[0].tolist() == wanted
 
 
 @torch.no_grad()

@@ -121,6 +121,18 @@ def test_sparsevlm_equals_masked_recompute(llava, layers, images) -> None:
     check(llava, prompt(images), method, {"later": later, "ahead": True, "sparse": True})
 
 
+@torch.no_grad()
+def test_sparsevlm_asks_no_words_in_front_of_the_picture(sdpa_llava) -> None:
+    inputs = prompt([1])
+    _, projected, _, _ = look(sdpa_llava, inputs["pixel_values"])
+    likes = (projected[0] @ sdpa_llava.get_input_embeddings().weight.T).mean(0)
+    words = likes[:90].argmax().expand(1, 30)  # the picture would choose these and no others
+    inputs["input_ids"] = torch.cat([inputs["input_ids"][:, :1], words, inputs["input_ids"][:, 1:]], dim=1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    method = SparseVLM(layers=(2,), keep=(9,))
+    check(sdpa_llava, inputs, method, {"later": {2: 10}, "ahead": True, "sparse": True})
+
+
 def greedyprune(given, keep):
     return inllm_slow.greedyprune(given["hidden"], given["question"], keep, 0.3)
 

@@ -162,11 +162,3 @@ def test_keeping_everything_changes_nothing(name) -> None:
 @pytest.mark.parametrize("name", vc.REDUCERS)
 def test_retention_one_cuts_nothing(name) -> None:
     assert vc.REDUCERS[name](retention=1).schedule(576, ANATOMY) == {}
-
-
-def test_methods_are_imported_by_name_from_their_package() -> None:
-    from vscan_core.reducers import FastV, PruMerge
-
-    assert (FastV, PruMerge) == (vc.REDUCERS["fastv"], vc.REDUCERS["prumerge"])
-    with pytest.raises(ImportError):
-        from vscan_core.reducers import NoSuchMethod  # noqa: F401

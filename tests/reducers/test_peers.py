@@ -153,6 +153,12 @@ def test_vispruner_breaks_ties_like_the_reference() -> None:
     assert VisPruner().select(flat, 5).kept.tolist() == expected
 
 
+def test_vispruner_drops_more_at_a_time_where_there_are_more_tokens() -> None:
+    given, keep, share = signals(48), 2304 - 48, 2224.5 / 2256  # of the last 80 the first pass may drop 32
+    expected = peers_slow.vispruner(given.features, given.cls_attention[22].mean(0), keep, share)
+    assert VisPruner(important_share=share).select(given, keep).kept.tolist() == expected
+
+
 def test_examples_of_docstrings() -> None:
     angle = torch.tensor([0.0, 10, 90, 180]).deg2rad()
     assert farthest(torch.stack([angle.cos(), angle.sin()], dim=1), 3).tolist() == [3, 0, 2]
@@ -277,3 +283,11 @@ def test_released_visionzip_and_prumerge_add_up() -> None:
     dropped = ones[:, 0].index_fill(0, merged.labels["global"], 0)
     torch.testing.assert_close(sums[rest], (scores * dropped).sum())
     torch.testing.assert_close(sums.sum() - sums[rest], torch.tensor(11.0))
+
+
+def test_methods_are_imported_by_name_from_their_package() -> None:
+    from vscan_core.reducers import FastV, PruMerge
+
+    assert (FastV, PruMerge) == (vc.REDUCERS["fastv"], vc.REDUCERS["prumerge"])
+    with pytest.raises(ImportError):
+        from vscan_core.reducers import NoSuchMethod  # noqa: F401

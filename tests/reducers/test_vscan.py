@@ -35,6 +35,13 @@ def test_schedule_follows_the_paper_and_every_override() -> None:
     assert vc.VScan(prune_layer=8).schedule(576, ANATOMY) == {0: 128, 8: 43}
 
 
+def test_later_cuts_of_a_picture_in_tiles_count_all_of_its_tokens() -> None:
+    assert vc.VScan().schedule(576, ANATOMY, 5) == {0: 96, 16: 160}
+    assert vc.VScan(encoder_keep=10, llm_keep={8: 0.5, 16: 0.2}).schedule(100, ANATOMY, 4) == {0: 10, 8: 20, 16: 4}
+    assert vc.VScan(retention=0.5, encoder_keep=30).schedule(100, ANATOMY, 4) == {0: 30, 16: 100}
+    assert vc.VScan(retention=0.5, encoder_keep=20).schedule(100, ANATOMY, 4) == {0: 20}  # 100 of the 80 that are left
+
+
 @pytest.mark.parametrize("layer", [0, 32, -1])
 def test_a_cut_outside_the_model_is_refused(layer) -> None:
     for wrong in (vc.VScan(prune_layer=layer), vc.VScan(llm_keep={layer: 3})):
