@@ -55,10 +55,10 @@ def main() -> None:
         parser.error(f"the demo needs {' and '.join(NEEDS)}; install them with: pip install 'vscan-core[demo]'")
     from vscan_core.errors import InputError
 
-    from .session.engine import CoreEngine
+    from .session.engine import Engine
     from .session.session import Session
 
-    session = Session(CoreEngine(), arguments.model)
+    session = Session(Engine(), arguments.model)
     try:
         session.model(arguments.model)
     except InputError as error:

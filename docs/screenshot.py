@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from app.__main__ import launch_options  # noqa: E402
 from app.main import build_app  # noqa: E402
-from app.session.engine import CoreEngine  # noqa: E402
+from app.session.engine import Engine  # noqa: E402
 from app.session.session import Session  # noqa: E402
 
 PORT = 7899
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--example", type=int, default=3, help="place in the example gallery, from 0")
     parser.add_argument("--theme", choices=("light", "dark"), default="light")
     arguments = parser.parse_args()
-    demo = build_app(Session(CoreEngine()))
+    demo = build_app(Session(Engine()))
     demo.launch(**launch_options("127.0.0.1", PORT), prevent_thread_lock=True, quiet=True)
     with sync_playwright() as playwright:
         chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")

@@ -17,14 +17,14 @@ def arena_budget_text(session: Session, model: str, source: Source, retention: f
     tokens = session.preview(model, source, retention).trace.tokens
     share = formatting.count(retention * tokens)
     text = f"**{formatting.percent(retention)}** = on average **{share} of {tokens:,}** visual tokens in each layer"
-    known = session.engine.methods()
-    counts = [f"- {known[name].title}: {_counts(session, model, retention, name, tokens)}" for name in methods]
+    engine = session.engine
+    counts = [f"- {engine.method(name).title}: {_counts(session, model, retention, name, tokens)}" for name in methods]
     return "\n".join([text, "", *counts])
 
 
 def sweep_budget_text(session: Session, model: str, source: Source, retentions: Sequence[float], method: str) -> str:
     """Markdown: what the method does, then the counts of visual tokens at every retention."""
-    known = session.engine.methods()[method]
+    known = session.engine.method(method)
     tokens = session.preview(model, source, 1.0).trace.tokens
     counts = [
         f"- **{formatting.percent(share)}**: {_counts(session, model, share, method, tokens)}"

@@ -56,8 +56,7 @@ class ArenaSettings(RunSettings):
 
     def planned(self, session: Session) -> list[RunState]:
         """One run per method, named after it."""
-        known = session.engine.methods()
-        return [RunState(known[name].title, name, self.retention) for name in self.methods]
+        return [RunState(session.engine.method(name).title, name, self.retention) for name in self.methods]
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ def arena_settings(
     """Check what was asked of the Arena. Raises InputError."""
     if not methods:
         raise InputError("Please choose at least one method.")
-    _check_methods(session, methods)
+    for name in methods:
+        session.engine.method(name)
     check_retention(retention)
     return ArenaSettings(
         **_shared(session, model, opened, question), retention=retention, methods=tuple(dict.fromkeys(methods))
@@ -98,7 +98,7 @@ def sweep_settings(
     shares = tuple(sorted({check_retention(share) for share in retentions}, reverse=True))
     if not 1 <= len(shares) <= MAX_RETENTIONS:
         raise InputError(f"Please choose between 1 and {MAX_RETENTIONS} retentions.")
-    _check_methods(session, [method])
+    session.engine.method(method)
     return SweepSettings(**_shared(session, model, opened, question), method=method, retentions=shares)
 
 
@@ -122,7 +122,7 @@ def stream_runs(
 ) -> Generator[RunsSnapshot, None, None]:
     """The baseline and the planned runs, in one turn of the device. Close it to stop."""
     planned = settings.planned(session)
-    makers = [functools.partial(session.engine.reducer, run.method, run.retention or 1.0) for run in planned]
+    makers = [functools.partial(session.engine.method(run.method), run.retention or 1.0) for run in planned]
     note = MEANINGLESS_TEXT if is_random(settings.model) else None
     with closing(session.run_each(settings.model, source, settings.question, makers)) as events:
         yield from run_snapshots(events, planned, draw, explained, settings.compared, note)
@@ -132,12 +132,6 @@ def tokens_per_second(run: RunState) -> float | None:
     """How fast an answer is written after its first token; None: it had only one, or has not ended."""
     decode_ms: float | None = run.answer["timings"]["decode_ms_per_token"] if run.answer else None
     return 1000 / decode_ms if decode_ms else None
-
-
-def _check_methods(session: Session, methods: Sequence[str]) -> None:
-    known = session.engine.methods()
-    if unknown := [name for name in methods if name not in known]:
-        raise InputError(f"There is no method {unknown[0][:40]!r}; choose from: {', '.join(known)}.")
 
 
 def _shared(session: Session, model: str, opened: OpenedSource, question: str) -> dict[str, Any]:

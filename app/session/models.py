@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from vscan_core.errors import InputError
 from vscan_core.measure import release_memory
 
 from .engine import Engine
@@ -27,19 +28,22 @@ class Models:
         return name in self._there
 
     def get(self, name: str) -> LVLM:
-        """The loaded model; InputError if there is none of this name or it does not fit.
+        """The loaded model. Raises InputError if it does not fit or is not on offer: none is fetched by its name alone.
 
         Several large models do not fit one device, so the one before it goes first; runs under way keep theirs
-        until they end. A name that cannot be loaded releases nothing.
+        until they end. A name that is refused releases nothing.
         """
         there = self._there.get(name)
         if there is not None:
             return there
         with self._one_at_a_time:
             if name not in self._there:
-                if name in self._engine.models() and self._engine.unavailable(name) is None:
-                    self._there = {kept: one for kept, one in self._there.items() if kept == self._default}
-                    self._before_release()
-                    release_memory()
+                if name not in self._engine.models():
+                    raise InputError("There is no such model in this demo.")
+                if reason := self._engine.unavailable(name):
+                    raise InputError(reason)
+                self._there = {kept: one for kept, one in self._there.items() if kept == self._default}
+                self._before_release()
+                release_memory()
                 self._there = {**self._there, name: self._engine.load(name)}
             return self._there[name]

@@ -70,12 +70,12 @@ class Session:
 
     def schedule(self, model: str, retention: float, tokens: int, method: str = "vscan") -> dict[int, int]:
         """{layer: visual tokens from there on} that a retention stands for."""
-        return self.engine.reducer(method, retention).schedule(tokens, self.model(model).anatomy)
+        return self.engine.method(method)(retention).schedule(tokens, self.model(model).anatomy)
 
     def preview(self, model: str, source: Source, retention: float, method: str = "vscan") -> FirstCut:
         """The first cut, from cached signals; the vision encoder runs only for a new picture."""
         opened = self.open(source)
-        reducer = self.engine.reducer(method, retention)
+        reducer = self.engine.method(method)(retention)
         lvlm = self.model(model)
         needs = reducer.needs(lvlm.anatomy)
 
@@ -100,7 +100,7 @@ class Session:
         max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> Generator[Event | None, None, None]:
         """Baseline and reduced run, step by step; None while it waits for the device. Close it to stop."""
-        reducer = self.engine.reducer(method, retention)
+        reducer = self.engine.method(method)(retention)
         opened = self.open(source)
         lvlm = self.model(model)
         return self.device(model).steps(

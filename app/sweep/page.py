@@ -32,5 +32,5 @@ class SweepPage(RunsPage[SweepSettings]):
         return super()._files(shown) | {"csv": runs_as_csv(runs_as_json(shown.settings, shown.now))}
 
     def _plan_in_words(self, settings: SweepSettings) -> str:
-        method = self.session.engine.methods()[settings.method].title
+        method = self.session.engine.method(settings.method).title
         return f"{method} at {len(settings.retentions)} retentions"

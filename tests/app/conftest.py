@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from app.__main__ import launch_options
 from app.main import PAGES, build_app
-from app.session.engine import CoreEngine, Engine
+from app.session.engine import Engine
 from app.session.examples import Example, load_examples
 from app.session.session import Session
 from tests.app.fake import FakeEngine
@@ -71,7 +71,7 @@ def mini_server(picture_file: str) -> Iterator[Server]:
     """The demo as a visitor meets it, on the embedded model."""
     if not (MINI / "config.json").is_file():
         pytest.skip("the embedded model is not in assets/mini")
-    with serving(CoreEngine(), load_examples() or [Example(picture_file, "What is there?")]) as server:
+    with serving(Engine(), load_examples() or [Example(picture_file, "What is there?")]) as server:
         yield server
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from app.session.engine import Engine
 from vscan_core import geometry
 from vscan_core.engine.preview import PreparedImage, VisionPreview
 from vscan_core.errors import InputError
@@ -37,9 +38,9 @@ class FakeLVLM:
         self.looks += 1
         needs = needs if isinstance(needs, Needs) else needs.needs(self.anatomy)
         view = View(size=image.size)
-        layout = TokenLayout(1, None, geometry.patch_boxes(GRID, GRID, image.height, image.width), view)
+        token_layout = TokenLayout(1, None, geometry.patch_boxes(GRID, GRID, image.height, image.width), view)
         return VisionPreview(
-            PreparedImage(None, Llava(), self.anatomy, {}, [view]), needs, [self._signals(image, needs)], layout
+            PreparedImage(None, Llava(), self.anatomy, {}, [view]), needs, [self._signals(image, needs)], token_layout
         )
 
     def _signals(self, image: Image.Image, needs: Needs) -> Signals:
@@ -80,7 +81,7 @@ METHODS: dict[str, type[VScan]] = {cls.__name__.lower(): cls for cls in (VScan, 
 
 
 @dataclass
-class FakeEngine:
+class FakeEngine(Engine):
     """Answers with fixed words, one per `pause_s`; writes down what it did."""
 
     pause_s: float = 0.0
@@ -104,19 +105,10 @@ class FakeEngine:
         return 0
 
     def load(self, name: str) -> FakeLVLM:
-        if name not in self.models():
-            raise InputError("There is no such model in this demo.")
-        if reason := self.unavailable(name):
-            raise InputError(reason)
         return self.lvlm
 
     def methods(self) -> dict[str, type[VScan]]:
         return METHODS
-
-    def reducer(self, method: str, retention: float) -> VScan:
-        if method not in METHODS:
-            raise InputError("There is no such method; choose one of: vscan.")
-        return METHODS[method](retention)
 
     def compare(
         self, lvlm: FakeLVLM, image: Image.Image, question: str, reducers: Sequence[Any], max_new_tokens: int
@@ -136,22 +128,22 @@ class FakeEngine:
         trace = fake_trace(lvlm, image, reducer)
         method = type(reducer).__name__.lower() if reducer else "baseline"
         yield Prefilled(run, method, trace)
-        words: list[str] = []
+        answer_so_far: list[str] = []
         for word in (*self.answer_words, question[:60])[:limit]:
             self.steps += 1
             time.sleep(self.pause_s)
             if self.fails_with:
                 raise self.fails_with
-            words.append(word)
-            yield Token(run, " ".join(words))
-        yield Done(run, fake_answer(" ".join(words), trace, method, self.hint))
+            answer_so_far.append(word)
+            yield Token(run, " ".join(answer_so_far))
+        yield Done(run, fake_answer(" ".join(answer_so_far), trace, method, self.hint))
 
 
 def fake_trace(lvlm: FakeLVLM, image: Image.Image, reducer: Any) -> Trace:
     """The trace of a run that a real engine would have recorded."""
     per_layer = [TOKENS] * LAYERS
     preview = lvlm.preview(image, Needs() if reducer is None else reducer)
-    picture = preview.layout.trace((GRID, GRID), [])
+    picture = preview.token_layout.trace((GRID, GRID), [])
     if reducer is not None:
         picture = preview.trace(reducer)
         kept = picture.kept

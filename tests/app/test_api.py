@@ -127,7 +127,7 @@ def test_a_second_look_at_a_picture_is_quick(mini_server: Server, picture_file: 
         ({"question": "x" * 5000}, "characters"),
         ({"question": "a <image> b"}, "control token"),
         ({"model": "../../etc/passwd"}, "no such model"),
-        ({"method": "magic"}, "no such method"),
+        ({"method": "magic"}, "no method 'magic'"),
     ],
 )
 def test_bad_input_is_refused_in_one_sentence(

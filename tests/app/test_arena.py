@@ -85,7 +85,7 @@ def test_a_method_that_refuses_says_so_in_its_place(page: ArenaPage, picture: st
 
 def test_a_different_answer_is_called_different(picture: str) -> None:
     session = Session(FakeEngine())
-    vscan = functools.partial(session.engine.reducer, "vscan", 1 / 9)
+    vscan = functools.partial(session.engine.method("vscan"), 1 / 9)
     events = list(session.run_each("mini", picture, "What?", [vscan]))
     done = [event for event in events if isinstance(event, Done)]
     other = replace(done[1], answer=replace(done[1].answer, text="a blue ball"))
@@ -107,8 +107,8 @@ def test_a_different_answer_is_called_different(picture: str) -> None:
 def test_bad_input_is_one_sentence_and_the_page_lives_on(
     page: ArenaPage, picture: str, other: dict[str, Any], sentence: str
 ) -> None:
-    asked = {"picture": picture, "methods": ("vscan",)} | other
-    last = run(page, asked.pop("picture"), *asked.pop("methods"), **asked)[-1]
+    given = {"picture": picture, "methods": ("vscan",)} | other
+    last = run(page, given.pop("picture"), *given.pop("methods"), **given)[-1]
     assert sentence in last[page.outputs.status] and last[page.inputs.run]["interactive"]
     assert not page.session.device("mini").busy
     assert len(rows(page, run(page, picture, "vscan")[-1])) == 2

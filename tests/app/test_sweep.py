@@ -17,7 +17,7 @@ from app.charts.first_token import first_token_chart
 from app.runs.budget import sweep_budget_text
 from app.runs.progress import RunState
 from app.runs.settings import SWEEP_RETENTIONS
-from app.session.engine import CoreEngine
+from app.session.engine import Engine
 from app.session.examples import Example
 from app.session.session import Session
 from app.sweep.page import SweepPage
@@ -40,8 +40,8 @@ def page() -> SweepPage:
 
 
 def run(page: SweepPage, picture: str | None, retentions: Any = ("0.5", "0.1"), **other: Any) -> list[dict[Any, Any]]:
-    asked = {"model": "mini", "question": "What?", "method": "vscan"} | other
-    return list(page.on_run(asked["model"], picture, asked["question"], list(retentions), asked["method"]))
+    given = {"model": "mini", "question": "What?", "method": "vscan"} | other
+    return list(page.on_run(given["model"], picture, given["question"], list(retentions), given["method"]))
 
 
 def rows(page: SweepPage, step: dict[Any, Any]) -> list[list[str]]:
@@ -96,8 +96,8 @@ def test_a_retention_out_of_reach_says_so_and_the_others_go_on(page: SweepPage, 
 def test_bad_input_is_one_sentence_and_the_page_lives_on(
     page: SweepPage, picture: str, other: dict[str, Any], sentence: str
 ) -> None:
-    asked = {"picture": picture} | other
-    last = run(page, asked.pop("picture"), **asked)[-1]
+    given = {"picture": picture} | other
+    last = run(page, given.pop("picture"), **given)[-1]
     assert sentence in last[page.outputs.status] and last[page.inputs.run]["interactive"]
     assert not page.session.device("mini").busy
     assert len(rows(page, run(page, picture)[-1])) == 3
@@ -177,7 +177,7 @@ def test_the_chart_tells_agreement_by_sign() -> None:
 def test_the_embedded_model_goes_through_all_retentions(picture: str) -> None:
     if not (MINI / "config.json").is_file():
         pytest.skip("the embedded model is not in assets/mini")
-    page = page_with(CoreEngine())
+    page = page_with(Engine())
     last = run(page, picture, ALL, question="How many things are there?")[-1]
     values = last[page.outputs.table]["data"]
     kept = [row[4] for row in values]

@@ -1,4 +1,4 @@
-"""A look without the language model shows what a run keeps, for every family."""
+"""A preview, without the language model, shows what a run keeps, for every family."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from PIL import Image
 
 import vscan_core as vc
 from app import formatting
-from app.session.engine import CoreEngine
+from app.session.engine import Engine
 from app.session.session import Session
 from app.ui.token_map import HEAT, TOKENS, describe_token, draw_view, view_of_first_cut, view_of_run
 from tests.families import lvlms
@@ -51,7 +51,7 @@ def check_same(preview: vc.ImageTrace, image: vc.ImageTrace) -> None:
 @pytest.mark.parametrize("reducer", METHODS, ids=repr)
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
-def test_the_look_is_the_first_cut_of_a_run(name, reducer, picture) -> None:
+def test_the_preview_is_the_first_cut_of_a_run(name, reducer, picture) -> None:
     lvlm = lvlms.lvlm(name)
     inputs = lvlm.inputs(picture, "word5 word6")
     try:
@@ -63,17 +63,17 @@ def test_the_look_is_the_first_cut_of_a_run(name, reducer, picture) -> None:
                 lvlm.preview(picture, reducer).trace(reducer)
         return
     (image,) = trace.images
-    look = lvlm.preview(picture, reducer)
-    check_same(look.trace(reducer), image)
-    assert torch.equal(look.boxes.nan_to_num(-1), trace.boxes(0).nan_to_num(-1))
+    one_preview = lvlm.preview(picture, reducer)
+    check_same(one_preview.trace(reducer), image)
+    assert torch.equal(one_preview.boxes.nan_to_num(-1), trace.boxes(0).nan_to_num(-1))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_look_serves_every_retention(name, picture) -> None:
+def test_one_preview_serves_every_retention(name, picture) -> None:
     lvlm, calls = lvlms.lvlm(name), []
     hook = lvlm.family.vision_tower(lvlm.model).register_forward_hook(lambda *_: calls.append(1))
-    look = lvlm.preview(picture, vc.VScan())
-    kept = [len(look.trace(vc.VScan(share)).kept) for share in (0.2, 0.4, 0.6)]
+    one_preview = lvlm.preview(picture, vc.VScan())
+    kept = [len(one_preview.trace(vc.VScan(share)).kept) for share in (0.2, 0.4, 0.6)]
     hook.remove()
     assert kept == sorted(set(kept)) and len(calls) == 1
     with pytest.raises(ValueError, match="preview with its own needs"):
@@ -108,7 +108,7 @@ def test_a_batch_of_pictures_is_cut_as_each_alone(name) -> None:
         assert torch.equal(together.boxes(i).nan_to_num(-1), alone.boxes(0).nan_to_num(-1))
 
 
-class OneModel(CoreEngine):
+class OneModel(Engine):
     """The demo's engine with one tiny model behind every name."""
 
     def __init__(self, lvlm: vc.LVLM) -> None:
