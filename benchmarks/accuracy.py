@@ -11,25 +11,17 @@ record into assets/recorded/. A method that cannot reach a retention is recorded
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy
-import scipy
-import torch
-import transformers
 from transformers.utils.logging import disable_progress_bar
 
 import vscan_core as vc
+from benchmarks.provenance import provenance, write_record
 from vscan_eval import runner
 from vscan_eval.command import task_named
 from vscan_eval.records import AnswerRecord, weights
@@ -39,7 +31,6 @@ from vscan_eval.task import Item, Task
 
 GRID_RETENTIONS = (1.0, 1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18, 1 / 36)
 RECORDED = Path("assets/recorded")
-LIBRARIES = (torch, transformers, numpy, scipy)
 
 
 @dataclass(frozen=True)
@@ -115,7 +106,7 @@ class Bench:
 def as_record(bench: Bench, rows: list[dict[str, Any]], dense: Any, floor: Any, command: str) -> dict[str, Any]:
     """The file's content; numbers rounded to four places."""
     found = {
-        **provenance(bench.lvlm, command),
+        **model_provenance(bench.lvlm, command),
         "task": bench.task.name,
         "metric": bench.task.metric,
         "seed": bench.task.seed,
@@ -133,20 +124,11 @@ def as_record(bench: Bench, rows: list[dict[str, Any]], dense: Any, floor: Any, 
     return rounded(found)
 
 
-def provenance(lvlm: vc.LVLM, command: str) -> dict[str, Any]:
-    """What a record says about where its figures come from."""
-    on_cpu = lvlm.device.type == "cpu"
-    processor = f"CPU {platform.machine()}, {os.cpu_count()} cores" if on_cpu else ""
-    return {
-        "model": lvlm.name,
-        "weights_sha256": weights(lvlm),
-        "hardware": processor or torch.cuda.get_device_name(lvlm.device),
-        "dtype": str(lvlm.model.dtype).removeprefix("torch."),
-        "versions": {library.__name__: library.__version__ for library in LIBRARIES},
-        "commit": _commit(),
-        "date": date.today().isoformat(),
-        "command": command,
-    }
+def model_provenance(lvlm: vc.LVLM, command: str) -> dict[str, Any]:
+    """What a record says about where its figures come from, the model included."""
+    dtype = str(lvlm.model.dtype).removeprefix("torch.")
+    about = {"model": lvlm.name, "weights_sha256": weights(lvlm), "dtype": dtype}
+    return about | provenance(command, lvlm.device)
 
 
 def rounded(value: Any) -> Any:
@@ -156,11 +138,6 @@ def rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: rounded(each) for key, each in value.items()}
     return [rounded(each) for each in value] if isinstance(value, list) else value
-
-
-def _commit() -> str:
-    result = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
-    return result.stdout.strip() or "unknown"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -186,14 +163,14 @@ def main(argv: list[str] | None = None) -> int:
     lvlm = vc.load_model(options.model)
     task = task_named(options.task, options.data, options.seed)
     bench = Bench(lvlm, task, task.chosen(options.limit))
-    part, parts = map(int, options.part.split("/"))
+    part, part_count = map(int, options.part.split("/"))
     cells = grid(options.methods.split(","), GRID_RETENTIONS)
     name = "accuracy"
     if options.ablations:
         cells, name = ablations(options.ablations, lvlm.anatomy), "ablations"
     dense, floor = (bench.row(Measurement(name, None, lambda name=name: Condition(name))) for name in (DENSE, BLIND))
     rows = []
-    for cell in cells[part - 1 :: parts]:
+    for cell in cells[part - 1 :: part_count]:
         if time.monotonic() - started > 60 * options.minutes:
             print(f"time is up after {len(rows)} of {len(cells)} cells; the same command resumes from here")
             return 1
@@ -202,10 +179,9 @@ def main(argv: list[str] | None = None) -> int:
         spent = time.process_time() - before
         result = rows[-1].get("refused") or f"{rows[-1]['accuracy']:.3f}"
         print(f"{cell.name} {cell.retention:.3f} {cell.variant or ''} {spent:.1f} CPU s: {result}", flush=True)
-    if parts == 1:
+    if part_count == 1:
         path = options.out or RECORDED / f"{name}_{options.model.replace('/', '_')}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(as_record(bench, rows, dense, floor, command), indent=1) + "\n")
+        write_record(as_record(bench, rows, dense, floor, command), path)
         print(f"written: {path}")
     return 0
 

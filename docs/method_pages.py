@@ -161,7 +161,7 @@ def signals(method: Reducer) -> str:
     first = [
         f"attention of CLS in vision layer {layer} (received attention without CLS)" for layer in needs.cls_attention
     ]
-    first += [words for name, words in SIGNALS.items() if getattr(needs, name)]
+    first += [phrase for name, phrase in SIGNALS.items() if getattr(needs, name)]
     lines = []
     cuts = type(method)(1 / 2).cut_layers(LLAVA)
     if 0 in cuts:

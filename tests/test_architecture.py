@@ -41,8 +41,8 @@ MAY_NOT_REACH = {
 
 def module_of(file: Path) -> str:
     """vscan_core/reducers/base.py -> vscan_core.reducers.base; a package by its own name."""
-    parts = file.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    path = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(path[:-1] if path[-1] == "__init__" else path)
 
 
 def imports(source: str, module: str = "", package: bool = False) -> set[str]:

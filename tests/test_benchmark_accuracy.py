@@ -35,9 +35,9 @@ def test_records_every_cell_or_its_refusal(tmp_path, capsys) -> None:
     assert run(tmp_path, "--minutes", "0") == 1 and "resumes from here" in capsys.readouterr().out
     assert run(tmp_path, "--part", "1/2") == run(tmp_path, "--part", "2/2") == 0
     assert not (tmp_path / "record.json").exists()
-    asked = {path: path.read_text() for path in (tmp_path / "runs").iterdir()}
+    stored = {path: path.read_text() for path in (tmp_path / "runs").iterdir()}
     assert run(tmp_path) == 0
-    assert asked == {path: path.read_text() for path in (tmp_path / "runs").iterdir()}, "nothing is asked twice"
+    assert stored == {path: path.read_text() for path in (tmp_path / "runs").iterdir()}, "nothing is asked twice"
     found = json.loads((tmp_path / "record.json").read_text())
     assert (found["model"], found["task"], found["seed"], found["n"]) == ("mini", "world", 50000, 4)
     assert all(found[name] for name in ("weights_sha256", "hardware", "versions", "commit", "date", "command"))

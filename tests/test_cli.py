@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import vscan_core as vc
-from tests.films import shades, write
+from tests.video_files import shades, write
 from vscan_core.cli.main import main
 
 
@@ -89,32 +89,32 @@ def test_ask_as_text(capsys, picture, method) -> None:
     assert code == 0 and out.startswith(f"{method}: ") and "single run" in out
 
 
-def test_a_video_is_asked_about_and_its_strip_written(capsys, tmp_path) -> None:
-    film, strip = write(tmp_path / "film.mp4", shades(9)), tmp_path / "strip.png"
-    question = ("ask", "--video", film, "--question", "What is it?", "--model", "dummy:video-llava-small")
+def test_a_video_is_asked_about_and_its_frames_drawn(capsys, tmp_path) -> None:
+    video_file, drawing = write(tmp_path / "video.mp4", shades(9)), tmp_path / "frames.png"
+    question = ("ask", "--video", video_file, "--question", "What is it?", "--model", "dummy:video-llava-small")
     more = ("--frames", "2", "--max-new-tokens", "1", "--retention", "0.25")
-    code, out, _ = run(capsys, *question, *more, "--json", "--overlay", str(strip))
+    code, out, _ = run(capsys, *question, *more, "--json", "--overlay", str(drawing))
     image = json.loads(out)["trace"]["images"][0]
     assert code == 0 and (image["tokens"], image["frames"]) == (514, 2)
     assert len(image["kept_per_tile"]) == 2 and 60 <= sum(image["kept_per_tile"]) <= 64
-    assert Image.open(strip).size[0] == 1008
+    assert Image.open(drawing).size[0] == 1008
     assert "video: 2 frames; left of the 256 tokens of each frame:" in run(capsys, *question, *more)[1]
     code, _, err = run(capsys, *question, *more, "--overlay", str(tmp_path / "no" / "such.png"))
     assert code == 2 and "cannot be written" in err and err.count("\n") == 1
 
 
 def test_videos_that_cannot_be_asked_about(capsys, tmp_path, picture) -> None:
-    film = write(tmp_path / "film.mp4", shades(3))
+    video_file = write(tmp_path / "video.mp4", shades(3))
     for arguments, sentence in (
-        (("--video", film), "takes pictures only"),
+        (("--video", video_file), "takes pictures only"),
         (("--video", picture), "not a video"),
-        (("--video", film, "--frames", "0"), "between 1 and 64"),
+        (("--video", video_file, "--frames", "0"), "between 1 and 64"),
         (("--video", str(tmp_path / "none.mp4")), "no such video"),
     ):
         code, out, err = run(capsys, "ask", *arguments, "--question", "What is it?")
         assert code == 2 and out == "" and sentence in err and err.count("\n") == 1
     with pytest.raises(SystemExit):
-        main(["ask", "--video", film, "--image", picture, "--question", "What is it?"])
+        main(["ask", "--video", video_file, "--image", picture, "--question", "What is it?"])
 
 
 def test_methods_and_models(capsys) -> None:

@@ -44,16 +44,16 @@ def model():
 
 @torch.no_grad()
 def watched(model, method) -> MethodHook:
-    with vc.reduced(model, method), MethodHook() as watch:
+    with vc.reduced(model, method), MethodHook() as method_hook:
         model(**inputs_of(LLAVA["cases"][0]), use_cache=True)
-    return watch
+    return method_hook
 
 
 def test_no_map_of_tokens_by_tokens_is_ever_made(model) -> None:
     assert not watched(model, METHOD).square
 
 
-def test_the_watch_sees_such_a_map(model) -> None:
+def test_the_hook_sees_such_a_map(model) -> None:
     model.set_attn_implementation("eager")
     assert watched(model, None).square
     model.set_attn_implementation("sdpa")

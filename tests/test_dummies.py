@@ -62,8 +62,8 @@ def test_every_family_has_a_catalogued_model_and_a_small_one() -> None:
 def test_a_small_one_answers_from_a_shell(name, tmp_path, capsys) -> None:
     loaded(name)
     SQUARE.save(tmp_path / "picture.png")
-    asked = ["--image", str(tmp_path / "picture.png"), "--question", "Is there a cat?", "--max-new-tokens", "1"]
-    code = main(["ask", "--model", name, *asked, "--json"])
+    arguments = ["--image", str(tmp_path / "picture.png"), "--question", "Is there a cat?", "--max-new-tokens", "1"]
+    code = main(["ask", "--model", name, *arguments, "--json"])
     out = capsys.readouterr()
     assert code == 0, out.err
     found = json.loads(out.out)["trace"]

@@ -55,8 +55,8 @@ def test_figures_are_those_of_the_run(mini, picture) -> None:
     assert reduced.cost.kv_bytes == sum(reduced.trace.tokens_per_layer) * per_token
     for answer in (baseline, reduced):
         timings = answer.timings
-        parts = timings.vision_ms + timings.reduce_ms + timings.prefill_ms
-        assert timings.ttft_ms == pytest.approx(parts) and timings.total_ms >= timings.ttft_ms > 0
+        summed = timings.vision_ms + timings.reduce_ms + timings.prefill_ms
+        assert timings.ttft_ms == pytest.approx(summed) and timings.total_ms >= timings.ttft_ms > 0
         assert answer.cost.peak_bytes is None or answer.cost.peak_bytes > answer.cost.kv_bytes
     assert baseline.timings.reduce_ms == 0 < reduced.timings.reduce_ms
 

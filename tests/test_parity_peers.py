@@ -21,7 +21,7 @@ from vscan_core.reducers.vispruner import VisPruner
 
 __all__ = ["model"]  # the fixture
 FUNCTIONS, PARTS = golden("functions")
-PDROP, STAGES = golden("pyramiddrop")
+PDROP, RECORDED = golden("pyramiddrop")
 assert TENSORS  # images and prompts of the end-to-end runs
 
 
@@ -157,13 +157,13 @@ def test_pyramiddrop_end_to_end(model, case) -> None:
     name, shares = case["id"], case["image_token_ratio_list_effective"][1:]
     method = PyramidDrop(layers=tuple(case["layer_list"]), shares=tuple(shares))
     out, trace = greedy(model, method, inputs_of(case), STEPS)
-    torch.testing.assert_close(torch.cat(out.logits), STAGES[f"{name}.step_logits"], atol=2e-4, rtol=0)
-    torch.testing.assert_close(out.logits[0][0], STAGES[f"{name}.logits_last"], atol=2e-4, rtol=0)
-    assert torch.equal(out.sequences[0, -STEPS:], STAGES[f"{name}.tokens"])
+    torch.testing.assert_close(torch.cat(out.logits), RECORDED[f"{name}.step_logits"], atol=2e-4, rtol=0)
+    torch.testing.assert_close(out.logits[0][0], RECORDED[f"{name}.logits_last"], atol=2e-4, rtol=0)
+    assert torch.equal(out.sequences[0, -STEPS:], RECORDED[f"{name}.tokens"])
     (image,) = trace.images
     assert [cut.layer for cut in image.cuts] == case["layer_list"]
     for number, (cut, stage) in enumerate(zip(image.cuts, case["stages"], strict=True)):
         assert len(cut.kept) == stage["n_kept"]
-        assert torch.equal(cut.kept, STAGES[f"{name}.stage{number}.keep_patch"])
+        assert torch.equal(cut.kept, RECORDED[f"{name}.stage{number}.keep_patch"])
         scores = cut.scores["text"]
-        torch.testing.assert_close(scores[~scores.isnan()], STAGES[f"{name}.stage{number}.score"], atol=2e-6, rtol=0)
+        torch.testing.assert_close(scores[~scores.isnan()], RECORDED[f"{name}.stage{number}.score"], atol=2e-6, rtol=0)

@@ -93,10 +93,10 @@ def test_memory_that_runs_out_is_no_damage(folder, monkeypatch, error) -> None:
 
 def test_the_command_line_says_the_sentence_and_nothing_else(folder, capfd) -> None:
     picture = next((MINI.parent / "examples").glob("*.png"))
-    asked = ["ask", "--model", str(folder), "--image", str(picture), "--question", "Is there a cat?"]
+    arguments = ["ask", "--model", str(folder), "--image", str(picture), "--question", "Is there a cat?"]
     name = min(load_file(MINI / SHARDS[1]))
     retensor(folder / SHARDS[1], lambda found: found.pop(name))
     change(folder / INDEX, lambda found: found["weight_map"].pop(name))
-    assert main(asked) == 2
+    assert main(arguments) == 2
     out, err = capfd.readouterr()
     assert out == "" and err.startswith("error: the folder") and err.count("\n") == 1

@@ -118,9 +118,9 @@ def test_the_wheel_says_what_it_is(wheel) -> None:
 
 
 def test_an_installed_wheel_answers_in_an_empty_folder(installed) -> None:
-    asked = ("ask", "--image", str(PICTURE), "--question", QUESTION, "--json")
+    arguments_of_ask = ("ask", "--image", str(PICTURE), "--question", QUESTION, "--json")
     runs = {
-        "answer": installed.start("vscan", *asked),
+        "answer": installed.start("vscan", *arguments_of_ask),
         "library": installed.start("python", "-c", LIBRARY, str(installed.environment)),
     }
     with serving(installed) as url:

@@ -9,7 +9,7 @@ IMAGE_TOKEN = 99
 
 
 def tiny_llava(
-    attn: str = "sdpa", layers: int = 6, side: int = 84, words: int = 100, image: int = IMAGE_TOKEN
+    attn: str = "sdpa", layers: int = 6, side: int = 84, vocabulary: int = 100, image: int = IMAGE_TOKEN
 ) -> LlavaForConditionalGeneration:
     """LLaVA-1.5 for pictures of `side` pixels, (side / 14)^2 visual tokens; grouped queries."""
     config = LlavaConfig(
@@ -27,7 +27,7 @@ def tiny_llava(
             num_hidden_layers=layers,
             num_attention_heads=4,
             num_key_value_heads=2,
-            vocab_size=words,
+            vocab_size=vocabulary,
             pad_token_id=0,
             bos_token_id=1,
             eos_token_id=None,

@@ -250,10 +250,10 @@ def assistant(case: Case) -> Seen:
 
 @way("classifier-free guidance")
 def guidance(case: Case) -> Seen:
-    asked = {"guidance_scale": 1.5, "negative_prompt_ids": torch.tensor([[1, 5, 9, 11]])}
+    guided = {"guidance_scale": 1.5, "negative_prompt_ids": torch.tensor([[1, 5, 9, 11]])}
     with case.reduced() as trace:
         out = case.model.generate(
-            **case.inputs, **asked, max_new_tokens=STEPS, do_sample=False, output_logits=True,
+            **case.inputs, **guided, max_new_tokens=STEPS, do_sample=False, output_logits=True,
             return_dict_in_generate=True,
         )  # fmt: skip
     assert sum(map(len, kept(trace))) and trace.visual_tokens_per_layer[0] > 0
@@ -418,8 +418,8 @@ def features_from_before(case: Case) -> Seen:
 
 
 def _features(case: Case) -> Tensor:
-    words = ("input_ids", "attention_mask", "mm_token_type_ids")
-    pictures = {name: part for name, part in case.inputs.items() if name not in words}
+    text_inputs = ("input_ids", "attention_mask", "mm_token_type_ids")
+    pictures = {name: part for name, part in case.inputs.items() if name not in text_inputs}
     found = vc.families.family_of(case.model).encode(case.model, pictures).pooler_output
     return torch.cat([part.flatten(0, -2) for part in found])
 

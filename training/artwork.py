@@ -117,15 +117,15 @@ def main() -> None:
     SPRITE_FOLDER.mkdir(parents=True, exist_ok=True)
     rows = -(-len(ARTWORK_KINDS) // SPRITE_COLUMNS)
     for style in (*TRAINED_STYLES, HELD_OUT_STYLE):
-        sheet = Image.new("RGBA", (SPRITE_COLUMNS * SPRITE_PIXELS, rows * SPRITE_PIXELS))
+        canvas = Image.new("RGBA", (SPRITE_COLUMNS * SPRITE_PIXELS, rows * SPRITE_PIXELS))
         for place, name in enumerate(ARTWORK_KINDS):
             document = svg(sets[style], ICON_NAMES.get(name, (name,)))
             if document is None:
                 raise RuntimeError(f"{style} has no picture of {name} under {ICON_NAMES.get(name, (name,))}")
-            sheet.paste(
+            canvas.paste(
                 render(document), (place % SPRITE_COLUMNS * SPRITE_PIXELS, place // SPRITE_COLUMNS * SPRITE_PIXELS)
             )
-        clear = np.asarray(sheet).copy()
+        clear = np.asarray(canvas).copy()
         clear[clear[..., 3] == 0] = 0
         Image.fromarray(clear).save(SPRITE_FOLDER / f"{style}.webp", lossless=True, quality=100, method=6)
         print(f"{len(ARTWORK_KINDS)} pictures in {SPRITE_FOLDER / style}.webp")

@@ -53,10 +53,10 @@ def screenshot(rng: np.random.Generator) -> Image.Image:
     pen.rectangle((0, 26, 70, PICTURE_SIDE), fill=tuple(int(v * 0.9) for v in paper))
     font = ImageFont.load_default(int(rng.integers(9, 14)))
     for line in range(36, PICTURE_SIDE - 12, 16):
-        words = [
+        line_words = [
             "".join(chr(int(c)) for c in rng.integers(97, 123, rng.integers(2, 9))) for _ in range(rng.integers(2, 9))
         ]
-        pen.text((80, line), " ".join(words), fill=ink, font=font)
+        pen.text((80, line), " ".join(line_words), fill=ink, font=font)
     return picture
 
 

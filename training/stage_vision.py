@@ -57,9 +57,9 @@ class Readout(nn.Module):
 
     def forward(self, vision: TowerOutput) -> tuple[dict[str, Tensor], Tensor]:
         """Logits per label (batch, kept, values) and counts (batch, classes, 0..6)."""
-        parts = self.dense(self.norm(vision.patches)).split(list(HEADS.values()), dim=-1)
+        head_logits = self.dense(self.norm(vision.patches)).split(list(HEADS.values()), dim=-1)
         counts = self.counts(self.count_norm(vision.cls)).unflatten(-1, (len(THING_KINDS), MOST_ALIKE + 1))
-        return dict(zip(HEADS, parts, strict=True)), counts
+        return dict(zip(HEADS, head_logits, strict=True)), counts
 
 
 def labelled_scene(seed: int) -> tuple[Scene, np.ndarray, Labels]:

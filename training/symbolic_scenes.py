@@ -96,7 +96,7 @@ class Symbols(nn.Module):
         self.columns = nn.Parameter(torch.randn(GRID_SIDE, dim) * 0.15)
         self.sizes = nn.Parameter(torch.randn(len(STEPS) + 2, dim) * 0.2)
         self.flags = nn.Parameter(torch.randn(3, dim) * 0.3)  # background, thing, centre of a thing
-        ids = [_ids(tokenizer, words) for words in (THING_KINDS, ATTRIBUTES, ROW_NAMES, COLUMN_NAMES, BACKGROUNDS)]
+        ids = [_ids(tokenizer, names) for names in (THING_KINDS, ATTRIBUTES, ROW_NAMES, COLUMN_NAMES, BACKGROUNDS)]
         for name, value in zip(
             ("kind_ids", "attribute_ids", "row_ids", "column_ids", "background_ids"), ids, strict=True
         ):
@@ -118,9 +118,9 @@ class Symbols(nn.Module):
         return total + (grid[labels["index"]] if "index" in labels else grid)
 
 
-def _ids(tokenizer: PreTrainedTokenizerFast, words: tuple[str, ...]) -> Tensor:
+def _ids(tokenizer: PreTrainedTokenizerFast, names: tuple[str, ...]) -> Tensor:
     """One token per word; the leading space is how words look inside a sentence."""
-    found = [tokenizer(" " + word, add_special_tokens=False).input_ids for word in words]
+    found = [tokenizer(" " + word, add_special_tokens=False).input_ids for word in names]
     assert all(len(ids) == 1 for ids in found), "a word of the world is split by the tokenizer"
     return torch.tensor([ids[0] for ids in found])
 

@@ -1,6 +1,6 @@
 """`reduced(model, reducer)`: the one place where methods and models meet.
 
-Hooks on the model's own modules, taken off when the `with` ends, also after an exception; nothing else is changed.
+Hooks on the model's own modules are removed when the `with` ends, also after an exception; nothing else is changed.
 Which calls belong to which `with` depends on their context: see `membership`.
 """
 
@@ -33,7 +33,7 @@ NOTHING_RAN = (
     "not a copy, a compiled export or a model in another process"
 )
 NOT_FINITE = (
-    "the model's logits are not finite numbers (NaN or infinity), so its answer would mean nothing; load it in "
+    "the model's logits are not finite numbers (NaN or infinity), so its answer would be meaningless; load it in "
     "bfloat16 or float32, or check its weights"
 )
 
@@ -48,7 +48,7 @@ class Attachment(Block):
         self.ran = False
         self._uncompiled = uncompiled(model)  # once: `here` is entered for every token
         self.states: WeakKeyDictionary[threading.Thread, State] = WeakKeyDictionary()
-        self._bad: Tensor | None = None  # () bool on the device, so that nothing waits for it
+        self._bad: Tensor | None = None  # () bool, left on the device to avoid a synchronisation
 
     def state(self) -> State | None:
         """The calling thread's state, or None if its calls are not ours."""
@@ -60,12 +60,12 @@ class Attachment(Block):
         return state
 
     def could_belong(self) -> bool:
-        """Whether the calling context is in no block of this model, so that it could mean this one."""
+        """Whether the calling context is in no block of this model, so that its call may be meant for this one."""
         return self.active and self.shared and block_of(self.model) is None
 
     @contextmanager
     def here(self) -> Iterator[None]:
-        """The calling context's model calls are ours from here to the end of the `with`."""
+        """Inside this `with`, model calls of the calling context are ours. Raises RuntimeError if it is nested."""
         other = block_of(self.model)
         if other is not None and other.thread is threading.current_thread():
             raise RuntimeError("this thread is already inside a `with reduced(...)` on this model; leave it first")
@@ -77,18 +77,18 @@ class Attachment(Block):
             self.thread = None
 
     def note_logits(self, logits: Tensor) -> None:
-        """Note whether the last position's logits (batch, positions, vocabulary) are numbers; nothing waits for it."""
+        """Note whether the last position's logits (batch, positions, vocabulary) are finite; no synchronisation."""
         bad = ~logits[:, -1].detach().isfinite().all()
         self._bad = bad if self._bad is None else self._bad.to(bad.device) | bad
 
     def check_logits(self) -> None:
-        """RuntimeError if any logits were not finite."""
+        """Raise RuntimeError if any noted logits were not finite."""
         bad, self._bad = self._bad, None
         if bad is not None and bool(bad):
             raise RuntimeError(NOT_FINITE)
 
     def check_ran(self) -> None:
-        """RuntimeError if the block is left as if it had reduced something, and nothing ran."""
+        """Raise RuntimeError if the model did not run inside the block, or if logits were not finite."""
         if not self.ran:
             raise RuntimeError(NOTHING_RAN)
         self.check_logits()
@@ -139,17 +139,18 @@ def open_attachment(
     timed: Timed = nullcontext,
     views: Sequence[View] | None = None,
 ) -> Iterator[Attachment]:
-    """Hooks are on, but only calls inside `attachment.here()` are reduced; for generators that several threads advance.
+    """Put the hooks on, but reduce only calls inside `attachment.here()`; for generators that several threads advance.
 
-    `timed()` is entered around every selection. shared: whether work started inside belongs to it.
+    model, reducer, views and errors are as in `reduced`. shared: whether threads and jobs started inside belong to it.
+    `timed()` is entered around every selection.
     """
     family = family_of(model)
     anatomy = family.anatomy(model)
     called = (model, family.base(model), family.language_model(model), family.layers(model)[0])
-    check(*(type(inner(part)) for part in called))
+    check(*(type(inner(module)) for module in called))
     attachment = Attachment(model, shared, views)
     llm_side = LLMSide(model, family, reducer, anatomy, attachment)
-    parts = (
+    hook_groups = (
         GenerateHook(model, llm_side.idle, attachment.check_logits),
         VisionSide(model, family, reducer, anatomy),
         CallChecks(model, family, reducer is None, llm_side.idle, attachment),
@@ -158,7 +159,7 @@ def open_attachment(
     )
     with ExitStack() as undo:
         undo.callback(setattr, attachment, "active", False)
-        for part in parts:
-            for handle in part.hooks(attachment.state, timed):
+        for group in hook_groups:
+            for handle in group.hooks(attachment.state, timed):
                 undo.callback(handle.remove)
         yield attachment

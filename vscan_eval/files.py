@@ -54,8 +54,8 @@ def checked_entries(path: Path, what: str) -> Iterator[None]:
 
 def find_picture(folder: Path, name: str, *subfolders: str) -> Path:
     """The path of picture `name`: in `folder` or a subfolder, with or without the folders in its own name."""
-    parts = PurePosixPath(name).parts
-    tries = [folder.joinpath(sub, *parts[first:]) for first in range(len(parts)) for sub in (*subfolders, "")]
+    names = PurePosixPath(name).parts
+    tries = [folder.joinpath(sub, *names[first:]) for first in range(len(names)) for sub in (*subfolders, "")]
     return next((path for path in tries if path.is_file()), tries[0])
 
 

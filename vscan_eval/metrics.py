@@ -20,8 +20,8 @@ def normalise(text: str) -> str:
     "dont" equals "don't". Commas inside numbers are removed, decimal points kept: "1,000" -> "1000", "2.5" -> "2.5".
     """
     lowered = re.sub(r"(?<=\d),(?=\d)", "", text.lower().replace("'", "").replace("\u2019", ""))
-    words = re.sub(r"(?<!\d)\.|\.(?!\d)|[^\w\s.]|_", " ", lowered).split()
-    return " ".join(_NUMBER_WORDS.get(word, word) for word in words if word not in ARTICLES)
+    tokens = re.sub(r"(?<!\d)\.|\.(?!\d)|[^\w\s.]|_", " ", lowered).split()
+    return " ".join(_NUMBER_WORDS.get(word, word) for word in tokens if word not in ARTICLES)
 
 
 def exact_match(reply: str, answers: Sequence[str]) -> bool:

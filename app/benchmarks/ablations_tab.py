@@ -16,7 +16,7 @@ from .records import ALL, RECORDED_FOLDER, AccuracyRecord, source_line
 from .widgets import bench_plots, bench_table, found_records, record_buttons, table_update
 
 COLOURS_NOTE = "Orange marks VScan as published; the dotted line repeats its accuracy. Error bars are 95 % intervals."
-CHARTS = (Chart("Accuracy of VScan with one part changed", "parts-chart", ablation_intervals),)
+CHARTS = (Chart("Accuracy of VScan with one part changed", "ablations-chart", ablation_intervals),)
 
 
 class AblationsTab:
@@ -31,16 +31,16 @@ class AblationsTab:
     def _build(self, record: AccuracyRecord) -> None:
         smallest = record.retentions[-1]
         with gr.Row():
-            kind = gr.Dropdown(record.kinds, value=ALL, label="Questions", filterable=False, elem_id="parts-kind")
+            kind = gr.Dropdown(record.kinds, value=ALL, label="Questions", filterable=False, elem_id="ablations-kind")
             share = gr.Dropdown(
                 [(formatting.percent(share), str(share)) for share in record.retentions], value=str(smallest),
-                label="Visual tokens kept", filterable=False, elem_id="parts-retention",
+                label="Visual tokens kept", filterable=False, elem_id="ablations-retention",
             )  # fmt: skip
         view = AblationView(record, ALL, smallest)
         plots = bench_plots(CHARTS, view)
         gr.Markdown(COLOURS_NOTE, elem_classes="quiet")
-        gr.Markdown(source_line(record.facts), elem_id="parts-source", elem_classes="quiet")
-        table = bench_table(ablation_table(view), "parts")
+        gr.Markdown(source_line(record.facts), elem_id="ablations-source", elem_classes="quiet")
+        table = bench_table(ablation_table(view), "ablations")
         record_buttons(record)
         gr.on([kind.input, share.input], self.on_change, [kind, share], [*plots, table], **PREVIEW)
 

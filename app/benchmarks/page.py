@@ -36,7 +36,7 @@ class BenchmarksPage(Page):
             with gr.Tab("Accuracy", id="accuracy"):
                 gr.Markdown(ACCURACY)
                 AccuracyTab(titles, folder)
-            with gr.Tab("Ablations", id="parts"):
+            with gr.Tab("Ablations", id="ablations"):
                 gr.Markdown(ABLATIONS)
                 AblationsTab(folder)
             with gr.Tab("Speed", id="speed"):

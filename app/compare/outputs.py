@@ -65,7 +65,7 @@ def compare_outputs() -> CompareOutputs:
     """Build the status line, and the verdict between the answers of the baseline and of VScan."""
     status = gr.Markdown(START, elem_id="status")
     hint = gr.Markdown(visible=False, elem_id="hint")
-    with gr.Row(equal_height=True, elem_id="panes"):
+    with gr.Row(equal_height=True, elem_id="compare-columns"):
         baseline_text, baseline_numbers = _answer(RUN_NAMES[0], SUBTITLES[0])
         with gr.Column(scale=2, min_width=180, elem_classes="middle"):
             verdict = gr.HTML(html.verdict_panel(None, None), elem_id="verdict")

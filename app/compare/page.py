@@ -100,7 +100,7 @@ class ComparePage(Page):
     ) -> dict[Any, Any]:
         """Another picture or video: the old answers go, the first cut is drawn. A bad picture is reported at once."""
         blank = self.outputs.fill(ComparisonSnapshot(status=START))
-        blank |= {self.charts: gr.update(visible=False), **self._buttons(running=False)}
+        blank |= {self.charts: gr.update(visible=False), **self._buttons(busy=False)}
         source = self._source(model, path, video)
         try:
             return blank | self._preview(model, source, percent, mode, score, cut)
@@ -135,13 +135,13 @@ class ComparePage(Page):
         except Exception as error:
             sentence = explained(error)
             gr.Warning(sentence, title=TOAST)
-            yield {self.outputs.status: f"**{sentence}**"} | self._buttons(running=False)
+            yield {self.outputs.status: f"**{sentence}**"} | self._buttons(busy=False)
 
     def _run(
         self, model: str, source: str | Clip, question: str, retention: float, mode: str, score: str
     ) -> Iterator[dict[Any, Any]]:
         opened: OpenedSource = self.session.open(source)
-        drawn, out = None, self._buttons(running=True)
+        drawn, out = None, self._buttons(busy=True)
         with closing(self.session.compare(model, opened, question, retention)) as events:
             for now in comparison_snapshots(events):
                 # every step repeats what was shown before: the browser may skip a step, but never the last one
@@ -158,11 +158,11 @@ class ComparePage(Page):
 
     def on_end(self) -> dict[Any, Any]:
         """The run is over, one way or another."""
-        return self._buttons(running=False)
+        return self._buttons(busy=False)
 
     def on_stop(self) -> dict[Any, Any]:
         """Stop was pressed; the run itself is cancelled by Gradio, which closes its generator."""
-        return self._buttons(running=False) | {self.outputs.status: STOPPED}
+        return self._buttons(busy=False) | {self.outputs.status: STOPPED}
 
-    def _buttons(self, running: bool) -> dict[Any, Any]:
-        return {self.inputs.run: gr.update(interactive=not running), self.inputs.stop: gr.update(interactive=running)}
+    def _buttons(self, busy: bool) -> dict[Any, Any]:
+        return {self.inputs.run: gr.update(interactive=not busy), self.inputs.stop: gr.update(interactive=busy)}

@@ -227,8 +227,8 @@ def test_bars_of_different_methods_stand_apart_and_certain_ones_do_not() -> None
 
 def test_charts_have_no_colours_that_fight_the_theme() -> None:
     for figure in (curve_chart([], [], "y"), interval_chart([("", [Interval("a", 1, 0, 2)])], "x", log=True)):
-        layout = json.loads(figure.to_json())["layout"]
-        assert layout["paper_bgcolor"] == layout["plot_bgcolor"] == "rgba(0,0,0,0)"
+        background = json.loads(figure.to_json())["layout"]
+        assert background["paper_bgcolor"] == background["plot_bgcolor"] == "rgba(0,0,0,0)"
 
 
 def test_what_is_shipped_can_be_shown() -> None:

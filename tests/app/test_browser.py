@@ -210,7 +210,7 @@ def test_one_method_sweeps_through_the_retentions(page: Any, mini_server: Server
     assert [row[0] for row in rows] == ["Baseline", "50 %", "33.3 %", "22.2 %", "11.1 %", "5.6 %", "2.8 %"]
     assert [row[3] for row in rows][:5] == ["576", "432 → 144", "288 → 96", "192 → 64", "96 → 32"]
     assert all(row[1] and row[5].endswith("ms") for row in rows)
-    assert page.locator("#sweep-strip img").count() == 6 and "2.8 % · 24 → 8" in page.inner_text("#sweep-strip")
+    assert page.locator("#sweep-gallery img").count() == 6 and "2.8 % · 24 → 8" in page.inner_text("#sweep-gallery")
     page.wait_for_selector("#sweep-chart .js-plotly-plot .bars path", state="attached")
     for kind, starts in (("json", b"{"), ("csv", b"retention,"), ("png", b"\x89PNG")):
         with page.expect_download() as download:
@@ -247,9 +247,9 @@ def test_benchmarks_show_what_is_recorded_and_what_papers_report(page: Any, mini
     assert page.locator("#reported-source a").first.get_attribute("href") == "https://arxiv.org/abs/2505.22654"
     rows = page.evaluate(SHOWN.replace("arena", "reported"))
     assert ["192 of 576", "VScan", "60.6", "63.9"] in [row[:4] for row in rows]
-    for menu, choice in (("model", "Video-LLaVA-7B"), ("model", "Qwen2.5-VL-7B"), ("title", "Documents")):
+    for menu, option in (("model", "Video-LLaVA-7B"), ("model", "Qwen2.5-VL-7B"), ("title", "Documents")):
         page.click(f"#reported-{menu} input")
-        page.get_by_role("option", name=choice, exact=True).click()
+        page.get_by_role("option", name=option, exact=True).click()
         page.wait_for_timeout(1000)
     assert ["33.3 %", "VScan", "94.0", "79.7"] in page.evaluate(SHOWN.replace("arena", "reported"))
     assert page.is_visible("#reported-chart .scatterlayer .trace")
@@ -278,8 +278,8 @@ def test_recorded_accuracy_is_drawn_by_type_of_question(
         page.wait_for_function("() => document.querySelector('#accuracy-table')?.innerText.includes('93.0 (88.0')")
         assert "commonest answer 42.0" in page.inner_text("#accuracy-notes")
         page.get_by_role("tab", name="Ablations", exact=True).click()
-        page.wait_for_selector("#parts-chart .scatterlayer .trace", state="attached")
-        assert "layer of the second cut" in page.inner_text("#parts-table")
+        page.wait_for_selector("#ablations-chart .scatterlayer .trace", state="attached")
+        assert "layer of the second cut" in page.inner_text("#ablations-table")
 
 
 def test_a_link_leads_to_a_tab(page: Any, mini_server: Server) -> None:

@@ -101,8 +101,8 @@ def test_each_fate_also_has_its_own_shape() -> None:
     """Without colour: a frame at the rim, a ring away from it, a dot in the middle, nothing, hatching."""
     grey = painted(VSCAN).mean(-1)
     side = SIDE // 4
-    plain, frame, ring, dot, hatch = (patch(grey[..., None], t)[..., 0] for t in (6, 5, 1, 3, 0))
-    assert plain.std() == 0
+    unmarked, frame, ring, dot, hatch = (patch(grey[..., None], t)[..., 0] for t in (6, 5, 1, 3, 0))
+    assert unmarked.std() == 0
     middle = side // 2
     assert abs(frame[4, middle] - frame[middle, middle]) > 5 and abs(ring[4, middle] - ring[middle, middle]) < 5
     assert abs(dot[middle, middle] - dot[4, 4]) > 5

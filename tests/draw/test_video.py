@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import vscan_core as vc
-from tests.films import shades
+from tests.video_files import shades
 from vscan_core.draw.canvas import canvas_of
 from vscan_core.draw.fates import fates
 from vscan_core.draw.token_map import token_map
@@ -27,8 +27,8 @@ def trace_of(frames: int, tiles: int, kept: list[list[int]], cls: bool = False) 
         numbers = torch.arange(tiles * ROWS * COLS).view(tiles, -1)
         origin = torch.cat([numbers.new_full((tiles, 1), -1), numbers], dim=1).flatten()
         boxes = torch.cat([torch.full((1, 4), torch.nan), boxes])
-    layout = TokenLayout(tiles, origin, boxes.repeat(tiles, 1), View(size=(96, 64), frames=frames))
-    return Trace([layout.trace((ROWS, COLS), [vc.Selection(torch.tensor(tile)) for tile in kept])])
+    token_layout = TokenLayout(tiles, origin, boxes.repeat(tiles, 1), View(size=(96, 64), frames=frames))
+    return Trace([token_layout.trace((ROWS, COLS), [vc.Selection(torch.tensor(tile)) for tile in kept])])
 
 
 @pytest.mark.parametrize("cls", [False, True])

@@ -179,6 +179,6 @@ def test_second_turn_and_copied_prefix_cache(llava) -> None:
 
 def test_prompt_lookup_decoding_equals_greedy(sdpa_llava) -> None:
     inputs, method = prompt([1]), reducer(**CUTS["both"])
-    plain, _ = generate(sdpa_llava, inputs, method)
+    without_lookup, _ = generate(sdpa_llava, inputs, method)
     looked_up, _ = generate(sdpa_llava, inputs, method, prompt_lookup_num_tokens=2)
-    assert torch.equal(plain.sequences, looked_up.sequences)
+    assert torch.equal(without_lookup.sequences, looked_up.sequences)

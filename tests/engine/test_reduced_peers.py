@@ -24,7 +24,7 @@ LATER = {"vscan", "fastv", "pyramiddrop", "sparsevlm", "greedyprune", "topv", "p
 BATCHES = [[1], [0, 2, 1]]
 
 
-def look(model, pixels):
+def slow_signals(model, pixels):
     """Features before and after the projector, CLS scores and head-mean keys, the slow way; per image."""
     states = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
     features = states[-2][:, 1:]
@@ -36,7 +36,7 @@ def look(model, pixels):
     return features, model.model.multi_modal_projector(features), scores, torch.stack(heads).mean(0)
 
 
-def slow_choice(name: str, keep: int, features, projected, scores, keys):
+def slow_selection(name: str, keep: int, features, projected, scores, keys):
     """(kept tokens, their vision features) of one image."""
     if name in ("visionzip", "prumerge"):
         return getattr(peers_slow, name)(features, keys, scores, keep)
@@ -70,7 +70,7 @@ def check(model, inputs, method, settings, entrance_of=None) -> None:
 @torch.no_grad()
 def test_cut_at_the_entrance_equals_masked_recompute(llava, name, images) -> None:
     def entrance_of(pixels):
-        signals = look(llava, pixels)
+        signals = slow_signals(llava, pixels)
 
         def entrance(image):
             if name == "downsample":  # averages behind the projector
@@ -78,7 +78,7 @@ def test_cut_at_the_entrance_equals_masked_recompute(llava, name, images) -> Non
             if name == "tome":
                 kept, rows = tome_slow.tower(llava, pixels[image], 11)
                 return kept, llava.model.multi_modal_projector(rows)
-            kept, rows = slow_choice(name, 11, *(part[image] for part in signals))
+            kept, rows = slow_selection(name, 11, *(part[image] for part in signals))
             return kept, llava.model.multi_modal_projector(rows)
 
         return entrance
@@ -124,10 +124,10 @@ def test_sparsevlm_equals_masked_recompute(llava, layers, images) -> None:
 @torch.no_grad()
 def test_sparsevlm_asks_no_words_in_front_of_the_picture(sdpa_llava) -> None:
     inputs = prompt([1])
-    _, projected, _, _ = look(sdpa_llava, inputs["pixel_values"])
+    _, projected, _, _ = slow_signals(sdpa_llava, inputs["pixel_values"])
     likes = (projected[0] @ sdpa_llava.get_input_embeddings().weight.T).mean(0)
-    words = likes[:90].argmax().expand(1, 30)  # the picture would choose these and no others
-    inputs["input_ids"] = torch.cat([inputs["input_ids"][:, :1], words, inputs["input_ids"][:, 1:]], dim=1)
+    likeliest = likes[:90].argmax().expand(1, 30)  # the picture would choose these and no others
+    inputs["input_ids"] = torch.cat([inputs["input_ids"][:, :1], likeliest, inputs["input_ids"][:, 1:]], dim=1)
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     method = SparseVLM(layers=(2,), keep=(9,))
     check(sdpa_llava, inputs, method, {"later": {2: 10}, "ahead": True, "sparse": True})
@@ -174,9 +174,9 @@ def test_methods_without_attention_rows_equal_masked_recompute(llava, method, in
 @torch.no_grad()
 def test_tome_shortens_the_encoder_and_weighs_what_it_merged(sdpa_llava) -> None:
     pixels = prompt([2])["pixel_values"]
-    plain = [tome_slow.tower(sdpa_llava, one, 11, weigh=False)[1] for one in pixels]
+    unweighed = [tome_slow.tower(sdpa_llava, one, 11, weigh=False)[1] for one in pixels]
     weighed = [tome_slow.tower(sdpa_llava, one, 11)[1] for one in pixels]
-    assert all((one - other).abs().max() > 1e-3 for one, other in zip(plain, weighed, strict=True))
+    assert all((one - other).abs().max() > 1e-3 for one, other in zip(unweighed, weighed, strict=True))
     lengths = []
     blocks = sdpa_llava.model.vision_tower.encoder.layers
     handles = [block.mlp.fc1.register_forward_hook(lambda *call: lengths.append(call[2].shape[1])) for block in blocks]

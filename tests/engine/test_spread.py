@@ -86,9 +86,9 @@ def test_weights_that_are_fetched_when_they_are_needed(name, where, tmp_path) ->
         accelerate.cpu_offload(model, cpu)
     assert model.device.type == "meta"
     same(run(model, inputs(), METHODS["vscan"]), wanted)
-    words = model.get_input_embeddings()(torch.tensor([[4, 5, 6]] * 2))
+    embeds = model.get_input_embeddings()(torch.tensor([[4, 5, 6]] * 2))
     with vc.reduced(model, METHODS["vscan"]):  # placeholders are looked for among embeddings
-        assert not model(inputs_embeds=words).logits.isnan().any()
+        assert not model(inputs_embeds=embeds).logits.isnan().any()
 
 
 def test_a_model_is_loaded_with_a_device_map() -> None:

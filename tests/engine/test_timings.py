@@ -90,15 +90,15 @@ def ask(lvlm: vc.LVLM, reducer: vc.Reducer | None, limit: int = 1, side: int = 6
     return done.answer
 
 
-@pytest.mark.parametrize("warm", [True, False], ids=["warm", "after a warm-up run"])
-def test_every_stage_gets_its_own_time(lvlm, clock, warm) -> None:
+@pytest.mark.parametrize("warmed_up", [True, False], ids=["warm", "after a warm-up run"])
+def test_every_stage_gets_its_own_time(lvlm, clock, warmed_up) -> None:
     reducer, depth = vc.VScan(0.3), len(lvlm.family.layers(lvlm.model))
-    if warm:
+    if warmed_up:
         ask(lvlm, reducer)
     with slowed(lvlm, clock):
         answer = ask(lvlm, reducer, limit=4)
     assert [cut.layer for cut in answer.trace.images[0].cuts] == [0, depth // 2]
-    first = 1 if warm else 2  # the head's calls so far, this one included
+    first = 1 if warmed_up else 2  # the head's calls so far, this one included
     prefill = depth * LAYER_MS + 10 * first
     steps = [depth * LAYER_MS + 10 * (first + later) for later in (1, 2, 3)]
     ttft = TOWER_MS + ENTRANCE_MS + LATER_MS + prefill

@@ -20,7 +20,7 @@ COLOURS = ("teal", "red", "gold")
 def lvlm() -> vc.LVLM:
     """576 visual tokens, and the processor of the embedded model."""
     processor = AutoProcessor.from_pretrained("assets/mini")
-    model = tiny_llava(side=336, words=len(processor.tokenizer), image=4)
+    model = tiny_llava(side=336, vocabulary=len(processor.tokenizer), image=4)
     model.generation_config.eos_token_id = 2
     return vc.LVLM(model=model, processor=processor, family=family_of(model), name="tiny")
 
@@ -33,9 +33,9 @@ class Colours(Task):
 
     def items(self) -> Iterator[Item]:
         for colour in COLOURS:
-            for number, words in enumerate(("What is it?", "Is there a big red cat at the left?", "Why?", "A dog?")):
-                kind = "short" if len(words) < 8 else "long"
-                yield Item(f"{colour}-{number}", colour, lambda c=colour: picture(c), words, ("no",), kind)
+            for number, question in enumerate(("What is it?", "Is there a big red cat at the left?", "Why?", "A dog?")):
+                kind = "short" if len(question) < 8 else "long"
+                yield Item(f"{colour}-{number}", colour, lambda c=colour: picture(c), question, ("no",), kind)
 
 
 def picture(colour: str) -> Image.Image:

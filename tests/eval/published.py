@@ -43,11 +43,11 @@ def pope(folder: Path) -> None:
 
 def gqa(folder: Path) -> None:
     """Two pictures; the questions of the first do not follow each other."""
-    asked = [("n1", "Is it overcast?", "no", "verify"), ("n2", "Who is it?", "man", "query")]
-    asked += [("n1", "What is on the left, a cup or a pan?", "cup", "choose")]
+    questions = [("n1", "Is it overcast?", "no", "verify"), ("n2", "Who is it?", "man", "query")]
+    questions += [("n1", "What is on the left, a cup or a pan?", "cup", "choose")]
     rows = {
         f"20{number}": {"imageId": image, "question": text, "answer": answer, "types": {"structural": kind}}
-        for number, (image, text, answer, kind) in enumerate(asked)
+        for number, (image, text, answer, kind) in enumerate(questions)
     }
     dump(folder / "testdev_balanced_questions.json", rows)
     for name in ("n1", "n2"):

@@ -161,8 +161,8 @@ def test_textvqa_takes_llavas_ocr_words_if_they_are_there(tmp_path) -> None:
     # 2 of 10 said 1999: left out in turn, 2 x 1/3 and 8 x 2/3
     assert task.score(items[1], "1999") == pytest.approx((2 / 3 + 8 * 2 / 3) / 10)
     (tmp_path / "llava_textvqa_val_v051_ocr.jsonl").unlink()
-    (plain, _) = task.chosen()
-    assert plain.kind == "without OCR words" and plain.id != items[0].id  # a stored answer is not mistaken
+    (without_ocr, _) = task.chosen()
+    assert without_ocr.kind == "without OCR words" and without_ocr.id != items[0].id  # a stored answer is not mistaken
 
 
 def test_mme_scores_are_accuracy_plus_pictures_with_both_right(tmp_path) -> None:

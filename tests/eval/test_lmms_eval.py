@@ -67,8 +67,8 @@ def request(document: int, options: dict | None = None, extra: tuple = (), pictu
     from lmms_eval.api.instance import Instance
 
     def turns(row):
-        parts = [{"type": "image", "url": Image.open(local_task.EXAMPLES / row["image"])}] if picture else []
-        return [{"role": "user", "content": [*parts, *extra, {"type": "text", "text": row["question"]}]}]
+        content = [{"type": "image", "url": Image.open(local_task.EXAMPLES / row["image"])}] if picture else []
+        return [{"role": "user", "content": [*content, *extra, {"type": "text", "text": row["question"]}]}]
 
     arguments = ("", turns, {"max_new_tokens": 24, "until": ["\n\n"], **(options or {})}, document, "drawn", "test")
     metadata = {"task": "drawn", "doc_id": document, "repeats": 1}
@@ -121,11 +121,11 @@ def test_questions_without_a_picture_share_a_batch_with_others(model, own_answer
 
 @needs_lmms
 def test_stop_words_end_the_answer_and_blank_ones_do_not(model, own_answers) -> None:
-    words = own_answers[0].split()
-    assert len(words) == 2
-    (cut,) = model.generate_until([request(0, {"until": [" " + words[1]]})])
+    answer_words = own_answers[0].split()
+    assert len(answer_words) == 2
+    (cut,) = model.generate_until([request(0, {"until": [" " + answer_words[1]]})])
     (whole,) = model.generate_until([request(0, {"until": [" "]})])
-    assert (cut.text, whole.text) == (words[0], own_answers[0])
+    assert (cut.text, whole.text) == (answer_words[0], own_answers[0])
 
 
 @needs_lmms

@@ -31,9 +31,9 @@ def worded(model, tokens: int):
 
 
 def llava_next():
-    words = transformers.AutoTokenizer.from_pretrained(MINI)
-    model = worded(tiny.llava_next("sdpa"), len(words))
-    model.config.image_token_id = words.convert_tokens_to_ids("<image>")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(MINI)
+    model = worded(tiny.llava_next("sdpa"), len(tokenizer))
+    model.config.image_token_id = tokenizer.convert_tokens_to_ids("<image>")
     pixels = transformers.LlavaNextImageProcessor(
         size={"shortest_edge": 84},
         crop_size={"height": 84, "width": 84},
@@ -41,7 +41,7 @@ def llava_next():
     )
     return model, transformers.LlavaNextProcessor(
         pixels,
-        words,
+        tokenizer,
         patch_size=14,
         vision_feature_select_strategy="default",
         chat_template=TEMPLATE,
@@ -50,16 +50,16 @@ def llava_next():
 
 
 def qwen2_5_vl():
-    words = transformers.AutoTokenizer.from_pretrained(MINI)
-    words.add_special_tokens({"additional_special_tokens": list(QWEN.values())})
-    model = worded(tiny.qwen("sdpa"), len(words))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(MINI)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(QWEN.values())})
+    model = worded(tiny.qwen("sdpa"), len(tokenizer))
     for name, token in QWEN.items():
-        setattr(words, f"{name}_token", token)
-        setattr(model.config, f"{name}_token_id", words.convert_tokens_to_ids(token))
+        setattr(tokenizer, f"{name}_token", token)
+        setattr(model.config, f"{name}_token_id", tokenizer.convert_tokens_to_ids(token))
     pixels = transformers.Qwen2VLImageProcessor(min_pixels=4 * 28 * 28, max_pixels=64 * 28 * 28)
     template = TEMPLATE.replace("<image>", QWEN["vision_start"] + QWEN["image"] + QWEN["vision_end"])
     videos = transformers.Qwen2VLVideoProcessor()
-    return model, transformers.Qwen2_5_VLProcessor(pixels, words, videos, chat_template=template)
+    return model, transformers.Qwen2_5_VLProcessor(pixels, tokenizer, videos, chat_template=template)
 
 
 @needs_lmms

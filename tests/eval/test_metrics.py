@@ -8,7 +8,7 @@ from vscan_eval.metrics import exact_match, iou, letter, normalise, pope_figures
 
 
 @pytest.mark.parametrize(
-    ("text", "plain"),
+    ("text", "normalised"),
     [
         ("The two cats.", "2 cats"),
         ("1,000", "1000"),
@@ -19,8 +19,8 @@ from vscan_eval.metrics import exact_match, iou, letter, normalise, pope_figures
         ("", ""),
     ],
 )
-def test_normalise(text, plain) -> None:
-    assert normalise(text) == plain
+def test_normalise(text, normalised) -> None:
+    assert normalise(text) == normalised
 
 
 def test_exact_match() -> None:

@@ -16,7 +16,7 @@ QUESTIONS = ("What is it?", "Is there a cat at the top left of the picture?", "W
 
 def prompts() -> list[Prompt]:
     image = picture("teal")
-    return [Prompt(image, words) for words in QUESTIONS]
+    return [Prompt(image, question) for question in QUESTIONS]
 
 
 @pytest.mark.parametrize("name", ["baseline", *vc.REDUCERS])
@@ -47,7 +47,7 @@ def test_padding_behind_the_picture_rates_nothing(lvlm, monkeypatch) -> None:
 
 @pytest.mark.parametrize("name", ["baseline", "vscan", "visionzip", "divprune"])
 def test_questions_that_follow_the_picture_without_a_word_in_common(lvlm, monkeypatch, name) -> None:
-    monkeypatch.setattr(vc.LVLM, "chat", lambda self, words: f"<image>{words} A:")
+    monkeypatch.setattr(vc.LVLM, "chat", lambda self, question: f"<image>{question} A:")
     method = Condition.named(name, SHARE)
     alone = [generate_replies(lvlm, method, [prompt], 6)[0].text for prompt in prompts()]
     assert [reply.text for reply in generate_replies(lvlm, method, prompts(), 6)] == alone
@@ -58,7 +58,8 @@ def test_the_picture_and_the_method_matter(lvlm) -> None:
     def texts(method: Condition, colour: str) -> list[str]:
         image = picture(colour)
         return [
-            reply.text for reply in generate_replies(lvlm, method, [Prompt(image, words) for words in QUESTIONS], 6)
+            reply.text
+            for reply in generate_replies(lvlm, method, [Prompt(image, question) for question in QUESTIONS], 6)
         ]
 
     baseline = Condition("baseline")
@@ -70,7 +71,7 @@ def test_the_picture_and_the_method_matter(lvlm) -> None:
 @pytest.mark.parametrize("name", ["baseline", "vscan", "visionzip", "none"])
 def test_pictures_may_differ(lvlm, name) -> None:
     method = Condition.named(name, SHARE)
-    mixed = [Prompt(picture(colour), words) for colour in ("teal", "red") for words in QUESTIONS[:2]]
+    mixed = [Prompt(picture(colour), question) for colour in ("teal", "red") for question in QUESTIONS[:2]]
     alone = [generate_replies(lvlm, method, [prompt], 6)[0].text for prompt in mixed]
     assert [reply.text for reply in generate_replies(lvlm, method, mixed, 6)] == alone
 

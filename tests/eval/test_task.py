@@ -15,10 +15,10 @@ from vscan_eval.tasks.world import FIRST_EVAL_SEED, World, WorldCaptions, frozen
 
 
 def test_a_seed_shuffles_pictures_and_keeps_their_questions_together() -> None:
-    plain, mixed = Colours().chosen(), Colours(seed=3).chosen()
-    assert plain != mixed and sorted(i.id for i in plain) == sorted(i.id for i in mixed)
-    assert all(len({item.picture for item in mixed[start : start + 4]}) == 1 for start in (0, 4, 8))
-    assert [item.id for item in Colours(seed=3).chosen(5)] == [item.id for item in mixed[:5]]
+    in_order, shuffled = Colours().chosen(), Colours(seed=3).chosen()
+    assert in_order != shuffled and sorted(i.id for i in in_order) == sorted(i.id for i in shuffled)
+    assert all(len({item.picture for item in shuffled[start : start + 4]}) == 1 for start in (0, 4, 8))
+    assert [item.id for item in Colours(seed=3).chosen(5)] == [item.id for item in shuffled[:5]]
 
 
 @pytest.mark.parametrize("limit", [0, -1])

@@ -57,8 +57,8 @@ def test_answers_agree_with_the_facts(seed: int, kind: str) -> None:
     if kind == "exist":
         assert answer == ("yes" if any(f" {with_article(t.name)}" in text for t in scene.things) else "no")
     elif kind == "count":
-        asked = [t for t in scene.things if f"many {plural(t.name)} " in text]
-        assert answer == COUNT_WORDS[len(asked)]
+        counted = [t for t in scene.things if f"many {plural(t.name)} " in text]
+        assert answer == COUNT_WORDS[len(counted)]
     elif kind in ("colour", "where"):
         facts = {t.colour if kind == "colour" else t.cell.name for t in named}
         assert answer in facts

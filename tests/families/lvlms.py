@@ -29,8 +29,8 @@ def tokenizer(picture: str = "<image>", **named: str) -> Any:
     special = {name: 50 + i for i, name in enumerate([*grid, "<fake_token_around_image>", "<global-img>"])}
     special |= {"<end_of_utterance>": 90, "<img>": 91, "</img>": 92, picture: tiny.IMAGE}
     special |= {"<video>": tiny.VIDEO, "<|vision_start|>": 101, "<|vision_end|>": 102}
-    words = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3} | {f"word{i}": i for i in range(4, 50)}
-    core = Tokenizer(models.WordLevel(words | special, unk_token="<unk>"))
+    vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3} | {f"word{i}": i for i in range(4, 50)}
+    core = Tokenizer(models.WordLevel(vocabulary | special, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     names = {"image_token": picture, "video_token": "<video>", **named}
     made = transformers.PreTrainedTokenizerFast(
@@ -40,11 +40,11 @@ def tokenizer(picture: str = "<image>", **named: str) -> Any:
     return made
 
 
-def processor(name: str, parts: tuple[Any, ...], picture: str = "<image>", **settings: Any) -> Any:
+def processor(name: str, components: tuple[Any, ...], picture: str = "<image>", **settings: Any) -> Any:
     """The stock processor; its video half, which needs torchvision, stays away."""
     cls = getattr(transformers, name)
     without_video = type(name, (cls,), {"check_argument_for_proper_class": lambda self, name, given: None})
-    return without_video(*parts, chat_template=TEMPLATE.replace("PICTURE", picture), **settings)
+    return without_video(*components, chat_template=TEMPLATE.replace("PICTURE", picture), **settings)
 
 
 def images(name: str, **settings: Any) -> Any:
@@ -91,8 +91,8 @@ def onevision() -> tuple[Any, Any]:
 def qwen(name: str = "Qwen2_5_VLProcessor", make: Any = tiny.qwen) -> tuple[Any, Any]:
     prepare = images("Qwen2VLImageProcessor", patch_size=14, size={"shortest_edge": 56 * 56, "longest_edge": 224 * 224})
     named = {"vision_start_token": "<|vision_start|>", "vision_end_token": "<|vision_end|>"}
-    words = tokenizer("<|image_pad|>", **named)
-    return make("sdpa"), processor(name, (prepare, words, None), "<|vision_start|> <|image_pad|> <|vision_end|>")
+    own_tokens = tokenizer("<|image_pad|>", **named)
+    return make("sdpa"), processor(name, (prepare, own_tokens, None), "<|vision_start|> <|image_pad|> <|vision_end|>")
 
 
 def qwen3() -> tuple[Any, Any]:
@@ -120,8 +120,8 @@ def smolvlm() -> tuple[Any, Any]:
 def video_llava() -> tuple[Any, Any]:
     square = {"size": {"shortest_edge": PIECE}, "crop_size": {"height": PIECE, "width": PIECE}}
     settings = {"patch_size": 14, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
-    parts = (images("VideoLlavaImageProcessor", **square), None, tokenizer())
-    return tiny.video_llava("sdpa"), processor("VideoLlavaProcessor", parts, **settings)
+    components = (images("VideoLlavaImageProcessor", **square), None, tokenizer())
+    return tiny.video_llava("sdpa"), processor("VideoLlavaProcessor", components, **settings)
 
 
 MAKERS = {

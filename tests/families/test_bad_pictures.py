@@ -24,7 +24,7 @@ def test_pictures_smaller_than_a_window_and_extreme_shapes(name, size) -> None:
             events = list(vc.answer(lvlm, image, "word5", reducer, max_new_tokens=2))
         except vc.InputError as refusal:
             # not longer than 200 times its width (Qwen); not a single row (Video-LLaVA); not fewer tokens than one
-            shape = f"takes no picture of {size[0]} x {size[1]} pixels" in str(refusal)
+            shape = f"does not accept a picture of {size[0]} x {size[1]} pixels" in str(refusal)
             assert "\n" not in str(refusal) and (shape or "less than one token" in str(refusal))
             assert not shape or (name.startswith("qwen") and 2000 in size) or (name == "video_llava" and size[1] == 1)
             continue
@@ -38,8 +38,8 @@ def test_pictures_smaller_than_a_window_and_extreme_shapes(name, size) -> None:
 def twice(name: str, inputs: dict[str, torch.Tensor], text: bool) -> dict[str, torch.Tensor]:
     """Only the text or only the pictures, doubled."""
     axis = 1 if text or name in ("idefics3", "smolvlm") else 0
-    words = ("input_ids", "attention_mask", "mm_token_type_ids")
-    return {key: torch.cat([part, part], axis) for key, part in inputs.items() if (key in words) == text}
+    text_inputs = ("input_ids", "attention_mask", "mm_token_type_ids")
+    return {key: torch.cat([part, part], axis) for key, part in inputs.items() if (key in text_inputs) == text}
 
 
 @pytest.mark.parametrize("reducer", [None, vc.VScan(0.5)], ids=str)

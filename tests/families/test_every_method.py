@@ -28,7 +28,7 @@ def hooks_of(model) -> int:
 @torch.no_grad()
 def test_budget_order_text_identity_and_the_model_as_found(models, method, name) -> None:
     model, inputs = models[name], FAMILIES[name][1](BATCHES[name][0])
-    plain, hooks = model(**inputs).logits, hooks_of(model)
+    unreduced, hooks = model(**inputs).logits, hooks_of(model)
     visual = int((inputs["input_ids"] == token_of(name)).sum())
     text = inputs["input_ids"].shape[1] - visual
     reducer = vc.REDUCERS[method](retention=RETENTION)
@@ -40,14 +40,14 @@ def test_budget_order_text_identity_and_the_model_as_found(models, method, name)
         with vc.reduced(model, reducer) as trace:
             logits = model(**inputs).logits
         with vc.reduced(model, vc.REDUCERS[method](retention=1)):
-            assert torch.equal(model(**inputs).logits, plain)
+            assert torch.equal(model(**inputs).logits, unreduced)
         assert logits.isfinite().all()
         assert all(
             entered - seen == text
             for entered, seen in zip(trace.tokens_per_layer, trace.visual_tokens_per_layer, strict=True)
         )
         check_images(model, trace, method)
-    assert hooks_of(model) == hooks and torch.equal(model(**inputs).logits, plain)
+    assert hooks_of(model) == hooks and torch.equal(model(**inputs).logits, unreduced)
 
 
 def check_images(model, trace, method) -> None:

@@ -183,7 +183,7 @@ def test_retention_on_tiles_follows_the_published_budgets() -> None:
 
 
 @torch.no_grad()
-def test_two_sessions_may_watch_one_packing_and_leave_in_any_order() -> None:
+def test_two_sessions_may_hook_one_packing_and_leave_in_any_order() -> None:
     from vscan_core.families.method_hook import MethodHook
 
     class Thing:

@@ -50,9 +50,9 @@ def photo(size: tuple[int, int], seed: int = 0) -> Image.Image:
     return image
 
 
-def prompt(lvlm: vc.LVLM, pictures: int, words: str = "word5 word6") -> str:
-    parts = [{"type": "image"}] * pictures + [{"type": "text", "text": f" {words}"}]
-    return lvlm.processor.apply_chat_template([{"role": "user", "content": parts}], add_generation_prompt=True)
+def prompt(lvlm: vc.LVLM, pictures: int, question: str = "word5 word6") -> str:
+    content = [{"type": "image"}] * pictures + [{"type": "text", "text": f" {question}"}]
+    return lvlm.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
 
 def equal(one: Any, other: Any) -> None:
@@ -76,8 +76,8 @@ def test_inputs_are_what_the_stock_processor_makes_and_only_pixels_are_cast(name
 
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "video_llava"])
 def test_of_a_video_only_pixels_are_cast(name) -> None:
-    film = vc.Video([as_rgb(photo(SIZES[0], seed)) for seed in range(4)], [0.0, 0.3, 0.7, 1.001])
-    got, exact = in_bfloat16(name).inputs(film, "word5"), made(name).inputs(film, "word5")
+    video = vc.Video([as_rgb(photo(SIZES[0], seed)) for seed in range(4)], [0.0, 0.3, 0.7, 1.001])
+    got, exact = in_bfloat16(name).inputs(video, "word5"), made(name).inputs(video, "word5")
     equal(got, {key: part.bfloat16() if key in PIXELS else part for key, part in exact.items()})
 
 
@@ -121,8 +121,8 @@ def test_the_plugin_gives_a_model_the_same(plugin, monkeypatch, name) -> None:
     adapter = plugin.VScanModel.__new__(plugin.VScanModel)
     adapter.lvlm, adapter.processor, adapter.reducer = lvlm, lvlm.processor, None
     adapter._messages = lambda request: request.chat
-    parts = [{"type": "image", "url": picture}, {"type": "text", "text": "word5 word6"}]
-    request = SimpleNamespace(args=("", None, {}), chat=[{"role": "user", "content": parts}])
+    content = [{"type": "image", "url": picture}, {"type": "text", "text": "word5 word6"}]
+    request = SimpleNamespace(args=("", None, {}), chat=[{"role": "user", "content": content}])
     with pytest.raises(Seen) as seen:
         adapter._answer([request, request])
     (given,) = seen.value.args
@@ -169,7 +169,7 @@ def test_pictures_without_a_place_and_places_without_one_are_refused(name, pictu
 @pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl"])
 def test_a_shape_that_is_not_taken_is_told_in_the_pictures_own_pixels(name) -> None:
     lvlm, wide = made(name), Image.new("RGB", (6000, 9))
-    with pytest.raises(vc.InputError, match="takes no picture of 6000 x 9 pixels"):
+    with pytest.raises(vc.InputError, match="does not accept a picture of 6000 x 9 pixels"):
         lvlm.inputs(wide, "word5")
     with pytest.raises(vc.InputError, match="of 20 x 20 pixels or of 6000 x 9 pixels"):
         lvlm.prepare([Image.new("RGB", (20, 20)), wide], [prompt(lvlm, 2)])

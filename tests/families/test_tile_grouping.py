@@ -21,7 +21,7 @@ PIXELS = {"max_image_size": {"longest_edge": lvlms.PIECE}, "size": {"longest_edg
 TOKEN, MARK, WHOLE, LINE, PER_TILE = 99, 98, 97, 96, 2
 
 
-def words(lines: str):
+def tokenizer_with(lines: str):
     of_internvl = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<image>"}
     made = lvlms.tokenizer(**of_internvl)
     made.add_tokens(LINES[lines])
@@ -33,10 +33,12 @@ def processor(name: str, lines: str, **settings):
     if name == "InternVL":
         square = {"height": lvlms.PIECE, "width": lvlms.PIECE}
         prepare = lvlms.images("GotOcr2ImageProcessor", size=square, max_patches=6)
-        return lvlms.processor("InternVLProcessor", (prepare, words(lines), None, 36))
+        return lvlms.processor("InternVLProcessor", (prepare, tokenizer_with(lines), None, 36))
     prepare = lvlms.images(f"{name}ImageProcessor", **PIXELS, **settings)
-    parts = (prepare, words(lines), 36) if name == "Idefics3" else (prepare, words(lines), None, 36)
-    return lvlms.processor(f"{name}Processor", parts)
+    components = (
+        (prepare, tokenizer_with(lines), 36) if name == "Idefics3" else (prepare, tokenizer_with(lines), None, 36)
+    )
+    return lvlms.processor(f"{name}Processor", components)
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ SQUARE = (112, 28, 140, 56)  # a bright place in pixels of the frame
 EACH = {"video_llava": 1, "qwen2_5_vl": 2, "qwen3_vl": 2}  # frames per tile
 TEMPLATE = (
     "{% for part in messages[0].content %}"
-    "{% if part.type == 'text' %}{{ part.text }}{% elif part.type == 'video' %}FILM {% else %}PICTURE {% endif %}"
+    "{% if part.type == 'text' %}{{ part.text }}{% elif part.type == 'video' %}VIDEO {% else %}PICTURE {% endif %}"
     "{% endfor %}"
 )
 
@@ -39,8 +39,8 @@ def video_llava() -> tuple[Any, Any]:
 def lvlm(name: str) -> vc.LVLM:
     model, processor = {"video_llava": video_llava, "qwen2_5_vl": lvlms.qwen, "qwen3_vl": lvlms.qwen3}[name]()
     processor.video_token = "<video>"
-    film = "<video>" if name == "video_llava" else "<|vision_start|><video><|vision_end|>"
-    processor.chat_template = TEMPLATE.replace("FILM", film).replace("PICTURE", processor.image_token)
+    placeholder = "<video>" if name == "video_llava" else "<|vision_start|><video><|vision_end|>"
+    processor.chat_template = TEMPLATE.replace("VIDEO", placeholder).replace("PICTURE", processor.image_token)
     return vc.LVLM(model=model.eval(), processor=processor, family=family_of(model), name=name)
 
 
@@ -119,9 +119,9 @@ def test_times_reach_the_model() -> None:
     assert lvlm("qwen2_5_vl").inputs(dark(6), "word4")["second_per_grid_ts"].tolist() == [
         1.0
     ]  # two frames, half a second apart
-    words = transformers.AutoTokenizer.from_pretrained(asset("mini"))
+    mini_tokenizer = transformers.AutoTokenizer.from_pretrained(asset("mini"))
     shape = SHAPES["dummy:qwen3-vl-small"]
-    processor, video = FAMILIES["qwen3_vl"].dummy_processor(shape, add_vision_tokens(words)), dark(5)
+    processor, video = FAMILIES["qwen3_vl"].dummy_processor(shape, add_vision_tokens(mini_tokenizer)), dark(5)
     made = FAMILIES["qwen3_vl"].video_inputs(processor, processor.video_token, video.frames, video.times)
     text = processor.tokenizer.decode(made["input_ids"][0])
     assert [f"{time} seconds" in text for time in ("0.2", "1.2", "2.0", "2.2")] == [True, True, True, False]

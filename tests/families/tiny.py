@@ -163,10 +163,10 @@ def next_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:
     lengths = {(84, 168): 36 + 6 * 13, (168, 168): 36 + 12 * 13, (50, 168): 36 + 4 * 13, (84, 84): 36 + 12 * 13}
     ids, sizes = [], [size for row in rows for size in row]
     for number, row in enumerate(rows):
-        words = [1]
+        ids_of_prompt = [1]
         for size in row:
-            words += torch.randint(2, 90, (2,), generator=make).tolist() + [IMAGE] * lengths[size]
-        ids.append(words + torch.randint(2, 90, (3 + number,), generator=make).tolist())
+            ids_of_prompt += torch.randint(2, 90, (2,), generator=make).tolist() + [IMAGE] * lengths[size]
+        ids.append(ids_of_prompt + torch.randint(2, 90, (3 + number,), generator=make).tolist())
     inputs = padded(ids)
     if sizes:
         inputs["pixel_values"] = torch.randn(len(sizes), 5, 3, 84, 84, generator=make)
@@ -179,10 +179,10 @@ def qwen_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:
     make = torch.Generator().manual_seed(0)
     ids, sizes = [], [size for row in rows for size in row]
     for number, row in enumerate(rows):
-        words = torch.randint(2, 90, (2,), generator=make).tolist()
+        ids_of_prompt = torch.randint(2, 90, (2,), generator=make).tolist()
         for height, width in row:
-            words += [101] + [IMAGE] * (height * width // 4) + [102]
-        ids.append(words + torch.randint(2, 90, (3 + number,), generator=make).tolist())
+            ids_of_prompt += [101] + [IMAGE] * (height * width // 4) + [102]
+        ids.append(ids_of_prompt + torch.randint(2, 90, (3 + number,), generator=make).tolist())
     inputs = padded(ids)
     inputs["mm_token_type_ids"] = (inputs["input_ids"] == IMAGE).int()
     if sizes:
@@ -197,10 +197,10 @@ def tile_inputs(rows: list[list[int]]) -> dict[str, Any]:
     make = torch.Generator().manual_seed(0)
     ids = []
     for number, row in enumerate(rows):
-        words = [1]
+        ids_of_prompt = [1]
         for _ in row:
-            words += torch.randint(2, 90, (2,), generator=make).tolist() + [IMAGE] * 36
-        ids.append(words + torch.randint(2, 90, (3 + number,), generator=make).tolist())
+            ids_of_prompt += torch.randint(2, 90, (2,), generator=make).tolist() + [IMAGE] * 36
+        ids.append(ids_of_prompt + torch.randint(2, 90, (3 + number,), generator=make).tolist())
     pixels = [torch.randn(3, 84, 84, generator=torch.Generator().manual_seed(seed)) for row in rows for seed in row]
     return {**padded(ids), "pixel_values": torch.stack(pixels)}
 
@@ -239,12 +239,12 @@ def _together(down: int, across: int) -> list[int]:
 
 def _apart(down: int, across: int) -> list[int]:
     """Idefics3: a run for each tile, tagged with its row and column."""
-    words = []
+    ids_of_prompt = []
     for row in range(down if down * across > 1 else 0):
         for col in range(across):
-            words += [MARK, FIRST + 6 * row + col] + [IMAGE] * 36
-        words += [LINE]
-    return words + [LINE] * (len(words) > 0) + [MARK, WHOLE] + [IMAGE] * 36 + [MARK]
+            ids_of_prompt += [MARK, FIRST + 6 * row + col] + [IMAGE] * 36
+        ids_of_prompt += [LINE]
+    return ids_of_prompt + [LINE] * (len(ids_of_prompt) > 0) + [MARK, WHOLE] + [IMAGE] * 36 + [MARK]
 
 
 def video_inputs(rows: list[list[tuple[int, int, int]]], apart: bool = False) -> dict[str, Any]:
@@ -252,12 +252,12 @@ def video_inputs(rows: list[list[tuple[int, int, int]]], apart: bool = False) ->
     make = torch.Generator().manual_seed(0)
     ids, sizes = [], [size for row in rows for size in row]
     for number, row in enumerate(rows):
-        words = torch.randint(2, 90, (2,), generator=make).tolist()
+        ids_of_prompt = torch.randint(2, 90, (2,), generator=make).tolist()
         for times, height, width in row:
             runs, each = (times, 1) if apart else (1, times)
             for _ in range(runs):
-                words += [5, 101] + [VIDEO] * (each * height * width // 4) + [102]
-        ids.append(words + torch.randint(2, 90, (3 + number,), generator=make).tolist())
+                ids_of_prompt += [5, 101] + [VIDEO] * (each * height * width // 4) + [102]
+        ids.append(ids_of_prompt + torch.randint(2, 90, (3 + number,), generator=make).tolist())
     inputs = padded(ids)
     inputs["mm_token_type_ids"] = (inputs["input_ids"] == VIDEO).int() * 2
     patches = sum(times * height * width for times, height, width in sizes)

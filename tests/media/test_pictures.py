@@ -43,7 +43,7 @@ def noted(orientation: int) -> Image.Exif:
     return exif
 
 
-def turned(kind: str, orientation: int, size: tuple[int, int] = (60, 40)) -> Callable[[Path], None]:
+def rotated(kind: str, orientation: int, size: tuple[int, int] = (60, 40)) -> Callable[[Path], None]:
     return lambda path: scene(*size).save(path, kind, exif=noted(orientation))
 
 
@@ -70,8 +70,8 @@ FADING = scene().convert("RGBA")
 FADING.putalpha(Image.linear_gradient("L").resize(FADING.size))
 INDEXED = scene().quantize(8)
 KINDS = {
-    **{f"JPEG turned {number}": turned("JPEG", number) for number in range(1, 9)},
-    **{f"{kind} turned": turned(kind, 6) for kind in ("PNG", "WEBP", "TIFF", "AVIF", "MPO")},
+    **{f"JPEG rotated {number}": rotated("JPEG", number) for number in range(1, 9)},
+    **{f"{kind} rotated": rotated(kind, 6) for kind in ("PNG", "WEBP", "TIFF", "AVIF", "MPO")},
     "16-bit grey PNG": saved(ramp("uint16", 65535), "PNG"),
     "16-bit grey TIFF": saved(ramp("uint16", 65535), "TIFF"),
     "16-bit grey TIFF, big-endian": saved(ramp(">u2", 65535), "TIFF"),
@@ -96,7 +96,7 @@ KINDS = {
     "bits": saved(scene().convert("1"), "TIFF"),
     "BMP": saved(scene(), "BMP"),
     "large JPEG": saved(scene(4500, 3100), "JPEG"),
-    "large and turned": turned("JPEG", 8, (4500, 3100)),
+    "large and rotated": rotated("JPEG", 8, (4500, 3100)),
     "large PNG, turned and grey": lambda path: scene(2500, 900).convert("L").save(path, "PNG", exif=noted(5)),
 }
 
@@ -121,8 +121,8 @@ def test_every_way_in_gives_the_same_pixels(mini, path) -> None:
     for image in (Image.open(path), loaded, loaded.copy(), opener(path)()):
         assert same(as_rgb(image), opened)
         assert torch.equal(mini.inputs(image, "What is it?")["pixel_values"], wanted)
-    asked = _inputs(mini, [Prompt(Image.open(path), "What is it?"), Prompt(opened, "Why?")])
-    assert torch.equal(asked["pixel_values"], wanted.repeat(2, 1, 1, 1))
+    prepared = _inputs(mini, [Prompt(Image.open(path), "What is it?"), Prompt(opened, "Why?")])
+    assert torch.equal(prepared["pixel_values"], wanted.repeat(2, 1, 1, 1))
     assert same(at_drawing_size(Image.open(path)), at_drawing_size(opened))
 
 
@@ -164,7 +164,7 @@ def test_every_mode_in_memory(mode) -> None:
 
 
 def test_a_note_to_rotate_is_followed_once_also_in_copies(tmp_path) -> None:
-    turned("PNG", 6)(tmp_path / "picture")
+    rotated("PNG", 6)(tmp_path / "picture")
     once = as_rgb(Image.open(tmp_path / "picture").convert("RGBA"))
     assert once.size == (40, 60)
     once.save(tmp_path / "again", "PNG")

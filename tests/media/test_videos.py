@@ -9,39 +9,39 @@ import pytest
 from PIL import Image
 
 import vscan_core as vc
-from tests.films import shade, shades, write
+from tests.video_files import shade, shades, write
 from vscan_core.media import videos
 from vscan_core.media.videos import Video, open_video
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "webm", "avi", "mpg", "ts", "gif"])
 def test_frames_are_spread_evenly_from_the_first_to_the_last(tmp_path: Path, ending: str) -> None:
-    video = open_video(write(tmp_path / f"film.{ending}", shades(31)), 4)
+    video = open_video(write(tmp_path / f"video.{ending}", shades(31)), 4)
     assert [shade(frame) for frame in video.frames] == pytest.approx([0, 1 / 3, 2 / 3, 1], abs=0.03)
     assert video.times == pytest.approx([0, 1, 2, 3], abs=0.11) and video.size == (96, 64)
 
 
 @pytest.mark.parametrize(("gop", "wanted"), [(1, 5), (4, 3), (100, 5), (7, 40)])
 def test_any_distance_of_key_frames_gives_the_same_frames(tmp_path: Path, gop: int, wanted: int) -> None:
-    video = open_video(write(tmp_path / "film.mp4", shades(41), gop=gop), wanted)
+    video = open_video(write(tmp_path / "video.mp4", shades(41), gop=gop), wanted)
     expected = [i / (wanted - 1) for i in range(wanted)]
     assert [shade(frame) for frame in video.frames] == pytest.approx(expected, abs=0.03)
 
 
 def test_a_short_video_gives_every_frame_once(tmp_path: Path) -> None:
-    assert len(open_video(write(tmp_path / "film.mp4", shades(3)), 8).frames) == 3
+    assert len(open_video(write(tmp_path / "video.mp4", shades(3)), 8).frames) == 3
     assert len(open_video(write(tmp_path / "one.mp4", shades(1)), 8).frames) == 1
 
 
 def test_large_frames_are_shrunk(tmp_path: Path) -> None:
-    video = open_video(write(tmp_path / "film.mp4", shades(2, (2048, 512))), 2)
+    video = open_video(write(tmp_path / "video.mp4", shades(2, (2048, 512))), 2)
     assert video.size == (1024, 256)
 
 
 def test_a_rotation_noted_by_a_phone_is_applied(tmp_path: Path) -> None:
     frame = Image.new("RGB", (96, 64), "black")
     frame.paste("white", (0, 0, 48, 64))  # the left half is light
-    path = Path(write(tmp_path / "film.mp4", [frame] * 3))
+    path = Path(write(tmp_path / "video.mp4", [frame] * 3))
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 40  # version 0: the 3 x 3 matrix comes after 40 bytes
     one, minus = (65536).to_bytes(4, "big"), (-65536).to_bytes(4, "big", signed=True)
@@ -55,23 +55,23 @@ def test_a_rotation_noted_by_a_phone_is_applied(tmp_path: Path) -> None:
 
 
 def test_what_is_no_video_is_told_in_one_sentence(tmp_path: Path) -> None:
-    whole = Path(write(tmp_path / "film.mp4", shades(31))).read_bytes()
+    whole = Path(write(tmp_path / "video.mp4", shades(31))).read_bytes()
     picture = tmp_path / "picture.mp4"
     Image.new("RGB", (64, 64)).save(picture, format="PNG")
-    list_ = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{tmp_path}/film.mp4\n#EXT-X-ENDLIST\n"
+    list_ = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{tmp_path}/video.mp4\n#EXT-X-ENDLIST\n"
     files = {
         "empty.mp4": (b"", "is empty"),
         "text.mp4": (b"hello" * 50, "not a video"),
         "cut.mp4": (whole[: len(whole) // 3], "damaged"),
         "list.m3u8": (list_.encode(), "not a video"),
         "list.mp4": (list_.encode(), "not a video"),
-        "parts.ffconcat": (f"ffconcat version 1.0\nfile '{tmp_path}/film.mp4'\n".encode(), "not a video"),
+        "parts.ffconcat": (f"ffconcat version 1.0\nfile '{tmp_path}/video.mp4'\n".encode(), "not a video"),
         "picture.mp4": (picture.read_bytes(), "not a video"),
     }
-    for name, (content, words) in files.items():
+    for name, (content, message) in files.items():
         path = tmp_path / name
         path.write_bytes(content)
-        assert words in sentence(path), name
+        assert message in sentence(path), name
     assert "no such video" in sentence(tmp_path / "nowhere.mp4")
     assert "no such video" in sentence(tmp_path)
 

@@ -184,18 +184,18 @@ def main() -> None:
     parser.add_argument("--per-file", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("sources", nargs="*")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     everything = [str(path.relative_to(ROOT)) for pattern in SOURCES for path in sorted(ROOT.glob(pattern))]
-    mutants = [mutant for source in asked.sources or everything for mutant in sample(source, asked.per_file)]
+    mutants = [mutant for source in arguments.sources or everything for mutant in sample(source, arguments.per_file)]
 
     def show(outcome: Outcome) -> None:
         fate = "killed  " if outcome.killed else "SURVIVED"
         print(f"{fate} {outcome.seconds:5.1f} s  line {outcome.mutant.line}: {outcome.mutant.title}", flush=True)
 
-    outcomes = run(mutants, asked.jobs, show)
+    outcomes = run(mutants, arguments.jobs, show)
     killed = sum(outcome.killed for outcome in outcomes)
     print(f"{killed} of {len(outcomes)} killed")
-    if not asked.sources:
+    if not arguments.sources:
         REPORT.write_text(report(outcomes))
     sys.exit(killed < 0.85 * len(outcomes))
 

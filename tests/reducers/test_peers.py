@@ -78,8 +78,8 @@ def test_methods_that_read_no_attention_row(side, keep) -> None:
     expected, _ = inllm_slow.topv(given.entered, given.attended, places, keep)
     assert TopV().select_in_llm(given, keep).kept.tolist() == expected
     for share, cutoff in ((0.55, 0.21), (0.3, 0.9), (1.0, 1.1)):
-        parts = (given.queries, given.llm_keys, given.rotated_keys, given.hidden)
-        expected, rows = inllm_slow.pact(*parts, keep, share, cutoff)
+        tensors = (given.queries, given.llm_keys, given.rotated_keys, given.hidden)
+        expected, rows = inllm_slow.pact(*tensors, keep, share, cutoff)
         chosen = PACT(share=share, cutoff=cutoff).select_in_llm(given, keep)
         assert chosen.kept.tolist() == expected
         torch.testing.assert_close(chosen.apply(given.hidden), rows, atol=1e-5, rtol=0)
@@ -112,10 +112,10 @@ def test_pact_merges_within_the_bound_only() -> None:
     assert PACT(recycle=False).select_in_llm(given, 9).merged_into is None
 
 
-def test_sparsevlm_finds_its_raters_like_the_reference() -> None:
+def test_sparsevlm_finds_its_query_tokens_like_the_reference() -> None:
     given = signals(5)
-    for words in (1, 2, 9):
-        text = signals(4, seed=words).projected[:words]
+    for count in (1, 2, 9):
+        text = signals(4, seed=count).projected[:count]
         query_tokens = SparseVLM().query_tokens(given.projected / 4, text / 4).nonzero()[:, 0]
         assert query_tokens.tolist() == sparsevlm_slow.query_tokens(given.projected / 4, text / 4)
 
@@ -274,9 +274,9 @@ def test_released_visionzip_and_prumerge_add_up() -> None:
     given = signals(6)
     ones = torch.ones(36, 1)
     zipped = VisionZip(contextual=4, released=True).select(given, 12)
-    merging = zipped.merged_into[zipped.merged_into >= 0].unique()
+    targets = zipped.merged_into[zipped.merged_into >= 0].unique()
     sums = zipped.apply(ones)[:, 0]
-    torch.testing.assert_close(sums, 1.0 + torch.isin(zipped.kept, merging))
+    torch.testing.assert_close(sums, 1.0 + torch.isin(zipped.kept, targets))
     merged = PruMerge(released=True, neighbours=0).select(given, 12)
     (rest,) = (merged.kept == merged.labels["rest"]).nonzero()[0]
     sums, scores = merged.apply(ones)[:, 0], merged.scores["global"]

@@ -9,7 +9,7 @@ import torch
 
 import vscan_core as vc
 from tests.conftest import prompt, tiny_llava
-from tests.engine.test_reduced_peers import check, look
+from tests.engine.test_reduced_peers import check, slow_signals
 from tests.families.test_families import BATCHES, FAMILIES, models
 from tests.reducers.test_examination import ANATOMY
 from tests.reference import peers_slow
@@ -39,7 +39,7 @@ __all__ = ["models"]  # the fixture
 @torch.no_grad()
 def test_pair_equals_masked_recompute(llava, second, settings, images) -> None:
     def entrance_of(pixels):
-        features, _, scores, _ = look(llava, pixels)
+        features, _, scores, _ = slow_signals(llava, pixels)
 
         def entrance(image):
             kept = peers_slow.vispruner(features[image], scores[image], 16)
@@ -102,15 +102,15 @@ def test_positions_have_one_mode() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "words"),
+    ("first", "second", "sentence"),
     [
         (FastV(retention=0.5), PyramidDrop(retention=0.5), "first of a pair"),
         (VScan(), FastV(retention=0.5), "first of a pair"),
         (VisPruner(), DivPrune(), "second of a pair"),
     ],
 )
-def test_pairs_that_cannot_be_are_refused_in_one_sentence(sdpa_llava, first, second, words) -> None:
-    with pytest.raises(vc.InputError, match=words), vc.reduced(sdpa_llava, first.then(second)):
+def test_pairs_that_cannot_be_are_refused_in_one_sentence(sdpa_llava, first, second, sentence) -> None:
+    with pytest.raises(vc.InputError, match=sentence), vc.reduced(sdpa_llava, first.then(second)):
         pass
     with pytest.raises(vc.InputError, match="two reducers"):
         vc.Then(first, "fastv")

@@ -65,7 +65,7 @@ def step_logits(
                 history[-1].append(kept)
     query_tokens: list[list[int]] = [[len(prompt) - 1] for _ in columns]
     if sparse:
-        query_tokens = [_raters(embeds, mine[alive[mine]], ids, len(prompt)) for mine in columns]
+        query_tokens = [_query_tokens(embeds, mine[alive[mine]], ids, len(prompt)) for mine in columns]
     settings = {"renumber": renumber, "rope": rope, "ahead": ahead, "query_tokens": query_tokens, "sparse": sparse}
     settings["inside"] = inside
     logits = _decode(model, embeds[None], alive, columns, history, len(prompt), later or {}, **settings)
@@ -124,7 +124,7 @@ def _positions(alive: Tensor, renumber: bool) -> Tensor:
     return alive.long().cumsum(0) - 1 if renumber else torch.arange(len(alive))
 
 
-def _raters(embeds, visual, ids, prompt_length) -> list[int]:
+def _query_tokens(embeds, visual, ids, prompt_length) -> list[int]:
     """Where in the sequence the text tokens are that rate the image in the columns `visual`."""
     text = [at for at in range(int(visual[-1]) + 1, prompt_length) if ids[at] != IMAGE_TOKEN]
     return [text[word] for word in sparsevlm_slow.query_tokens(embeds[visual], embeds[text])]
@@ -168,5 +168,5 @@ def _projected(layer, hidden, there, llm, positions) -> dict[str, Tensor]:
 
 def _rotate(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     half = part.shape[-1] // 2
-    turned = torch.cat([-part[..., half:], part[..., :half]], dim=-1)
-    return part * cos[:, None] + turned * sin[:, None]
+    rotated = torch.cat([-part[..., half:], part[..., :half]], dim=-1)
+    return part * cos[:, None] + rotated * sin[:, None]

@@ -48,20 +48,20 @@ def test_the_prompt_is_prefix_picture_question() -> None:
 @torch.no_grad()
 def test_packed_questions_score_as_if_asked_alone_in_the_stock_model() -> None:
     model = build_model().eval()
-    words = model.model.language_model.embed_tokens.weight
+    embeddings = model.model.language_model.embed_tokens.weight
     visual = torch.randn(2, 40, DIM)
-    asked = [
+    packed_questions = [
         [Question("exist", "Is there a cat?", "yes"), Question("where", "Where is the bus?", "top left")],
         [Question("count", "How many cats are in the picture?", "two")],
     ]
     alone = []
-    for picture, mine in zip(visual, asked, strict=True):
+    for picture, mine in zip(visual, packed_questions, strict=True):
         for question in mine:
             tokens, prompt = encode(question.text, question.answer)
-            inputs = torch.cat([words[torch.tensor(prefix_ids())], picture, words[torch.tensor(tokens)]])
+            inputs = torch.cat([embeddings[torch.tensor(prefix_ids())], picture, embeddings[torch.tensor(tokens)]])
             hidden = model.model.language_model(inputs_embeds=inputs[None]).last_hidden_state[0, PREFIX + 40 :]
-            alone.append((hidden @ words.T)[prompt - 1 : -1])
-    together = pack(asked)
+            alone.append((hidden @ embeddings.T)[prompt - 1 : -1])
+    together = pack(packed_questions)
     logits = forward(use_fast_attention(model), together, visual)
     torch.testing.assert_close(logits, torch.cat(alone), atol=0.05, rtol=0.05)
     best = torch.nn.functional.one_hot(targets(together), 640).float()
@@ -76,15 +76,13 @@ def test_packed_attention_and_its_gradients_are_those_of_a_mask(front: int) -> N
     same = (owner[:, :, None] == owner[:, None, :]) | (owner[:, None, :] == -2)
     mask = same & torch.ones(front + 6, front + 6, dtype=torch.bool).tril()
     shape = (2, 3, front + 6, 8)
-    parts = [torch.randn(shape, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in range(3)]
-    wanted = torch.nn.functional.scaled_dot_product_attention(*parts, attn_mask=mask[:, None]).transpose(1, 2)
-    found = packed_attention(*parts, Blocks.of(block, offset, front))
+    qkv = [torch.randn(shape, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in range(3)]
+    wanted = torch.nn.functional.scaled_dot_product_attention(*qkv, attn_mask=mask[:, None]).transpose(1, 2)
+    found = packed_attention(*qkv, Blocks.of(block, offset, front))
     real = (owner != -1)[:, :, None, None]
     torch.testing.assert_close(found * real, wanted * real, atol=1e-5, rtol=1e-4)
     pull = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(9)) * real
-    for one, other in zip(
-        torch.autograd.grad(found, parts, pull), torch.autograd.grad(wanted, parts, pull), strict=True
-    ):
+    for one, other in zip(torch.autograd.grad(found, qkv, pull), torch.autograd.grad(wanted, qkv, pull), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 
 

@@ -1,8 +1,9 @@
 """Cut 0 inside the vision encoder: tokens merge between attention and MLP of each block, on unmodified modules.
 
-A block computes h = x + attention(x), then h + mlp(norm(h)). The norm is handed the merged h instead, the MLP's result
-is put aside and replaced by a zero that leaves the block's own sum in shape, and what leaves the block is the merged h
-plus the MLP's result. The next block's attention gets the logarithm of the sizes as its mask.
+A block computes h = x + attention(x), then h + mlp(norm(h)). Hooks pass the merged h to the norm, store the merged h
+plus the MLP's result, replace the latter by a zero so that the block's own sum still has matching shapes, and return
+what was stored as the block's output. The next block adds the logarithm of the token sizes to its attention logits
+(proportional attention: Token Merging, arXiv 2210.09461).
 """
 
 from __future__ import annotations
@@ -30,25 +31,25 @@ class EncoderMerge:
         self.blocks = list(family.encoder_blocks(model))[: anatomy.feature_layer + 1]
 
     def start(self, state: State, device: torch.device) -> None:
-        """A run of the encoder begins."""
+        """Begin a run of the encoder, which is on `device`."""
         tokens, tiles = state.tiles.sizes[0], len(state.tiles.sizes)
         keep = self.reducer.at_entrance(tokens, self.anatomy)
-        state.merging = None
+        state.merge_state = None
         if keep is not None:
             size = torch.ones(tiles, tokens + 1, device=device)
             group = torch.arange(tokens + 1, device=device).expand(tiles, -1)
-            state.merging = MergeState(self.reducer.drops(tokens, keep, len(self.blocks)), size, group)
+            state.merge_state = MergeState(self.reducer.drops(tokens, keep, len(self.blocks)), size, group)
 
     def hooks(self, current: Current) -> list[Removable]:
-        """Register on every block."""
+        """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
         return [handle for number, block in enumerate(self.blocks) for handle in self._block(number, block, current)]
 
     def _block(self, number: int, block: Any, current: Current) -> list[Removable]:
         def run() -> MergeState | None:
             state = current()
-            return None if state is None else state.merging
+            return None if state is None else state.merge_state
 
-        def weigh(module: nn.Module, args: Any, kwargs: Any = None) -> Any:  # None: torch, while it is removed
+        def weigh(module: nn.Module, args: Any, kwargs: Any = None) -> Any:  # None while torch removes it
             if (now := run()) is None or number == 0:
                 return None
             bias = now.size.log().to(args[0].dtype)[:, None, None, :]
@@ -89,7 +90,7 @@ class EncoderMerge:
 
 
 def finish(now: MergeState, features: Tensor) -> tuple[list[Selection | None], list[Tensor]]:
-    """The cut per tile, and its rows of features (tiles, kept, dim) in the order of the cut."""
+    """The selection of each tile, and its rows of features (tiles, kept, dim), reordered to match `Selection.kept`."""
     chosen = [Selection.groups(group[1:] - 1, features.shape[1]) for group in now.group]
     rows = [row[group[1:][one.kept] - 1] for row, group, one in zip(features, now.group, chosen, strict=True)]
     return list(chosen), rows

@@ -24,16 +24,16 @@ from vscan_core.trace import ImageTrace, View
 
 @dataclass(frozen=True, eq=False)
 class VisionPreview:
-    """What the vision side of a model says about one picture. Made by `LVLM.preview`."""
+    """The signals that the vision side of a model gives for one picture. Made by `LVLM.preview`."""
 
     encoder: PreparedImage
-    needs: Needs
-    tiles: list[Signals]
-    layout: TokenLayout
+    needs: Needs  # which signals were recorded
+    tiles: list[Signals]  # one per tile
+    token_layout: TokenLayout
 
     @property
     def signals(self) -> Signals:
-        """The signals of a picture that is one tile; InputError if it is several."""
+        """The signals of a picture that is one tile. Raises InputError if it is several."""
         if len(self.tiles) > 1:
             raise InputError(
                 f"this model sees the picture as {len(self.tiles)} tiles; use the signals in preview.tiles"
@@ -42,51 +42,51 @@ class VisionPreview:
 
     @property
     def boxes(self) -> Tensor:
-        """(tokens, 4) x0, y0, x1, y1 of every visual token in the picture, in its own pixels; NaN for newlines."""
-        return self.layout.view.place(self.layout.boxes)
+        """(tokens, 4) x0, y0, x1, y1 of every visual token, in pixels of the original; NaN for newlines."""
+        return self.token_layout.view.place(self.token_layout.boxes)
 
     def trace(self, reducer: Reducer) -> ImageTrace:
         """The picture after cut 0 of `reducer`: the same tokens, labels and scores as in a run.
 
-        Costs a selection; only for a method that merges tokens inside the vision encoder does that run again.
+        This costs one selection; only a method that merges tokens inside the vision encoder runs it again.
         Raises ValueError if the reducer needs signals that were not recorded.
         """
         anatomy, grid = self.encoder.anatomy, self.tiles[0].grid
         assert grid is not None
         keep = reducer.at_entrance(grid[0] * grid[1], anatomy)
         if keep is None:
-            return self.layout.trace(grid, [])
+            return self.token_layout.trace(grid, [])
         needs = reducer.needs(anatomy)
         if needs.blocks:
             state, _ = self.encoder.run(reducer, needs)
             return state.encoded.images[0]
         if needs | self.needs != self.needs:
             raise ValueError(
-                f"{type(reducer).__name__} needs signals that were not recorded; preview with its own needs"
+                f"{type(reducer).__name__} needs signals that were not recorded; make a preview with this reducer"
             )
-        return self.layout.trace(grid, [reducer.select(tile, keep) for tile in self.tiles])
+        return self.token_layout.trace(grid, [reducer.select(tile, keep) for tile in self.tiles])
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedImage:
-    """The vision side of a model, and the picture that the processor has prepared for it."""
+    """The vision side of a model, with a picture prepared by its processor."""
 
     model: Any
     family: Family
     anatomy: Anatomy
-    batch: Mapping[str, Any]  # what the processor made of the picture
-    views: Sequence[View]  # how it lies in the original
-    ids: Tensor | None = None  # (1, length) of a prompt with this picture in it: shows which tiles make it
+    batch: Mapping[str, Any]  # what the processor returned, without text
+    views: Sequence[View]  # where the pixels lie in the original
+    ids: Tensor | None = None  # (1, length) a prompt with this picture, which shows which tiles belong to it
 
     def preview(self, needs: Needs) -> VisionPreview:
-        """Run it once and record what `needs` asks for."""
+        """Run the vision side once and record the signals in `needs`."""
         needs = replace(needs, blocks=False)
         state, tiles = self.run(None, needs)
         return VisionPreview(self, needs, tiles, state.encoded.layouts[0])
 
     @torch.inference_mode()
     def run(self, reducer: Reducer | None, needs: Needs) -> tuple[State, list[Signals]]:
-        """Run it with a reducer (None: nothing is cut): the state of the hooks, and the signals of every tile."""
+        """Run the vision side with a reducer (None: nothing is cut): the hooks' state and every tile's signals."""
         state, block = State(depth=1, ids=self.ids, views=self.views), Block(self.model)
 
         def current() -> State | None:

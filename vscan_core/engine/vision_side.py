@@ -33,7 +33,7 @@ class VisionSide:
         self.cuts = reducer is not None and 0 in reducer.cut_layers(anatomy)
         self.needs = reducer.needs(anatomy) if reducer is not None and self.cuts else needs or Needs()
         family.check(self.needs)
-        self.merging = EncoderMerge(model, family, reducer, anatomy) if reducer and self.needs.blocks else None
+        self.encoder_merge = EncoderMerge(model, family, reducer, anatomy) if reducer and self.needs.blocks else None
 
     def hooks(self, current: Current, timed: Timed) -> list[Removable]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
@@ -44,8 +44,8 @@ class VisionSide:
             if (state := active()) is not None:
                 state.tiles = self.family.tiles(self.model, module, args, kwargs)
                 state.vision_scores, state.keys = {}, None
-                if self.merging is not None:
-                    self.merging.start(state, next(module.parameters()).device)
+                if self.encoder_merge is not None:
+                    self.encoder_merge.start(state, next(module.parameters()).device)
 
         def before_projector(module: nn.Module, args: Any) -> Any:
             return None if (state := active()) is None else self._select_early(state, args[0], timed)
@@ -64,26 +64,26 @@ class VisionSide:
             if (state := active()) is not None:
                 self._report_images(state, layouts)
 
-        handles = self._signal_hooks(active)  # first: they may refuse
+        handles = self._signal_hooks(active)  # first, because they may raise
         handles += [
             *(tower.register_forward_pre_hook(before_tower, with_kwargs=True) for tower in towers),
             projector.register_forward_pre_hook(before_projector),
             projector.register_forward_hook(after_projector),
         ]
-        if self.merging is not None:
-            handles += self.merging.hooks(active)
+        if self.encoder_merge is not None:
+            handles += self.encoder_merge.hooks(active)
         return handles + self.family.hook_packing(self.model, packed)
 
     def _select_early(self, state: State, rows: Tensor, timed: Timed) -> tuple[Tensor] | None:
-        """The rows that the projector gets, where dropped tokens need not be projected at all; None: all of them."""
+        """The rows to project, if dropped tokens need not be projected at all; None: all rows."""
         state.features = state.tiles.split(rows) if state.tiles.order is None else None
         state.encoded = Encoded(selections=[None] * len(state.tiles.grids))
-        if self.merging is not None and state.merging is not None:
+        if self.encoder_merge is not None and state.merge_state is not None:
             with timed():
-                state.encoded.selections, merged = finish(state.merging, rows)
+                state.encoded.selections, merged = finish(state.merge_state, rows)
             state.encoded.marked = True
             return (torch.cat(merged),)
-        if self.merging is not None or not self.cuts or not self._drops_before_projector(state):
+        if self.encoder_merge is not None or not self.cuts or not self._drops_before_projector(state):
             return None
         with timed():
             self._select(state, projected=None)
@@ -107,14 +107,14 @@ class VisionSide:
                 handles += self.family.hook_scores(self.model, layer, record)
             if self.needs.keys:
                 handles += self.family.hook_keys(self.model, self.anatomy.feature_layer, record_keys)
-        except BaseException:  # one of several refused: the others go too
+        except BaseException:  # if one is refused, remove the others
             for handle in handles:
                 handle.remove()
             raise
         return handles
 
     def signals(self, state: State, i: int, projected: list[Tensor] | None) -> Signals:
-        """What was recorded of tile i."""
+        """The signals of tile i; projected (tokens, dim_llm) per tile, None if not recorded."""
         rows = {layer: table[i] for layer, table in state.vision_scores.items()}
         return Signals(
             features=None if state.features is None else state.features[i],
@@ -129,7 +129,7 @@ class VisionSide:
         return state.tiles.order is None and not state.tiles.lead and not self.needs.projected
 
     def _mark(self, state: State, out: Tensor, timed: Timed) -> Tensor | None:
-        if self.merging is not None and state.merging is None:
+        if self.encoder_merge is not None and state.merge_state is None:
             return None  # nothing has merged
         if self._drops_before_projector(state):
             return self._scatter_and_mark(state, out)
@@ -141,8 +141,8 @@ class VisionSide:
     def _select(self, state: State, projected: list[Tensor] | None) -> None:
         if missing := set(self.needs.cls_attention) - set(state.vision_scores):
             raise RuntimeError(
-                f"layers {sorted(missing)} of the vision encoder ran without being seen, so there is nothing to select "
-                "by; do not compile or replace the encoder as a whole inside `reduced(...)`"
+                f"the hooks on layers {sorted(missing)} of the vision encoder did not run, so there are no scores; "
+                "do not compile or replace the encoder as a whole inside `reduced(...)`"
             )
         assert self.reducer is not None  # `cuts`
         chosen: list[Selection | None] = []
@@ -159,7 +159,7 @@ class VisionSide:
         state.encoded.marked = any(one is not None for one in chosen)
 
     def _tiled_layouts(self, state: State, side: tuple[int, int]) -> list[TokenLayout]:
-        """The images that loose tiles make: by the prompt, and where that leaves open how they lie, by the inputs."""
+        """Group separate tiles into images, by the prompt; where it leaves the arrangement open, by the views."""
         grid, ids = state.tiles.grids[0], state.prompt
         found = None if ids is None else self.family.pictures_in_prompt(self.model, ids, grid[0] * grid[1])
         views = state.views or []
@@ -171,11 +171,11 @@ class VisionSide:
         """Report which images there are and what cut 0 did to them."""
         encoded, start = state.encoded, 0
         if state.views is not None and len(state.views) == len(layouts):
-            layouts = [layout.placed(view) for layout, view in zip(layouts, state.views, strict=True)]
+            layouts = [token_layout.placed(view) for token_layout, view in zip(layouts, state.views, strict=True)]
         encoded.images, encoded.layouts, state.fresh = [], layouts, True
-        for layout in layouts:
-            stop = start + layout.tiles
-            encoded.images.append(layout.trace(state.tiles.grids[start], encoded.selections[start:stop]))
+        for token_layout in layouts:
+            stop = start + token_layout.tiles
+            encoded.images.append(token_layout.trace(state.tiles.grids[start], encoded.selections[start:stop]))
             start = stop
         if state.visual is not None:  # the prompt is already known
             encoded.check(state.visual)
@@ -206,7 +206,7 @@ class VisionSide:
 
 
 def _while_model_runs(current: Current) -> Current:
-    """The state while features are on their way into the LLM; whoever asks for features alone gets them unmarked."""
+    """The state while features are on their way into the LLM; features that the caller computes alone stay unmarked."""
 
     def active() -> State | None:
         state = current()

@@ -66,8 +66,8 @@ class Llava(Family):
         height, width = pixels.shape[-2:]
         patch = tower.config.patch_size
         grid = (height // patch, width // patch)
-        layout = TokenLayout(1, None, geometry.patch_boxes(*grid, height, width))
-        return Tiles([grid] * len(pixels), [layout] * len(pixels))
+        token_layout = TokenLayout(1, None, geometry.patch_boxes(*grid, height, width))
+        return Tiles([grid] * len(pixels), [token_layout] * len(pixels))
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """As in VScan's released code, the local scan is at layer 5 of CLIP's 24; at other depths, in proportion."""

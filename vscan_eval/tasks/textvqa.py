@@ -38,18 +38,18 @@ class TextVqa(Task):
     def items(self) -> list[Item]:
         """Kinds say whether the prompt holds OCR words."""
         folder = self.folder(f"{_FILE} and the pictures in train_images/")
-        words = _reference_words(folder / OCR) if (folder / OCR).is_file() else {}
+        ocr = _reference_words(folder / OCR) if (folder / OCR).is_file() else {}
         with checked_entries(folder / _FILE, _EXPECTED):
-            return grouped_by_picture(_item(row, words, folder) for row in read_json(folder / _FILE, _EXPECTED)["data"])
+            return grouped_by_picture(_item(row, ocr, folder) for row in read_json(folder / _FILE, _EXPECTED)["data"])
 
     def score(self, item: Item, reply: str) -> float:
         """Agreement with the ten annotators."""
         return vqa_score(reply, item.answers)
 
 
-def _item(row: dict[str, object], words: dict[tuple[str, str], str], folder: Path) -> Item:
+def _item(row: dict[str, object], ocr: dict[tuple[str, str], str], folder: Path) -> Item:
     image, question = str(row["image_id"]), str(row["question"])
-    reference = words.get((image, question.lower()))
+    reference = ocr.get((image, question.lower()))
     answers = row["answers"]
     if not isinstance(answers, list) or not answers:
         raise ValueError("no answers: the test set has none")

@@ -19,10 +19,10 @@ def sprite(style: str, name: str) -> Image.Image:
     """The RGBA picture of one class in one style, SPRITE_PIXELS square."""
     row, column = divmod(ARTWORK_KINDS.index(name), SPRITE_COLUMNS)
     left, top = column * SPRITE_PIXELS, row * SPRITE_PIXELS
-    return _sheet(style).crop((left, top, left + SPRITE_PIXELS, top + SPRITE_PIXELS))
+    return _sprites_of(style).crop((left, top, left + SPRITE_PIXELS, top + SPRITE_PIXELS))
 
 
 @lru_cache
-def _sheet(style: str) -> Image.Image:
-    with Image.open(SPRITE_FOLDER / f"{style}.webp") as sheet:
-        return sheet.convert("RGBA")
+def _sprites_of(style: str) -> Image.Image:
+    with Image.open(SPRITE_FOLDER / f"{style}.webp") as sprites:
+        return sprites.convert("RGBA")

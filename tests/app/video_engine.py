@@ -5,22 +5,24 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from app.session.engine import CoreEngine
-from tests.families import lvlms
-from tests.families import test_videos as test_films
+from app.session.engine import Engine
+from tests.families import lvlms, test_videos
 
 
-class FilmEngine(CoreEngine):
-    """A tiny LLaVA under the name "mini" and a tiny Video-LLaVA under the name "film"."""
+class VideoEngine(Engine):
+    """A tiny LLaVA under the name "mini" and a tiny Video-LLaVA under the name "video-llava"."""
 
     def models(self) -> dict[str, Any]:
         return {
             name: SimpleNamespace(name=name, title=title, description="Tiny.", needs_gpu=False, family=family)
-            for name, title, family in (("mini", "Tiny LLaVA", "llava"), ("film", "Tiny Video-LLaVA", "video_llava"))
+            for name, title, family in (
+                ("mini", "Tiny LLaVA", "llava"),
+                ("video-llava", "Tiny Video-LLaVA", "video_llava"),
+            )
         }
 
     def unavailable(self, name: str) -> str | None:
         return None
 
     def load(self, name: str) -> Any:
-        return test_films.lvlm("video_llava") if name == "film" else lvlms.lvlm("llava")
+        return test_videos.lvlm("video_llava") if name == "video-llava" else lvlms.lvlm("llava")
