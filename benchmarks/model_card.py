@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import vscan_core as vc
-from benchmarks.accuracy import Bench, Measurement, provenance, rounded
+from benchmarks.accuracy import Bench, Measurement, model_provenance, rounded
+from benchmarks.provenance import write_record
 from vscan_core.resources import asset
 from vscan_eval.replies import BLIND, DENSE, Condition
 from vscan_eval.tasks import TASKS
@@ -120,8 +121,9 @@ def main(argv: list[str] | None = None) -> None:
     options = parser.parse_args(argv)
     lvlm = vc.load_model("mini")
     tasks = {name: measure_task(lvlm, name, limit) for name, limit in QUESTIONS.items()}
-    record = rounded(provenance(lvlm, "python -m benchmarks.model_card") | {"metric": "exact match", "tasks": tasks})
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    about = model_provenance(lvlm, "python -m benchmarks.model_card")
+    record = rounded(about | {"metric": "exact match", "tasks": tasks})
+    write_record(record, options.out)
     card, log = asset("mini", "README.md"), json.loads(asset("mini", "training_log.json").read_text())
     card.write_text(filled_card(card.read_text(), record, log))
 

@@ -10,21 +10,17 @@ memory would be no substitute: what the allocator retains varies by more than th
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from PIL import Image
 
 import vscan_core as vc
 from benchmarks.prefill import QUESTION
+from benchmarks.provenance import provenance, write_record
 from benchmarks.selection import Tally
 from vscan_core.catalog import SMALL
 
@@ -75,8 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", nargs=2, metavar=("MODEL", "RUN"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
     if options.child:
-        torch.set_num_threads(options.threads)
         model, name = options.child
         print(peak_bytes(vc.load_model(model, device="cpu"), CONFIGURATIONS[name]))
         return
@@ -85,18 +81,14 @@ def main(argv: list[str] | None = None) -> None:
         found = {name: in_its_own_process(model, name, options.threads) for name in CONFIGURATIONS}
         rows.append({"model": model, "bytes": found})
     record = {
-        "command": f"python -m benchmarks.peak --models {options.models} --threads {options.threads}",
-        "date": date.today().isoformat(),
-        "hardware": f"CPU {platform.machine()}, {os.cpu_count()} cores, {options.threads} threads in use",
+        **provenance(f"python -m benchmarks.peak --models {options.models} --threads {options.threads}"),
         "dtype": "float32",
         "attention": "sdpa",
         "picture": f"{SIZE[0]} x {SIZE[1]}",
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "rows": rows,
     }
     print(peak_table(rows))
-    if options.out:
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+    write_record(record, options.out)
 
 
 if __name__ == "__main__":

@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
 from PIL import Image
 
 import vscan_core as vc
+from benchmarks.provenance import provenance, write_record
 
 MEASURED_RETENTIONS = (0.5, 1 / 3, 2 / 9, 1 / 9, 1 / 18)
 QUESTION = "Is there a cat in the picture?"
@@ -76,25 +73,14 @@ def main() -> None:
     rows = [compared(lvlm, image, retention, options.repeats) for retention in MEASURED_RETENTIONS]
     record = {
         "model": options.model,
-        "command": f"python -m benchmarks.prefill --model {options.model} --repeats {options.repeats}",
-        "date": date.today().isoformat(),
-        "hardware": _hardware(lvlm.device),
+        **provenance(f"python -m benchmarks.prefill --model {options.model} --repeats {options.repeats}", lvlm.device),
         "dtype": str(lvlm.model.dtype).removeprefix("torch."),
         "attention": lvlm.model.config._attn_implementation,
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "ratios": "baseline / VScan, median over pairs of runs",
         "rows": rows,
     }
-    text = json.dumps(record, indent=1)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+    print(json.dumps(record, indent=1))
+    write_record(record, options.out)
 
 
 if __name__ == "__main__":

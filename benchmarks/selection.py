@@ -10,13 +10,10 @@ number of tokens: FLOPs by the formula of `vscan_core.measure`, bytes by the one
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import time
 import weakref
-from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,17 +24,13 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import vscan_core as vc
+from benchmarks.provenance import provenance, write_record
 from vscan_core.measure import prefill_tflops
 
 ANATOMY = vc.Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
 DECODER = SimpleNamespace(hidden_size=4096, num_attention_heads=32, intermediate_size=11008)  # of LLaVA-1.5-7B
 PICTURE_GRIDS = {576: (24, 24), 2880: (48, 60)}
-GATHER_OPERATORS = {
-    "index_select",
-    "index",
-    "gather",
-    "embedding",
-}  # they read only the part of their first operand that they return
+GATHER_OPERATORS = {"index_select", "index", "gather", "embedding"}  # read of their first operand only what they return
 
 
 class Tally(TorchDispatchMode):
@@ -103,16 +96,16 @@ def random_signals(tokens: int, grid: tuple[int, int], needs: vc.Needs, dims: di
     )
 
 
-def dense_bytes(tokens: int, config: Any = DECODER, layers: int = 32) -> int:
+def dense_bytes(tokens: int) -> int:
     """Bytes of a dense half precision prefill, counted as for the methods: operands read, result written, per operator.
 
     The weights once; per token, input and output of the seven matrix products and of the attention. Norms, activations
     and the attention map are left out, so the true figure is higher.
     """
-    width, inner = config.hidden_size, config.intermediate_size
+    width, inner = DECODER.hidden_size, DECODER.intermediate_size
     weights = 4 * width * width + 3 * width * inner
     per_token = 4 * 2 * width + 3 * (width + inner) + 4 * width
-    return 2 * layers * (weights + tokens * per_token)
+    return 2 * ANATOMY.text_layers * (weights + tokens * per_token)
 
 
 def measure(name: str, tokens: int, grid: tuple[int, int], repeats: int, dims: dict[str, int]) -> dict[str, Any]:
@@ -195,11 +188,8 @@ def main(argv: list[str] | None = None) -> None:
     load = os.getloadavg()[0]
     rows = measure_all(PICTURE_GRIDS, options.repeats)
     record = {
-        "command": f"python -m benchmarks.selection --repeats {options.repeats} --threads {options.threads}",
-        "date": date.today().isoformat(),
-        "hardware": f"CPU {platform.machine()}, {os.cpu_count()} cores, {options.threads} threads in use",
+        **provenance(f"python -m benchmarks.selection --repeats {options.repeats} --threads {options.threads}"),
         "load_before": round(load, 1),
-        "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "dense": {
             tokens: {"gflops": prefill_tflops([tokens] * 32, DECODER) * 1e3, "mbytes": dense_bytes(tokens) / 1e6}
             for tokens in PICTURE_GRIDS
@@ -207,8 +197,7 @@ def main(argv: list[str] | None = None) -> None:
         "rows": rows,
     }
     print(selection_table(rows))
-    if options.out:
-        options.out.write_text(json.dumps(record, indent=1) + "\n")
+    write_record(record, options.out)
 
 
 if __name__ == "__main__":
