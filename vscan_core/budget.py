@@ -1,6 +1,6 @@
 """From retention to whole visual tokens per cut. The only place where a share becomes a count.
 
-Retention is the paper's: the average, over all decoder layers, of the share of visual tokens that enter the layer.
+Retention as in VScan (arXiv 2505.22654): average over decoder layers of the share of visual tokens that enter each.
 A schedule is {layer: visual tokens that enter from this layer on}; layer 0 is the entrance of the LLM.
 """
 
@@ -33,11 +33,13 @@ def check_keep(keep: int | float, name: str) -> None:
     whole_tokens = isinstance(keep, int) and not isinstance(keep, bool) and keep >= 1
     share = isinstance(keep, float) and 0 < keep <= 1
     if not (whole_tokens or share):
-        raise InputError(f"{name} must be a number of tokens (int, from 1) or a share (float in (0, 1]), not {keep!r}")
+        raise InputError(
+            f"{name} must be a number of tokens (int, at least 1) or a share (float in (0, 1]), not {keep!r}"
+        )
 
 
 def check_layer(layer: int, layers: int, name: str) -> None:
-    """Raise InputError unless a later cut can be at `layer`."""
+    """Raise InputError, which calls the setting `name`, unless a later cut can be at `layer` of `layers`."""
     if not 1 <= layer < layers:
         raise InputError(f"{name} {layer} does not exist; this model's later cuts can be at layers 1 to {layers - 1}")
 
@@ -47,16 +49,17 @@ def check_layers(layers: Sequence[int], depth: int) -> list[int]:
     for layer in layers:
         check_layer(layer, depth, "layers")
     if not layers or list(layers) != sorted(set(layers)):
-        raise InputError(f"layers must be one or more in ascending order, but are {tuple(layers)}")
+        raise InputError(f"layers must be one or more layer numbers in ascending order, but are {tuple(layers)}")
     return list(layers)
 
 
 def two_stage(retention: float, tokens: int, layers: int, later: int, share: float = 1 / 3) -> tuple[int, int]:
     """(tokens into layers 0..later-1, tokens into layers later..layers-1) whose layer average is `retention`.
 
-    The second cut keeps `share` of what the first keeps. If the first would have to keep more than all tokens, it
-    keeps all and the second keeps more. The first count is rounded to the nearest token and the second makes up for
-    the rounding, so the true average is within half a token. Raises InputError if `retention` is less than one token.
+    VScan's rule (arXiv 2505.22654): the second cut keeps `share` of what the first keeps. If the first would have to
+    keep more than all tokens, it keeps all and the second keeps more. The first count is rounded to the nearest token
+    and the second makes up for the rounding, so the true average is within half a token. Raises InputError if
+    `retention` is less than one token.
 
     two_stage(1/9, 576, 32, 16) = (96, 32); two_stage(1/3, 576, 32, 16) = (288, 96); two_stage(1, ...) = all, all.
     """
@@ -82,7 +85,7 @@ def one_cut(retention: float, tokens: int, layers: int, layer: int = 0) -> int:
 
 
 def pyramid(retention: float, tokens: int, layers: int, cuts: Sequence[int]) -> dict[int, int]:
-    """{layer: tokens to keep}, where each cut keeps the same share of what the previous one kept.
+    """{layer: tokens to keep}, each cut the same share of the previous one, as in PyramidDrop (arXiv 2410.17247).
 
     The share is chosen so that the layer average is `retention`, within half a token of rounding. Raises InputError
     if `retention` is out of reach.

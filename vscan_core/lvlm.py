@@ -1,4 +1,4 @@
-"""LVLM: a loaded model with its processor, and the way from a picture and a question to its inputs."""
+"""LVLM: a loaded model with its processor, which turns a picture and a question into inputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.trace import View
 
 MAX_QUESTION_CHARACTERS = 1000
-# not for the vision side
+# inputs that the vision side does not use
 TEXT_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "second_per_grid_ts")
 
 
@@ -42,7 +42,7 @@ class LVLM:
 
     @cached_property
     def anatomy(self) -> Anatomy:
-        """What a reducer may know of the model."""
+        """What a reducer may know about the model."""
         return self.family.anatomy(self.model)
 
     @cached_property
@@ -83,7 +83,7 @@ class LVLM:
         return self.prompt([{"role": "user", "content": [{"type": kind}, {"type": "text", "text": question}]}])
 
     def prompt(self, turns: Sequence[Mapping[str, Any]]) -> str:
-        """The model's prompt for a conversation, in the form that its chat template takes."""
+        """The model's prompt for a conversation; turns are messages in the form that its chat template accepts."""
         prompt: str = self.processor.apply_chat_template(list(turns), add_generation_prompt=True)
         return prompt
 
@@ -92,7 +92,7 @@ class LVLM:
 
         Args:
             pictures: Of all prompts, in order; each is converted by `as_rgb`.
-            prompts: As the chat template writes them, each with any number of places for pictures.
+            prompts: As the chat template writes them, each with any number of image placeholders.
 
         Returns:
             Keyword arguments of `generate`, on the model's device.
@@ -102,9 +102,7 @@ class LVLM:
         """
         places = [prompt.count(self.processor.image_token) for prompt in prompts]
         if (needed := sum(places)) != len(pictures):
-            raise InputError(
-                f"There are {len(pictures)} pictures for {needed} places in the prompts; give one for each."
-            )
+            raise InputError(f"There are {len(pictures)} pictures for {needed} image placeholders; pass one for each.")
         images: Any = [as_rgb(picture) for picture in pictures]
         if self.family.nested_pictures:
             rest = iter(images)
@@ -112,11 +110,11 @@ class LVLM:
         try:
             padded = {"return_tensors": "pt", "padding": True, "padding_side": "left"}
             batch = self.processor(images=images if pictures else None, text=list(prompts), **padded)
-        except ValueError as error:  # of Qwen, for a picture that is more than 200 times longer than wide
+        except ValueError as error:  # Qwen's, for a picture more than 200 times as long as wide
             sizes = ["{} x {} pixels".format(*upright_size(picture)) for picture in pictures]
             reason = str(error).splitlines()[0].rstrip(".")
             raise InputError(
-                f"{self.family.title} takes no picture of {' or of '.join(sizes)}; choose another one ({reason})."
+                f"{self.family.title} does not accept a picture of {' or '.join(sizes)}; choose another one ({reason})."
             ) from error
         return self.placed(batch, pictures)
 
@@ -175,7 +173,7 @@ class LVLM:
         return self.preview(image, needs).signals
 
     def boxes(self, image: Image.Image) -> Tensor:
-        """(tokens, 4) x0, y0, x1, y1 of every visual token in the picture, in its own pixels; NaN for newlines."""
+        """(tokens, 4) x0, y0, x1, y1 of every visual token, in pixels of the original; NaN for newlines."""
         return self.preview(image, Needs()).boxes
 
     def is_out_of_distribution(self, features: Tensor | None) -> bool:
@@ -186,7 +184,7 @@ class LVLM:
 
     def placed(self, batch: Mapping[str, Any], images: Sequence[Image.Image | Video]) -> PreparedInputs:
         """The processor's `batch` of `images` on the model's device, with the view of each picture in its original."""
-        cast = {name: batch[name].to(self.model.dtype) for name in PIXELS if name in batch}  # seconds would be rounded
+        cast = {name: batch[name].to(self.model.dtype) for name in PIXELS if name in batch}  # times would be rounded
         return PreparedInputs({**batch, **cast}, [self._view(image) for image in images]).to(self.device)
 
     def _view(self, image: Image.Image | Video) -> View:
@@ -195,7 +193,7 @@ class LVLM:
         size = upright_size(image)
         small = working_size(*size)
         view = self.family.view(self.processor, *small)
-        x, y = size[0] / small[0], size[1] / small[1]  # more than 1 where the picture was shrunk before anything else
+        x, y = size[0] / small[0], size[1] / small[1]  # above 1 if the picture was shrunk first
         scale, offset = (view.scale[0] * x, view.scale[1] * y), (view.offset[0] * x, view.offset[1] * y)
         return replace(view, scale=scale, offset=offset, size=size)
 

@@ -79,7 +79,10 @@ def kv_bytes(cache: Any) -> int:
 
 
 def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any) -> float:
-    """Floating-point operations of the decoder over a prompt, in units of 10^12, by the formula at the top."""
+    """Floating-point operations of the decoder over a prompt, in units of 10^12, by the formula in `measure`.
+
+    tokens_per_layer: all tokens that enter each decoder layer. text_config: of the LLM, from transformers.
+    """
     width, heads = text_config.hidden_size, text_config.num_attention_heads
     head = getattr(text_config, "head_dim", None) or width // heads
     attention, keys = heads * head, (getattr(text_config, "num_key_value_heads", None) or heads) * head
@@ -99,7 +102,7 @@ class PeakMemory:
             _reset_process_peak()
 
     def read(self) -> int | None:
-        """Bytes; None if the system does not report them."""
+        """Peak memory in bytes; None if the system does not report it."""
         if self.device.type == "cuda":
             return sum(int(torch.cuda.max_memory_allocated(gpu)) for gpu in range(torch.cuda.device_count()))
         try:
@@ -117,7 +120,7 @@ def _reset_process_peak() -> None:
 
 @contextmanager
 def memory_guard(device: torch.device) -> Iterator[None]:
-    """Turn an allocation failure inside the `with` into OutOfMemory, after freeing memory."""
+    """Free memory after a failed allocation inside the `with`, then raise OutOfMemory."""
     exhausted = False
     try:
         yield

@@ -1,4 +1,4 @@
-"""Several runs, each on its own: a method that cannot run is reported in its place, and the others continue."""
+"""Several independent runs: a method that cannot run is reported as Refused, and the others continue."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class Refused:
 
 
 def run_each(run: StartRun, makers: Sequence[Make]) -> Generator[Event | Refused, None, None]:
-    """`run` each reducer in turn; an event's `run` is the place in the list.
+    """Call `run` with each maker's reducer in turn; an event's `run` is the index of its maker.
 
-    An InputError of the first, the baseline, concerns all of them and is raised. Closing it stops the current run.
+    An InputError is yielded as Refused, except that of the first run, the baseline, which concerns all runs and is
+    raised. Closing the generator stops the current run.
     """
     for place, make in enumerate(makers):
         try:

@@ -1,15 +1,15 @@
-"""PreparedInputs: what a model is called with, and how each picture in it lies in its original.
+"""PreparedInputs: the arguments of a call, and the view of each picture (where its pixels lie in the original).
 
-The arguments of a stock `generate` have no place for the second, and an unknown argument is refused outside of
-`reduced(...)`. So a PreparedInputs says it of its own pixel tensors, which are what a call is recognised by:
+Stock `generate` has no argument for views and refuses unknown ones outside `reduced(...)`. So views are noted for the
+pixel tensors themselves, and looked up when a call passes these:
 
-- the note survives what keeps the tensor: `**inputs`, `dict(inputs)`, a tensor moved to another key or mapping, `.to()`
-  and copies of the PreparedInputs itself;
-- it does not survive what makes another tensor: `clone()`, slices, casts; pass `reduced(..., views=inputs.views)`.
+- they are found as long as the tensor is the same: `**inputs`, `dict(inputs)`, under another key or in another mapping,
+  and after `.to()` or a copy of the PreparedInputs itself;
+- they are not found for a new tensor: `clone()`, slices, casts; then pass `reduced(..., views=inputs.views)`.
 
-Without a note, boxes are in the pixels that the model saw, except where the model is told the size of the original
-(`image_sizes` of LLaVA-NeXT and LLaVA-OneVision). Nothing but boxes and a video's count of frames depends on
-it: which tiles make one picture is read from the prompt, so every method keeps the same tokens either way.
+Without views, boxes are in the pixels that the model saw, unless the model is told the size of the original
+(`image_sizes` of LLaVA-NeXT and LLaVA-OneVision). Only boxes and a video's number of frames depend on them: which
+tiles belong to one picture is read from the prompt, so every method keeps the same tokens either way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _views: MutableMapping[Tensor, tuple[View, ...]] = WeakTensorKeyDictionary()
 class PreparedInputs(BatchFeature):  # type: ignore[misc]  # transformers is not type-checked here
     """Keyword arguments of `generate` or a forward. Made by `LVLM.inputs` and `LVLM.prepare`.
 
-    views: of each picture or video, in the order in which the pixels hold them.
+    views: one per picture or video, in the order of the pixels.
     """
 
     def __init__(self, data: Mapping[str, Any], views: Sequence[View]) -> None:
@@ -40,7 +40,7 @@ class PreparedInputs(BatchFeature):  # type: ignore[misc]  # transformers is not
         self._note()
 
     def to(self, *args: Any, **kwargs: Any) -> PreparedInputs:
-        """Move or cast in place, as every BatchFeature; the views stay with the new pixels."""
+        """Move or cast in place, like every BatchFeature; the views stay with the new pixels."""
         super().to(*args, **kwargs)
         self._note()
         return self

@@ -17,7 +17,7 @@ from vscan_core import geometry
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What a reducer may know of a model: its sizes, and the settings published for its family."""
+    """What a reducer may know about a model: its sizes, and the settings published for its family."""
 
     vision_layers: int  # depth of the vision encoder
     feature_layer: int  # vision layer whose output the LLM sees (0-based): the "output layer" of VScan
@@ -73,7 +73,7 @@ class Signals:
 
     @property
     def tokens(self) -> int:
-        """Number of visual tokens these signals describe."""
+        """Number of visual tokens that these signals describe. Raises ValueError if there are no signals."""
         return len(self._any)
 
     @property
@@ -83,7 +83,7 @@ class Signals:
 
     @property
     def salience(self) -> Tensor:
-        """(tokens,) how much each token is attended to at the deepest recorded layer.
+        """(tokens,) attention to each token at the deepest recorded layer.
 
         By CLS, head mean; without CLS, by all tokens. Raises ValueError if no attention was recorded.
         """
@@ -142,8 +142,8 @@ class Selection:
         return cls(kept=kept, labels={"merged": kept}, merged_into=first[group].index_fill(0, kept, -1))
 
     def with_last(self, last: Tensor) -> Selection:
-        """The same selection, and one more token after the others, of index `last` (1,), which is kept unchanged."""
-        assert self.mix is None, "a weighted mix has no place for a token that it does not know"
+        """The same selection plus one more token after the others, of index `last` (1,), which is kept unchanged."""
+        assert self.mix is None, "a weighted mix cannot take another token"
         into = None if self.merged_into is None else torch.cat([self.merged_into, torch.full_like(last, -1)])
         scores = {name: torch.cat([rows, rows.new_full((1,), torch.nan)]) for name, rows in self.scores.items()}
         return Selection(torch.cat([self.kept, last]), self.labels, into, scores)

@@ -40,7 +40,7 @@ class Cut:
     kept: Tensor  # (kept,) int64, ascending
     labels: dict[str, Tensor]  # why tokens were kept: name -> ascending indices
     merged_into: Tensor  # (tokens,) int64: the kept token that absorbs this one, -1 if none
-    scores: dict[str, Tensor]  # name -> (tokens,), NaN for tokens that were no longer there
+    scores: dict[str, Tensor]  # name -> (tokens,), NaN for tokens dropped before
 
 
 @dataclass
@@ -52,8 +52,8 @@ class ImageTrace:
     boxes: Tensor | None = None  # (tokens, 4) x0, y0, x1, y1 in seen pixels
     view: View = field(default_factory=View)
     cuts: list[Cut] = field(default_factory=list)
-    tiles: int = 1  # in which the vision encoder saw the image
-    tokens_per_tile: int = 0  # the budget of cut 0 is a share of these; 0: the same as `tokens`
+    tiles: int = 1  # number of tiles in which the vision encoder saw the image
+    tokens_per_tile: int = 0  # visual tokens of each tile, for the budget of cut 0; 0: the same as `tokens`
     origin: Tensor | None = None  # (tokens,) tile * tokens per tile + token in the tile, -1 = newline; None: in order
 
     @property
@@ -117,8 +117,8 @@ class Trace:
     def boxes(self, i: int = 0) -> Tensor:
         """(tokens, 4) pixel boxes x0, y0, x1, y1 of every visual token in the original image i.
 
-        NaN for tokens that cover no pixels (newlines). If it is not known where the pixels that the model saw lie in
-        the original, boxes are in the former: see `prepared.PreparedInputs`.
+        NaN for tokens that cover no pixels (newlines). If the place of the model's pixels in the original is not known,
+        boxes are in the model's pixels: see `prepared.PreparedInputs`.
         """
         image = self.images[i]
         if image.boxes is None:

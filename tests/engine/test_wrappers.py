@@ -75,7 +75,7 @@ def test_compiled_layers_beside_a_compiled_tower_are_told(sdpa_llava) -> None:
         layer.compile(backend="eager")
     model.model.vision_tower.compile(backend="eager")
     model(**inputs)
-    with pytest.raises(RuntimeError, match="vision encoder ran without being seen"), vc.reduced(model, BOTH):
+    with pytest.raises(RuntimeError, match="vision encoder did not run"), vc.reduced(model, BOTH):
         model(**inputs)
     torch._dynamo.reset()
 
@@ -88,5 +88,5 @@ def test_a_decoder_that_is_not_seen_is_an_error(sdpa_llava, monkeypatch) -> None
     with pytest.raises(RuntimeError, match="only 0 of 6 decoder layers"), vc.reduced(sdpa_llava, BOTH):
         sdpa_llava(**prompt([1]))
     monkeypatch.setattr(type(sdpa_llava), "forward", lambda self, **_: Output(torch.zeros(1, 1, 1)))
-    with pytest.raises(RuntimeError, match="its decoder was not seen"), vc.reduced(sdpa_llava, BOTH):
+    with pytest.raises(RuntimeError, match="hooks on its decoder did not"), vc.reduced(sdpa_llava, BOTH):
         sdpa_llava(**prompt([1]))

@@ -162,7 +162,7 @@ def flat(lvlm: vc.LVLM, pixels: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", NAMES)
 def test_pictures_without_a_place_and_places_without_one_are_refused(name, pictures, places) -> None:
     lvlm = made(name)
-    with pytest.raises(vc.InputError, match=f"are {pictures} pictures for {places} places"):
+    with pytest.raises(vc.InputError, match=f"are {pictures} pictures for {places} image placeholders"):
         lvlm.prepare([photo(SIZES[0])] * pictures, [prompt(lvlm, places)])
 
 
@@ -171,7 +171,7 @@ def test_a_shape_that_is_not_taken_is_told_in_the_pictures_own_pixels(name) -> N
     lvlm, wide = made(name), Image.new("RGB", (6000, 9))
     with pytest.raises(vc.InputError, match="does not accept a picture of 6000 x 9 pixels"):
         lvlm.inputs(wide, "word5")
-    with pytest.raises(vc.InputError, match="of 20 x 20 pixels or of 6000 x 9 pixels"):
+    with pytest.raises(vc.InputError, match="of 20 x 20 pixels or 6000 x 9 pixels"):
         lvlm.prepare([Image.new("RGB", (20, 20)), wide], [prompt(lvlm, 2)])
 
 

@@ -30,7 +30,7 @@ class Span:
     budgets: dict[int, int] = field(default_factory=dict)  # {later cut: tokens that it leaves}
 
     def record(self, layer: int, chosen: Selection) -> Cut:
-        """A later cut in the image's unreduced indices; scores are NaN for tokens that were no longer there."""
+        """The later cut `chosen`, in indices of the image's unreduced tokens; scores of tokens gone before are NaN."""
         tokens, device = self.image.tokens, self.kept.device
         scores = {
             name: values.new_full((tokens,), torch.nan).index_copy_(0, self.kept, values)
@@ -48,21 +48,21 @@ class Span:
 class Call:
     """One forward through the decoder stack; tensors follow the sequence as it shrinks."""
 
-    cache: Any  # of transformers, with logical lengths; None: without
+    cache: Any  # the KV cache of transformers, with logical lengths; None = no cache
     segments: Segments
     logical: int  # tokens that the caller passed
     position: Tensor  # (batch, length) the caller's positions
     removed: Tensor  # (batch, length) tokens that this call removed before each one
-    removed_in_all: Tensor | int  # (batch, 1)
+    removed_in_all: Tensor | int  # (batch, 1) tokens that this call removed
     valid: Tensor | None  # (batch, length) False = padding; None = no padding
     visual: Tensor | None  # (batch, length) bool; None = no visual tokens in this call
     spans: list[Span]
     last_prompt_column: Tensor | None = None  # (batch,); None = the last column in every row
-    columns: Tensor | None = None  # (batch, length) the caller's column of each that is left; only where asked for
+    columns: Tensor | None = None  # (batch, length) the caller's column of each token left; None = not needed
     override: dict[str, Any] | None = None  # arguments of the layers after a cut
-    scores: dict[int, list[Tensor]] = field(default_factory=dict)  # {later cut: per span (length,)}, taken ahead
+    scores: dict[int, list[Tensor]] = field(default_factory=dict)  # {later cut: per span (length,)}, computed before it
     entered: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, into its score layer
-    attended: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, behind attention
+    attended: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, after attention
     layers_run: int = 0  # decoder layers that were called
     copies: int = 1  # rows per prompt: beam search repeats every row
     traced: bool = False
@@ -97,9 +97,9 @@ class Call:
         return index
 
     def find_prompt_end(self, end: int) -> None:
-        """Find the last prompt column of each row; `end` columns of this call are the prompt's, drafts may follow."""
+        """Find each row's last prompt column; the call's first `end` columns are the prompt's, drafts may follow."""
         length = self.position.shape[1]
-        if self.valid is not None:  # the last column that is neither
+        if self.valid is not None:  # the last prompt column that is not padding
             count = torch.arange(1, end + 1, device=self.valid.device)
             last = (self.valid[:, :end] * count).argmax(1)
             self.last_prompt_column = last if end < length else _unless_last(last, length)
@@ -109,7 +109,7 @@ class Call:
     def find_images(self, visual: Tensor, encoded: Encoded) -> None:
         """Match the placeholders of every row, visual (batch, length), with the images that were encoded, in order.
 
-        Raises InputError unless every row's placeholders are those of whole images.
+        Raises InputError unless the placeholders of every row belong to whole images.
         """
         last = self.last_prompt_column
         ends = visual[:, -1] if last is None else visual.gather(1, last[:, None])[:, 0]
@@ -127,10 +127,10 @@ class Call:
                 if image is None or start + image.tokens > per_row[row]:
                     raise InputError(
                         f"the {per_row[row]} image placeholders of prompt {row // self.copies + 1} do not fit whole "
-                        "pictures; make prompts and pictures with one call of the model's own processor"
+                        "pictures; prepare prompts and pictures together, in one call of the model's own processor"
                     )
                 mine = columns[start : start + image.tokens]
-                image.cuts = [cut for cut in image.cuts if cut.layer == 0]  # later ones are of an earlier prefill
+                image.cuts = [cut for cut in image.cuts if cut.layer == 0]  # later ones belong to an earlier prefill
                 kept = image.kept.to(mine.device)
                 for copy in range(self.copies):
                     self.spans.append(Span(row + copy, image, copy == 0, mine[kept], kept))
@@ -139,9 +139,9 @@ class Call:
                 span.holds_last_token = True
 
     def columns_now(self, positions: Tensor) -> Tensor:
-        """Where the caller's columns `positions` (n,) are now: (n,). Needs `columns`.
+        """Map the caller's columns `positions` (n,) to the present ones (n,). Needs `columns`.
 
-        Raises InputError if one was dropped, or if rows of the batch were shortened differently.
+        Raises InputError if one was dropped, or if they differ between the rows of the batch.
         """
         assert self.columns is not None
         found = self.columns[:, None, :] == positions.to(self.columns.device)[None, :, None]  # (batch, n, length)

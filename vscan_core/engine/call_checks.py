@@ -1,7 +1,7 @@
-"""What a call of the model asks for, which visual tokens its prompt holds, and whether it reaches the decoder.
+"""Checks on each call of the model: its arguments, the placeholders in its prompt, and whether the decoder is reached.
 
-What does not fit a shortened sequence is refused before anything runs; a call that ran without being seen is an error,
-not a success.
+Arguments that do not fit a shortened sequence are refused before anything runs. A call that bypassed the hooks is an
+error, not a success.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from vscan_core.families.method_hook import Removable
 READY_MADE = "a ready-made attention mask (4-D, or one per layer) cannot be shortened; pass the 2-D padding mask"
 FEATURES = {"image_hidden_states", "video_hidden_states", "image_outputs", "video_outputs"}
 NOT_OURS = (
-    "a `with reduced(...)` is open on this model, and this call with a picture comes from outside of it, so it is not "
-    "clear whether to reduce it; open a `with reduced(...)` around it (reducer None for the model as it is), "
-    "or start its work inside the open one (thread, ThreadPoolExecutor or asyncio.to_thread)"
+    "this call with a picture comes from outside the `with reduced(...)` that is open on this model, so it is unclear "
+    "whether to reduce it; put it in a `with reduced(...)` of its own (reducer None changes nothing), or start it "
+    "inside the open one (thread, ThreadPoolExecutor or asyncio.to_thread)"
 )
 BY_HAND = (
     "this prompt may hold picture features that were not computed in this call, so its visual tokens cannot be "
@@ -36,7 +36,7 @@ def check_features(ours: bool) -> None:
 
 
 def _unmark(output: Any) -> None:
-    """Features in a model's output, for whoever reads them there: dropped rows are zero, not -inf."""
+    """Replace the -inf rows of dropped tokens by zeros in the features that a model returns."""
     for name in FEATURES & set(output):
         found = output[name]
         if found is None or torch.is_tensor(found) or isinstance(found, list | tuple):
@@ -52,7 +52,7 @@ def _finite(found: Any) -> Any:
 
 
 class CallChecks:
-    """Hooks on a model and on the part of it that joins pixels and text. baseline: no reducer; idle: no cuts."""
+    """Hooks on a model and on its part that joins pixels and text. baseline: there is no reducer; idle: no cuts."""
 
     def __init__(self, model: nn.Module, family: Family, baseline: bool, idle: bool, owner: Owner) -> None:
         self.model, self.family, self.baseline, self.idle, self.owner = model, family, baseline, idle, owner
@@ -62,7 +62,7 @@ class CallChecks:
         return [*self._around_model(current), *self._find_placeholders(current)]
 
     def _around_model(self, current: Current) -> list[Removable]:
-        """Hooks on the whole model: refuse what does not fit, and see that the call arrives."""
+        """Hooks on the whole model: refuse unsupported arguments, and check that the call reaches the decoder."""
 
         def before(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
             if (state := current()) is None or kwargs is None:
@@ -75,7 +75,7 @@ class CallChecks:
             wanted = kwargs.get("logits_to_keep")
             state.arrived, state.logit_positions, state.logits_kept = False, None, 0
             if isinstance(wanted, Tensor) and not self.idle:
-                state.logit_positions = wanted.clone()  # filled in once it is known where they are
+                state.logit_positions = wanted.clone()  # filled in when their columns are known
                 return args, {**kwargs, "logits_to_keep": state.logit_positions}
             state.logits_kept = wanted if isinstance(wanted, int) else 0
             return None
@@ -85,8 +85,8 @@ class CallChecks:
                 return
             if not state.arrived:
                 raise RuntimeError(
-                    "the model ran, but its decoder was not seen, so nothing was reduced; do not compile or replace "
-                    "the model's parts as a whole inside `reduced(...)` (decoder layers one by one are fine)"
+                    "the model ran, but the hooks on its decoder did not, so nothing was reduced; do not compile or "
+                    "replace the model's parts as a whole inside `reduced(...)` (decoder layers one by one are fine)"
                 )
             if isinstance(logits := getattr(out, "logits", out[0]), Tensor):
                 self.owner.note_logits(logits)
@@ -97,15 +97,15 @@ class CallChecks:
         ]
 
     def _find_placeholders(self, current: Current) -> list[Removable]:
-        """Hooks on the part that joins pixels and text: where the visual tokens of this prompt go."""
+        """Hooks on the part that joins pixels and text: find the placeholders of this prompt."""
         base = self.family.base(self.model)
 
         def before_base(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if kwargs is None:
-                return  # from torch, while another thread removes this hook
+                return  # torch passes no kwargs while another thread removes this hook
             ids, embeds = args[0] if args else kwargs.get("input_ids"), kwargs.get("inputs_embeds")
             given = embeds if ids is None else ids
-            one = given is None or given.shape[1] == 1  # a decoding step brings no picture
+            one = given is None or given.shape[1] == 1  # a decoding step, without a picture
             if (state := current()) is None:
                 if not one and not self.idle and self.owner.could_belong() and self._brings_picture(ids, kwargs):
                     raise RuntimeError(NOT_OURS)
@@ -115,16 +115,16 @@ class CallChecks:
             if state.run is None:
                 state.find_views(kwargs)
             state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
-            early = kwargs.get("mm_encoder_outputs")  # of `generate`, which encodes before it calls the model
+            early = kwargs.get("mm_encoder_outputs")  # `generate` may encode before it calls the model
             if state.visual is not None and early is not None and len(early):
                 state.encoded.check(state.visual)
 
         def after_base(module: nn.Module, args: Any, out: Any) -> None:  # also after an error
             if (state := current()) is not None:
                 if out is not None and state.run is None and state.encoded.marked:
-                    _unmark(out)  # `generate` keeps them to itself, and may need them again
+                    _unmark(out)  # `generate` does not return them, and may need them again
                 state.visual, state.depth = None, max(0, state.depth - 1)
-                state.fresh = state.fresh and state.run is not None  # without a cache, each step has them again
+                state.fresh = state.fresh and state.run is not None  # without a cache, each step passes them again
 
         return [
             base.register_forward_pre_hook(before_base, with_kwargs=True),

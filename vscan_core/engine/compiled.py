@@ -1,4 +1,4 @@
-"""torch.compile and hooks: code that was compiled as a whole does not see them, so it runs uncompiled meanwhile."""
+"""torch.compile and hooks: a model compiled as a whole would skip them, so it runs uncompiled inside `reduced(...)`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vscan_core.families import family_of
 
 
 class _Eager(AbstractContextManager[None]):
-    """`force_eager` for the process while anyone needs it: compiled code is neither used nor made."""
+    """`force_eager` for the whole process while anyone needs it: compiled code is neither used nor generated."""
 
     def __init__(self) -> None:
         self._users, self._guard = 0, threading.Lock()
@@ -36,11 +36,11 @@ _eager = _Eager()
 
 
 def uncompiled(model: Any) -> AbstractContextManager[None]:
-    """A `with`, to be entered any number of times, in which hooks on a model's parts are called, compiled or not.
+    """A context, reusable and reentrant, in which the hooks on a model's parts run even if the model is compiled.
 
-    Decoder layers that were compiled one by one stay compiled: what is hooked there is outside of the compiled part.
-    So does flex attention on a GPU, where its scores would fill the memory otherwise; a model compiled around either is
-    noticed when a hook is not called.
+    Decoder layers that were compiled one by one stay compiled, because their hooks lie outside the compiled part.
+    So does flex attention on a GPU, whose scores would otherwise fill the memory. If the whole model is compiled as
+    well, a later check finds that hooks did not run.
     """
     family = family_of(model)
     flex = model.device.type == "cuda" and "flex_attention" in family.attention(model).values()
@@ -48,7 +48,7 @@ def uncompiled(model: Any) -> AbstractContextManager[None]:
 
 
 def inner(module: nn.Module) -> nn.Module:
-    """What torch.compile wrapped, or the module itself."""
+    """The module that torch.compile wrapped, or `module` itself."""
     wrapped: nn.Module = getattr(module, "_orig_mod", module)
     return wrapped
 

@@ -1,4 +1,4 @@
-"""What a run of the vision side gave, and whether the prompt has room for just that."""
+"""The result of the vision side, and the check that it fits the placeholders of the prompt."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from vscan_core.trace import ImageTrace
 
 @dataclass
 class Encoded:
-    """What the latest run of the vision side gave, for all its images."""
+    """The result of the latest run of the vision side, for all its images."""
 
     images: list[ImageTrace] = field(default_factory=list)
-    layouts: list[TokenLayout] = field(default_factory=list)  # of the images
+    layouts: list[TokenLayout] = field(default_factory=list)  # one per image
     selections: list[Selection | None] = field(default_factory=list)  # per tile; None: it was not cut
     marked: bool = False  # whether any row carries a mark
 
     def check(self, placeholders: Tensor) -> None:
-        """Raise InputError unless the images fill the prompts' placeholders (batch, length), or those of each beam."""
+        """Raise InputError unless the images exactly fill `placeholders` (batch, length) bool, once for each beam."""
         needed, found = sum(image.tokens for image in self.images), int(placeholders.sum())
         if not found or not needed:
-            return  # a later turn, which brings no picture
-        copies = found // needed  # of every prompt: one for each beam
+            return  # a later turn, without a picture
+        copies = found // needed  # rows per prompt: one for each beam
         if copies == 0 or found % needed or len(placeholders) % copies:
             raise InputError(
                 f"the prompt has {found} image placeholders, but its pictures become {needed} visual tokens; "
-                "make prompt and pictures with one call of the model's own processor, one placeholder per picture"
+                "prepare them together, in one call of the model's own processor, with one placeholder per picture"
             )
 
 
 @dataclass
 class MergeState:
-    """One run of the encoder: what has merged so far."""
+    """One run of the vision encoder: the merges so far."""
 
-    drops: list[int]
+    drops: list[int]  # tokens to merge in each block
     size: Tensor  # (tiles, tokens) patches that each token stands for, CLS first
-    group: Tensor  # (tiles, 1 + patches) place of the token that each patch is part of
-    keys: Tensor | None = None
-    hidden: Tensor | None = None  # between attention and MLP, merged
-    out: Tensor | None = None
+    group: Tensor  # (tiles, 1 + patches) index of the token that each patch is part of
+    keys: Tensor | None = None  # (tiles, tokens, head_dim) head mean, of the block that merges next
+    hidden: Tensor | None = None  # (tiles, tokens, dim) between attention and MLP, merged
+    out: Tensor | None = None  # (tiles, tokens, dim) what the block returns

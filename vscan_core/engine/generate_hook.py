@@ -1,7 +1,7 @@
-"""Around `generate`: what the prompt is, which modes cannot work, and whether the logits were numbers.
+"""Hooks around `generate`: note the prompt, refuse modes that cannot work, and check that the logits are finite.
 
-A forward alone does not tell where the prompt ends (drafts may follow it), nor that a mode will fail later: so the
-method itself is hooked on the instance while a block is open.
+A forward alone shows neither where the prompt ends (drafts may follow it) nor that a mode will fail later, so the
+method itself is wrapped on the instance while a block is open.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from vscan_core.versions import cache_in, is_static
 
 GROWING = (None, "dynamic", "offloaded", "quantized")  # cache_implementation
 PAGED = ("generate_batch", "init_continuous_batching", "continuous_batching_context_manager")
-STATIC = "a static cache cannot hold layers of different lengths; leave cache_implementation out (the default grows)"
+STATIC = "a static cache cannot hold layers of different lengths; leave out cache_implementation (the default grows)"
 RIGHT_PADDED = (
-    "`generate` continues every row behind its last column, and here some rows end in padding; pad prompts on the left "
+    "`generate` continues every row after its last column, but some rows end in padding; pad prompts on the left "
     '(processor.tokenizer.padding_side = "left")'
 )
 BATCHING = (
@@ -32,7 +32,7 @@ BATCHING = (
 
 
 class GenerateHook:
-    """Hooks on `generate` and the methods like it, for one block; idle: nothing is ever cut."""
+    """Hooks on `generate` and its batching variants. idle: nothing is ever cut; `finished()` is called after each."""
 
     def __init__(self, model: Any, idle: bool, finished: Callable[[], None]) -> None:
         self.model, self.idle, self.finished = model, idle, finished
@@ -64,7 +64,7 @@ class GenerateHook:
     def _generate(self, state: State, run: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if state.run is not None:
             raise InputError(
-                "the model is its own assistant here, and its drafts cannot be told from the answer; pass another "
+                "the model is its own assistant, so its drafts cannot be told from the answer; pass another "
                 "assistant_model, or none"
             )
         bound = signature(type(self.model).generate).bind_partial(self.model, *args, **kwargs).arguments
@@ -83,7 +83,7 @@ class GenerateHook:
             self.finished()
 
     def _check(self, given: dict[str, Any]) -> None:
-        """Raise InputError for what cannot work, before anything runs."""
+        """Raise InputError for settings that cannot work, before anything runs."""
         kind = self._setting(given, "cache_implementation")
         if kind == "paged":
             raise InputError(BATCHING)
@@ -96,12 +96,12 @@ class GenerateHook:
             raise InputError(RIGHT_PADDED)
         if self._setting(given, "assistant_early_exit") is not None or self._setting(given, "use_mtp"):
             raise InputError(
-                "self-drafting (assistant_early_exit, use_mtp) runs a part of the layers, which then hold other tokens "
-                "than the rest; use prompt_lookup_num_tokens or an assistant_model instead"
+                "self-drafting (assistant_early_exit, use_mtp) runs only some of the layers, which then hold other "
+                "tokens than the rest; use prompt_lookup_num_tokens or an assistant_model instead"
             )
 
     def _in_one_piece(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Prefill in chunks becomes one: a later cut looks from the question back at all of the picture."""
+        """Turn off chunked prefill: a later cut needs the question and the whole picture in one call."""
         if self._setting(given, "prefill_chunk_size") is None:
             return given
         config = copy.deepcopy(given.get("generation_config") or self.model.generation_config)
@@ -109,7 +109,7 @@ class GenerateHook:
         return {**given, "generation_config": config, "prefill_chunk_size": None}
 
     def _setting(self, given: dict[str, Any], name: str) -> Any:
-        """A generation setting: of the call, else of its generation_config, else of the model's."""
+        """A generation setting: from the call, else from its generation_config, else from the model's."""
         if given.get(name) is not None:
             return given[name]
         own = getattr(given.get("generation_config"), name, None)

@@ -1,4 +1,4 @@
-"""A later cut: score the visual tokens with a few query rows, let the reducer choose, gather what stays."""
+"""A later cut: score the visual tokens with a few query rows, let the reducer choose, gather the tokens left."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Rotary = tuple[Tensor, Tensor]  # cos and sin, (1 or batch, length, head_dim) ea
 
 
 class LLMCut:
-    """What one reducer does inside the decoder stack; everything about a run is in its Call."""
+    """The later cuts of one reducer; all state of a run is in its Call."""
 
     def __init__(
         self, reducer: Reducer, family: Family, anatomy: Anatomy, layers: nn.ModuleList, later: list[int]
     ) -> None:
         self.reducer, self.family, self.anatomy, self.layers, self.later = reducer, family, anatomy, layers, later
         self.needs = reducer.needs_in_llm
-        # {layer: the later cut that this layer scores before it is reached}
+        # {layer: the later cut that is scored with the weights of this earlier layer}
         self.scored_ahead = {reducer.score_layer(cut): cut for cut in later if reducer.score_layer(cut) < cut}
 
     def attention_hooks(self, current: Current) -> list[Removable]:
-        """Hooks that record what attention makes of the sequence in the layers that score ahead, if it is needed."""
+        """Hooks that record the normed sequence after attention in layers that score ahead, if the reducer needs it."""
 
         def record(cut: int) -> Callable[..., None]:
             def hook(module: nn.Module, args: Any, out: Tensor) -> None:
@@ -48,8 +48,8 @@ class LLMCut:
     def begin(self, call: Call, embeds: Tensor, timed: Timed) -> None:
         """Ask the reducer, once per prompt, for the budgets of later cuts and for the query tokens that score them.
 
-        embeds (batch, length, dim), cut 0 done. The number of query tokens is known on the device only, so this waits
-        for it where the reducer names any.
+        embeds (batch, length, dim), after cut 0. Only the device knows how many query tokens there are, so a reducer
+        that names them costs a synchronisation.
         """
         schedules: dict[tuple[int, int], dict[int, int]] = {}
         for span in call.spans:
@@ -66,7 +66,7 @@ class LLMCut:
             for span in call.spans:
                 text = ~call.visual[span.row] if call.valid is None else ~call.visual[span.row] & call.valid[span.row]
                 text[: span.columns[-1] + 1] = False
-                if call.last_prompt_column is not None:  # behind the prompt: drafts
+                if call.last_prompt_column is not None:  # drafts follow the prompt
                     text[call.last_prompt_column[span.row] + 1 :] = False
                 columns = text.nonzero()[:, 0]
                 rows = embeds[span.row]
@@ -74,7 +74,7 @@ class LLMCut:
                     span.query_tokens = columns[self.reducer.query_tokens(rows[span.columns], rows[columns])]
 
     def score_ahead(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary, timed: Timed) -> None:
-        """Score now, with the weights of `layer`, what the next layer will cut."""
+        """If the next layer cuts, score now with the weights of `layer`; hidden (batch, length, dim) is its input."""
         cut = self.scored_ahead.get(layer)
         if cut is not None and any(_budget(span, cut) is not None for span in call.spans):
             if "entered" in self.needs:
@@ -84,7 +84,7 @@ class LLMCut:
                     call.scores[cut] = self._score(call, layer, hidden, rotary)
 
     def cut(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary, timed: Timed) -> tuple[Tensor, Rotary]:
-        """Score, choose and gather; returns what is left of hidden states and of (cos, sin)."""
+        """Score, choose and gather; returns the shorter hidden states (batch, length, dim) and (cos, sin)."""
         budgets = [_budget(span, layer) for span in call.spans]
         if not any(budget is not None for budget in budgets):
             return hidden, rotary
@@ -122,7 +122,7 @@ class LLMCut:
         return self.family.text_scores(block, of_row(hidden), cos_sin, valid, queries)[0]
 
     def _choose(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary, budgets: list[int | None]) -> Tensor:
-        """(batch, length) bool: everything but the visual tokens that lose; what they lend is written into `hidden`."""
+        """(batch, length) bool: False for padding and dropped visual tokens; merges are written into `hidden`."""
         keep = torch.ones_like(hidden[..., 0], dtype=torch.bool) if call.valid is None else call.valid.clone()
         for number, (span, budget) in enumerate(zip(call.spans, budgets, strict=True)):
             if budget is None:
@@ -139,7 +139,7 @@ class LLMCut:
         return keep
 
     def _select(self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Rotary, budget: int) -> Selection:
-        """The reducer's choice; the token that the answer is read from, if it is one of the image's, always stays."""
+        """The reducer's choice; if the answer is read from one of the image's tokens, this token is always kept."""
         span = call.spans[number]
         if not span.holds_last_token:
             signals = self._signals(call, number, layer, hidden, rotary)
@@ -156,7 +156,7 @@ class LLMCut:
     def _signals(
         self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Rotary, part: slice = slice(None)
     ) -> Signals:
-        """What the reducer asks for of the visual tokens of span `number` (`part` of them), as they enter `layer`."""
+        """The signals that the reducer needs of span `number` (or of `part` of its tokens), as they enter `layer`."""
         span = call.spans[number]
         columns = span.columns[part]
         at, rows = (span.row, columns), hidden[span.row, columns]
@@ -177,11 +177,11 @@ class LLMCut:
 
 
 def _budget(span: Span, layer: int) -> int | None:
-    """How many of a span's tokens the cut at `layer` leaves; None: all that are left."""
+    """How many of a span's tokens to keep in the cut at `layer`; None: all of them."""
     keep = span.budgets.get(layer)
     return keep if keep is not None and keep < len(span.kept) else None
 
 
 def centres(boxes: Tensor) -> Tensor:
-    """(tokens, 4) boxes -> (tokens, 2) their centres, where the picture's longer side is 1."""
+    """boxes (tokens, 4) -> their centres (tokens, 2), in units of the picture's longer side."""
     return (boxes[:, :2] + boxes[:, 2:]) / 2 / boxes[:, 2:].nan_to_num().max()

@@ -1,7 +1,7 @@
 """Inside the LLM: remove marked rows at its entrance, cut again at later layers, record every segment's length.
 
 Only calls are changed, never weights: a pre-hook on the decoder stack and one on each decoder layer rewrite the
-arguments. Each later cut gathers what stays (`llm_cut`) and gives the layers that follow a mask of their own length.
+arguments. Each later cut gathers the tokens left (`llm_cut`) and gives the layers after it a mask of the new length.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vscan_core.versions import cache_in, causal_mask, new_cache, with_cache
 
 ENDS_IN_PICTURE = (
     "this prompt ends in the picture, so the answer would be read from a visual token that may be dropped; put the "
-    "question, or the start of the answer, behind the picture"
+    "question, or the start of the answer, after the picture"
 )
 
 
@@ -53,7 +53,7 @@ class LLMSide:
     def hooks(self, current: Current, timed: Timed) -> list[Removable]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours.
 
-        kwargs may be missing: torch calls a hook without them if another thread is just removing it.
+        kwargs may be missing: torch calls a hook without them while another thread removes it.
         """
 
         def before_llm(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
@@ -84,10 +84,10 @@ class LLMSide:
         ]
 
     def _leave(self, state: State, call: Call) -> None:
-        """The decoder is done: were all layers seen, and where are the positions that the caller asked for?"""
+        """After the decoder: check that all layers' hooks ran, and map `logits_to_keep` to the present columns."""
         if call.layers_run < len(self.layers):
             raise RuntimeError(
-                f"only {call.layers_run} of {len(self.layers)} decoder layers were seen, so what they did is unknown; "
+                f"hooks ran on only {call.layers_run} of {len(self.layers)} decoder layers, so cuts may be missing; "
                 "do not compile or replace the decoder as a whole inside `reduced(...)` (layers one by one are fine)"
             )
         if call.columns is None:
@@ -112,7 +112,7 @@ class LLMSide:
             keep = ~marked if call.valid is None else ~marked & call.valid
             index = call.keep(keep)
             embeds, more = take(embeds, index), self.family.shorten_kwargs(kwargs, keep, index)
-            if call.valid is not None:  # padding may carry marks, and 0 * inf would poison the values
+            if call.valid is not None:  # padding may carry marks, and 0 * inf is NaN
                 embeds = embeds.masked_fill(~call.valid[..., None], 0)
         if self.llm_cut is not None:
             self.llm_cut.begin(call, embeds, timed)
@@ -164,11 +164,11 @@ class LLMSide:
         return call
 
     def _find_images(self, state: State, call: Call, visual: Tensor | None, past: int, embeds: Tensor) -> None:
-        """Find a prompt's visual tokens and its end; InputError for features that did not pass the vision hooks."""
+        """Find a prompt's visual tokens and its end. Raises InputError for features that bypassed the vision hooks."""
         length = call.logical
         end = state.prompt_end(past, length)
         if end == 0:
-            return  # drafts behind the prompt: text, whatever they say
+            return  # drafts after the prompt: text, whatever their ids
         if not self.idle:
             call.find_prompt_end(end)
         if visual is None or visual.shape != call.position.shape[:2]:
@@ -199,10 +199,10 @@ class LLMSide:
         return None if bool(new.all()) else new
 
     def _positions(self, call: Call, segment: Segment) -> Tensor:
-        """(batch, length) position ids of this segment; renumbered ones also lag behind what earlier calls removed."""
+        """(batch, length) position ids of this segment; renumbered ones leave no gap where tokens were removed."""
         if call.position.dim() == 3:
             if self.renumber:
-                raise InputError('this model has positions of several axes (M-RoPE); use positions="original"')
+                raise InputError('positions of several axes (M-RoPE) cannot be renumbered; use positions="original"')
             return call.position.permute(2, 0, 1)
         if not self.renumber:
             return call.position
@@ -219,9 +219,9 @@ class LLMSide:
         return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
 
     def _moved(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
-        """Everything on the device of the weights of `layer`; a model may be spread over several.
+        """Move everything to the device of `layer`'s weights; a model may be spread over several.
 
-        accelerate moves a layer's arguments only after this hook. Offloaded weights ("meta") come to the arguments.
+        accelerate moves a layer's arguments only after this hook. Offloaded weights ("meta") go to the arguments.
         """
         device = next(self.layers[layer].parameters()).device
         if device.type == "meta" or device == hidden.device == call.position.device:

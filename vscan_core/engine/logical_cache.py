@@ -1,8 +1,8 @@
-"""Logical and physical length: callers keep the full length for ever, each segment of layers holds what is left.
+"""Logical and physical length: callers always see the full length, each segment of layers holds the tokens left.
 
 A segment is a run of decoder layers between two cuts. Its tokens are right-aligned in the logical sequence, as in a
-sliding-window layer: key offset = logical - physical. With a cache that reports logical lengths, transformers' own
-masks, positions, multi-turn slicing, beams and streaming come out right without knowing of any cut.
+sliding-window layer: key offset = logical - physical. Because the cache reports logical lengths,
+transformers' own masks, positions, multi-turn slicing, beam search and streaming work without knowing of any cut.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def right_align(keep: Tensor) -> tuple[Tensor, Tensor | None]:
 
     [[1, 0, 1], [0, 0, 1]] -> index [[0, 2], [1, 2]], valid [[1, 1], [0, 1]].
     """
-    lengths = keep.sum(1).tolist()  # the one host sync of a cut
+    lengths = keep.sum(1).tolist()  # the only synchronisation in a cut
     index = keep.to(torch.int8).argsort(dim=1, stable=True)[:, keep.shape[1] - max(lengths) :]
     return index, keep.gather(1, index) if min(lengths) < max(lengths) else None
 
 
 @dataclass
 class Segment:
-    """The tokens that layers from `start` on (up to the next segment) hold, over all calls that filled the cache."""
+    """The tokens that the layers from `start` up to the next segment hold, over all calls that filled the cache."""
 
     start: int
     length: int = 0  # physical tokens per row, padding included
@@ -43,7 +43,7 @@ class Segment:
     shift: Tensor | int = 0  # (batch, 1): how far renumbered positions lag behind the caller's
 
     def extend(self, count: int, logical: int, valid: Tensor | None, batch: int, device: torch.device) -> None:
-        """A call brought `logical` tokens of which `count` per row entered this segment, `valid` of them no padding."""
+        """Add a call: `count` of its `logical` tokens per row entered here; valid (batch, count), False: padding."""
         if valid is not None or self.valid is not None:
             old = self.valid if self.valid is not None else _ones(batch, self.length, device)
             new = valid if valid is not None else _ones(batch, count, device)
@@ -69,7 +69,7 @@ class Segment:
         self.shift = self.shift.to(device) if isinstance(self.shift, Tensor) else self.shift
 
     def pick_rows(self, index: Tensor) -> None:
-        """Rows of the batch were reordered, repeated or removed."""
+        """Reorder, repeat or remove rows of the batch; index (new rows,)."""
         if self.valid is not None:
             self.valid = self.valid[index.to(self.valid.device)]
         if isinstance(self.shift, Tensor) and self.shift.shape[0] > 1:
@@ -117,7 +117,7 @@ class _LogicalLengths:
     def update(self, key: Tensor, value: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> Any:
         if not self.segments.owner.active:
             raise RuntimeError(
-                "this KV cache was filled inside a `with reduced(...)` that has been left; use it inside that with"
+                "this KV cache was filled inside a `with reduced(...)` that has been left; use it inside that `with`"
             )
         return super().update(key, value, layer_idx, *args, **kwargs)  # type: ignore[misc]
 
@@ -155,7 +155,10 @@ def _logical(cls: type) -> type:
 
 
 def segments_of(cache: Any, starts: list[int], owner: Scope) -> Segments:
-    """The segments of a transformers cache; a cache seen for the first time is taught logical lengths."""
+    """The segments of a transformers cache; at first use, its class is changed so that it reports logical lengths.
+
+    starts: the first layer of each segment. Raises ValueError for a static cache.
+    """
     if not hasattr(cache, "segments"):
         if getattr(cache, "is_compileable", False):
             raise ValueError("a static cache cannot hold layers of different lengths; use the default dynamic cache")

@@ -1,9 +1,8 @@
 """Which calls of a model belong to which block: a `with reduced(...)`, one step of an `answer`, a preview.
 
-A call belongs to the innermost block of its context (contextvars). asyncio hands contexts on by itself. While a block
-is open that others may work for, a thread started inside it and a job given to a ThreadPoolExecutor inside it carry
-the context along, whichever thread runs them: what Python 3.14 offers as `thread_inherit_context`, here for blocks
-only. Nothing is concluded from the age of a thread.
+A call belongs to the innermost block of its context (contextvars). asyncio passes contexts on by itself. While a
+shared block is open, threads started and jobs submitted to a ThreadPoolExecutor inside it inherit the context too,
+whichever thread runs them: what Python 3.14 offers as `thread_inherit_context`, here for blocks only.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ _STILL_RUNS = (
 
 
 class Block:
-    """A stretch of work with one model, by everyone whose context it is in."""
+    """Work with one model: all calls whose context is inside the block."""
 
     def __init__(self, model: nn.Module, shared: bool = False) -> None:
         self.model, self.shared, self.active = model, shared, True  # shared: threads started inside belong to it
-        self.thread: Thread | None = None  # that opened it, while it is inside
+        self.thread: Thread | None = None  # the one that opened it, while inside
         self.threads: list[Thread] = []  # started inside
         self.jobs: set[Future[Any]] = set()
 
     def settle(self) -> None:
-        """Wait for the work that was started inside and not waited for; a thread that only waits is not at work.
+        """Wait for threads and jobs that were started inside and still run; threads waiting for work do not count.
 
-        Raises RuntimeError, one sentence, if it goes on for PATIENCE_S without running a model.
+        Raises RuntimeError if one goes on for PATIENCE_S seconds without running a model.
         """
         while concurrent.futures.wait(tuple(self.jobs), PATIENCE_S).not_done:
             if not any(_doing(thread) == "model" for thread in threading.enumerate()):
@@ -72,7 +71,7 @@ def block_of(model: nn.Module) -> Block | None:
 
 @contextmanager
 def entered(block: Block) -> Iterator[None]:
-    """The calling context is inside the block."""
+    """Put the calling context inside the block until the end of the `with`."""
     _inside.set((*(other for other in _inside.get() if other.active), block))
     try:
         if block.shared:
@@ -80,12 +79,12 @@ def entered(block: Block) -> Iterator[None]:
                 yield
         else:
             yield
-    finally:  # perhaps in another context than above: a generator may be advanced by several threads
+    finally:  # perhaps in another context than above, because several threads may advance a generator
         _inside.set(tuple(other for other in _inside.get() if other is not block))
 
 
 class _HandingOn:
-    """While any shared block is open: Thread.start and ThreadPoolExecutor.submit take the caller's context along."""
+    """While any shared block is open: Thread.start and ThreadPoolExecutor.submit pass on the caller's context."""
 
     def __init__(self) -> None:
         self._open, self._guard = 0, threading.Lock()
@@ -103,7 +102,7 @@ class _HandingOn:
             self._open -= 1
             if self._open:
                 return
-            # whoever wrapped them meanwhile keeps what they wrapped: outside of blocks it only passes on
+            # if others have wrapped ours meanwhile, it stays inside theirs: outside of blocks it only delegates
             if Thread.start is self._ours[0]:
                 Thread.start = self._start  # type: ignore[method-assign]
             if ThreadPoolExecutor.submit is self._ours[1]:
@@ -146,7 +145,7 @@ def _submitter(submit: Callable[..., Future[Any]]) -> Any:
 
 
 def _doing(thread: Thread) -> str | None:
-    """What a thread is at: "model", "other", or None if it has ended or waits for something to do."""
+    """What a thread is doing: "model", "other", or None if it has ended or is waiting for work."""
     frame = sys._current_frames().get(thread.ident or -1)
     if not thread.is_alive() or thread is threading.current_thread() or frame is None:
         return None

@@ -1,7 +1,7 @@
 """M-RoPE without state on the model: the rotary offset of a prompt stays with the prompt's own KV cache.
 
 transformers keeps it in `model.model.rope_deltas`, where the prefill of one run overwrites what the next decoding step
-of another one reads. Here positions are computed before the model would do so, and handed to it.
+of another one reads. Here positions are computed before the model would compute them, and passed to it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vscan_core.families.base import Family
 from vscan_core.families.method_hook import MethodHook, Removable
 from vscan_core.versions import cache_in
 
-_guard = threading.Lock()  # around the moment in which `generate` goes through the attribute
+_guard = threading.Lock()  # held while `generate` reads and writes the attribute
 
 
 class RopeDeltas:
@@ -64,7 +64,7 @@ class RopeDeltas:
         ]
 
     def _positions(self, state: State, kwargs: dict[str, Any]) -> Tensor | None:
-        """(3, batch, length) position ids of a call that brings none; None for a prompt of text alone."""
+        """(3, batch, length) position ids for a call without any; None for a prompt of text alone."""
         ids, embeds, cache = kwargs.get("input_ids"), kwargs.get("inputs_embeds"), cache_in(kwargs)
         given = embeds if ids is None else ids
         past = 0 if cache is None else cache.get_seq_length()

@@ -1,4 +1,4 @@
-"""The model inside what people wrap around one: PEFT, torch.compile, data parallel, a pipeline, an LVLM."""
+"""Find the model inside a wrapper: PEFT, torch.compile, a pipeline, an LVLM."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ def unwrapped(model: Any) -> Any:
     Raises InputError if there is none, if there are several, or if it is a part of one.
     """
     if isinstance(model, nn.DataParallel):
-        raise InputError("nn.DataParallel runs copies of the model, which cannot be followed; pass the model itself")
+        raise InputError("nn.DataParallel runs copies of the model, which cannot be reduced; pass the model itself")
     if not isinstance(model, nn.Module):  # an LVLM, a pipeline
         model = getattr(model, "model", model)
     if not isinstance(model, nn.Module):
-        raise InputError(f"a model is needed, not a {type(model).__name__}; pass what from_pretrained returns")
+        raise InputError(
+            f"model must be a torch module, not a {type(model).__name__}; pass what from_pretrained returns"
+        )
     if _whole(model):
         return model
     held = [module for module in model.modules() if _whole(module)]
     if len(held) == 1:
         return held[0]
     if held:
-        raise InputError(f"this {type(model).__name__} holds {len(held)} models; pass the one that is to be reduced")
+        raise InputError(f"this {type(model).__name__} holds {len(held)} models; pass the one to reduce")
     kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
     if kind in FAMILIES:
         raise InputError(

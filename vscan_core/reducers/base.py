@@ -144,42 +144,42 @@ class Then(Reducer):
     def __post_init__(self) -> None:
         for reducer in (self.first, self.second):
             if not isinstance(reducer, Reducer):
-                raise InputError(f"a pair is made of two reducers, but one of these is {reducer!r}")
+                raise InputError(f"a pair consists of two reducers, but one of these is {reducer!r}")
         object.__setattr__(self, "retention", self.first.retention * self.second.retention)
         super().__post_init__()
 
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
-        """The cut of the first, and the cuts of the second on what the first keeps."""
+        """The first method's cut, and the second's on what that keeps. Raises InputError if they do not combine."""
         entrance = self.first.schedule(tokens, anatomy, tiles)
         later = self.second.schedule(entrance.get(0, tokens), anatomy, tiles)
         if set(entrance) - {0}:
-            raise InputError(f"the first of a pair cuts at the entrance of the LLM only, unlike {self.first}")
+            raise InputError(f"the first of a pair may cut only at the entrance of the LLM, unlike {self.first}")
         if 0 in later:
-            raise InputError(f"the second of a pair cuts inside the LLM only, unlike {self.second}")
+            raise InputError(f"the second of a pair may cut only inside the LLM, unlike {self.second}")
         return entrance | later
 
     def at_entrance(self, tokens: int, anatomy: Anatomy) -> int | None:
-        """That of the first; the second may not work on a single tile."""
+        """As in the first method; the second may be unable to cut a single tile."""
         return self.first.at_entrance(tokens, anatomy)
 
     def needs(self, anatomy: Anatomy) -> Needs:
-        """The first one's."""
+        """As in the first method."""
         return self.first.needs(anatomy)
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """The first one's choice."""
+        """The choice of the first method."""
         return self.first.select(signals, keep)
 
     def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
-        """The first one's."""
+        """As in the first method."""
         return self.first.drops(tokens, keep, blocks)
 
     def partners(self, keys: Tensor, drop: int, first_stays: bool) -> Tensor:
-        """The first one's."""
+        """As in the first method."""
         return self.first.partners(keys, drop, first_stays)
 
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
-        """The second one's choice."""
+        """The choice of the second method."""
         return self.second.select_in_llm(signals, keep)
 
     def position_mode(self, anatomy: Anatomy) -> str:
@@ -187,28 +187,28 @@ class Then(Reducer):
         return self.positions or self.second.positions or self.first.position_mode(anatomy)
 
     def uses_rope(self, anatomy: Anatomy) -> bool:
-        """The second one's, unless set here."""
+        """As in the second method, unless set here."""
         return self.second.uses_rope(anatomy) if self.rope_in_scores is None else self.rope_in_scores
 
     @property
     def scores_with_text(self) -> bool:
-        """The second one's."""
+        """As in the second method."""
         return self.second.scores_with_text
 
     def query_tokens(self, visual: Tensor, text: Tensor) -> Tensor:
-        """The second one's."""
+        """As in the second method."""
         return self.second.query_tokens(visual, text)
 
     @property
     def needs_in_llm(self) -> frozenset[str]:
-        """The second one's."""
+        """As in the second method."""
         return self.second.needs_in_llm
 
     @property
     def merges_in_llm(self) -> bool:
-        """The second one's."""
+        """As in the second method."""
         return self.second.merges_in_llm
 
     def score_layer(self, cut: int) -> int:
-        """The second one's."""
+        """As in the second method."""
         return self.second.score_layer(cut)

@@ -9,7 +9,7 @@ patches turn out to have the lower similarity (`negate=False` follows the paper'
 But:
 - 1e-6 is added both to the shifted relevance and to its range (the released code adds it only to the former, and
   divides by zero if all are equal); the range is that of the image (the released code takes that of the batch: `span`);
-- once all remaining tokens repeat those picked, the most relevant of them fill the budget.
+- once every remaining token is redundant with those picked, the most relevant ones fill the budget.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def greedy_map(features: Tensor, weights: Tensor, keep: int) -> Tensor:
     factor = gain.new_zeros(keep, len(gain))
     picks = []
     for step in range(min(keep, len(gain))):
-        new = gain > TINY * weights.square()  # otherwise rounding error: the token is in the span of those picked
+        new = gain > TINY * weights.square()  # else rounding error: the token is in the span of those picked
         pick = (torch.where(new, gain, weights - 2) + free).argmax(keepdim=True)
         past = factor[:step].T @ factor[:step].index_select(1, pick)[:, 0]  # (tokens,)
         row = (kernel.index_select(0, pick)[0] - past) * gain.index_select(0, pick).abs().rsqrt()

@@ -4,8 +4,8 @@ Source: none; a baseline equivalent to a smaller picture, at token level: area i
 The picture is divided into equal horizontal strips, and each strip into equal pieces, one per token of the budget; a
 token on a border counts in each piece in proportion to the area that lies there.
 
-But: a budget that is no product of rows and columns is divided among the strips as evenly as possible, so that strips
-may differ by one piece; otherwise this is ordinary area interpolation to that grid.
+But: a budget that is not a product of rows and columns is divided among the strips as evenly as possible, so that
+strips may differ by one piece; otherwise this is ordinary area interpolation to that grid.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class PruMerge(AtEntrance):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.neighbours < 0:
-            raise InputError(f"neighbours must be a number of tokens, from 0, but is {self.neighbours}")
+            raise InputError(f"neighbours must be at least 0 tokens, but is {self.neighbours}")
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """CLS attention and keys of the output layer."""

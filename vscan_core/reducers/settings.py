@@ -30,7 +30,7 @@ class FrozenDict(dict[Key, Value]):
         return FrozenDict, (dict(self),)
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise TypeError("the settings of a reducer do not change; make another one with dataclasses.replace")
+        raise TypeError("the settings of a reducer cannot be changed; make a new one with dataclasses.replace")
 
     __setitem__ = __delitem__ = __ior__ = _refuse
     clear = pop = popitem = setdefault = update = _refuse
@@ -39,7 +39,7 @@ class FrozenDict(dict[Key, Value]):
 def frozen(value: Any) -> Any:
     """The value with immutable containers, at every level: dict -> FrozenDict, list -> tuple, set -> frozenset.
 
-    frozen({3: [5, 6]}) = {3: (5, 6)}; numbers, strings and other values that are no containers are unchanged.
+    frozen({3: [5, 6]}) = {3: (5, 6)}; numbers, strings and other values that are not containers are unchanged.
     """
     if isinstance(value, Mapping):
         return FrozenDict({key: frozen(item) for key, item in value.items()})

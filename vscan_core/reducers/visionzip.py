@@ -8,7 +8,7 @@ direction.
 But:
 - a contextual token is the mean of all its members, as the paper says; released=True adds the mean of the merged ones
   to the target, as the released code does, which gives a token of about twice the usual norm;
-- the released code also passes CLS to the LLM, as the first of its dominant tokens; CLS is no visual token and the
+- the released code also passes CLS to the LLM, as the first of its dominant tokens; CLS is not a visual token and the
   projector was not trained on it, so it is left out (54 + 10 there is 63 tokens with contextual=10 here);
 - contextual tokens keep their target's place in the sequence instead of following all dominant ones.
 """
@@ -46,7 +46,7 @@ class VisionZip(AtEntrance):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.contextual is not None and self.contextual < 0:
-            raise InputError(f"contextual must be a number of tokens, from 0, but is {self.contextual}")
+            raise InputError(f"contextual must be at least 0 tokens, but is {self.contextual}")
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """CLS attention and keys of the output layer."""

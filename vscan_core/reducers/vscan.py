@@ -7,7 +7,7 @@ after the projector, into the kept token with the most similar direction.
 Cut k: of the tokens left, keep those to which the last prompt token attends most, scored with the weights of layer k.
 
 But:
-- if the local budget is no multiple of the number of windows, the remainder is filled, one token per window, best
+- if the local budget is not a multiple of the number of windows, the remainder is filled, one token per window, best
   candidates first (`refill=False` loses it as the released code does: 100 -> 98 tokens);
 - tokens of the local scan are excluded from the global one by a mask, not by a score of zero, which could tie;
 - "output layer" is the layer whose output the LLM receives (the second to last of CLIP), as in the released code;
@@ -60,7 +60,7 @@ class VScan(Reducer):
         if self.encoder_keep is not None:
             check_keep(self.encoder_keep, "encoder_keep")
         if not isinstance(self.llm_keep, Mapping | None):
-            raise InputError(f"llm_keep must be a dict such as {{16: 32}}, {{layer: tokens}}, but is {self.llm_keep!r}")
+            raise InputError(f"llm_keep must be a dict {{layer: tokens}}, such as {{16: 32}}, but is {self.llm_keep!r}")
         for layer, keep in (self.llm_keep or {}).items():
             check_kind(layer, "each layer of llm_keep", "int")
             check_keep(keep, f"llm_keep[{layer}]")
@@ -141,7 +141,7 @@ def window_scan(scores: Tensor, window_of: Tensor, budget: int, refill: bool) ->
     """The best budget // windows tokens of every window; the remainder goes to those with the best next token.
 
     scores (tokens,), window_of (tokens,) -> (picked,) indices, window by window, best first. Fewer than `budget`
-    are picked if windows run out of tokens, or without `refill` if the budget is no multiple of the windows.
+    are picked if windows run out of tokens, or without `refill` if the budget is not a multiple of the windows.
     """
     rank, count = _rank_in_window(scores, window_of)
     share = budget // count
@@ -180,5 +180,5 @@ def _grid(signals: Signals) -> tuple[int, int]:
         return signals.grid
     side = round(signals.tokens**0.5)
     if side * side != signals.tokens:
-        raise InputError(f"{signals.tokens} tokens are not a square; give the signals their grid (rows, cols)")
+        raise InputError(f"{signals.tokens} tokens do not form a square; set grid=(rows, cols) in the signals")
     return side, side
