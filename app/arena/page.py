@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from .. import formatting
-from ..runs.budget import arena_budget_text
 from ..runs.page import RunsPage
 from ..runs.settings import ArenaSettings, arena_settings
 from ..session.sources import OpenedSource
@@ -20,8 +19,15 @@ class ArenaPage(RunsPage[ArenaSettings]):
     plan_inputs, build_outputs = staticmethod(methods_at_one_retention), staticmethod(arena_outputs)
 
     def _budget(self, model: str, path: str | None, *plan: Any) -> str:
-        percent, methods = plan
-        return arena_budget_text(self.session, model, path, percent / 100, methods)
+        retention, methods = plan[0] / 100, plan[1]
+        tokens = self.session.preview(model, path, retention).trace.tokens
+        share = formatting.count(retention * tokens)
+        text = f"**{formatting.percent(retention)}** = on average **{share} of {tokens:,}** visual tokens in each layer"
+        counts = [
+            f"- {self.session.engine.method(name).title}: {self._counts(model, retention, name, tokens)}"
+            for name in methods
+        ]
+        return "\n".join([text, "", *counts])
 
     def _settings(self, model: str, opened: OpenedSource, question: str, *plan: Any) -> ArenaSettings:
         percent, methods = plan

@@ -13,8 +13,7 @@ from vscan_core.errors import InputError
 
 from .. import formatting
 from ..runs.comparison import ComparisonSnapshot, comparison_snapshots
-from ..session.examples import Example
-from ..session.right_answers import RightAnswers
+from ..session.examples import Example, RightAnswers
 from ..session.session import Session
 from ..session.sources import Clip, OpenedSource
 from ..ui.charts import chart_updates
@@ -88,7 +87,7 @@ class ComparePage(Page):
     def on_budget(
         self, model: str, path: str | None, percent: float, mode: str, score: str, cut: int, video: str | None = None
     ) -> dict[Any, Any]:
-        """The slider or the model changed: its counts in words, and the first cut drawn anew."""
+        """The slider or the model changed: its counts in words, and the first cut drawn again."""
         try:
             return self._preview(model, self._source(model, path, video), percent, mode, score, cut)
         except InputError as error:

@@ -18,8 +18,8 @@ from vscan_core.errors import InputError
 from vscan_core.media.videos import Video
 from vscan_core.trace import Trace
 
-from ..session.examples import Example
-from ..session.right_answers import RightAnswers
+from .. import formatting
+from ..session.examples import Example, RightAnswers
 from ..session.session import Session
 from ..session.sources import OpenedSource
 from ..ui.errors import TOAST, answering, explained
@@ -99,6 +99,13 @@ class RunsPage(Page, Generic[S]):
         inputs.picture.change(self.on_picture, inputs.for_budget, [*filled, budget], **PREVIEW)
         changes = [widget.change for widget in (*inputs.plan, inputs.model)]
         gr.on(changes, self.on_budget, inputs.for_budget, budget, **PREVIEW)
+
+    def _counts(self, model: str, retention: float, method: str, tokens: int) -> str:
+        """Visual tokens of a picture of `tokens` from layer to layer, or why the method cannot run."""
+        try:
+            return formatting.schedule(self.session.schedule(model, retention, tokens, method), tokens)
+        except InputError as error:
+            return f"cannot run here: {explained(error)}"
 
     @answering
     def on_budget(self, model: str, path: str | None, *plan: Any) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from vscan_core.resources import asset
 
+from .sources import digest_of
+
 FOLDER = asset("examples")
 
 
@@ -30,3 +32,15 @@ def load_examples(folder: Path = FOLDER) -> list[Example]:
         Example(str(folder / entry["image"]), str(entry["question"]), str(entry.get("answer", ""))) for entry in entries
     ]
     return [example for example in found if Path(example.image).is_file()]
+
+
+class RightAnswers:
+    """The right answers of the examples, shown after a run; known by a hash of the picture, and the question."""
+
+    def __init__(self, examples: list[Example]) -> None:
+        self._answers = {(digest_of(each.image), each.question): each.answer for each in examples if each.answer}
+
+    def sentence(self, digest: str, question: str) -> str:
+        """The right answer, if this is one of the examples; else nothing."""
+        answer = self._answers.get((digest, question.strip()))
+        return f" The right answer: **{answer}**." if answer else ""

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from vscan_core.engine.preview import VisionPreview
+from vscan_core.errors import InputError
 from vscan_core.events import Event
+from vscan_core.media.images import open_image
+from vscan_core.media.videos import open_video
 from vscan_core.multirun import Refused, run_each
 from vscan_core.trace import ImageTrace
 
@@ -22,7 +25,7 @@ from .devices import Device
 from .engine import Engine
 from .lru_cache import LRUCache
 from .models import Models
-from .sources import OpenedSource, Source, Sources
+from .sources import Clip, OpenedSource, Source, digest_of
 
 if TYPE_CHECKING:
     from vscan_core import LVLM, Reducer
@@ -50,7 +53,7 @@ class Session:
         self.default_model = default_model
         self._devices: dict[str, Device] = {}
         self._lock = threading.Lock()
-        self._sources = Sources()
+        self._opened: LRUCache[OpenedSource] = LRUCache(8)
         self._vision: LRUCache[VisionPreview] = LRUCache(8)
         self.models = Models(engine, default_model, self._vision.clear)  # its signals live on a model's device
 
@@ -65,8 +68,19 @@ class Session:
             return self._devices.setdefault(place, Device(place))
 
     def open(self, source: Source) -> OpenedSource:
-        """Open a picture or video file. Raises InputError."""
-        return self._sources.open(source)
+        """Read a file, hash it, and decode it unless its content is known; what is open already is returned as it is.
+
+        Raises InputError if there is no file, or if it is not one that can be read.
+        """
+        if isinstance(source, OpenedSource):
+            return source
+        if not source:
+            raise InputError("Please choose a picture first.")
+        digest = digest_of(source)
+        if isinstance(source, Clip):
+            key, clip = (digest, source.frames), source
+            return self._opened.get(key, lambda: OpenedSource(digest, open_video(clip.path, clip.frames)))
+        return self._opened.get(digest, lambda: OpenedSource(digest, open_image(source)))
 
     def schedule(self, model: str, retention: float, tokens: int, method: str = "vscan") -> dict[int, int]:
         """{layer: visual tokens from there on} that a retention stands for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..runs.budget import sweep_budget_text
+from .. import formatting
 from ..runs.export_json import runs_as_json
 from ..runs.page import RunsPage, ShownRuns
 from ..runs.settings import SweepSettings, sweep_settings
@@ -22,7 +22,14 @@ class SweepPage(RunsPage[SweepSettings]):
 
     def _budget(self, model: str, path: str | None, *plan: Any) -> str:
         retentions, method = plan
-        return sweep_budget_text(self.session, model, path, list(map(float, retentions)), method)
+        known = self.session.engine.method(method)
+        tokens = self.session.preview(model, path, 1.0).trace.tokens
+        counts = [
+            f"- **{formatting.percent(share)}**: {self._counts(model, share, method, tokens)}"
+            for share in sorted(map(float, retentions), reverse=True)
+        ]
+        text = f"{known.title}: {known.summary}. Visual tokens, of {tokens:,}, from layer to layer:"
+        return "\n".join([text, "", *counts])
 
     def _settings(self, model: str, opened: OpenedSource, question: str, *plan: Any) -> SweepSettings:
         retentions, method = plan

@@ -119,7 +119,7 @@ def test_caches_do_not_grow(tmp_path: Path) -> None:
         path = tmp_path / f"{shade}.png"
         Image.new("RGB", (32, 32), (shade, 0, 0)).save(path)
         session.preview("mini", str(path), 0.1)
-    assert len(session._sources._opened) == len(session._vision) == 8
+    assert len(session._opened) == len(session._vision) == 8
 
 
 def test_the_cache_forgets_the_least_recently_used() -> None:

@@ -14,7 +14,6 @@ from PIL import Image
 
 from app import formatting
 from app.charts.first_token import first_token_chart
-from app.runs.budget import sweep_budget_text
 from app.runs.progress import RunState
 from app.runs.settings import SWEEP_RETENTIONS
 from app.session.engine import Engine
@@ -185,4 +184,4 @@ def test_the_embedded_model_goes_through_all_retentions(picture: str) -> None:
     cache = [row[8] for row in values]
     assert cache[0] == cache[1] and cache[-1] < cache[0] / 10
     assert values[1][1] == values[0][1] and values[1][2] == "= yes"  # all tokens kept: the baseline's own answer
-    assert "2.8 %" in sweep_budget_text(page.session, "mini", picture, SWEEP_RETENTIONS, "vscan")
+    assert "2.8 %" in page.on_budget("mini", picture, SWEEP_RETENTIONS, "vscan")
