@@ -61,7 +61,7 @@ def measure_task(lvlm: vc.LVLM, name: str, limit: int | None) -> dict[str, Any]:
 
 
 def filled_card(card: str, record: dict[str, Any], log: list[dict[str, Any]]) -> str:
-    """The card with its metadata of results and its tables made anew."""
+    """The card with its metadata of results and its tables made again."""
     about = f"{record['date']}, {record['hardware']}, {record['dtype']}, torch {record['versions']['torch']}"
     blocks = {
         "accuracy": kinds_table(record["tasks"]["world"]),

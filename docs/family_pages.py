@@ -18,7 +18,7 @@ from vscan_core.reducers import REDUCERS
 from vscan_core.resources import asset
 from vscan_core.selection import Anatomy
 
-PICTURE = (1200, 800)  # width and height of the picture that tiles are counted on
+PICTURE_SIZE = (1200, 800)  # width and height of the picture that tiles are counted on
 
 
 def titles() -> dict[str, str]:
@@ -28,7 +28,7 @@ def titles() -> dict[str, str]:
 
 def pages() -> dict[str, str]:
     """{page: Markdown} of every family, and the overview."""
-    return {"families/index.md": overview(), **{f"families/{name}.md": page(name) for name in FAMILIES}}
+    return {"families/index.md": _overview(), **{f"families/{name}.md": _page(name) for name in FAMILIES}}
 
 
 @cache
@@ -48,15 +48,15 @@ def anatomy(name: str) -> Anatomy:
 
 
 def tiles(name: str) -> str:
-    """Into how many tiles the model cuts PICTURE."""
+    """Into how many tiles the model cuts PICTURE_SIZE."""
     family = FAMILIES[name]
     if hasattr(built(name)[1].image_processor, "image_grid_pinpoints"):
         return "yes, packed into one sequence with newlines"
-    count = family.view(built(name)[1], *PICTURE).tiles
-    return f"yes, {count} for {PICTURE[0]} x {PICTURE[1]} pixels" if count > 1 else "no"
+    count = family.view(built(name)[1], *PICTURE_SIZE).tiles
+    return f"yes, {count} for {PICTURE_SIZE[0]} x {PICTURE_SIZE[1]} pixels" if count > 1 else "no"
 
 
-def overview() -> str:
+def _overview() -> str:
     """The table of all families."""
     rows = []
     for name, family in FAMILIES.items():
@@ -98,7 +98,7 @@ def videos(family: Family) -> str:
     return f"{family.frames} frames" if family.frames else "no"
 
 
-def page(name: str) -> str:
+def _page(name: str) -> str:
     """The page of one family."""
     family, facts = FAMILIES[name], anatomy(name)
     module = inspect.getmodule(type(family))

@@ -1,4 +1,4 @@
-"""The comment behind a field of a dataclass is its description in the API reference."""
+"""The comment after a field of a dataclass is its description in the API reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import griffe
 
 
 def comment(line: str) -> str:
-    """What stands behind the # of a line of code; "" if nothing does. `side: int = 6  # tokens` -> "tokens"."""
+    """The comment at the end of a line of code; "" if there is none. `side: int = 6  # tokens` -> "tokens"."""
     try:
         tokens = list(tokenize.generate_tokens(io.StringIO(line.strip()).readline))
     except tokenize.TokenError:  # the line goes on
@@ -19,7 +19,7 @@ def comment(line: str) -> str:
 
 
 class FieldComments(griffe.Extension):
-    """Give fields without a docstring the comment behind them."""
+    """Give fields without a docstring the comment at the end of their line."""
 
     def on_attribute_instance(self, *, attr: griffe.Attribute, **kwargs: Any) -> None:
         """Called by griffe for every attribute that it finds."""

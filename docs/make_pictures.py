@@ -21,12 +21,12 @@ from vscan_core.events import Done  # noqa: E402
 from vscan_core.resources import asset  # noqa: E402
 from vscan_core.selection import Anatomy  # noqa: E402
 
-FOLDER = ROOT / "docs" / "pictures"
+PICTURE_FOLDER = ROOT / "docs" / "pictures"
 EXAMPLE = "scene_60003.png"
-SIDE = 504  # pixels of a token map on the page
-LLAVA = Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
+MAP_SIDE = 504  # pixels of a token map on the page
+LLAVA_7B = Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
 SCHEDULES = {"vscan": "#e07b00", "vispruner": "#2f6fd0", "fastv": "#2a9d6f"}
-LEFT, TOP, BAR, GAP, HEIGHT = 52, 30, 14, 4, 100  # of a diagram, pixels
+LEFT, TOP, BAR, BAR_GAP, HEIGHT = 52, 30, 14, 4, 100  # of a diagram, pixels
 
 
 def run(lvlm: vc.LVLM, picture: Image.Image, question: str, method: vc.Reducer | None) -> vc.Answer:
@@ -36,8 +36,8 @@ def run(lvlm: vc.LVLM, picture: Image.Image, question: str, method: vc.Reducer |
 
 def save(picture: Image.Image, name: str) -> None:
     """A small PNG."""
-    small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    small.quantize(128, dither=Image.Dither.NONE).save(FOLDER / f"{name}.png", optimize=True)
+    small = picture.resize((MAP_SIDE, MAP_SIDE), Image.Resampling.LANCZOS)
+    small.quantize(128, dither=Image.Dither.NONE).save(PICTURE_FOLDER / f"{name}.png", optimize=True)
 
 
 def token_maps(lvlm: vc.LVLM, picture: Image.Image, question: str) -> None:
@@ -57,20 +57,20 @@ def token_maps(lvlm: vc.LVLM, picture: Image.Image, question: str) -> None:
 def diagram(name: str, colour: str, tokens: int = 576) -> str:
     """Bars of visual tokens per decoder layer at a retention of 1/9, and their average, as SVG."""
     cls = vc.REDUCERS[name]
-    cuts, layers, now, bars = cls(1 / 9).schedule(tokens, LLAVA), LLAVA.text_layers, tokens, []
+    cuts, layers, now, bars = cls(1 / 9).schedule(tokens, LLAVA_7B), LLAVA_7B.text_layers, tokens, []
     for layer in range(layers):
         now = cuts.get(layer, now)
         height = max(HEIGHT * now / tokens, 1)
-        x, y = LEFT + layer * (BAR + GAP), TOP + HEIGHT - height
+        x, y = LEFT + layer * (BAR + BAR_GAP), TOP + HEIGHT - height
         bars.append(f'<rect x="{x}" y="{y:.1f}" width="{BAR}" height="{height:.1f}" fill="{colour}"/>')
         if layer == 0 or layer in cuts:
             bars.append(
                 f'<text x="{x}" y="{y - 5:.1f}" stroke="#fff" stroke-width="4" paint-order="stroke">{now}</text>'
             )
-    width, floor = LEFT + layers * (BAR + GAP) + 8, TOP + HEIGHT
+    width, floor = LEFT + layers * (BAR + BAR_GAP) + 8, TOP + HEIGHT
     average = floor - HEIGHT / 9
     axis = "".join(
-        f'<text x="{LEFT + layer * (BAR + GAP)}" y="{floor + 16}">{layer}</text>'
+        f'<text x="{LEFT + layer * (BAR + BAR_GAP)}" y="{floor + 16}">{layer}</text>'
         for layer in (0, 8, 16, 24, layers - 1)
     )
     return (
@@ -91,12 +91,12 @@ def diagram(name: str, colour: str, tokens: int = 576) -> str:
 def main() -> None:
     folder = asset("examples")
     examples = {entry["image"]: entry for entry in json.loads((folder / "examples.json").read_text())}
-    FOLDER.mkdir(exist_ok=True)
+    PICTURE_FOLDER.mkdir(exist_ok=True)
     with Image.open(folder / EXAMPLE) as picture:
         picture.load()
         token_maps(vc.load_model("mini"), picture, examples[EXAMPLE]["question"])
     for name, colour in SCHEDULES.items():
-        (FOLDER / f"schedule_{name}.svg").write_text(diagram(name, colour))
+        (PICTURE_FOLDER / f"schedule_{name}.svg").write_text(diagram(name, colour))
 
 
 if __name__ == "__main__":

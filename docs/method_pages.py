@@ -14,8 +14,8 @@ from vscan_core.families import FAMILIES
 from vscan_core.reducers import REDUCERS, Reducer
 from vscan_core.selection import Anatomy
 
-LLAVA = Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)  # LLaVA-1.5 7B
-TOKENS = 576
+LLAVA_ANATOMY = Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)  # LLaVA-1.5 7B
+LLAVA_TOKENS = 576
 RETENTIONS = (1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18)
 SIGNALS = {  # fields of Needs
     "projected": "features after the projector",
@@ -31,7 +31,7 @@ LATER_SIGNALS = {  # names in `Reducer.needs_in_llm`
     "llm_keys": "keys of the visual tokens, before the rotary embedding",
     "rotated_keys": "keys of the visual tokens, after the rotary embedding",
     "entered": "hidden states that entered the layer before the cut",
-    "attended": "normalised hidden states behind the attention of the layer before the cut",
+    "attended": "normalised hidden states after the attention of the layer before the cut",
     "places": "places of the visual tokens in the picture",
     "grid": "rows and columns of the visual tokens",
 }
@@ -44,10 +44,10 @@ def titles() -> dict[str, str]:
 
 def pages() -> dict[str, str]:
     """{page: Markdown} of every method, and the overview."""
-    return {"methods/index.md": overview(), **{f"methods/{name}.md": page(name) for name in REDUCERS}}
+    return {"methods/index.md": _overview(), **{f"methods/{name}.md": _page(name) for name in REDUCERS}}
 
 
-def overview() -> str:
+def _overview() -> str:
     """The table of all methods."""
     rows = [
         f"| [{cls.title}]({name}.md) | `{name}` | {where(cls())} | {cls.summary} |" for name, cls in REDUCERS.items()
@@ -76,7 +76,7 @@ def overview() -> str:
     )
 
 
-def page(name: str) -> str:
+def _page(name: str) -> str:
     """The page of one method."""
     cls = REDUCERS[name]
     paper = linked(cls.paper) if cls.paper else "none; a baseline"
@@ -90,8 +90,9 @@ def page(name: str) -> str:
         *described(cls),
         f"## Signals\n\nOn LLaVA-1.5 7B. Models without CLS give the attention that each patch receives instead.\n\n"
         f"{signals(cls())}",
-        f"## Budgets\n\nOn {TOKENS} visual tokens and {LLAVA.text_layers} decoder layers (LLaVA-1.5 7B), with default "
-        f"settings. Retention is the average over layers of the share of visual tokens that enter the layer.\n\n"
+        f"## Budgets\n\nOn {LLAVA_TOKENS} visual tokens and {LLAVA_ANATOMY.text_layers} decoder layers (LLaVA-1.5 7B), "
+        f"with default settings. Retention is the average over layers of the share of visual tokens that enter the "
+        f"layer.\n\n"
         f"{budgets(cls)}",
         f"## Settings\n\n{settings(cls)}",
     ]
@@ -106,15 +107,15 @@ def described(cls: type[Reducer]) -> list[str]:
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(module.__doc__))[1:]:
         start = re.match(r"(Source|But)([:,]) *", paragraph)
         if start is None:
-            sections.append(listed(paragraph))
+            sections.append(bulleted(paragraph))
             continue
         heading = "Source" if start[1] == "Source" else "Differences from the source"
-        sections.append(f"## {heading}\n\n{listed(linked(capital(paragraph[start.end() :])))}")
+        sections.append(f"## {heading}\n\n{bulleted(linked(capital(paragraph[start.end() :])))}")
     return sections
 
 
-def listed(text: str) -> str:
-    """Markdown wants an empty line in front of a list."""
+def bulleted(text: str) -> str:
+    """Markdown needs a blank line before a list."""
     return re.sub(r"(?m)(?<=\S)\n(?=- )", "\n\n", text, count=1)
 
 
@@ -131,10 +132,10 @@ def linked(text: str) -> str:
 def where(method: Reducer) -> str:
     """Where a method cuts on LLaVA-1.5 7B."""
     try:
-        layers = method.cut_layers(LLAVA)
+        layers = method.cut_layers(LLAVA_ANATOMY)
     except InputError:
-        layers = type(method)(1 / 2).cut_layers(LLAVA)
-    if method.needs(LLAVA).blocks:
+        layers = type(method)(1 / 2).cut_layers(LLAVA_ANATOMY)
+    if method.needs(LLAVA_ANATOMY).blocks:
         return "inside the vision encoder"
     later = ", ".join(str(layer) for layer in layers if layer)
     at = f"at layer {later}" if later.isdigit() else f"at layers {later}"
@@ -145,7 +146,7 @@ def where(method: Reducer) -> str:
 
 def refusals(cls: type[Reducer]) -> str:
     """Families that lack a signal which the method needs."""
-    needs = cls(1 / 2).needs(LLAVA)
+    needs = cls(1 / 2).needs(LLAVA_ANATOMY)
     refusing = []
     for name, family in FAMILIES.items():
         try:
@@ -157,13 +158,13 @@ def refusals(cls: type[Reducer]) -> str:
 
 def signals(method: Reducer) -> str:
     """What the method looks at, at each kind of cut."""
-    needs = method.needs(LLAVA)
+    needs = method.needs(LLAVA_ANATOMY)
     first = [
         f"attention of CLS in vision layer {layer} (received attention without CLS)" for layer in needs.cls_attention
     ]
     first += [phrase for name, phrase in SIGNALS.items() if getattr(needs, name)]
     lines = []
-    cuts = type(method)(1 / 2).cut_layers(LLAVA)
+    cuts = type(method)(1 / 2).cut_layers(LLAVA_ANATOMY)
     if 0 in cuts:
         lines.append(f"- At the entrance of the LLM: {'; '.join(first) or 'none'}.")
     if any(cuts):
@@ -177,11 +178,11 @@ def budgets(cls: type[Reducer]) -> str:
     rows = []
     for retention in RETENTIONS:
         try:
-            cuts = cls(retention).schedule(TOKENS, LLAVA)
+            cuts = cls(retention).schedule(LLAVA_TOKENS, LLAVA_ANATOMY)
         except InputError as error:
             rows.append(f"| {retention:.1%} | refused: {error} | |")
             continue
-        spent = average(cuts, TOKENS, LLAVA.text_layers)
+        spent = average(cuts, LLAVA_TOKENS, LLAVA_ANATOMY.text_layers)
         rows.append(f"| {retention:.1%} | {spans(cuts)} | {spent:.1f} |")
     return "\n".join(
         ["| retention | visual tokens that enter the layers | average per layer |", "|---|---|---|", *rows]
@@ -190,8 +191,8 @@ def budgets(cls: type[Reducer]) -> str:
 
 def spans(cuts: dict[int, int]) -> str:
     """{0: 96, 16: 32} -> 96 (layers 0-15), 32 (layers 16-31)."""
-    steps = sorted({0: TOKENS, **cuts}.items())
-    ends = [layer for layer, _ in steps[1:]] + [LLAVA.text_layers]
+    steps = sorted({0: LLAVA_TOKENS, **cuts}.items())
+    ends = [layer for layer, _ in steps[1:]] + [LLAVA_ANATOMY.text_layers]
     return ", ".join(f"{keep} (layers {layer}-{end - 1})" for (layer, keep), end in zip(steps, ends, strict=True))
 
 
@@ -211,7 +212,7 @@ def settings(cls: type[Reducer]) -> str:
 
 
 def comments(cls: type) -> dict[str, str]:
-    """{field: the comment behind it} in the source of a class."""
+    """{field: the comment after it} in the source of a class."""
     try:
         lines = inspect.getsource(cls).splitlines()
     except (OSError, TypeError):

@@ -28,7 +28,7 @@ PORT = 7899
 ENDED = "() => document.querySelector('#status').innerText.includes('took')"
 
 
-def ask(page: Page, example: int) -> None:
+def run_example(page: Page, example: int) -> None:
     """Choose an example and run it twice: the second run shows times of a warm machine."""
     page.wait_for_selector("#overlay img", state="attached")
     page.locator("#examples button.thumbnail-item").nth(example).click()
@@ -54,7 +54,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--headless=new"])
         page = browser.new_page(viewport={"width": 1400, "height": 1225})
         page.goto(f"http://127.0.0.1:{PORT}/?__theme={arguments.theme}")
-        ask(page, arguments.example)
+        run_example(page, arguments.example)
         print(page.input_value("#answer-baseline textarea"), "|", page.input_value("#answer-vscan textarea"))
         shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         browser.close()

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("vscan_core", "vscan_eval", "app", "training", "benchmarks")
+PACKAGES = ("vscan_core", "vscan_eval", "app", "training", "benchmarks", "docs")
 PROTOCOLS = {
     "main": "entry point of a script",
     "CHARTS": "the charts of one page or tab; its widgets are built from them",
     "add": "adds one command to the command line",
     "train": "trains one stage; training.train calls it by that name",
+    "titles": "navigation entries of generated pages; docs/hooks.py asks each generator for them",
+    "pages": "Markdown of generated pages; docs/hooks.py asks each generator for them",
+    "ROOT": "the folder of the repository",
     "T": "type variable",
 }
 

@@ -124,13 +124,13 @@ class LVLM:
         The prompts are padded after the picture, so that its visual tokens have the same columns in every row. Also
         returns how many columns all rows have in common: the picture and the text tokens after it that are the same in
         all prompts; 0 if there are no such text tokens, because the last of these columns must not be a visual token.
-        For families with one row of visual tokens per picture.
+        For families with one row of visual tokens per picture. Raises InputError as `prepare` does.
         """
         inputs = self.prepare([picture], prompts[:1])
         ids = inputs["input_ids"][0]
         visual = torch.isin(ids, torch.tensor(self.family.visual_token_ids(self.model), device=ids.device))
-        behind = int(visual.nonzero()[-1]) + 1
-        beginning, rows = ids[:behind].tolist(), []
+        picture_end = int(visual.nonzero()[-1]) + 1
+        beginning, rows = ids[:picture_end].tolist(), []
         for prompt in prompts:  # the whole prompt, because a tokenizer may treat the start of a text differently
             whole = self.processor.tokenizer(prompt)["input_ids"]
             rows.append(whole[whole.index(beginning[-1]) + 1 :])
@@ -138,7 +138,7 @@ class LVLM:
         alike = takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
         common = min(len(list(alike)), min(map(len, rows)) - 1)  # every row needs at least one token of its own
         inputs.update(self.padded([beginning + row[:common] for row in rows], [row[common:] for row in rows]))
-        return inputs, behind + common if common else 0
+        return inputs, picture_end + common if common else 0
 
     def padded(self, beginnings: Sequence[list[int]], ends: Sequence[list[int]]) -> dict[str, Tensor]:
         """Token ids -> `input_ids` and `attention_mask` (rows, length) on the model's device.
@@ -205,7 +205,7 @@ def check_question(question: str, processor: Any) -> str:
         raise InputError("The question is empty: type what you want to know about the picture.")
     if len(text) > MAX_QUESTION_CHARACTERS:
         raise InputError(
-            f"The question has {len(text)} characters; at most {MAX_QUESTION_CHARACTERS} are possible, so shorten it."
+            f"The question has {len(text)} characters; at most {MAX_QUESTION_CHARACTERS} are allowed, so shorten it."
         )
     named = {getattr(processor, name, None) for name in ("image_token", "video_token")}
     control = {*processor.tokenizer.all_special_tokens, *named, "<image>", "<video>"}

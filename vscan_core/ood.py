@@ -61,7 +61,8 @@ class OODReference:
 def ood_distance(features: Tensor, reference: OODReference) -> float:
     """Mean distance of a picture's patches to their nearest landmark, in scaled units per dimension.
 
-    features: (tokens, dim), the tower's output for ONE image before the projector, CLS removed.
+    features: (tokens, dim), the tower's output for one image before the projector, CLS removed. Raises InputError for
+    another shape.
     """
     if features.ndim != 2 or features.shape[1] != len(reference.centre):
         raise InputError(

@@ -32,7 +32,7 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def read_lines(path: Path, what: str) -> list[Any]:
-    """As `read_json`, for a file with one JSON object per line."""
+    """As `read_json`, for a file with one JSON object per line. Raises InputError."""
     if not path.is_file():
         raise InputError(f"{path} is missing; it should be {what}")
     try:

@@ -128,11 +128,11 @@ class VScanModel(lmms):  # type: ignore[misc]
         return {name: value for name, value in settings.items() if name not in sampling}
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Unsupported: lmms-eval only asks chat models for generated answers."""
+        """Raises NotImplementedError: lmms-eval only asks chat models for generated answers."""
         raise NotImplementedError("vscan answers generate_until tasks only; choose one with that output type")
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
-        """Unsupported."""
+        """Raises NotImplementedError."""
         raise NotImplementedError("vscan answers generate_until tasks only; choose one with that output type")
 
     def clean(self) -> None:

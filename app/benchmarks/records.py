@@ -78,7 +78,7 @@ def accuracy_records(prefix: str, folder: Path = RECORDED_FOLDER) -> list[Accura
 
 
 def read_record(path: Path) -> AccuracyRecord:
-    """Read one file."""
+    """Read one file. Raises InputError if it is damaged."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         levels = {name: _scores(data[name]) for name in LEVEL_NAMES if data.get(name) and "refused" not in data[name]}

@@ -51,7 +51,7 @@ def sweep_outputs(place: str) -> RunsOutputs:
     """Build the right column; `place` goes before the ids of its widgets."""
     status, hint = status_lines(place, SWEEP_START)
     with gr.Column(visible=False) as box:
-        gallery = token_gallery(f"{place}gallery", "The picture with the tokens marked that are kept at each retention")
+        gallery = token_gallery(f"{place}gallery", "The picture at each retention, with the kept tokens marked")
         plots = chart_sections(CHARTS)
     dataframe = runs_dataframe(place, SWEEP_TABLE)
     downloads = download_row(place, SWEEP_NOTE, ("json", "csv", "png"))

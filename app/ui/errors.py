@@ -31,7 +31,7 @@ def explained(error: Exception) -> str:
 
 @contextmanager
 def friendly() -> Iterator[None]:
-    """Turn every failure inside into Gradio's own error with such a sentence."""
+    """Raise gr.Error, with such a sentence, for every failure inside."""
     try:
         yield
     except gr.Error:

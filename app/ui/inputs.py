@@ -125,10 +125,10 @@ def menu(session: Session) -> list[tuple[str, str]]:
 
 
 def loading(session: Session, name: str) -> Iterator[str]:
-    """The words under the picker while a model is downloaded and loaded, and afterwards."""
+    """The text under the picker while a model is downloaded and loaded, and afterwards."""
     about = describe(session, name)
     if session.engine.unavailable(name) is None and not session.models.ready(name):
-        wait = "" if is_random(name) else " The first time its weights are fetched, which may take minutes."
+        wait = "" if is_random(name) else " The first time, its weights are downloaded, which may take minutes."
         yield f"{about}\n\n**Loading …**{wait}"
         try:
             session.model(name)

@@ -17,7 +17,10 @@ def picture_input(**settings: Any) -> gr.Image:
 
 
 def as_path(payload: Any) -> str | None:
-    """The path of an uploaded file; Gradio has already checked that it lies in its upload folder."""
+    """The path of an uploaded file; Gradio has already checked that it lies in its upload folder.
+
+    Raises gr.Error for a picture that was not uploaded as a file.
+    """
     if payload is None:
         return None
     if payload.path is None:

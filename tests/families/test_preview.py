@@ -76,7 +76,7 @@ def test_one_preview_serves_every_retention(name, picture) -> None:
     kept = [len(one_preview.trace(vc.VScan(share)).kept) for share in (0.2, 0.4, 0.6)]
     hook.remove()
     assert kept == sorted(set(kept)) and len(calls) == 1
-    with pytest.raises(ValueError, match="preview with its own needs"):
+    with pytest.raises(ValueError, match="make a preview with this reducer"):
         lvlm.preview(picture, Needs()).trace(vc.VScan(0.5))
 
 

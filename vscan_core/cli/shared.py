@@ -49,7 +49,7 @@ def add_question(commands: Any, name: str, run: Command, text: str) -> argparse.
 
 
 def method_named(name: str, also: str = "") -> type[Reducer]:
-    """The method of this name. Raises InputError, which lists them behind `also`, if there is none."""
+    """The method of this name. Raises InputError if there is none; the message lists `also` and then all methods."""
     if name not in REDUCERS:
         raise InputError(f"there is no method {name!r}; choose {also}{', '.join(REDUCERS)}")
     return REDUCERS[name]

@@ -70,7 +70,10 @@ class Llava(Family):
         return Tiles([grid] * len(pixels), [token_layout] * len(pixels))
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """As in VScan's released code, the local scan is at layer 5 of CLIP's 24; at other depths, in proportion."""
+        """As in VScan's released code, the local scan is at layer 5 of CLIP's 24; at other depths, in proportion.
+
+        Raises InputError if CLS is among the visual tokens.
+        """
         config: Any = model.config
         if config.vision_feature_select_strategy != "default":
             raise InputError('vision_feature_select_strategy must be "default" (no CLS among the visual tokens)')

@@ -56,7 +56,10 @@ class LlavaOnevision(LlavaNext):
     has_vision_keys = False
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """The local scan is at the relative depth of Qwen2.5-VL: block 7 of 32."""
+        """The local scan is at the relative depth of Qwen2.5-VL: block 7 of 32.
+
+        Raises InputError for settings that are not LLaVA-OneVision's.
+        """
         config: Any = model.config
         if config.vision_feature_select_strategy != "full" or not isinstance(config.vision_feature_layer, int):
             raise InputError('vision_feature_select_strategy must be "full", with a single vision_feature_layer')

@@ -123,7 +123,7 @@ def _present(index: Tensor) -> Tensor:
 def tiled(
     pictures: Sequence[TiledPicture] | None, tiles: int, grid: tuple[int, int], side: tuple[int, int]
 ) -> list[TokenLayout]:
-    """The pictures behind `tiles` tiles of `side` = (height, width) pixels and `grid` = (rows, cols) tokens each.
+    """The pictures that make `tiles` tiles of `side` = (height, width) pixels and `grid` = (rows, cols) tokens each.
 
     pictures: if None, or if their tiles do not add up to `tiles`, every tile is a separate image in its own pixels. A
     longer list (beam search repeats prompts, not pictures) is read only as far as there are tiles.

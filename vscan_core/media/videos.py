@@ -140,7 +140,7 @@ def _video(container: Any, targets: Sequence[int], keys: Sequence[int]) -> Video
 def _frames(container: Any, stream: Any, targets: Sequence[int], keys: Sequence[int]) -> Iterator[Any]:
     """The first frame at or after each target; frames that cannot be decoded are passed over."""
     decoded, frame, given = container.decode(stream), None, None
-    exact = container.format.name.startswith(("mov", "matroska"))  # others may land behind the key frame
+    exact = container.format.name.startswith(("mov", "matroska"))  # others may land after the key frame
     deadline = time.monotonic() + MAX_SECONDS_READING
     for target in targets:
         before = bisect_right(keys, target)

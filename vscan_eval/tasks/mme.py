@@ -34,7 +34,7 @@ class Mme(Task):
     max_new_tokens = 16
 
     def items(self) -> list[Item]:
-        """Kinds are categories."""
+        """Kinds are categories. Raises InputError if the folder has none."""
         folder = self.folder("MME's category folders (existence, count, ... code_reasoning)")
         kinds = [kind for kind in (*PERCEPTION, *COGNITION) if (folder / kind).is_dir()]
         found = [item for kind in kinds for item in _category(folder / kind)]

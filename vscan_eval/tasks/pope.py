@@ -27,7 +27,7 @@ class Pope(Task):
     suffix = ANSWER_SHORT
 
     def items(self) -> list[Item]:
-        """Each question with a known "yes" or "no"."""
+        """Each question with a known "yes" or "no". Raises InputError if the folder has no file of POPE."""
         folder = self.folder(f"{_EXPECTED}, and the pictures in val2014/")
         files = {kind: folder / f"coco_pope_{kind}.json" for kind in _KINDS}
         found: list[Item] = []

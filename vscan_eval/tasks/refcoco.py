@@ -42,7 +42,7 @@ class RefCoco(Task):
     max_new_tokens = 128
 
     def items(self) -> list[Item]:
-        """One item per phrase; kinds are data set and split."""
+        """One item per phrase; kinds are data set and split. Raises InputError if the folder has none."""
         data = self.folder(HINT)
         folder = data.parent if data.is_file() else data
         files = [data] if data.is_file() else [*sorted(data.glob("refcoco*.json")), *sorted(data.glob("refs(*).p"))]

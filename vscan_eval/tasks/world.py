@@ -79,7 +79,7 @@ class WorldCaptions(World):
 
 
 def generated_items(seed: int, split: Split = "plain", mix: Mapping[str, float] = QUESTION_MIX) -> Iterator[Item]:
-    """Items about scene `seed`, `seed` + 1 and so on."""
+    """Items about scene `seed`, `seed` + 1 and so on. Raises InputError at a scene that models are trained on."""
     for number in count(seed):
         if not 0 <= number < FIRST_TRAINING_SEED:
             raise InputError(f"--seed must be from 0 to {FIRST_TRAINING_SEED - 1:,}: later scenes were trained on")
