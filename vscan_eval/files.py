@@ -21,26 +21,6 @@ ANSWER_LETTER = "Answer with the option's letter from the given choices directly
 OPTION_LETTERS = "ABCDEFGHIJ"
 
 
-def read_json(path: Path, what: str) -> Any:
-    """The contents of a JSON file, described by `what`. Raises InputError if it is missing or not JSON."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing; it should be {what}")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); it should be {what}") from None
-
-
-def read_lines(path: Path, what: str) -> list[Any]:
-    """As `read_json`, for a file with one JSON object per line. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing; it should be {what}")
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except ValueError as error:
-        raise InputError(f"{path} is not one JSON object per line ({error}); it should be {what}") from None
-
-
 @contextmanager
 def checked_entries(path: Path, what: str) -> Iterator[None]:
     """Turn errors from an entry that lacks something, or has another shape, into an InputError about the file."""
@@ -50,6 +30,24 @@ def checked_entries(path: Path, what: str) -> Iterator[None]:
         raise
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{path} holds an entry that cannot be understood ({error!r}); it should be {what}") from None
+
+
+@contextmanager
+def json_entries(path: Path, what: str, lines: bool = False) -> Iterator[Any]:
+    """The contents of a JSON file, or with `lines` a list of one JSON value per line; inside, `checked_entries`.
+
+    Raises InputError, with `what` the file should be, if it is missing or not JSON.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is missing; it should be {what}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
+    except ValueError as error:
+        kind = "one JSON object per line" if lines else "JSON"
+        raise InputError(f"{path} is not {kind} ({error}); it should be {what}") from None
+    with checked_entries(path, what):
+        yield content
 
 
 def find_picture(folder: Path, name: str, *subfolders: str) -> Path:

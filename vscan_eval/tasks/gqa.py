@@ -5,7 +5,7 @@ Files: testdev_balanced_questions.json and the folder images/, from cs.stanford.
 
 from __future__ import annotations
 
-from vscan_eval.files import ANSWER_SHORT, checked_entries, find_picture, grouped_by_picture, opener, read_json
+from vscan_eval.files import ANSWER_SHORT, find_picture, grouped_by_picture, json_entries, opener
 from vscan_eval.task import Item, Task
 
 _FILE = "testdev_balanced_questions.json"
@@ -23,7 +23,7 @@ class Gqa(Task):
     def items(self) -> list[Item]:
         """One answer each; kinds are GQA's structural types."""
         folder = self.folder(f"{_FILE} and the pictures in images/")
-        with checked_entries(folder / _FILE, _EXPECTED):
+        with json_entries(folder / _FILE, _EXPECTED) as rows:
             return grouped_by_picture(
                 Item(
                     name,
@@ -33,7 +33,7 @@ class Gqa(Task):
                     (row["answer"],),
                     row.get("types", {}).get("structural", "all"),
                 )
-                for name, row in read_json(folder / _FILE, _EXPECTED).items()
+                for name, row in rows.items()
             )
 
     def score(self, item: Item, reply: str) -> float:

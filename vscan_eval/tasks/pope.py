@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import mean
 
 from vscan_core.errors import InputError
-from vscan_eval.files import ANSWER_SHORT, checked_entries, find_picture, grouped_by_picture, opener, read_lines
+from vscan_eval.files import ANSWER_SHORT, find_picture, grouped_by_picture, json_entries, opener
 from vscan_eval.metrics import pope_figures, yes_or_no
 from vscan_eval.task import Item, Task
 
@@ -33,8 +33,8 @@ class Pope(Task):
         found: list[Item] = []
         for kind, path in files.items():
             if path.is_file():
-                with checked_entries(path, _EXPECTED):
-                    found += [_item(row, kind, folder) for row in read_lines(path, _EXPECTED)]
+                with json_entries(path, _EXPECTED, lines=True) as rows:
+                    found += [_item(row, kind, folder) for row in rows]
         if not found:
             raise InputError(f"there is no {_EXPECTED} in {folder}")
         return grouped_by_picture(found)

@@ -22,7 +22,7 @@ from statistics import mean
 from typing import Any
 
 from vscan_core.errors import InputError
-from vscan_eval.files import checked_entries, find_picture, grouped_by_picture, opener, read_json
+from vscan_eval.files import checked_entries, find_picture, grouped_by_picture, json_entries, opener
 from vscan_eval.metrics import Corners, iou
 from vscan_eval.task import Item, Task
 
@@ -79,8 +79,8 @@ def _items(path: Path, folder: Path) -> Iterator[Item]:
     if path.suffix == ".p":
         yield from _references(path, folder)
         return
-    with checked_entries(path, _EXPECTED):
-        for number, row in enumerate(read_json(path, _EXPECTED)):
+    with json_entries(path, _EXPECTED) as rows:
+        for number, row in enumerate(rows):
             size = (row["width"], row["height"]) if "width" in row else None
             phrase, box = row["normal_caption"], tuple(map(float, row["solution"]))
             yield _item(f"{path.stem}-{number}", row["image"], phrase, box, size, path.stem, folder)
@@ -89,8 +89,7 @@ def _items(path: Path, folder: Path) -> Iterator[Item]:
 def _references(path: Path, folder: Path) -> Iterator[Item]:
     """From references and instances: one item per sentence."""
     instances = path.parent / "instances.json"
-    content = read_json(instances, "instances.json of RefCOCO, beside the references")
-    with checked_entries(instances, "instances.json of RefCOCO"):
+    with json_entries(instances, "instances.json of RefCOCO, beside the references") as content:
         images = {image["id"]: image for image in content["images"]}
         boxes = {found["id"]: found["bbox"] for found in content["annotations"]}
     with checked_entries(path, REFS_EXPECTED):

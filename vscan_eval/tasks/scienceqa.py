@@ -9,17 +9,14 @@ from __future__ import annotations
 from vscan_eval.files import (
     ANSWER_LETTER,
     OPTION_LETTERS,
-    checked_entries,
     find_picture,
     grouped_by_picture,
+    json_entries,
     opener,
-    read_json,
     with_options,
 )
 from vscan_eval.metrics import letter
 from vscan_eval.task import Item, Task
-
-_EXPECTED = "{} of ScienceQA"
 
 
 class ScienceQa(Task):
@@ -33,12 +30,10 @@ class ScienceQa(Task):
     def items(self) -> list[Item]:
         """Kinds are subjects; the hint, if there is one, comes first."""
         folder = self.folder("problems.json, pid_splits.json and the pictures as images/test/NUMBER/image.png")
-        splits = _EXPECTED.format("pid_splits.json")
-        with checked_entries(folder / "pid_splits.json", splits):
-            test_ids = read_json(folder / "pid_splits.json", splits)["test"]
-        problems = read_json(folder / "problems.json", _EXPECTED.format("problems.json"))
+        with json_entries(folder / "pid_splits.json", "pid_splits.json of ScienceQA") as splits:
+            test_ids = splits["test"]
         found = []
-        with checked_entries(folder / "problems.json", _EXPECTED.format("problems.json")):
+        with json_entries(folder / "problems.json", "problems.json of ScienceQA") as problems:
             for name in test_ids:
                 row = problems[name]
                 if row["image"] is None:

@@ -11,13 +11,11 @@ from pathlib import Path
 
 from vscan_eval.files import (
     ANSWER_SHORT,
-    checked_entries,
     find_picture,
     grouped_by_picture,
+    json_entries,
     most_frequent_first,
     opener,
-    read_json,
-    read_lines,
 )
 from vscan_eval.metrics import vqa_score
 from vscan_eval.task import Item, Task
@@ -39,8 +37,8 @@ class TextVqa(Task):
         """Kinds say whether the prompt holds OCR words."""
         folder = self.folder(f"{_FILE} and the pictures in train_images/")
         ocr = _reference_words(folder / OCR) if (folder / OCR).is_file() else {}
-        with checked_entries(folder / _FILE, _EXPECTED):
-            return grouped_by_picture(_item(row, ocr, folder) for row in read_json(folder / _FILE, _EXPECTED)["data"])
+        with json_entries(folder / _FILE, _EXPECTED) as content:
+            return grouped_by_picture(_item(row, ocr, folder) for row in content["data"])
 
     def score(self, item: Item, reply: str) -> float:
         """Agreement with the ten annotators."""
@@ -66,8 +64,8 @@ def _item(row: dict[str, object], ocr: dict[tuple[str, str], str], folder: Path)
 def _reference_words(path: Path) -> dict[tuple[str, str], str]:
     """(picture, question in lower case) -> the line with OCR words, from prompts of question, words and suffix."""
     found: dict[tuple[str, str], str] = {}
-    with checked_entries(path, OCR_EXPECTED):
-        for row in read_lines(path, OCR_EXPECTED):
+    with json_entries(path, OCR_EXPECTED, lines=True) as rows:
+        for row in rows:
             question, *rest = row["text"].split("\n")
             for line in rest:
                 if line.startswith(_OCR_PREFIX):

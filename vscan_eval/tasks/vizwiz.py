@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from vscan_eval.files import (
     ANSWER_SHORT,
-    checked_entries,
     find_picture,
     grouped_by_picture,
+    json_entries,
     most_frequent_first,
     opener,
-    read_json,
 )
 from vscan_eval.metrics import vqa_score
 from vscan_eval.task import Item, Task
-
-_EXPECTED = "val.json of VizWiz-VQA"
 
 
 class VizWiz(Task):
@@ -31,7 +28,7 @@ class VizWiz(Task):
     def items(self) -> list[Item]:
         """Kinds are VizWiz's answer types."""
         folder = self.folder("val.json and the pictures in val/")
-        with checked_entries(folder / "val.json", _EXPECTED):
+        with json_entries(folder / "val.json", "val.json of VizWiz-VQA") as rows:
             return grouped_by_picture(
                 Item(
                     row["image"],
@@ -41,7 +38,7 @@ class VizWiz(Task):
                     most_frequent_first([answer["answer"] for answer in row["answers"]]),
                     row.get("answer_type", "all"),
                 )
-                for row in read_json(folder / "val.json", _EXPECTED)
+                for row in rows
             )
 
     def score(self, item: Item, reply: str) -> float:

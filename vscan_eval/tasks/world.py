@@ -36,7 +36,7 @@ class World(Task):
 
     name = "world"
     size = 2000
-    split: Split = "plain"
+    split: Split = "standard"
     mix: Mapping[str, float] = QUESTION_MIX
 
     def items(self) -> Iterator[Item]:
@@ -78,7 +78,7 @@ class WorldCaptions(World):
         return {"things named in descriptions": named / there} if there else {}
 
 
-def generated_items(seed: int, split: Split = "plain", mix: Mapping[str, float] = QUESTION_MIX) -> Iterator[Item]:
+def generated_items(seed: int, split: Split = "standard", mix: Mapping[str, float] = QUESTION_MIX) -> Iterator[Item]:
     """Items about scene `seed`, `seed` + 1 and so on. Raises InputError at a scene that models are trained on."""
     for number in count(seed):
         if not 0 <= number < FIRST_TRAINING_SEED:
@@ -97,7 +97,7 @@ def frozen_items() -> Iterator[Item]:
         row = json.loads(line)
         number = row["seed"]
         place[number] = place.get(number, -1) + 1
-        yield item(number, place[number], Question(row["kind"], row["question"], row["answer"]), "plain")
+        yield item(number, place[number], Question(row["kind"], row["question"], row["answer"]), "standard")
 
 
 def freeze() -> None:

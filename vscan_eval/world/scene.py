@@ -28,7 +28,7 @@ GRID_SIDE = PICTURE_SIDE // PATCH
 CELL_PIXELS = PICTURE_SIDE // 3
 MOST_THINGS = 7
 MOST_ALIKE = 6
-Split = Literal["plain", "style", "combos"]
+Split = Literal["standard", "style", "combos"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 SIZES = {"large": (70, 108), "medium": (36, 70), "small": (14, 34)}  # pixels
 
@@ -75,13 +75,13 @@ class Scene:
         return [thing for thing in self.things if len(self.of(thing.name)) == 1]
 
 
-def sample_scene(seed: int, split: Split = "plain") -> Scene:
+def sample_scene(seed: int, split: Split = "standard") -> Scene:
     """One scene of 1 to 7 things; the same seed and split always give the same scene.
 
-    "plain" is what models are trained on (with other seeds); "style" draws the emoji in a style no model has
+    "standard" is what models are trained on (with other seeds); "style" draws the emoji in a style no model has
     seen; "combos" has at least one shape in a colour that it never has elsewhere.
     """
-    rng = np.random.default_rng([seed, SPLITS.index(split)] if split != "plain" else seed)
+    rng = np.random.default_rng([seed, SPLITS.index(split)] if split != "standard" else seed)
     names = _names(rng)
     if split == "combos" and not set(names) & {shape for shape, _ in HELD_OUT_PAIRS}:
         names[0] = str(rng.choice(sorted({shape for shape, _ in HELD_OUT_PAIRS})))
