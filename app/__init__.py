@@ -1,1 +1,1 @@
-"""The web demo: a skin over vscan_core. Start it with `vscan-demo`, or `python -m app` in a checkout."""
+"""The web demo: a user interface for vscan_core. Start it with `vscan-demo`, or `python -m app` in a checkout."""
