@@ -115,7 +115,7 @@ def reduced(model: Any, reducer: Reducer | None, *, views: Sequence[View] | None
     Raises:
         InputError: The model, the method or the way of calling it is not supported, such as a static cache or picture
             features that were computed outside the `with`.
-        ValueError: The call brings labels or a 4-D attention mask, which do not fit a shortened sequence.
+        ValueError: The call passes labels or a 4-D attention mask, which do not fit a shortened sequence.
         RuntimeError: Nothing ran inside the `with`, the logits are not finite, the model is called with pictures from
             outside it, or two `with` on one model are nested in one thread.
     """

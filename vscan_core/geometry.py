@@ -53,7 +53,7 @@ def merge(features: Tensor, kept: Tensor, merged_into: Tensor, weight: float = 1
 
 
 def spread(first: Tensor, clash: Tensor, spare: Tensor, keep: int) -> Tensor:
-    """Greedily pick the best by `first` that clashes with no earlier pick; if none is left, the best by `spare`.
+    """Greedily pick the best by `first` that clashes with no earlier pick; if there is none, the best by `spare`.
 
     first, spare (tokens,), clash (tokens, tokens) bool -> (keep,) indices as picked; ties go to the lowest index.
     Reads one row of `clash` per pick and never synchronises with the device.
@@ -73,8 +73,9 @@ def spread(first: Tensor, clash: Tensor, spare: Tensor, keep: int) -> Tensor:
 
 
 def pool(rows: Tensor, size: Tensor, place: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Average rows (images, tokens, dim), weighted by size (images, tokens), into `count` new rows at `place`.
+    """Average rows (images, tokens, dim), weighted by size (images, tokens), into `count` new rows.
 
+    place (images, tokens): the new row of each -> new rows (images, count, dim) and their sizes (images, count).
     Rows 1, 3, 5 of sizes 1, 1, 2 with places 0, 1, 1 -> 1, (3 + 2 * 5) / 3, of sizes 1, 3.
     """
     wide = precise(rows)

@@ -131,7 +131,7 @@ def memory_guard(device: torch.device) -> Iterator[None]:
     if exhausted:  # outside the except block, where the frames of the error no longer hold tensors
         release_memory()
         raise OutOfMemory(
-            "Memory ran out, and what was used has been freed: try a lower retention, a smaller picture or model."
+            "Memory ran out and has been freed: try a lower retention, a smaller picture or a smaller model."
         )
 
 

@@ -95,7 +95,7 @@ def lines(answer: Answer) -> str:
 
 
 def kernels(answer: Answer) -> str:
-    """The attention implementation that ran: "sdpa", or where the halves differ, "vision sdpa, text eager"."""
+    """The attention implementation that ran: "sdpa", or if they differ, "vision sdpa, text eager"."""
     ran = answer.trace.attention
     return ", ".join(f"{half} {name}" for half, name in ran.items()) if len({*ran.values()}) > 1 else ran["text"]
 

@@ -33,7 +33,7 @@ class Anatomy:
 class Needs:
     """The signals that a reducer needs; only these are recorded."""
 
-    cls_attention: tuple[int, ...] = ()  # vision layers (0-based): CLS row, or received attention where there is no CLS
+    cls_attention: tuple[int, ...] = ()  # vision layers (0-based): CLS row, or received attention if there is no CLS
     projected: bool = False  # features after the projector; dropped tokens are then merged there, otherwise before it
     keys: bool = False  # head-mean keys of the feature layer
     joint: bool = False  # patches and question in the joint space of an image-text encoder such as CLIP

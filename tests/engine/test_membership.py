@@ -217,7 +217,7 @@ def test_a_call_from_outside_is_refused_only_if_it_brings_a_picture(sdpa_llava, 
         opened.set()
         leave.wait()
     visitor.join()
-    assert len(said) == 2 and "from outside of it" in said[1]
+    assert len(said) == 2 and "comes from outside the `with" in said[1]
     assert trace.visual_tokens_per_layer == [14] * 3 + [5] * 3
 
 

@@ -215,7 +215,7 @@ class LLMSide:
             return segment.mask()
         if call.valid is not None:
             return call.valid
-        # explicit: without a cache, gaps in position ids would be taken for packed sequences
+        # explicit: without a cache, gaps in position ids would look like packed sequences
         return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
 
     def _moved(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:

@@ -40,7 +40,7 @@ class Segment:
     length: int = 0  # physical tokens per row, padding included
     dropped: int = 0  # logical - physical
     valid: Tensor | None = None  # (batch, length) bool, False = padding; None = no padding
-    shift: Tensor | int = 0  # (batch, 1): how far renumbered positions lag behind the caller's
+    shift: Tensor | int = 0  # (batch, 1): how far renumbered positions are below the caller's
 
     def extend(self, count: int, logical: int, valid: Tensor | None, batch: int, device: torch.device) -> None:
         """Add a call: `count` of its `logical` tokens per row entered here; valid (batch, count), False: padding."""

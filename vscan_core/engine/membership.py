@@ -134,7 +134,7 @@ def _submitter(submit: Callable[..., Future[Any]]) -> Any:
         if not (blocks := _shared()):
             return submit(pool, job, *args, **kwargs)
         outside = copy_context()
-        outside.run(_inside.set, ())  # the pool's own threads outlive the block and are no part of it
+        outside.run(_inside.set, ())  # the pool's own threads outlive the block and do not belong to it
         future: Future[Any] = outside.run(submit, pool, copy_context().run, job, *args, **kwargs)
         for block in blocks:
             block.jobs.add(future)

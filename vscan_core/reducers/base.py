@@ -69,12 +69,12 @@ class Reducer(ABC):
         return Then(self, second)
 
     def needs(self, anatomy: Anatomy) -> Needs:
-        """The signals of cut 0."""
+        """The signals of cut 0. Raises InputError if the model lacks a layer that a setting names."""
         return Needs()
 
     @abstractmethod
     def select(self, signals: Signals, keep: int) -> Selection:
-        """Cut 0: choose `keep` of the visual tokens of one image (or tile)."""
+        """Cut 0: choose `keep` of the visual tokens of one image (or tile), by the signals in `needs`."""
 
     def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
         """Number of tokens to merge in each block of the vision encoder; called only if `needs` includes the blocks."""
@@ -93,7 +93,7 @@ class Reducer(ABC):
         return Selection.top(signals.text, keep, "text")
 
     def position_mode(self, anatomy: Anatomy) -> str:
-        """What happens to position ids: "original" or "renumbered"."""
+        """What happens to position ids after a cut: "original" (gaps stay) or "renumbered"."""
         return self.positions or anatomy.positions
 
     def uses_rope(self, anatomy: Anatomy) -> bool:

@@ -56,7 +56,7 @@ class PACT(InsideOnce):
             raise InputError(f"cutoff must lie between 0 and 2, but is {self.cutoff}")
 
     def published_layer(self, anatomy: Anatomy) -> int:
-        """4 of 28 layers."""
+        """Layer 4, as published for 28 layers; in a shallower LLM, a seventh of its depth."""
         return max(1, min(4, anatomy.text_layers // 7))
 
     @property

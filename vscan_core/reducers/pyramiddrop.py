@@ -54,5 +54,5 @@ class PyramidDrop(Reducer):
         return without_idle_cuts(cuts, tokens, tiles)
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """There is no cut 0: the same choice as at later cuts, from text scores."""
+        """The same choice as at later cuts, from text scores; the method itself has no cut 0."""
         return self.select_in_llm(signals, keep)

@@ -13,7 +13,7 @@ KINDS: dict[str, tuple[type, str]] = {
     "int": (Integral, "a whole number"),
     "float": (Real, "a number"),
     "bool": (Integral, "True or False"),
-    "str": (str, "a word"),
+    "str": (str, "a string"),
     "None": (type(None), "None"),
 }
 Key = TypeVar("Key")

@@ -47,5 +47,5 @@ class InsideOnce(Reducer):
         return 2
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """There is no cut 0: the same choice as at the later cut."""
+        """The same choice as at the later cut; the method itself has no cut 0."""
         return self.select_in_llm(signals, keep)

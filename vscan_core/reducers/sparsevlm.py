@@ -89,7 +89,7 @@ class SparseVLM(Reducer):
         return (fit > fit.mean()) | (fit == fit.max())
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """There is no cut 0: the same choice as at later cuts, from text scores and hidden states."""
+        """The same choice as at later cuts, from text scores and hidden states; the method itself has no cut 0."""
         return self.select_in_llm(signals, keep)
 
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:

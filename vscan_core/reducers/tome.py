@@ -55,7 +55,7 @@ class ToMe(AtEntrance):
         return Needs(blocks=True)
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """The result of merging in all blocks if they had the same keys."""
+        """The result of merging in all blocks, if every block had these keys."""
         assert signals.keys is not None
         keys = geometry.precise(signals.keys)[None]
         size = keys.new_ones(1, signals.tokens)

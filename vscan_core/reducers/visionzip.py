@@ -53,7 +53,7 @@ class VisionZip(AtEntrance):
         return Needs(cls_attention=(anatomy.feature_layer,), keys=True)
 
     def select(self, signals: Signals, keep: int) -> Selection:
-        """At most `keep` contextual tokens, the others dominant."""
+        """The contextual tokens, at most `keep`; the rest of the budget is dominant tokens."""
         assert signals.keys is not None
         scores = signals.salience
         wanted = round(keep * CONTEXTUAL_SHARE) if self.contextual is None else self.contextual
