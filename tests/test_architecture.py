@@ -13,13 +13,16 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("vscan_core", "vscan_eval", "app")
 PAGES = ("app.compare", "app.arena", "app.sweep", "app.benchmarks")
-API = ("vscan_core.attach", "vscan_core.inference", "vscan_core.lvlm", "vscan_core.loading")
+API = ("vscan_core.attach", "vscan_core.inference", "vscan_core.lvlm", "vscan_core.loading", "vscan_core.cli")
 WAIST = ("selection", "budget", "trace", "events", "geometry", "measure", "errors")
 MAY_NOT_REACH = {
     "vscan_core": ("app", "vscan_eval", "gradio", "plotly", "training"),
     "vscan_core.reducers": ("transformers", "vscan_core.families", "vscan_core.engine", *API),
     "vscan_core.families": ("vscan_core.reducers", "vscan_core.engine", *API),
     "vscan_core.engine": API,
+    "vscan_core.checkpoints": ("vscan_core.reducers", "vscan_core.engine", *API),
+    "vscan_core.dummies": ("vscan_core.families", "vscan_core.reducers", "vscan_core.engine", *API),
+    **{module: ("vscan_core.cli",) for module in API if module != "vscan_core.cli"},
     "vscan_core.media": ("transformers", "vscan_core.families", "vscan_core.reducers", "vscan_core.engine", *API),
     "vscan_core.draw": ("transformers", "vscan_core.families", "vscan_core.reducers", "vscan_core.engine", *API),
     **{
@@ -30,6 +33,7 @@ MAY_NOT_REACH = {
     "vscan_eval.task": ("transformers", "vscan_core.reducers", "vscan_core.families", *API),
     "vscan_eval.metrics": ("torch", "transformers", "vscan_eval.task"),
     "vscan_eval.tasks": ("transformers", "vscan_core.reducers", "vscan_core.families", *API),
+    "app.formatting": ("gradio", "plotly", "app.session", "app.ui", "app.runs", "app.server", *PAGES),
     "app.session": ("gradio", "plotly", "app.ui", "app.runs", "app.server", *PAGES),
     "app.charts": ("gradio", "app.session", "app.ui", "app.runs", "app.server", *PAGES),
     "app.ui": ("app.runs", "app.server", *PAGES),
