@@ -117,11 +117,6 @@ class Selection:
     mix: Tensor | None = None  # (kept, tokens): weights of all tokens in each kept one; None: plain averages
 
     @classmethod
-    def everything(cls, tokens: int, device: torch.device | None = None) -> Selection:
-        """Keep all `tokens` tokens."""
-        return cls(kept=torch.arange(tokens, device=device))
-
-    @classmethod
     def top(cls, scores: Tensor, keep: int, name: str) -> Selection:
         """Keep the `keep` best of `scores` (tokens,); ties go to the lowest index.
 

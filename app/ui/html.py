@@ -51,7 +51,7 @@ def verdict_panel(baseline: Answer | None, reduced: Answer | None, readable: boo
     ]
     if not readable:
         note = ""
-    elif " ".join(baseline.text.split()) == " ".join(reduced.text.split()):
+    elif report.same_answer(baseline, reduced):
         note = '<p class="same yes"><span aria-hidden="true">=</span> Same answer</p>'
     else:
         note = '<p class="same no"><span aria-hidden="true">≠</span> Different answer</p>'
