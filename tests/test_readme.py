@@ -41,7 +41,7 @@ def families() -> str:
 
 
 def filled(text: str) -> str:
-    """The README with its tables made anew."""
+    """The README with its tables written again."""
     tables = {"methods": methods(), "models": models(), "small": small(), "families": families()}
     for name, table in tables.items():
         block = f"<!-- {name} -->\n{table}\n<!-- /{name} -->"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vscan_core.engine.preview import PreparedImage, VisionPreview
 from vscan_core.errors import InputError
-from vscan_core.families import Family
+from vscan_core.families import FAMILIES, Family
 from vscan_core.measure import RecentKeys
 from vscan_core.media.images import as_rgb, upright_size, working_size
 from vscan_core.media.videos import Video
@@ -75,6 +75,9 @@ class LVLM:
         text = check_question(question, self.processor)
         if not isinstance(image, Video):
             return self.prepare([image], [self.chat(text)])
+        if not self.family.frames:
+            others = ", ".join(family.title for family in FAMILIES.values() if family.frames)
+            raise InputError(f"{self.family.title} takes pictures only; for videos choose a model of {others}.")
         prompt = self.chat(text, "video")
         return self.placed(self.family.video_inputs(self.processor, prompt, image.frames, image.times), [image])
 

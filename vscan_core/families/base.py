@@ -114,9 +114,11 @@ class Family(ABC):
                 "picture; choose another method."
             )
 
-    @abstractmethod
     def image_token_id(self, model: nn.Module) -> int:
-        """The id of the placeholder for visual tokens in input_ids."""
+        """The id of the placeholder for the visual tokens of images in input_ids."""
+        config: Any = model.config
+        token: int = config.image_token_id
+        return token
 
     def pictures_in_prompt(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
         """How the prompts, ids (batch, length), group tiles into pictures; for families whose tower sees single tiles.
@@ -138,7 +140,9 @@ class Family(ABC):
 
     def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
         """The ids of all placeholders for visual tokens: of images, and of videos if they are supported."""
-        return (self.image_token_id(model),)
+        config: Any = model.config
+        image = self.image_token_id(model)
+        return (image, config.video_token_id) if self.frames else (image,)
 
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
         """(batch, length) bool: positions of visual tokens. Raises InputError for images and videos in one call."""
@@ -179,9 +183,9 @@ class Family(ABC):
         """A prompt with one video as keyword arguments of the model.
 
         frames: pictures of one size; times: when each is shown, in seconds. Frames go through the image processor; the
-        video processor gives the same result but needs torchvision. Raises InputError if the family takes no videos.
+        video processor gives the same result but needs torchvision. Called only if `frames` is not 0.
         """
-        raise InputError(f"{self.title} takes pictures only; for videos choose Video-LLaVA, Qwen2.5-VL or Qwen3-VL.")
+        raise NotImplementedError
 
     def text_scores(
         self,

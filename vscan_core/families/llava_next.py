@@ -65,11 +65,11 @@ class LlavaNext(Llava):
             origins, _ = pack(numbered, image_sizes, *args, **options)
             sizes = [tuple(int(side) for side in size) for size in image_sizes]
             tiles = [len(features) for features in image_features]
-            record([self._layout(model, *one) for one in zip(tiles, origins, sizes, strict=True)])
+            record([self._token_layout(model, *one) for one in zip(tiles, origins, sizes, strict=True)])
 
         return [MethodHook(self.base(model), "pack_image_features", packing)]
 
-    def _layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> TokenLayout:
+    def _token_layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> TokenLayout:
         config: Any = model.config
         height, width = size
         origin = numbers[:, 0].long()

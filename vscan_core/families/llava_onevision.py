@@ -90,7 +90,7 @@ class LlavaOnevision(LlavaNext):
             raise InputError("videos are not supported for LLaVA-OneVision; pass their frames as pictures")
         return super().visual_mask(model, input_ids, inputs_embeds)
 
-    def _layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> TokenLayout:
+    def _token_layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> TokenLayout:
         if not torch.equal(numbers, numbers.round()):  # pooling has mixed the numbers of several tokens
             config: Any = model.config
             tiles = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
@@ -99,7 +99,7 @@ class LlavaOnevision(LlavaNext):
                 f"LLaVA-OneVision pools this picture, because it has too many tiles; scale it to at most {side} pixels "
                 "in width and height"
             )
-        return super()._layout(model, tiles, numbers, size)
+        return super()._token_layout(model, tiles, numbers, size)
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
         """SigLIP and Qwen2."""
