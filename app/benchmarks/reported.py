@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
@@ -16,7 +15,6 @@ from .. import formatting
 from ..charts.curves import Level, Line, Point, curve_chart
 from ..ui.dataframe import dataframe_value, text_cell
 
-REPORTED_FOLDER = asset("reported")
 Number = float | None
 
 
@@ -53,10 +51,10 @@ class ReportedTable:
         return "Average" if "Average" in self.columns else self.columns[0]
 
 
-def reported_tables(folder: Path = REPORTED_FOLDER) -> dict[str, dict[str, ReportedTable]]:
+def reported_tables() -> dict[str, dict[str, ReportedTable]]:
     """{model: {title: table}}; models with the most tables first."""
     found = {}
-    for path in folder.glob("*.json"):
+    for path in asset("reported").glob("*.json"):
         data = json.loads(path.read_text(encoding="utf-8"))
         tables = [_table(each) for each in data["tables"]]
         found[str(data["model"])] = {table.title: table for table in tables}

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import gradio as gr
 
-from ..ui.charts import Chart, chart_plot, chart_updates
+from ..ui.charts import Chart, chart_plot
 from .progress import RunsSnapshot, RunState
 from .table import TOKEN_LEGEND, RunsTable, caption
 
@@ -60,10 +60,6 @@ class RunsOutputs:
             self.gallery: pictures,
             self.table: self.columns.value(now),
         }
-
-    def fill_charts(self, now: RunsSnapshot) -> dict[Any, Any]:
-        """Every chart of the page."""
-        return dict(chart_updates(self.charts, self.plots, now.runs))
 
     def no_files(self) -> dict[Any, Any]:
         """Nothing to download."""

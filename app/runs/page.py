@@ -22,6 +22,7 @@ from .. import formatting
 from ..session.examples import Example, RightAnswers
 from ..session.session import Session
 from ..session.sources import OpenedSource
+from ..ui.charts import chart_updates
 from ..ui.errors import TOAST, answering, explained
 from ..ui.events import PREVIEW, PRIVATE, RUN, STOPPED, WAIT
 from ..ui.page import Page
@@ -103,7 +104,8 @@ class RunsPage(Page, Generic[S]):
     def _counts(self, model: str, retention: float, method: str, tokens: int) -> str:
         """Visual tokens of a picture of `tokens` from layer to layer, or why the method cannot run."""
         try:
-            return formatting.schedule(self.session.schedule(model, retention, tokens, method), tokens)
+            reducer = self.session.engine.method(method)(retention)
+            return formatting.schedule(reducer.schedule(tokens, self.session.model(model).anatomy), tokens)
         except InputError as error:
             return f"cannot run here: {explained(error)}"
 
@@ -146,7 +148,7 @@ class RunsPage(Page, Generic[S]):
                     out[self.state] = ShownRuns(settings, now, path)
                 if now.over > over:
                     over = now.over
-                    out |= self.outputs.fill_charts(now)
+                    out |= chart_updates(self.outputs.charts, self.outputs.plots, now.runs)
                 if now.ended:
                     right = self._right.sentence(opened.digest, settings.question)
                     out[self.outputs.status] = now.text_note or now.status + right

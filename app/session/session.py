@@ -82,10 +82,6 @@ class Session:
             return self._opened.get(key, lambda: OpenedSource(digest, open_video(clip.path, clip.frames)))
         return self._opened.get(digest, lambda: OpenedSource(digest, open_image(source)))
 
-    def schedule(self, model: str, retention: float, tokens: int, method: str = "vscan") -> dict[int, int]:
-        """{layer: visual tokens from there on} that a retention stands for."""
-        return self.engine.method(method)(retention).schedule(tokens, self.model(model).anatomy)
-
     def preview(self, model: str, source: Source, retention: float, method: str = "vscan") -> FirstCut:
         """The first cut, from cached signals; the vision encoder runs only for a new picture."""
         opened = self.open(source)

@@ -32,7 +32,6 @@ from tests.tiny_llava import roughened
 from vscan_core.trace import View
 
 IMAGE, VIDEO = 99, 100
-PATCHES = 6  # per side of a LLaVA-NeXT tile
 DECODER = {
     "hidden_size": 32,
     "intermediate_size": 48,

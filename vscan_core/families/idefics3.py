@@ -112,12 +112,6 @@ class Idefics3(Family):
         mask = tower.register_forward_pre_hook(store_mask, with_kwargs=True)
         return [mask, *hook_query_and_key(attn.q_proj, attn.k_proj, score)]
 
-    def image_token_id(self, model: nn.Module) -> int:
-        """`<image>`."""
-        config: Any = model.config
-        token: int = config.image_token_id
-        return token
-
     def view(self, processor: Any, width: int, height: int) -> View:
         """Stretched to the processor's grid of tiles, followed by a tile of the whole picture."""
         _, down, across = processor.image_processor.get_number_of_image_patches(height, width, {})

@@ -121,12 +121,6 @@ class Llava(Family):
         blocks: nn.ModuleList = _blocks(self.vision_tower(model))
         return blocks
 
-    def image_token_id(self, model: nn.Module) -> int:
-        """`<image>`."""
-        config: Any = model.config
-        token: int = config.image_token_id
-        return token
-
     def view(self, processor: Any, width: int, height: int) -> View:
         """As CLIP prepares pictures: scaled by the shortest edge, then cropped to the centre square; or only scaled.
 

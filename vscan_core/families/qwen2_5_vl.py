@@ -135,17 +135,6 @@ class Qwen25VL(Family):
             attn.qkv.register_forward_hook(score),
         ]
 
-    def image_token_id(self, model: nn.Module) -> int:
-        """`<|image_pad|>`."""
-        config: Any = model.config
-        token: int = config.image_token_id
-        return token
-
-    def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
-        """`<|image_pad|>` and `<|video_pad|>`."""
-        config: Any = model.config
-        return self.image_token_id(model), config.video_token_id
-
     def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
         """Pictures and videos go through the same tower."""
         run = model.get_video_features if "pixel_values_videos" in batch else model.get_image_features

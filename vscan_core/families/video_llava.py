@@ -76,11 +76,6 @@ class VideoLlava(Llava):
 
         return [MethodHook(self.base(model), "get_video_features", encoded, "after")]
 
-    def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
-        """`<image>` and `<video>`."""
-        config: Any = model.config
-        return self.image_token_id(model), config.video_token_id
-
     def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
     ) -> dict[str, Any]:
