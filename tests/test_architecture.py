@@ -38,7 +38,7 @@ MAY_NOT_REACH = {
     "app.charts": ("gradio", "app.session", "app.ui", "app.runs", "app.server", *PAGES),
     "app.ui": ("app.runs", "app.server", *PAGES),
     "app.runs": ("app.server", *PAGES),
-    "app.server": PAGES,
+    "app.server": ("app.main",),
     **{page: ("app.server", *(other for other in PAGES if other != page)) for page in PAGES},
 }
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gradio as gr
 
 from ..runs.inputs import PlanInputs
-from ..runs.settings import default_methods
 from ..session.session import Session
 from ..ui.inputs import retention_slider
+from .settings import default_methods
 
 
 def methods_at_one_retention(session: Session, place: str) -> PlanInputs:

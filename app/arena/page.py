@@ -6,10 +6,10 @@ from typing import Any
 
 from .. import formatting
 from ..runs.page import RunsPage
-from ..runs.settings import ArenaSettings, arena_settings
 from ..session.sources import OpenedSource
 from .inputs import methods_at_one_retention
 from .outputs import arena_outputs
+from .settings import ArenaSettings, arena_settings
 
 
 class ArenaPage(RunsPage[ArenaSettings]):

@@ -13,19 +13,13 @@ from vscan_core.draw.fates import Fate, fates
 from vscan_core.draw.token_map import token_map
 from vscan_core.events import Answer
 
+from ..arena.settings import arena_settings, default_methods
 from ..runs.comparison import ComparisonSnapshot, comparison_snapshots
 from ..runs.export_json import runs_as_json
-from ..runs.settings import (
-    SWEEP_RETENTIONS_TEXT,
-    RunSettings,
-    arena_settings,
-    default_methods,
-    retentions_from,
-    stream_runs,
-    sweep_settings,
-)
+from ..runs.settings import RunSettings, stream_runs
 from ..session.session import MAX_NEW_TOKENS, Session
 from ..session.sources import OpenedSource
+from ..sweep.settings import SWEEP_RETENTIONS_TEXT, retentions_from, sweep_settings
 from ..ui.errors import answering, streaming
 from ..ui.picture import picture_input
 

@@ -6,8 +6,8 @@ import gradio as gr
 
 from .. import formatting
 from ..runs.inputs import PlanInputs
-from ..runs.settings import SWEEP_RETENTIONS
 from ..session.session import Session
+from .settings import SWEEP_RETENTIONS
 
 
 def one_method_at_retentions(session: Session, place: str) -> PlanInputs:

@@ -17,8 +17,8 @@ from ..runs.outputs import (
     token_gallery,
 )
 from ..runs.progress import RunState
-from ..runs.settings import tokens_per_second
 from ..ui.charts import Chart
+from .settings import tokens_per_second
 
 SWEEP_START = "Press **Run**: the same question, with fewer and fewer visual tokens."
 SWEEP_NOTE = "**Single runs, not a benchmark:** timings vary from run to run."

@@ -7,11 +7,11 @@ from typing import Any
 from .. import formatting
 from ..runs.export_json import runs_as_json
 from ..runs.page import RunsPage, ShownRuns
-from ..runs.settings import SweepSettings, sweep_settings
 from ..session.sources import OpenedSource
 from .export_csv import runs_as_csv
 from .inputs import one_method_at_retentions
 from .outputs import sweep_outputs
+from .settings import SweepSettings, sweep_settings
 
 
 class SweepPage(RunsPage[SweepSettings]):

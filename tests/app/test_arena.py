@@ -16,10 +16,10 @@ from PIL import Image
 from app import formatting
 from app.arena.outputs import ARENA_TABLE
 from app.arena.page import ArenaPage
+from app.arena.settings import arena_settings
 from app.runs import table
 from app.runs.fonts import font, printable, wrapped
 from app.runs.progress import RunState, run_snapshots
-from app.runs.settings import arena_settings
 from app.session.examples import Example
 from app.session.session import Session
 from tests.app.fake import FakeEngine

@@ -15,11 +15,11 @@ from PIL import Image
 from app import formatting
 from app.charts.first_token import first_token_chart
 from app.runs.progress import RunState
-from app.runs.settings import SWEEP_RETENTIONS
 from app.session.engine import Engine
 from app.session.examples import Example
 from app.session.session import Session
 from app.sweep.page import SweepPage
+from app.sweep.settings import SWEEP_RETENTIONS
 from tests.app.conftest import MINI
 from tests.app.fake import FakeEngine
 
