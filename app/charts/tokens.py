@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from vscan_core.trace import Trace
+from vscan_core.events import Answer
 
 from .style import BASELINE_COLOUR, REDUCED_COLOUR, styled
 
 
-def tokens_chart(traces: Sequence[tuple[str, Trace]]) -> go.Figure:
-    """One step line per (label, trace); the counts are those recorded while the model ran."""
+def tokens_chart(answers: Sequence[tuple[str, Answer]]) -> go.Figure:
+    """One step line per (label, answer); the counts are those recorded while the model ran."""
     figure = go.Figure()
     layers = 0
-    for (label, trace), colour in zip(traces, (BASELINE_COLOUR, REDUCED_COLOUR), strict=False):
-        counts = trace.visual_tokens_per_layer
+    for (label, answer), colour in zip(answers, (BASELINE_COLOUR, REDUCED_COLOUR), strict=False):
+        counts = answer.trace.visual_tokens_per_layer
         layers = max(layers, len(counts))
         figure.add_scatter(
             x=list(range(len(counts) + 1)),

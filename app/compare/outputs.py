@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-import plotly.graph_objects as go
+
+from vscan_core.events import Answer
 
 from ..charts.time import time_chart
 from ..charts.tokens import tokens_chart
@@ -20,18 +21,15 @@ RUN_NAMES = ("Baseline", "VScan")
 SUBTITLES = ("all visual tokens", "fewer visual tokens")
 
 
-def _time_figure(now: ComparisonSnapshot) -> go.Figure:
-    return time_chart([(name, answer) for name, answer in zip(RUN_NAMES, now.answers, strict=True) if answer])
-
-
-def _tokens_figure(now: ComparisonSnapshot) -> go.Figure:
-    return tokens_chart([(name, answer.trace) for name, answer in zip(RUN_NAMES, now.answers, strict=True) if answer])
-
-
 CHARTS = (
-    Chart("Where the time went", "time-chart", _time_figure),
-    Chart("Visual tokens in each layer", "token-chart", _tokens_figure),
+    Chart("Where the time went", "time-chart", time_chart),
+    Chart("Visual tokens in each layer", "token-chart", tokens_chart),
 )
+
+
+def charted(now: ComparisonSnapshot) -> list[tuple[str, Answer]]:
+    """The answers by name, as the charts take them."""
+    return [(name, answer) for name, answer in zip(RUN_NAMES, now.answers, strict=True) if answer]
 
 
 @dataclass(frozen=True)

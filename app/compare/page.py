@@ -23,7 +23,7 @@ from ..ui.page import Page
 from ..ui.token_map import view_of_first_cut, view_of_run
 from .about import about
 from .inputs import CompareInputs, compare_inputs
-from .outputs import CHARTS, START, CompareOutputs, compare_charts, compare_outputs
+from .outputs import CHARTS, START, CompareOutputs, charted, compare_charts, compare_outputs
 from .token_panel import TokenPanel, token_panel
 
 
@@ -151,7 +151,7 @@ class ComparePage(Page):
                     out |= self.tokens.with_picture_in_file(self.tokens.fill(opened, view, mode, score, None))
                 if now.ended:
                     right = self._right.sentence(opened.digest, question)
-                    out |= chart_updates(CHARTS, self.plots, now)
+                    out |= chart_updates(CHARTS, self.plots, charted(now))
                     out |= {self.charts: gr.update(visible=True), self.outputs.status: now.status + right}
                 yield dict(out)
 

@@ -105,7 +105,7 @@ def test_time_chart_stacks_the_four_stage_times(answers: tuple[Answer, Answer]) 
 
 
 def test_tokens_chart_shows_what_entered_each_layer(answers: tuple[Answer, Answer]) -> None:
-    figure = tokens_chart([("Baseline", answers[0].trace), ("VScan", answers[1].trace)])
+    figure = tokens_chart([("Baseline", answers[0]), ("VScan", answers[1])])
     assert list(figure.data[1].y) == [96, 96, 96, 32, 32, 32, 32] and figure.data[1].line.shape == "hv"
     assert figure.data[1].x[-1] == 6
 
