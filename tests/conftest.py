@@ -51,6 +51,12 @@ def sdpa_llava() -> LlavaForConditionalGeneration:
     return tiny_llava()
 
 
+@pytest.fixture(scope="session")
+def mini() -> vc.LVLM:
+    """The embedded model."""
+    return vc.load_model("mini", device="cpu")
+
+
 def greedy(model, method, inputs, steps: int = 8):
     """Generate `steps` tokens with a method, keeping every step's logits: (output, trace)."""
     with vc.reduced(model, method) as trace:

@@ -17,11 +17,6 @@ QUESTION = "Is there a cat?"
 
 
 @pytest.fixture(scope="module")
-def mini() -> vc.LVLM:
-    return vc.load_model("mini", device="cpu")
-
-
-@pytest.fixture(scope="module")
 def picture() -> Image.Image:
     image = Image.new("RGB", (500, 400), "skyblue")
     ImageDraw.Draw(image).ellipse((180, 120, 320, 260), fill="crimson")

@@ -9,7 +9,6 @@ from itertools import groupby
 
 import pytest
 
-import vscan_core as vc
 from tests.eval import published
 from vscan_core.cli import main as cli
 from vscan_core.errors import InputError
@@ -30,11 +29,6 @@ def made(name, folder, writer=None):
 @pytest.fixture(params=published.WRITERS)
 def each(request, tmp_path):
     return made(request.param, tmp_path)
-
-
-@pytest.fixture(scope="module")
-def mini():
-    return vc.load_model("mini", device="cpu")
 
 
 def test_the_embedded_model_answers_every_benchmark(each, mini, tmp_path) -> None:

@@ -23,11 +23,6 @@ MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK",
 MODES += ["I", "F", "I;16", "I;16L", "I;16B", "I;16N"]
 
 
-@pytest.fixture(scope="module")
-def mini() -> vc.LVLM:
-    return vc.load_model("mini", device="cpu")
-
-
 def scene(width: int = 60, height: int = 40) -> Image.Image:
     """Every corner looks different."""
     image = Image.new("RGB", (width, height), "teal")
