@@ -173,6 +173,10 @@ def test_embeddings_that_still_hold_placeholders_are_reduced(sdpa_llava, inputs,
         assert torch.allclose(sdpa_llava(**rows, **rest).logits[:, -1], sdpa_llava(**inputs).logits[:, -1], atol=1e-5)
         assert sdpa_llava.generate(**rows, **rest, **GREEDY)[0, -8:].tolist() == wanted
         assert sdpa_llava.generate(**rows, pixel_values=inputs["pixel_values"], **GREEDY)[0].tolist() == wanted
+        assert (
+            sdpa_llava.generate(inputs["input_ids"], pixel_values=inputs["pixel_values"], **GREEDY)[0, -8:].tolist()
+            == wanted
+        )
 
 
 @torch.no_grad()
