@@ -170,6 +170,18 @@ def test_a_thread_that_goes_on_without_the_model_is_named(sdpa_llava, inputs, mo
     assert not sdpa_llava._forward_pre_hooks
 
 
+def test_a_thread_that_runs_the_model_is_waited_for_as_long_as_it_takes(
+    sdpa_llava, inputs, answers, monkeypatch
+) -> None:
+    monkeypatch.setattr(membership, "PATIENCE_S", 0.02)
+    streamer = stream()
+    slow = sdpa_llava.model.language_model.register_forward_hook(lambda *_: time.sleep(0.05))
+    with vc.reduced(sdpa_llava, BOTH):
+        threading.Thread(target=answer, args=(sdpa_llava, inputs), kwargs={"streamer": streamer}).start()
+    slow.remove()
+    assert streamed(streamer) == answers[BOTH]
+
+
 def test_threads_and_pools_are_as_before_once_nobody_is_inside(sdpa_llava, inputs) -> None:
     before = threading.Thread.start, ThreadPoolExecutor.submit
     with vc.reduced(sdpa_llava, BOTH):

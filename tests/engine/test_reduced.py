@@ -114,6 +114,17 @@ def test_plain_forward_without_mask_or_cache_and_with_gaps(llava) -> None:
     torch.testing.assert_close(out.logits[0, -1], expected[0], atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_plain_forward_of_rows_that_end_in_padding(sdpa_llava) -> None:
+    inputs = prompt([1])
+    with vc.reduced(sdpa_llava, reducer(**CUTS["both"])) as whole:
+        sdpa_llava(**inputs)
+    padded = {name: torch.nn.functional.pad(inputs[name], (0, 3)) for name in ("input_ids", "attention_mask")}
+    with vc.reduced(sdpa_llava, reducer(**CUTS["both"])) as trace:
+        sdpa_llava(**{**inputs, **padded})
+    assert [cut.kept.tolist() for cut in trace.images[0].cuts] == [cut.kept.tolist() for cut in whole.images[0].cuts]
+
+
 @pytest.mark.parametrize("images", [[1], [0, 1], [1, 2]], ids=str)
 @torch.no_grad()
 def test_beam_search_scores_every_sequence_right(llava, images) -> None:

@@ -48,6 +48,15 @@ EXAMINED_BY = {  # start of a source's path -> the files and folders of tests th
 }
 REASONS = {  # mutant that survives -> why no test can or need tell it from the original
     "vscan_core/reducers/greedyprune.py: `-1` -> `1`": "The last axis of (tokens, dim) is axis 1: the same.",
+    "vscan_core/engine/generate_hook.py: `-1` -> `1`": "The last axis of ids (batch, length) is axis 1: the same.",
+    "vscan_core/engine/generate_hook.py: `length > past` -> `length >= past`": (
+        "A prompt as long as its cache brings nothing new, which transformers refuses before."
+    ),
+    "vscan_core/engine/llm_side.py: `_[:4]` -> `_[:4 + 1]`": "A dropped row is -inf in every column.",
+    "vscan_core/engine/llm_cut.py: `cut is not None and any((_budget(span, cut) is not None for span in call.spans))` "
+    "-> `cut is not None or any((_budget(span, cut) is not None for span in call.spans))`": (
+        "Only computes scores that nobody reads."
+    ),
 }
 
 

@@ -84,6 +84,7 @@ def test_keeps_exactly_the_budget_ascending_and_accounts_for_every_token(name, d
         assert not dropped[chosen.kept].any()
         assert name in FORGETS or dropped.sum() == side * side - keep
         assert torch.isin(chosen.merged_into[dropped], chosen.kept).all()
+        assert (chosen.merged_into[~dropped] == -1).all()
 
 
 @pytest.mark.parametrize("name", vc.REDUCERS)

@@ -291,3 +291,16 @@ def test_methods_are_imported_by_name_from_their_package() -> None:
     assert (FastV, PruMerge) == (vc.REDUCERS["fastv"], vc.REDUCERS["prumerge"])
     with pytest.raises(ImportError):
         from vscan_core.reducers import NoSuchMethod  # noqa: F401
+
+
+def test_a_cut_inside_the_llm_counts_the_tokens_of_all_tiles() -> None:
+    assert FastV(keep=0.25).schedule(100, ANATOMY, 4) == {2: 100}
+    assert FastV(keep=30).schedule(100, ANATOMY, 4) == {2: 30}
+
+
+def test_greedyprune_allows_what_is_just_as_similar_as_its_threshold() -> None:
+    right_angles = torch.eye(3)
+    given = vc.Signals(hidden=right_angles, question=torch.tensor([3.0, 2.0, 1.0]))
+    assert GreedyPrune(threshold=0.0).select_in_llm(given, 2).kept.tolist() == [0, 1]
+    given = vc.Signals(hidden=torch.eye(3)[[0, 0, 1, 2]], question=torch.tensor([3.0, 2.0, 1.0]))
+    assert GreedyPrune(threshold=0.0).select_in_llm(given, 3).kept.tolist() == [0, 2, 3]
