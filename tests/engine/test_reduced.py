@@ -117,10 +117,10 @@ def test_plain_forward_without_mask_or_cache_and_with_gaps(llava) -> None:
 @torch.no_grad()
 def test_plain_forward_of_rows_that_end_in_padding(sdpa_llava) -> None:
     inputs = prompt([1])
-    with vc.reduced(sdpa_llava, reducer(**CUTS["both"])) as whole:
+    with vc.reduced(sdpa_llava, reducer(**CUTS["llm"])) as whole:
         sdpa_llava(**inputs)
     padded = {name: torch.nn.functional.pad(inputs[name], (0, 3)) for name in ("input_ids", "attention_mask")}
-    with vc.reduced(sdpa_llava, reducer(**CUTS["both"])) as trace:
+    with vc.reduced(sdpa_llava, reducer(**CUTS["llm"])) as trace:
         sdpa_llava(**{**inputs, **padded})
     assert [cut.kept.tolist() for cut in trace.images[0].cuts] == [cut.kept.tolist() for cut in whole.images[0].cuts]
 
