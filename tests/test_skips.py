@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.skips import unknown
+from tests.skips import too_many, unknown
 
 pytest_plugins = "pytester"
 CONFTEST = "from tests.skips import pytest_sessionfinish, pytest_terminal_summary"
@@ -24,6 +24,10 @@ def test_that_does_not():
 def test_known_reasons_are_told_from_others() -> None:
     assert unknown(["could not import 'torchvision'", "lmms-eval is not installed; see docs/evaluation.md"]) == []
     assert unknown(["no time", "needs a kernel", "no time"]) == ["no time", "needs a kernel"]
+
+
+def test_skips_are_counted() -> None:
+    assert too_many(["make ways"]) == [] and too_many(["make ways", "no time", "make ways"]) == ["make ways"]
 
 
 @pytest.mark.parametrize(
