@@ -188,9 +188,9 @@ def report(outcomes: list[Outcome]) -> str:
 
 
 def main() -> None:
-    """Command line: `python -m tests.mutation [--per-file 4] [--jobs 2] [source ...]`; a page for all sources only."""
+    """Command line: `python -m tests.mutation [--per-file 3] [--jobs 2] [source ...]`; a page for all sources only."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--per-file", type=int, default=4)
+    parser.add_argument("--per-file", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("sources", nargs="*")
     arguments = parser.parse_args()
