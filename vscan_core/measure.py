@@ -47,6 +47,7 @@ class Stopwatch:
     def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter) -> None:
         self.cuda, self.now = device.type == "cuda", now
         self.sections: list[tuple[Mark, Mark]] = []
+        self._open = False
 
     def mark(self) -> Mark:
         """The present moment on the device's clock."""
@@ -62,10 +63,16 @@ class Stopwatch:
 
     @contextmanager
     def section(self) -> Iterator[None]:
-        """Time the body of the `with` and add it to `sections`."""
-        start = self.mark()
-        yield
-        self.sections.append((start, self.mark()))
+        """Time the body of the `with` and add it to `sections`; one inside another is part of the outer one."""
+        if self._open:
+            yield
+            return
+        start, self._open = self.mark(), True
+        try:
+            yield
+        finally:
+            self._open = False
+            self.sections.append((start, self.mark()))
 
     def spent(self, first: int = 0, last: int | None = None) -> float:
         """Total milliseconds of sections `first` to `last` - 1."""

@@ -63,6 +63,7 @@ class Call:
     scores: dict[int, list[Tensor]] = field(default_factory=dict)  # {later cut: per span (length,)}, computed before it
     entered: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, into its score layer
     attended: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, after attention
+    visual_count: Tensor | int = 0  # visual tokens of all rows, without the copies of beam search
     layers_run: int = 0  # decoder layers that were called
     copies: int = 1  # rows per prompt: beam search repeats every row
     traced: bool = False
@@ -83,6 +84,7 @@ class Call:
         self.position = take(self.position, index)
         if self.visual is not None:
             self.visual = take(self.visual & keep, index)
+            self._count()
         if self.columns is not None:
             self.columns = take(self.columns, index)
         self.valid = valid
@@ -95,6 +97,10 @@ class Call:
         if self.last_prompt_column is not None:
             self.last_prompt_column = place.gather(1, self.last_prompt_column[:, None])[:, 0]
         return index
+
+    def _count(self) -> None:
+        assert self.visual is not None
+        self.visual_count = self.visual[:: self.copies].sum()
 
     def find_prompt_end(self, end: int) -> None:
         """Find each row's last prompt column; the call's first `end` columns are the prompt's, drafts may follow."""
@@ -118,6 +124,7 @@ class Call:
             return
         self.visual = visual
         self.copies = max(1, round(sum(per_row) / sum(image.tokens for image in encoded.images)))
+        self._count()
         images = list(encoded.images)
         for row in range(0, len(per_row), self.copies):
             columns = visual[row].to(torch.int8).argsort(descending=True, stable=True)[: per_row[row]]

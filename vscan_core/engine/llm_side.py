@@ -60,7 +60,8 @@ class LLMSide:
             if (state := current()) is None or kwargs.get("inputs_embeds") is None:
                 return None
             state.arrived = self.owner.ran = True
-            return args, self._enter(state, kwargs, timed)
+            with timed():
+                return args, self._enter(state, kwargs)
 
         def before_layer(layer: int) -> Callable[..., Any]:
             def hook(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
@@ -73,7 +74,8 @@ class LLMSide:
         def after_llm(module: nn.Module, args: Any, out: Any) -> None:
             if (state := current()) is not None and (call := state.call) is not None:
                 state.call = None
-                self._leave(state, call)
+                with timed():
+                    self._leave(state, call)
 
         layers = enumerate(self.layers)
         return [
@@ -98,7 +100,7 @@ class LLMSide:
         elif state.logits_kept < call.logical:
             call.columns_now(torch.arange(call.logical - state.logits_kept, call.logical))
 
-    def _enter(self, state: State, kwargs: dict[str, Any], timed: Timed) -> dict[str, Any]:
+    def _enter(self, state: State, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Begin a Call and remove the marked rows."""
         embeds, more, state.call = kwargs["inputs_embeds"], {}, None
         if self.idle and embeds.shape[1] == 1:
@@ -115,7 +117,7 @@ class LLMSide:
             if call.valid is not None:  # padding may carry marks, and 0 * inf is NaN
                 embeds = embeds.masked_fill(~call.valid[..., None], 0)
         if self.llm_cut is not None:
-            self.llm_cut.begin(call, embeds, timed)
+            self.llm_cut.begin(call, embeds)
         segment = call.segments.list[0]
         segment.extend(embeds.shape[1], call.logical, call.valid, len(embeds), embeds.device)
         position = self._positions(call, segment)
@@ -235,21 +237,27 @@ class LLMSide:
     def _at_layer(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any], timed: Timed) -> Any:
         call.layers_run += 1
         if self.llm_cut is not None and (layer in self.later or layer in self.llm_cut.scored_ahead):
-            hidden, kwargs = self._moved(call, layer, hidden, kwargs)
-        if self.llm_cut is not None and layer in self.later:
+            with timed():
+                hidden, kwargs = self._shorten(call, layer, hidden, kwargs)
+        if call.traced:
+            self.trace.tokens_per_layer.append(hidden.shape[1])
+            self.trace._visual.append(call.visual_count)
+        return ((hidden,), {**kwargs, **call.override}) if call.override else None
+
+    def _shorten(
+        self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """Cut what this layer is to cut, and score what the next one will."""
+        assert self.llm_cut is not None
+        hidden, kwargs = self._moved(call, layer, hidden, kwargs)
+        if layer in self.later:
             kwargs = {**kwargs, **(call.override or {})}
-            hidden, rotary = self.llm_cut.cut(call, layer, hidden, kwargs["position_embeddings"], timed)
+            hidden, rotary = self.llm_cut.cut(call, layer, hidden, kwargs["position_embeddings"])
             segment = call.segments.at(layer)
             segment.extend(hidden.shape[1], call.logical, call.valid, len(hidden), hidden.device)
             if self.renumber:
                 rotary = moved(self.llm.rotary_emb(hidden, self._positions(call, segment)), hidden.device)
             mask = causal_mask(self.llm.config, hidden, self._mask2d(call, segment, hidden), call.cache, layer)
             call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
-        if self.llm_cut is not None:
-            self.llm_cut.score_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"], timed)
-        if call.traced:
-            self.trace.tokens_per_layer.append(hidden.shape[1])
-            visual = call.visual
-            none = hidden.new_zeros((), dtype=torch.long)
-            self.trace._visual.append(none if visual is None else visual[:: call.copies].sum())
-        return ((hidden,), {**kwargs, **call.override}) if call.override else None
+        self.llm_cut.score_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"])
+        return hidden, kwargs

@@ -6,6 +6,7 @@ to the entrance of the LLM, where `llm_side` removes the row: no placeholder ari
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,65 +43,72 @@ class VisionSide:
 
         def before_tower(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := active()) is not None:
-                state.tiles = self.family.tiles(self.model, module, args, kwargs)
-                state.vision_scores, state.keys = {}, None
-                if self.encoder_merge is not None:
-                    self.encoder_merge.start(state, next(module.parameters()).device)
+                with timed():
+                    state.tiles = self.family.tiles(self.model, module, args, kwargs)
+                    state.vision_scores, state.keys = {}, None
+                    if self.encoder_merge is not None:
+                        self.encoder_merge.start(state, next(module.parameters()).device)
 
         def before_projector(module: nn.Module, args: Any) -> Any:
-            return None if (state := active()) is None else self._select_early(state, args[0], timed)
+            if (state := active()) is None:
+                return None
+            with timed():
+                return self._select_early(state, args[0])
 
         def after_projector(module: nn.Module, args: Any, out: Tensor) -> Any:
             if (state := active()) is None:
                 return None
-            marked = self._mark(state, out, timed) if self.cuts else None
-            if state.tiles.layouts is not None:
-                self._report_images(state, state.tiles.layouts)
-            elif state.tiles.side is not None:
-                self._report_images(state, self._tiled_layouts(state, state.tiles.side))
-            return marked
+            with timed():
+                marked = self._mark(state, out) if self.cuts else None
+                if state.tiles.layouts is not None:
+                    self._report_images(state, state.tiles.layouts)
+                elif state.tiles.side is not None:
+                    self._report_images(state, self._tiled_layouts(state, state.tiles.side))
+                return marked
 
-        def packed(layouts: list[TokenLayout]) -> None:
+        def packed(find: Callable[[], list[TokenLayout]]) -> None:
             if (state := active()) is not None:
-                self._report_images(state, layouts)
+                with timed():
+                    self._report_images(state, find())
 
-        handles = self._signal_hooks(active)  # first, because they may raise
+        handles = self._signal_hooks(active, timed)  # first, because they may raise
         handles += [
             *(tower.register_forward_pre_hook(before_tower, with_kwargs=True) for tower in towers),
             projector.register_forward_pre_hook(before_projector),
             projector.register_forward_hook(after_projector),
         ]
         if self.encoder_merge is not None:
-            handles += self.encoder_merge.hooks(active)
+            handles += self.encoder_merge.hooks(active, timed)
         return handles + self.family.hook_packing(self.model, packed)
 
-    def _select_early(self, state: State, rows: Tensor, timed: Timed) -> tuple[Tensor] | None:
+    def _select_early(self, state: State, rows: Tensor) -> tuple[Tensor] | None:
         """The rows to project, if dropped tokens need not be projected at all; None: all rows."""
         state.features = state.tiles.split(rows) if state.tiles.order is None else None
         state.encoded = Encoded(selections=[None] * len(state.tiles.grids))
         if self.encoder_merge is not None and state.merge_state is not None:
-            with timed():
-                state.encoded.selections, merged = finish(state.merge_state, rows)
+            state.encoded.selections, merged = finish(state.merge_state, rows)
             state.encoded.marked = True
             return (torch.cat(merged),)
         if self.encoder_merge is not None or not self.cuts or not self._drops_before_projector(state):
             return None
-        with timed():
-            self._select(state, projected=None)
+        self._select(state, projected=None)
         assert state.features is not None  # rows come as (tiles, tokens, dim)
         pairs = zip(state.features, state.encoded.selections, strict=True)
         return (torch.cat([part if chosen is None else chosen.apply(part) for part, chosen in pairs]),)
 
-    def _signal_hooks(self, current: Current) -> list[Removable]:
+    def _signal_hooks(self, current: Current, timed: Timed) -> list[Removable]:
         handles: list[Removable] = []
 
-        def record(layer: int, scores: Tensor) -> None:
+        def record(layer: int, compute: Callable[[], Tensor]) -> None:
             if (state := current()) is not None:
-                state.vision_scores[layer] = scores if state.tiles.order is None else state.tiles.split(scores)
+                with timed():
+                    scores = compute()
+                    state.vision_scores[layer] = scores if state.tiles.order is None else state.tiles.split(scores)
 
-        def record_keys(layer: int, keys: Tensor) -> None:
+        def record_keys(layer: int, compute: Callable[[], Tensor]) -> None:
             if (state := current()) is not None:
-                state.keys = keys
+                with timed():
+                    state.keys = compute()
 
         try:
             for layer in self.needs.cls_attention:
@@ -128,15 +136,14 @@ class VisionSide:
     def _drops_before_projector(self, state: State) -> bool:
         return state.tiles.order is None and not state.tiles.lead and not self.needs.projected
 
-    def _mark(self, state: State, out: Tensor, timed: Timed) -> Tensor | None:
+    def _mark(self, state: State, out: Tensor) -> Tensor | None:
         if self.encoder_merge is not None and state.merge_state is None:
             return None  # nothing has merged
         if self._drops_before_projector(state):
             return self._scatter_and_mark(state, out)
-        with timed():
-            projected = state.tiles.split(out)
-            self._select(state, projected)
-            return self._merge_and_mark(state, projected, out)
+        projected = state.tiles.split(out)
+        self._select(state, projected)
+        return self._merge_and_mark(state, projected, out)
 
     def _select(self, state: State, projected: list[Tensor] | None) -> None:
         if missing := set(self.needs.cls_attention) - set(state.vision_scores):

@@ -21,7 +21,8 @@ from vscan_core.families.tiles import TiledPicture, Tiles, TokenLayout
 from vscan_core.selection import Anatomy, Needs
 from vscan_core.trace import View
 
-Recorder = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
+# (vision layer, how to compute its scores or keys): computed only if they are wanted, and timed as reduction
+Recorder = Callable[[int, Callable[[], Tensor]], None]
 
 
 class Family(ABC):
@@ -127,8 +128,11 @@ class Family(ABC):
         """
         return None
 
-    def hook_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
-        """Record the layout of every image in each run; for families that pack tiles. Returns removable hooks."""
+    def hook_packing(self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]) -> list[Any]:
+        """Record how to find the layout of every image in each run; for families that pack tiles.
+
+        Returns removable hooks.
+        """
         return []
 
     def shorten_kwargs(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:

@@ -105,9 +105,14 @@ class Idefics3(Family):
             valid[get_ident()] = (kwargs or {}).get("patch_attention_mask")
 
         def score(query: Tensor, key: Tensor) -> None:
-            scores = received_by_tile(query, key, valid.pop(get_ident(), None), attn)
-            side = int(scores.shape[-1] ** 0.5)  # the connector assumes square tiles too
-            record(layer, mean_over_patches(scores, patches_of_tokens(lambda x: _shuffled(connector, x), side, side)))
+            mask = valid.pop(get_ident(), None)
+
+            def scores() -> Tensor:
+                of_patches = received_by_tile(query, key, mask, attn)
+                side = int(of_patches.shape[-1] ** 0.5)  # the connector assumes square tiles too
+                return mean_over_patches(of_patches, patches_of_tokens(lambda x: _shuffled(connector, x), side, side))
+
+            record(layer, scores)
 
         mask = tower.register_forward_pre_hook(store_mask, with_kwargs=True)
         return [mask, *hook_query_and_key(attn.q_proj, attn.k_proj, score)]

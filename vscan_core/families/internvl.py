@@ -81,9 +81,13 @@ class InternVL(Llava):
         def shuffle(numbers: Tensor) -> Any:
             return base.pixel_shuffle(numbers, scale_factor=config.downsample_ratio)
 
-        def record_row(row: Tensor) -> None:
-            side = int(row.shape[-1] ** 0.5)  # the model assumes square tiles too
-            record(layer, mean_over_patches(row, patches_of_tokens(shuffle, side, side)))
+        def record_row(row_of: Callable[[], Tensor]) -> None:
+            def scores() -> Tensor:
+                row = row_of()
+                side = int(row.shape[-1] ** 0.5)  # the model assumes square tiles too
+                return mean_over_patches(row, patches_of_tokens(shuffle, side, side))
+
+            record(layer, scores)
 
         return hook_cls_row(attn.q_norm, attn.k_norm, attn.num_heads, record_row)
 

@@ -100,7 +100,7 @@ class Llava(Family):
         attn = _attention(self.vision_tower(model), layer)
 
         def record_keys(module: nn.Module, args: Any, out: Tensor) -> None:
-            record(layer, mean_keys(out, attn.num_heads))
+            record(layer, lambda: mean_keys(out, attn.num_heads))
 
         return [attn.k_proj.register_forward_hook(record_keys)]
 

@@ -56,16 +56,19 @@ class LlavaNext(Llava):
         """The tiles of all pictures; `hook_packing` finds out which of them belong together."""
         return replace(super().tiles(model, tower, args, kwargs), layouts=None)
 
-    def hook_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
+    def hook_packing(self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]) -> list[Any]:
         """Run numbered rows through the model's own packing beside the features, so that no code is duplicated."""
 
         def packing(pack: Any, image_features: Sequence[Tensor], image_sizes: Any, *args: Any, **kwargs: Any) -> None:
-            numbered = [_numbers(tiles) for tiles in image_features]
-            options = {**kwargs, "image_newline": torch.full((1,), -1.0, dtype=torch.float64)}
-            origins, _ = pack(numbered, image_sizes, *args, **options)
-            sizes = [tuple(int(side) for side in size) for size in image_sizes]
-            tiles = [len(features) for features in image_features]
-            record([self._token_layout(model, *one) for one in zip(tiles, origins, sizes, strict=True)])
+            def token_layouts() -> list[TokenLayout]:
+                numbered = [_numbers(tiles) for tiles in image_features]
+                options = {**kwargs, "image_newline": torch.full((1,), -1.0, dtype=torch.float64)}
+                origins, _ = pack(numbered, image_sizes, *args, **options)
+                sizes = [tuple(int(side) for side in size) for size in image_sizes]
+                tiles = [len(features) for features in image_features]
+                return [self._token_layout(model, *one) for one in zip(tiles, origins, sizes, strict=True)]
+
+            record(token_layouts)
 
         return [MethodHook(self.base(model), "pack_image_features", packing)]
 

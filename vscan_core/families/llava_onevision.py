@@ -80,7 +80,7 @@ class LlavaOnevision(LlavaNext):
         tower = self.vision_tower(model)
         attn = getattr(tower, "vision_model", tower).encoder.layers[layer].self_attn
         return hook_query_and_key(
-            attn.q_proj, attn.k_proj, lambda query, key: record(layer, received_by_tile(query, key, None, attn))
+            attn.q_proj, attn.k_proj, lambda query, key: record(layer, lambda: received_by_tile(query, key, None, attn))
         )
 
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:

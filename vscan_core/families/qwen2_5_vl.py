@@ -122,13 +122,15 @@ class Qwen25VL(Family):
         def store_call(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             calls[get_ident()] = kwargs
 
+        def scores(out: Tensor, cos: Tensor, sin: Tensor, bounds: Tensor) -> Tensor:
+            query, key, _ = out.view(len(out), 3, attn.num_heads, -1).unbind(1)
+            query, key = rotate(query, key, cos, sin)
+            return received(query, key, bounds.tolist(), attn.scaling).view(-1, tower.spatial_merge_unit).mean(1)
+
         def score(module: nn.Module, args: Any, out: Tensor) -> None:
             call = calls.pop(get_ident(), None)
             if call is not None:  # None: another thread's call that was under way when the hooks came
-                query, key, _ = out.view(len(out), 3, attn.num_heads, -1).unbind(1)
-                query, key = rotate(query, key, *call["position_embeddings"])
-                scores = received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
-                record(layer, scores.view(-1, tower.spatial_merge_unit).mean(1))
+                record(layer, lambda: scores(out, *call["position_embeddings"], call["cu_seqlens"]))
 
         return [
             attn.register_forward_pre_hook(store_call, with_kwargs=True),

@@ -20,16 +20,16 @@ def mean_keys(key: Tensor, heads: int, first: int = 1) -> Tensor:
 
 
 def hook_query_and_key(
-    query: nn.Module, key: nn.Module, record: Callable[[Tensor, Tensor], None], rows: slice = slice(None)
+    query: nn.Module, key: nn.Module, record: Callable[[Tensor, Tensor], None]
 ) -> list[RemovableHandle]:
-    """Pass the queries (only `rows`) and keys of every call to `record`, as `query` and `key` return them.
+    """Pass the queries and keys of every call to `record`, as `query` and `key` return them.
 
     Queries are computed first and held until the keys follow; there is no second pass and no attention map.
     """
     queries: dict[int, Tensor] = {}  # by thread: several may run one model
 
     def store_query(module: nn.Module, args: Any, out: Tensor) -> None:
-        queries[get_ident()] = out[:, rows]
+        queries[get_ident()] = out
 
     def score(module: nn.Module, args: Any, out: Tensor) -> None:
         first = queries.pop(get_ident(), None)
@@ -40,10 +40,10 @@ def hook_query_and_key(
 
 
 def hook_cls_row(
-    query: nn.Module, key: nn.Module, heads: int, record: Callable[[Tensor], None]
+    query: nn.Module, key: nn.Module, heads: int, record: Callable[[Callable[[], Tensor]], None]
 ) -> list[RemovableHandle]:
-    """Pass the attention of CLS in every call, (images, heads, tokens), to `record`."""
-    return hook_query_and_key(query, key, lambda first, keys: record(cls_row(first, keys, heads)), slice(1))
+    """Pass how to compute the attention of CLS in every call, (images, heads, tokens), to `record`."""
+    return hook_query_and_key(query, key, lambda first, keys: record(lambda: cls_row(first[:, :1], keys, heads)))
 
 
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
