@@ -244,9 +244,7 @@ class LLMSide:
             self.trace._visual.append(call.visual_count)
         return ((hidden,), {**kwargs, **call.override}) if call.override else None
 
-    def _shorten(
-        self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]
-    ) -> tuple[Tensor, dict[str, Any]]:
+    def _shorten(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Cut what this layer is to cut, and score what the next one will."""
         assert self.llm_cut is not None
         hidden, kwargs = self._moved(call, layer, hidden, kwargs)
