@@ -21,6 +21,7 @@ from vscan_core.engine.generate_hook import GenerateHook
 from vscan_core.engine.llm_side import LLMSide
 from vscan_core.engine.membership import Block, block_of, entered
 from vscan_core.engine.rope_deltas import RopeDeltas
+from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.engine.state import State, Timed
 from vscan_core.engine.vision_side import VisionSide
 from vscan_core.engine.wrappers import unwrapped
@@ -138,6 +139,7 @@ def open_attachment(
     shared: bool = False,
     timed: Timed = nullcontext,
     views: Sequence[View] | None = None,
+    shared_vision: SharedVision | None = None,
 ) -> Iterator[Attachment]:
     """Put the hooks on, but reduce only calls inside `attachment.here()`; for generators that several threads advance.
 
@@ -152,7 +154,7 @@ def open_attachment(
     llm_side = LLMSide(model, family, reducer, anatomy, attachment)
     hook_groups = (
         GenerateHook(model, llm_side.idle, attachment.check_logits),
-        VisionSide(model, family, reducer, anatomy),
+        VisionSide(model, family, reducer, anatomy, shared=shared_vision),
         CallChecks(model, family, reducer is None, llm_side.idle, attachment),
         RopeDeltas(model, family),
         llm_side,

@@ -17,6 +17,7 @@ class Timings:
     ttft_ms: float  # time to first token: vision + reduce + prefill
     decode_ms_per_token: float | None  # mean over the tokens after the first; None: only one token was generated
     total_ms: float  # ttft and all decoding steps
+    vision_shared: bool = False  # the encoder's part of vision_ms was measured once, for several runs
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vscan_core.attach import Attachment, open_attachment
+from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.errors import InputError
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.lvlm import LVLM
@@ -18,7 +19,9 @@ from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, memory_guard, pr
 from vscan_core.media.videos import Video
 from vscan_core.prepared import PreparedInputs
 from vscan_core.reducers import Reducer
+from vscan_core.selection import Needs
 from vscan_core.versions import CACHE, cache_out
+from vscan_core.vision_cache import union
 
 OUT_OF_DISTRIBUTION = (
     "This small model knows only drawn scenes, and this picture does not look like one: treat the answer as a guess. "
@@ -58,6 +61,7 @@ def compare(
     reducers: Sequence[Reducer | None],
     *,
     max_new_tokens: int = 64,
+    share_vision: bool = False,
 ) -> Iterator[Event]:
     """Answer the same question with several methods, one after another on the same device.
 
@@ -67,6 +71,9 @@ def compare(
         question: Plain text of at most 1000 characters.
         reducers: The methods, in the order in which they run; None is the baseline.
         max_new_tokens: The greatest length of each answer, in tokens; at least 1.
+        share_vision: Encode the picture once for all methods that do not change the vision encoder, and remember it
+            (`lvlm.vision_cache`). Each run's `vision_ms` then holds the time of that one pass, and its `reduce_ms` that
+            of the signals it uses, as if it had encoded the picture itself.
 
     Yields:
         The events of `answer` for each method in turn; an event's `run` is the index of its method in `reducers`.
@@ -78,16 +85,29 @@ def compare(
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens must be at least 1, but is {max_new_tokens}")
     inputs = lvlm.inputs(image, question)
+    needs = [Needs() if reducer is None else reducer.needs(lvlm.anatomy) for reducer in reducers]
     for place, reducer in enumerate(reducers):
-        with memory_guard(lvlm.device), closing(_Run(lvlm, inputs, reducer, place, max_new_tokens).events()) as events:
-            yield from events
+        with memory_guard(lvlm.device):
+            shared = None if not share_vision or needs[place].blocks else lvlm.encode(inputs, union(needs))
+            run = _Run(lvlm, inputs, reducer, place, max_new_tokens, shared)
+            with closing(run.events()) as events:
+                yield from events
 
 
 class _Run:
     """One measured run of one method."""
 
-    def __init__(self, lvlm: LVLM, inputs: PreparedInputs, reducer: Reducer | None, place: int, limit: int) -> None:
+    def __init__(
+        self,
+        lvlm: LVLM,
+        inputs: PreparedInputs,
+        reducer: Reducer | None,
+        place: int,
+        limit: int,
+        shared: SharedVision | None,
+    ) -> None:
         self.lvlm, self.inputs, self.reducer, self.place, self.limit = lvlm, inputs, reducer, place, limit
+        self.shared = shared
         self.method = "baseline" if reducer is None else type(reducer).__name__.lower()
         self.stopwatch = Stopwatch(lvlm.device)
 
@@ -116,13 +136,14 @@ class _Run:
                 ttft_ms=vision + reduce + prefill,
                 decode_ms_per_token=sum(steps) / len(steps) if steps else None,
                 total_ms=vision + reduce + prefill + sum(steps),
+                vision_shared=self.shared is not None,
             )
             visual = attachment.trace.visual_tokens_per_layer
             cost = Cost(
                 visual_tokens=sum(visual) / len(visual),
                 tflops=prefill_tflops(attachment.trace.tokens_per_layer, self.lvlm.model.config.text_config),
                 kv_bytes=size,
-                peak_bytes=memory.read(),
+                peak_bytes=self._peak(memory),
             )
         yield Done(
             self.place,
@@ -130,7 +151,13 @@ class _Run:
         )
 
     def _attach(self) -> AbstractContextManager[Attachment]:
-        return open_attachment(self.lvlm.model, self.reducer, timed=self.stopwatch.section, views=self.inputs.views)
+        timed, views = self.stopwatch.section, self.inputs.views
+        return open_attachment(self.lvlm.model, self.reducer, timed=timed, views=views, shared_vision=self.shared)
+
+    def _peak(self, memory: PeakMemory) -> int | None:
+        """The highest of this run and of the encoding that it shares."""
+        here, shared = memory.read(), None if self.shared is None else self.shared.peak_bytes
+        return here if here is None or shared is None else max(here, shared)
 
     @torch.inference_mode()
     def _prefill(self, attachment: Attachment) -> tuple[int, Any, tuple[float, float, float, int]]:
@@ -160,9 +187,13 @@ class _Run:
         )
         before, split = entered
         early, late = stopwatch.spent(0, split), stopwatch.spent(split)
-        times = (stopwatch.ms(start, before) - early, early + late, stopwatch.ms(before, end) - late)
+        vision, prefill = stopwatch.ms(start, before) - early, stopwatch.ms(before, end) - late
+        reduce = 0.0 if self.reducer is None else early + late  # of the baseline: what it costs to watch it
+        if self.shared is not None:
+            vision += self.shared.ms
+            reduce += 0 if self.reducer is None else self.shared.reduction_ms(self.reducer.needs(self.lvlm.anatomy))
         cache = cache_out(out)
-        return first, cache, (*times, kv_bytes(cache))
+        return first, cache, (vision, reduce, prefill, kv_bytes(cache))
 
     @torch.inference_mode()
     def _step(self, attachment: Attachment, cache: Any, last: int) -> tuple[int, float]:
@@ -184,7 +215,7 @@ class _Run:
         reducer, anatomy = self.reducer, self.lvlm.anatomy
         shapes = tuple((name, tuple(value.shape)) for name, value in self.inputs.items() if isinstance(value, Tensor))
         method = reducer and (type(reducer), reducer.cut_layers(anatomy), reducer.needs(anatomy), reducer.needs_in_llm)
-        key = (shapes, method)
+        key = (shapes, method, self.shared is None)
         if key in self.lvlm.warmed:
             return
         with self._attach() as attachment:

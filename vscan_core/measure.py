@@ -45,7 +45,7 @@ class Stopwatch:
     """Marks on one device's clock: `now` (seconds), or device events on a GPU."""
 
     def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter) -> None:
-        self.cuda, self.now = device.type == "cuda", now
+        self.device, self.cuda, self.now = device, device.type == "cuda", now
         self.sections: list[tuple[Mark, Mark]] = []
         self._open = False
 
@@ -56,6 +56,11 @@ class Stopwatch:
         event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
+
+    def wait(self) -> None:
+        """Wait for the device to reach the present moment."""
+        if self.cuda:
+            torch.cuda.synchronize(self.device)
 
     def ms(self, start: Mark, end: Mark) -> float:
         """Milliseconds between two marks; on a GPU, work up to `end` must have completed."""

@@ -24,6 +24,7 @@ from transformers import BatchFeature
 from vscan_core.trace import View
 
 PIXELS = ("pixel_values", "pixel_values_images", "pixel_values_videos")  # the second: Video-LLaVA's processor
+TEXT = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "second_per_grid_ts")
 
 _views: MutableMapping[Tensor, tuple[View, ...]] = WeakTensorKeyDictionary()
 
@@ -38,6 +39,11 @@ class PreparedInputs(BatchFeature):  # type: ignore[misc]  # transformers is not
         super().__init__(dict(data))
         self.views = tuple(views)
         self._note()
+
+    @property
+    def of_vision(self) -> dict[str, Any]:
+        """The inputs of the vision side: pixels and what describes them."""
+        return {name: value for name, value in self.items() if name not in TEXT}
 
     def to(self, *args: Any, **kwargs: Any) -> PreparedInputs:
         """Move or cast in place, like every BatchFeature; the views stay with the new pixels."""

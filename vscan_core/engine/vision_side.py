@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from vscan_core import geometry
 from vscan_core.engine.encoded import Encoded
 from vscan_core.engine.encoder_merge import EncoderMerge, finish
+from vscan_core.engine.shared_vision import Replay, SharedVision
 from vscan_core.engine.state import Current, State, Timed
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
@@ -27,13 +28,20 @@ class VisionSide:
     """Hooks on vision tower and projector for one reducer (None: nothing is cut, signals are recorded)."""
 
     def __init__(
-        self, model: nn.Module, family: Family, reducer: Reducer | None, anatomy: Anatomy, needs: Needs | None = None
+        self,
+        model: nn.Module,
+        family: Family,
+        reducer: Reducer | None,
+        anatomy: Anatomy,
+        needs: Needs | None = None,
+        shared: SharedVision | None = None,
     ) -> None:
         self.model, self.family, self.anatomy = model, family, anatomy
         self.reducer = reducer
         self.cuts = reducer is not None and 0 in reducer.cut_layers(anatomy)
         self.needs = reducer.needs(anatomy) if reducer is not None and self.cuts else needs or Needs()
         family.check(self.needs)
+        self.replay = None if shared is None else Replay(family, shared)
         self.encoder_merge = EncoderMerge(model, family, reducer, anatomy) if reducer and self.needs.blocks else None
 
     def hooks(self, current: Current, timed: Timed) -> list[Removable]:
@@ -46,6 +54,8 @@ class VisionSide:
                 with timed():
                     state.tiles = self.family.tiles(self.model, module, args, kwargs)
                     state.vision_scores, state.keys = {}, None
+                    if self.replay is not None:
+                        self.replay.restore(state)
                     if self.encoder_merge is not None:
                         self.encoder_merge.start(state, next(module.parameters()).device)
 
@@ -71,7 +81,8 @@ class VisionSide:
                 with timed():
                     self._report_images(state, find())
 
-        handles = self._signal_hooks(active, timed)  # first, because they may raise
+        # first, because they may raise
+        handles = self._signal_hooks(active, timed) if self.replay is None else self.replay.hooks(active)
         handles += [
             *(tower.register_forward_pre_hook(before_tower, with_kwargs=True) for tower in towers),
             projector.register_forward_pre_hook(before_projector),
@@ -140,10 +151,10 @@ class VisionSide:
         if self.encoder_merge is not None and state.merge_state is None:
             return None  # nothing has merged
         if self._drops_before_projector(state):
-            return self._scatter_and_mark(state, out)
+            return state.encoded.scatter_and_mark(state.tiles.sizes[0], out)
         projected = state.tiles.split(out)
         self._select(state, projected)
-        return self._merge_and_mark(state, projected, out)
+        return state.encoded.merge_and_mark(state.tiles, projected, out)
 
     def _select(self, state: State, projected: list[Tensor] | None) -> None:
         if missing := set(self.needs.cls_attention) - set(state.vision_scores):
@@ -186,30 +197,6 @@ class VisionSide:
             start = stop
         if state.visual is not None:  # the prompt is already known
             encoded.check(state.visual)
-
-    def _merge_and_mark(self, state: State, projected: list[Tensor], out: Tensor) -> Tensor | None:
-        if not state.encoded.marked:
-            return None  # untouched, bit for bit
-        tiles = []
-        for rows, chosen in zip(projected, state.encoded.selections, strict=True):
-            if chosen is not None:
-                mixed = chosen.apply(rows)
-                rows = torch.full_like(rows, -torch.inf)
-                rows[chosen.kept] = mixed
-            tiles.append(rows)
-        marked: Tensor = state.tiles.join(tiles, out)
-        return marked
-
-    def _scatter_and_mark(self, state: State, projected: Tensor) -> Tensor:
-        assert state.features is not None  # as in `_select_early`
-        shape = (len(state.features), state.tiles.sizes[0], projected.shape[-1])
-        out, start = projected.new_full(shape, -torch.inf), 0
-        for i in range(len(out)):
-            selection = state.encoded.selections[i]
-            index = torch.arange(shape[1], device=out.device) if selection is None else selection.kept
-            out[i, index] = projected[start : start + len(index)]
-            start += len(index)
-        return out
 
 
 def _while_model_runs(current: Current) -> Current:

@@ -98,6 +98,15 @@ class Family(ABC):
         """Hook vision layer `layer` so that each run of it records head-mean keys (tiles, tokens, head_dim)."""
         raise NotImplementedError
 
+    def vision_blocks(self, tower: Any) -> nn.ModuleList:
+        """The blocks of one of the `vision_towers`, each called with hidden states that keep their shape."""
+        blocks: nn.ModuleList = getattr(tower, "vision_model", tower).encoder.layers
+        return blocks
+
+    def vision_outputs(self, model: nn.Module) -> tuple[int, ...]:
+        """The vision layers (0-based) whose output is read by what follows the blocks."""
+        return (self.anatomy(model).feature_layer,)
+
     def encoder_blocks(self, model: nn.Module) -> nn.ModuleList:
         """The blocks of the vision encoder (pre-norm, submodules named as in CLIP, CLS first).
 

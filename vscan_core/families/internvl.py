@@ -73,6 +73,11 @@ class InternVL(Llava):
         across, down = rule((height, width), tile, prepare.min_patches, prepare.max_patches)
         return View(size=(width, height), cut=(down, across))
 
+    def vision_blocks(self, tower: Any) -> nn.ModuleList:
+        """The layers of InternViT."""
+        blocks: nn.ModuleList = tower.encoder.layer
+        return blocks
+
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """The CLS row after the layer's query and key norms; a token's score is the mean over its patches."""
         attn = self.vision_tower(model).encoder.layer[layer].attention

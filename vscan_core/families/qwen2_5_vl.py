@@ -112,6 +112,11 @@ class Qwen25VL(Family):
         )
         return order
 
+    def vision_blocks(self, tower: Any) -> nn.ModuleList:
+        """The blocks before the merger."""
+        blocks: nn.ModuleList = tower.blocks
+        return blocks
+
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """Attention received, computed in blocks, summed over heads and averaged over the patches of each token."""
         tower = self.vision_tower(model)
@@ -122,15 +127,16 @@ class Qwen25VL(Family):
         def store_call(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             calls[get_ident()] = kwargs
 
-        def scores(out: Tensor, cos: Tensor, sin: Tensor, bounds: Tensor) -> Tensor:
+        def scores(out: Tensor, call: Any) -> Tensor:
             query, key, _ = out.view(len(out), 3, attn.num_heads, -1).unbind(1)
-            query, key = rotate(query, key, cos, sin)
-            return received(query, key, bounds.tolist(), attn.scaling).view(-1, tower.spatial_merge_unit).mean(1)
+            query, key = rotate(query, key, *call["position_embeddings"])
+            of_patches = received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
+            return of_patches.view(-1, tower.spatial_merge_unit).mean(1)
 
         def score(module: nn.Module, args: Any, out: Tensor) -> None:
             call = calls.pop(get_ident(), None)
             if call is not None:  # None: another thread's call that was under way when the hooks came
-                record(layer, lambda: scores(out, *call["position_embeddings"], call["cu_seqlens"]))
+                record(layer, lambda: scores(out, call))
 
         return [
             attn.register_forward_pre_hook(store_call, with_kwargs=True),

@@ -64,6 +64,11 @@ class Qwen3VL(Qwen25VL):
             first_cut=max(1, len(vision.deepstack_visual_indexes)),
         )
 
+    def vision_outputs(self, model: nn.Module) -> tuple[int, ...]:
+        """The last layer, and those whose features enter the LLM."""
+        config: Any = model.config
+        return (*config.vision_config.deepstack_visual_indexes, *super().vision_outputs(model))
+
     def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
     ) -> dict[str, Any]:
