@@ -14,20 +14,19 @@ from PIL import Image
 from torch import Tensor
 
 from vscan_core.engine.preview import PreparedImage, VisionPreview
-from vscan_core.engine.shared_vision import SharedVision, encode
+from vscan_core.engine.shared_vision import SharedVision, encode_pixels
 from vscan_core.errors import InputError
 from vscan_core.families import FAMILIES, Family
 from vscan_core.measure import RecentKeys, Stopwatch
 from vscan_core.media.images import as_rgb, upright_size, working_size
 from vscan_core.media.videos import Video
 from vscan_core.ood import OODReference, is_out_of_distribution
-from vscan_core.prepared import PIXELS, PreparedInputs
+from vscan_core.prepared import PIXELS, PreparedInputs, shapes_of
+from vscan_core.questions import check_question
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.trace import View
-from vscan_core.vision_cache import VisionCache, digest
-
-MAX_QUESTION_CHARACTERS = 1000
+from vscan_core.vision_cache import VisionCache, pixel_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,21 +174,19 @@ class LVLM:
     def encode(self, inputs: PreparedInputs, needs: Needs) -> SharedVision:
         """Run the blocks of the vision encoder and record the signals in `needs`, or find both in `vision_cache`.
 
-        Timed; the first run of each shape is preceded by an untimed one. Raises InputError for signals that this model
-        cannot give.
+        The first run of each shape is preceded by an untimed one. Raises InputError for signals the model cannot give.
         """
-        pixels = inputs.of_vision
-        key = digest(pixels)
+        key = pixel_digest(pixels := inputs.of_vision)
         if (known := self.vision_cache.get(key)) is not None:
             if known.covers(needs):
                 return known
             needs |= known.needs
         needs = replace(needs, blocks=False)
-        shapes = tuple((name, tuple(value.shape)) for name, value in pixels.items() if isinstance(value, Tensor))
-        for _ in range(1 if (shapes, needs) in self.warmed else 2):
-            known = encode(self.model, self.family, pixels, needs, Stopwatch(self.device))
+        shapes = shapes_of(pixels), needs
+        for _ in range(1 if shapes in self.warmed else 2):
+            known = encode_pixels(self.model, self.family, pixels, needs, Stopwatch(self.device))
         assert known is not None
-        self.warmed.add((shapes, needs))
+        self.warmed.add(shapes)
         self.vision_cache.put(key, known)
         return known
 
@@ -221,20 +218,3 @@ class LVLM:
         x, y = size[0] / small[0], size[1] / small[1]  # above 1 if the picture was shrunk first
         scale, offset = (view.scale[0] * x, view.scale[1] * y), (view.offset[0] * x, view.offset[1] * y)
         return replace(view, scale=scale, offset=offset, size=size)
-
-
-def check_question(question: str, processor: Any) -> str:
-    """The question, stripped. Raises InputError if it is empty, too long or holds control tokens."""
-    text = question.strip()
-    if not text:
-        raise InputError("The question is empty: type what you want to know about the picture.")
-    if len(text) > MAX_QUESTION_CHARACTERS:
-        raise InputError(
-            f"The question has {len(text)} characters; at most {MAX_QUESTION_CHARACTERS} are allowed, so shorten it."
-        )
-    named = {getattr(processor, name, None) for name in ("image_token", "video_token")}
-    control = {*processor.tokenizer.all_special_tokens, *named, "<image>", "<video>"}
-    found = sorted(token for token in control if token and token in text)
-    if found:
-        raise InputError(f"The question must not contain the control token {found[0]}: ask in plain words.")
-    return text

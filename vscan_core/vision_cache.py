@@ -49,7 +49,7 @@ class VisionCache:
         return len(self._runs)
 
 
-def digest(inputs: Mapping[str, Any]) -> str:
+def pixel_digest(inputs: Mapping[str, Any]) -> str:
     """A hash of the tensors among a processor's image inputs: names, types, shapes and values."""
     found = hashlib.blake2b(digest_size=16)
     for name, value in sorted(inputs.items()):

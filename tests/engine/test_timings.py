@@ -14,7 +14,7 @@ from PIL import Image
 
 import vscan_core as vc
 from tests.families import lvlms
-from vscan_core import inference
+from vscan_core import measured_run
 from vscan_core.measure import RecentKeys, Stopwatch
 
 TOWER_MS, ENTRANCE_MS, LATER_MS, LAYER_MS = 100, 7, 3, 1
@@ -57,7 +57,7 @@ def slowed(lvlm: vc.LVLM, clock: Clock) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def endless(monkeypatch) -> None:
     """Answers end by their limit only."""
-    monkeypatch.setattr(inference, "_stop_ids", lambda model: set())
+    monkeypatch.setattr(measured_run, "_stop_ids", lambda model: set())
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def lvlm() -> vc.LVLM:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(inference, "Stopwatch", partial(Stopwatch, now=clock.now))
+    monkeypatch.setattr(measured_run, "Stopwatch", partial(Stopwatch, now=clock.now))
     for name, ms in (("select", ENTRANCE_MS), ("select_in_llm", LATER_MS)):
         slow(monkeypatch, name, ms, clock)
     return clock

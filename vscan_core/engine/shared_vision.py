@@ -1,7 +1,7 @@
 """Run the blocks of the vision encoder once for several runs of a model on the same pixels.
 
-`encode` records what the blocks give and the signals of the methods that will run; `Replay` gives both back, so that a
-run calls no block again. Everything around the blocks (patch embedding, projector, packing) runs each time.
+`encode_pixels` records what the blocks give and the signals of the methods that will run; `Replay` gives both back, so
+that a run calls no block again. Everything around the blocks (patch embedding, projector, packing) runs each time.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class _Recording:
 
 
 @torch.inference_mode()
-def encode(model: Any, family: Family, pixels: Mapping[str, Any], needs: Needs, stopwatch: Stopwatch) -> SharedVision:
+def encode_pixels(
+    model: Any, family: Family, pixels: Mapping[str, Any], needs: Needs, stopwatch: Stopwatch
+) -> SharedVision:
     """Run the vision side on the processor's image inputs `pixels`, and record it with the signals in `needs`.
 
     Blocks whose output nobody reads are left out. Raises InputError if the family cannot give a signal.
