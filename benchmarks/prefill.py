@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 
 import vscan_core as vc
-from benchmarks.provenance import provenance, write_record
+from benchmarks.provenance import CAUSAL_FLOPS, provenance, write_record
 
 MEASURED_RETENTIONS = (0.5, 1 / 3, 2 / 9, 1 / 9, 1 / 18)
 QUESTION = "Is there a cat in the picture?"
@@ -77,6 +77,7 @@ def main() -> None:
         "dtype": str(lvlm.model.dtype).removeprefix("torch."),
         "attention": lvlm.model.config._attn_implementation,
         "ratios": "baseline / VScan, median over pairs of runs",
+        "flops": CAUSAL_FLOPS,
         "rows": rows,
     }
     print(json.dumps(record, indent=1))

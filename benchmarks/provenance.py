@@ -16,6 +16,7 @@ import torch
 import transformers
 
 LIBRARIES = (torch, transformers, numpy, scipy)
+CAUSAL_FLOPS = "causal attention, 2 n (n + 1) D per layer"  # how `vscan_core.measure` counts; older records: n^2
 
 
 def provenance(command: str, device: torch.device | str = "cpu") -> dict[str, Any]:

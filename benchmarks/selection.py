@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import vscan_core as vc
-from benchmarks.provenance import provenance, write_record
+from benchmarks.provenance import CAUSAL_FLOPS, provenance, write_record
 from vscan_core.measure import prefill_tflops
 
 ANATOMY = vc.Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
@@ -190,6 +190,7 @@ def main(argv: list[str] | None = None) -> None:
     record = {
         **provenance(f"python -m benchmarks.selection --repeats {options.repeats} --threads {options.threads}"),
         "load_before": round(load, 1),
+        "flops": CAUSAL_FLOPS,
         "dense": {
             tokens: {"gflops": prefill_tflops([tokens] * 32, DECODER) * 1e3, "mbytes": dense_bytes(tokens) / 1e6}
             for tokens in PICTURE_GRIDS

@@ -21,7 +21,9 @@ def test_runs_on_a_small_picture_and_writes_its_record(tmp_path, monkeypatch, ca
     monkeypatch.setattr(selection, "measure_all", lambda grids, repeats: real({36: (6, 6)}, repeats, SMALL))
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     selection.main(["--repeats", "2", "--out", str(tmp_path / "record.json")])
-    rows = json.loads((tmp_path / "record.json").read_text())["rows"]
+    record = json.loads((tmp_path / "record.json").read_text())
+    rows = record["rows"]
+    assert record["flops"].startswith("causal")
     names = {row["method"] for row in rows}
     assert {"vscan", "divprune", "cdpruner", "random"} <= names and not names & {"fastv", "pyramiddrop", "sparsevlm"}
     assert all(row["ms"]["min"] <= row["ms"]["median"] <= row["ms"]["max"] for row in rows)

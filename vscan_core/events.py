@@ -25,7 +25,8 @@ class Cost:
     """The cost of a run other than time."""
 
     visual_tokens: float  # mean number of visual tokens per decoder layer in prefill
-    tflops: float  # of the decoder in prefill, by the formula in measure.py
+    tflops: float  # of the decoder in prefill with causal attention, by the formula in measure.py
+    tflops_full: float  # the same with the whole attention map (n^2), as papers count
     kv_bytes: int  # of keys and values in the KV cache after prefill
     peak_bytes: int | None  # peak memory during the run, weights included; None: this system does not report it
 

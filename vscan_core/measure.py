@@ -3,7 +3,11 @@
 Time: device events on a GPU (one synchronisation, at the end of the prefill), the monotonic clock elsewhere; the
 processor and anything else outside the model are excluded.
 FLOPs: a multiply-add counts as two. Decoder layer with n tokens, width D, key width K, MLP width I:
-2n(2D^2 + 2DK + 3DI) + 4n^2 D; summed over layers, each with its own n. The LM head and the vision tower are left out.
+2n(2D^2 + 2DK + 3DI) + A; summed over layers, each with its own n. The LM head and the vision tower are left out.
+A is the attention, twice a product of scores or weights with keys or values, and there are two ways to count it:
+- causal (`Cost.tflops`): each token attends to itself and to what is before it, A = 2n(n + 1) D;
+- full (`Cost.tflops_full`): the whole map, of which causal masking discards half, A = 4n^2 D. Papers count so, and
+  eager attention computes it.
 """
 
 from __future__ import annotations
@@ -90,16 +94,20 @@ def kv_bytes(cache: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
 
-def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any) -> float:
+def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any, *, causal: bool = True) -> float:
     """Floating-point operations of the decoder over a prompt, in units of 10^12, by the formula in `measure`.
 
-    tokens_per_layer: all tokens that enter each decoder layer. text_config: of the LLM, from transformers.
+    Args:
+        tokens_per_layer: All tokens that enter each decoder layer.
+        text_config: Of the LLM, from transformers.
+        causal: Whether each token attends to itself and what is before it; False: to all tokens (n^2).
     """
     width, heads = text_config.hidden_size, text_config.num_attention_heads
     head = getattr(text_config, "head_dim", None) or width // heads
     attention, keys = heads * head, (getattr(text_config, "num_key_value_heads", None) or heads) * head
     per_token = 2 * (2 * width * attention + 2 * width * keys + 3 * width * text_config.intermediate_size)
-    return float(sum(n * per_token + 4 * n * n * attention for n in tokens_per_layer)) / 1e12
+    pairs = (n * (n + 1) // 2 if causal else n * n for n in tokens_per_layer)
+    return (sum(tokens_per_layer) * per_token + 4 * attention * sum(pairs)) / 1e12
 
 
 class PeakMemory:

@@ -29,7 +29,8 @@ MEASURED = """
   further token, so that answers of different lengths can be compared.
 - The **KV cache** holds the keys and values of all tokens that the language model has processed; its size is that of
   the actual tensors. **Peak memory** includes the weights of the model, so it shrinks only a little.
-- **FLOPs** are calculated, not measured, from the number of tokens that entered each layer.
+- **FLOPs** are calculated, not measured, from the number of tokens that entered each layer, with causal attention: each
+  token attends to itself and to what is before it. The exports also give them with attention in full, as papers count.
 - The counts of visual tokens are read from the tensors of the run.
 - Fewer tokens always make the prefill cheaper. They speed up decoding only in long conversations, and the vision
   encoder still processes the whole picture.

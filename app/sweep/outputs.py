@@ -21,7 +21,7 @@ from ..ui.charts import Chart
 from .settings import tokens_per_second
 
 SWEEP_START = "Press **Run**: the same question, with fewer and fewer visual tokens."
-SWEEP_NOTE = "**Single runs, not a benchmark:** timings vary from run to run."
+SWEEP_NOTE = f"**Single runs, not a benchmark:** timings vary from run to run. {formatting.CAUSAL_NOTE}"
 
 
 def share_kept(run: RunState) -> float:

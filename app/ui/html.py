@@ -23,7 +23,7 @@ ROWS: tuple[tuple[str, str, Callable[[Answer], str]], ...] = (
     ("Decode", "per token", lambda answer: formatting.milliseconds(answer.timings.decode_ms_per_token)),
     ("Whole answer", "", lambda answer: formatting.milliseconds(answer.timings.total_ms)),
     ("KV cache", "", lambda answer: formatting.memory(answer.cost.kv_bytes)),
-    ("Computation", "prefill", lambda answer: formatting.flops(answer.cost.tflops)),
+    ("Computation", "prefill, causal", lambda answer: formatting.flops(answer.cost.tflops)),
     ("Peak memory", "with weights", lambda answer: formatting.memory(answer.cost.peak_bytes)),
 )
 

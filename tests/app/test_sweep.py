@@ -126,6 +126,7 @@ def test_the_files_hold_what_was_shown(page: SweepPage, picture: str) -> None:
     assert found["settings"]["question"] == EVIL and found["settings"]["retentions"] == [0.5, 0.1]
     lines = list(csv.DictReader(rows_file.open()))
     assert [line["visual_token_steps"] for line in lines] == ["576", "432 144", "86 29"]
+    assert all(float(line["tflops_full"]) > float(line["tflops"]) for line in lines)
     assert float(lines[1]["tokens_per_second"]) == 160 and lines[0]["method"] == "baseline"
     with Image.open(image) as drawn:
         assert drawn.width == 1760
