@@ -107,7 +107,7 @@ def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any, *, causal:
     attention, keys = heads * head, (getattr(text_config, "num_key_value_heads", None) or heads) * head
     per_token = 2 * (2 * width * attention + 2 * width * keys + 3 * width * text_config.intermediate_size)
     pairs = (n * (n + 1) // 2 if causal else n * n for n in tokens_per_layer)
-    return (sum(tokens_per_layer) * per_token + 4 * attention * sum(pairs)) / 1e12
+    return float(sum(tokens_per_layer) * per_token + 4 * attention * sum(pairs)) / 1e12
 
 
 class PeakMemory:
