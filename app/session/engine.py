@@ -19,9 +19,17 @@ class Engine:
         """Models on offer by name."""
         return catalog.MODELS
 
-    def unavailable(self, name: str) -> str | None:
-        """Why a model cannot run here, in one sentence; None if it can."""
-        return catalog.unavailable(name)
+    def unavailable(self, name: str, released_gb: float = 0.0) -> str | None:
+        """Why a model cannot run here, in one sentence; None if it can, once `released_gb` of memory are free."""
+        return catalog.unavailable(name, released_gb=released_gb)
+
+    def expected(self, name: str, released_gb: float = 0.0) -> str:
+        """How long the first word of a model that can run will take, estimated; "" if there is nothing to say."""
+        return catalog.expected(name, released_gb=released_gb)
+
+    def weights_gb(self, lvlm: LVLM) -> float:
+        """Memory of a loaded model's weights, in gigabytes (10^9 bytes)."""
+        return float(sum(part.numel() * part.element_size() for part in lvlm.model.parameters())) / 1e9
 
     def frames(self, name: str) -> int:
         """How many frames of a video a model takes, known without loading it; 0: it takes pictures only."""

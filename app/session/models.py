@@ -27,6 +27,16 @@ class Models:
         """Whether a model is there."""
         return name in self._there
 
+    def unavailable(self, name: str) -> str | None:
+        """Why a model cannot run here, in one sentence; None if it is there, or fits once the one before it is gone."""
+        if name in self._there:
+            return None
+        return self._engine.unavailable(name, self._released_gb(name))
+
+    def expected(self, name: str) -> str:
+        """How long the first word of a model that can run will take, estimated; "" if there is nothing to say."""
+        return self._engine.expected(name, self._released_gb(name))
+
     def get(self, name: str) -> LVLM:
         """The loaded model. Raises InputError if it does not fit or is not on offer: none is fetched by its name alone.
 
@@ -40,10 +50,15 @@ class Models:
             if name not in self._there:
                 if name not in self._engine.models():
                     raise InputError("There is no such model in this demo.")
-                if reason := self._engine.unavailable(name):
+                if reason := self.unavailable(name):
                     raise InputError(reason)
                 self._there = {kept: one for kept, one in self._there.items() if kept == self._default}
                 self._before_release()
                 release_memory()
                 self._there = {**self._there, name: self._engine.load(name)}
             return self._there[name]
+
+    def _released_gb(self, name: str) -> float:
+        """Memory of the models that go before `name` is loaded, and of `name` itself."""
+        there = self._there.items()
+        return sum(self._engine.weights_gb(lvlm) for other, lvlm in there if other == name or other != self._default)

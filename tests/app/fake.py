@@ -94,12 +94,15 @@ class FakeEngine(Engine):
 
     def models(self) -> dict[str, Any]:
         return {
-            "mini": SimpleNamespace(name="mini", title="Fake Mini", description="Made for tests.", needs_gpu=False),
-            "big": SimpleNamespace(name="big", title="Big <b>7B</b>", description="Large.", needs_gpu=True),
+            "mini": SimpleNamespace(name="mini", title="Fake Mini", description="Made for tests."),
+            "big": SimpleNamespace(name="big", title="Big <b>7B</b>", description="Large."),
         }
 
-    def unavailable(self, name: str) -> str | None:
-        return "This model needs a GPU, and this computer has none." if name == "big" else None
+    def unavailable(self, name: str, released_gb: float = 0.0) -> str | None:
+        return "Big 7B needs about 16.2 GB of memory; this machine has 8.0 GB." if name == "big" else None
+
+    def weights_gb(self, lvlm: FakeLVLM) -> float:
+        return 0.0
 
     def frames(self, name: str) -> int:
         return 0

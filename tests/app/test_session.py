@@ -130,7 +130,7 @@ def test_the_cache_forgets_the_least_recently_used() -> None:
 
 
 def test_a_model_that_cannot_run_here_says_why(picture: str) -> None:
-    with pytest.raises(InputError, match="needs a GPU"):
+    with pytest.raises(InputError, match="needs about 16.2 GB"):
         Session(FakeEngine()).preview("big", picture, 0.1)
 
 
@@ -159,7 +159,7 @@ class Several(FakeEngine):
     """Three models that fit, one of which takes a while to load."""
 
     def models(self) -> dict[str, Any]:
-        small = {name: SimpleNamespace(name=name, title=name, description=".", needs_gpu=False) for name in "abc"}
+        small = {name: SimpleNamespace(name=name, title=name, description=".") for name in "abc"}
         return {**super().models(), **small}
 
     def load(self, name: str) -> FakeLVLM:
@@ -215,6 +215,6 @@ def test_the_picker_tells_what_fits_says_that_it_loads_and_why_it_cannot() -> No
     assert "Loading" in first and "Loading" not in last and session.models.ready("a")
     assert list(loading(session, "a")) == [last]
     (told,) = loading(session, "big")
-    assert "needs a GPU" in told
+    assert "needs about 16.2 GB" in told
     session.engine.load = lambda name: (_ for _ in ()).throw(InputError("Memory ran out."))
     assert "Memory ran out" in list(loading(session, "b"))[-1]

@@ -89,7 +89,7 @@ def test_a_retention_out_of_reach_says_so_and_the_others_go_on(page: SweepPage, 
         ({"method": "magic"}, "no method"),
         ({"question": " "}, "ask a question"),
         ({"picture": None}, "choose a picture"),
-        ({"model": "big"}, "needs a GPU"),
+        ({"model": "big"}, "needs about 16.2 GB"),
     ],
 )
 def test_bad_input_is_one_sentence_and_the_page_lives_on(
