@@ -17,7 +17,12 @@ class Timings:
     ttft_ms: float  # time to first token: vision + reduce + prefill
     decode_ms_per_token: float | None  # mean over the tokens after the first; None: only one token was generated
     total_ms: float  # ttft and all decoding steps
-    vision_shared: bool = False  # the encoder's part of vision_ms was measured once, for several runs
+    vision_shared_ms: float = 0.0  # the part of vision_ms that was measured once for several runs: the encoder's blocks
+
+    @property
+    def vision_shared(self) -> bool:
+        """Whether the picture was encoded once for several runs."""
+        return self.vision_shared_ms > 0
 
 
 @dataclass(frozen=True)

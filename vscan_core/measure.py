@@ -30,18 +30,19 @@ Mark = Any  # a torch.cuda.Event, or seconds
 class RecentKeys:
     """A set of the `limit` most recently added keys."""
 
-    def __init__(self, limit: int = 64) -> None:
+    def __init__(self, limit: int = 256) -> None:
         self.limit = limit
         self._keys: OrderedDict[Hashable, None] = OrderedDict()
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._keys
 
-    def add(self, key: Hashable) -> None:
-        """Add a key; the oldest one is removed if there are more than `limit`."""
-        self._keys[key] = None
-        self._keys.move_to_end(key)
-        if len(self._keys) > self.limit:
+    def add(self, *keys: Hashable) -> None:
+        """Add keys; the oldest ones are removed if there are more than `limit`."""
+        for key in keys:
+            self._keys[key] = None
+            self._keys.move_to_end(key)
+        while len(self._keys) > self.limit:
             self._keys.popitem(last=False)
 
 

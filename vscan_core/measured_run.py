@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vscan_core.attach import Attachment, open_attachment
 from vscan_core.engine.shared_vision import SharedVision
@@ -21,6 +22,7 @@ OUT_OF_DISTRIBUTION = (
     "This small model knows only drawn scenes, and this picture does not look like one: treat the answer as a guess. "
     "The token selection is real all the same."
 )
+PROMPT_STEP = 128  # prompts whose lengths differ by less than this share a warm-up
 
 
 class MeasuredRun:
@@ -65,7 +67,7 @@ class MeasuredRun:
                 ttft_ms=vision + reduce + prefill,
                 decode_ms_per_token=sum(steps) / len(steps) if steps else None,
                 total_ms=vision + reduce + prefill + sum(steps),
-                vision_shared=self.shared is not None,
+                vision_shared_ms=0.0 if self.shared is None else self.shared.ms,
             )
             visual, every = attachment.trace.visual_tokens_per_layer, attachment.trace.tokens_per_layer
             cost = Cost(
@@ -112,9 +114,7 @@ class MeasuredRun:
                 features = None if state is None else state.features
         finally:
             handle.remove()
-        self.hint = (
-            OUT_OF_DISTRIBUTION if features is not None and self.lvlm.is_out_of_distribution(features[0]) else None
-        )
+        self.hint = OUT_OF_DISTRIBUTION if features is not None and self._is_odd(features[0]) else None
         before, split = entered
         early, late = stopwatch.spent(0, split), stopwatch.spent(split)
         vision, prefill = stopwatch.ms(start, before) - early, stopwatch.ms(before, end) - late
@@ -124,6 +124,15 @@ class MeasuredRun:
             reduce += 0 if self.reducer is None else self.shared.reduction_ms(self.reducer.needs(self.lvlm.anatomy))
         cache = cache_out(out)
         return first, cache, (vision, reduce, prefill, kv_bytes(cache))
+
+    def _is_odd(self, features: Tensor) -> bool:
+        """Whether the picture is out of distribution: looked at once for all runs that share its encoding."""
+        if self.shared is None:
+            return self.lvlm.is_out_of_distribution(features)
+        known = self.lvlm.vision_cache.out_of_distribution
+        if self.shared not in known:
+            known[self.shared] = self.lvlm.is_out_of_distribution(features)
+        return known[self.shared]
 
     @torch.inference_mode()
     def _step(self, attachment: Attachment, cache: Any, last: int) -> tuple[int, float]:
@@ -140,11 +149,13 @@ class MeasuredRun:
     def _warm_up(self) -> None:
         """One untimed prefill for every new shape, because kernels are chosen and memory is mapped on first use.
 
-        The key is the shapes of the inputs, the method, its signals and the layers of its cuts, but not its budgets.
+        The key is the shapes of the pixels, the length of the prompt in steps of PROMPT_STEP tokens, the method, its
+        signals and the layers of its cuts, but not its budgets.
         """
         reducer, anatomy = self.reducer, self.lvlm.anatomy
         method = reducer and (type(reducer), reducer.cut_layers(anatomy), reducer.needs(anatomy), reducer.needs_in_llm)
-        key = (shapes_of(self.inputs), method, self.shared is None)
+        steps = -(-self.inputs["input_ids"].shape[1] // PROMPT_STEP)
+        key = (shapes_of(self.inputs.of_vision), steps, method, self.shared is None)
         if key in self.lvlm.warmed:
             return
         with self._attach() as attachment:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ class VisionCache:
 
     def __init__(self, limit: int = LIMIT_BYTES) -> None:
         self.limit = limit
+        self.encodings = 0  # how many runs it has been given so far
+        # whether the picture of a run is unlike those the model was trained on, once that has been looked at
+        self.out_of_distribution: MutableMapping[SharedVision, bool] = WeakKeyDictionary()
         self._runs: OrderedDict[str, SharedVision] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -35,6 +39,7 @@ class VisionCache:
     def put(self, key: str, run: SharedVision) -> None:
         """Keep a run; the least recently used ones go until the rest fits, and one that is too large is not kept."""
         with self._lock:
+            self.encodings += 1
             self._runs[key] = run
             self._runs.move_to_end(key)
             while self._runs and sum(kept.nbytes for kept in self._runs.values()) > self.limit:

@@ -150,7 +150,7 @@ def test_only_the_latest_shapes_are_remembered() -> None:
     for key in ("a", "b", "a", "c"):
         keys.add(key)
     assert [key in keys for key in "abc"] == [True, False, True]
-    assert RecentKeys().limit == 64
+    assert RecentKeys().limit == 256
 
 
 def test_a_stopwatch_adds_up_its_sections() -> None:

@@ -17,7 +17,7 @@ from vscan_core.inference import compare
 from vscan_core.loading import load_model
 from vscan_core.media.images import open_image
 from vscan_core.media.videos import Video, open_video
-from vscan_core.multirun import Make, Refused, run_each
+from vscan_core.multirun import Make, Refused, encode_for, run_each
 from vscan_core.reducers import REDUCERS, Reducer
 from vscan_core.report import as_dict, ratios, same_answer
 
@@ -67,8 +67,11 @@ def answers(
     source = image or open_video(options.video, lvlm.family.frames or 1 if options.frames is None else options.frames)
 
     def run(reducer: Reducer | None) -> Any:
-        return compare(lvlm, source, options.question, [reducer], max_new_tokens=options.max_new_tokens)
+        limit = options.max_new_tokens
+        return compare(lvlm, source, options.question, [reducer], max_new_tokens=limit, share_vision=len(makers) > 1)
 
+    if len(makers) > 1:
+        encode_for(lvlm, source, options.question, makers)
     found: list[Answer | InputError] = []
     for event in run_each(run, makers):
         if isinstance(event, Token) and not options.json and sys.stderr.isatty():

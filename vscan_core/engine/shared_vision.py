@@ -44,14 +44,14 @@ class SharedVision:
 
     def covers(self, needs: Needs) -> bool:
         """Whether every signal in `needs` that comes from the blocks was recorded."""
-        return set(names(needs)) <= self.signals.keys() and not needs.blocks
+        return set(signal_names(needs)) <= self.signals.keys() and not needs.blocks
 
     def reduction_ms(self, needs: Needs) -> float:
         """How long the signals in `needs` took, which a run without a method would not compute."""
-        return sum(self.signal_ms[name] for name in names(needs))
+        return sum(self.signal_ms[name] for name in signal_names(needs))
 
 
-def names(needs: Needs) -> list[int | str]:
+def signal_names(needs: Needs) -> list[int | str]:
     """The signals in `needs` that come from the blocks."""
     return [*needs.cls_attention, *([KEYS] if needs.keys else [])]
 
