@@ -18,10 +18,11 @@ from typing import Any
 from PIL import Image
 
 import vscan_core as vc
-from benchmarks.provenance import CAUSAL_FLOPS, provenance, write_record
+from benchmarks.provenance import CAUSAL_FLOPS, write_record
+from vscan_core.bench.record import provenance
+from vscan_core.bench.subject import QUESTION
 
 MEASURED_RETENTIONS = (0.5, 1 / 3, 2 / 9, 1 / 9, 1 / 18)
-QUESTION = "Is there a cat in the picture?"
 
 
 def answer_once(lvlm: vc.LVLM, image: Image.Image, reducer: vc.Reducer | None) -> vc.Answer:

@@ -10,6 +10,7 @@ import torch
 
 import vscan_core as vc
 from benchmarks import selection
+from vscan_core.bench.memory import Tally
 from vscan_core.resources import asset
 
 ROOT = Path(__file__).parent.parent / "benchmarks"
@@ -39,7 +40,7 @@ def test_no_method_costs_a_twentieth_of_the_prefill_it_shortens() -> None:
 
 def test_the_tally_counts_what_is_moved_and_held() -> None:
     first, second = torch.ones(1000), torch.ones(1000)
-    with selection.Tally() as tally:
+    with Tally() as tally:
         total = first + second  # reads 8000 bytes, writes 4000
         picked = total[torch.tensor([1, 2])]
         del total

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import vscan_core as vc
-from benchmarks.selection import Tally
+from vscan_core.bench.memory import Tally
 from vscan_core.catalog import MODELS, SHAPES, SMALL, is_random
 from vscan_core.cli.main import main
 from vscan_core.dummies import model_of

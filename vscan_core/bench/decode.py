@@ -1,12 +1,12 @@
 """Decoding steps for one row and for several: inside `reduced`, and the stock model with an equally long KV cache.
 
 The stock model's cache of each method is a stock prefill's, cut to the length that the method leaves in every layer;
-so the two differ only in the hooks. Each measured run prefills anew, untimed.
+so the two differ only in the hooks. Each measured run prefills one row anew, untimed, and repeats it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from vscan_core.bench.prefill import traced
-from vscan_core.bench.rounds import Failure, attempt, measured
-from vscan_core.bench.subject import BASELINE, STOCK, Subject, prefill, running_as, token_steps_of
+from vscan_core.bench.rounds import Figures, attempt, measured
+from vscan_core.bench.subject import STOCK, WATCHED, Subject, prefill, running_as, token_steps_of
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import Stopwatch, kv_bytes
 from vscan_core.prepared import PreparedInputs
@@ -38,17 +38,22 @@ def timed_steps(
     lvlm: LVLM,
     inputs: PreparedInputs,
     way: Reducer | str | None,
+    rows: int,
     steps: int,
     stopwatch: Stopwatch,
     lengths: Sequence[int] | None = None,
 ) -> dict[str, float]:
-    """Milliseconds of one decoding step, as the mean over `steps`; `lengths`: of the stock model's cache per layer."""
+    """Milliseconds of one decoding step of `rows` rows, as the mean over `steps`.
+
+    inputs: of one row. lengths: of the stock model's cache in each layer.
+    """
     with running_as(lvlm, inputs, way):
         out = prefill(lvlm.model, inputs)
         cache = cache_out(out)
         if lengths is not None:
             shorten(cache, lengths)
-        size, next_ids = kv_bytes(cache), _best(out.logits)
+        cache.batch_repeat_interleave(rows)
+        size, next_ids = kv_bytes(cache), _best(out.logits).repeat(rows, 1)
         next_ids = _best(_step_logits(lvlm, next_ids, cache))  # untimed: kernels of a new shape
         stopwatch.wait()
         start = stopwatch.mark()
@@ -70,20 +75,19 @@ def _best(logits: Tensor) -> Tensor:
 
 def decode_rows(subject: Subject, rows: int) -> list[dict[str, Any]]:
     """One row per way of running the model, and per method one of the stock model with as short a cache."""
-    lvlm, suite = subject.lvlm, subject.suite
-    found_inputs = attempt(partial(subject.inputs, rows=rows), lvlm.device)
-    if isinstance(found_inputs, Failure):
-        return [{"test": "decode", "rows": rows, "run": STOCK, **found_inputs.row()}]
-    time = partial(timed_steps, lvlm, found_inputs)
-    runs, traces, rivals = {}, {}, {BASELINE: STOCK}
+    lvlm, suite, inputs = subject.lvlm, subject.suite, subject.inputs()
+    runs, traces, rivals = {}, {}, {WATCHED: STOCK}
+
+    def steps(way: Reducer | str | None, lengths: Sequence[int] | None = None) -> Callable[[], Figures]:
+        return partial(timed_steps, lvlm, inputs, way, rows, suite.steps, subject.stopwatch(), lengths)
+
     for name, way in subject.ways().items():
-        runs[name] = partial(time, way, suite.steps, subject.stopwatch())
+        runs[name] = steps(way)
         if isinstance(way, Reducer):
-            trace = attempt(partial(traced, lvlm, found_inputs, way), lvlm.device)
+            trace = attempt(partial(traced, lvlm, inputs, way), lvlm.device)
             if isinstance(trace, Trace):
                 rivals[name], traces[name] = AS_LONG + name, trace
-                lengths = trace.tokens_per_layer
-                runs[rivals[name]] = partial(time, STOCK, suite.steps, subject.stopwatch(), lengths)
+                runs[rivals[name]] = steps(STOCK, trace.tokens_per_layer)
     found = measured(runs, suite.rounds, suite.warm_ups, subject.order, lvlm.device)
     out = []
     for name in runs:

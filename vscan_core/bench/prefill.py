@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vscan_core.bench.limit import Limit
+from vscan_core.bench.record import significant
 from vscan_core.bench.rounds import Failure, Figures, attempt, measured
 from vscan_core.bench.subject import STOCK, Subject, prefill, running_as, token_steps_of, visual_tokens
 from vscan_core.lvlm import LVLM
@@ -21,7 +22,7 @@ from vscan_core.prepared import PreparedInputs
 from vscan_core.reducers import Reducer
 from vscan_core.trace import Trace
 
-LIMIT = "limit of "
+LIMIT_OF = "limit of "
 
 
 def timed_prefill(
@@ -85,7 +86,7 @@ def prefill_rows(
         if everything and isinstance(trace, Trace) and isinstance(ways[name], Reducer):
             limit = attempt(partial(Limit, lvlm, trace.tokens_per_layer, rows), lvlm.device)
             if isinstance(limit, Limit):
-                runs[LIMIT + name] = limit.run
+                runs[LIMIT_OF + name] = limit.run
     found = measured(runs, subject.suite.rounds, subject.suite.warm_ups, subject.order, lvlm.device)
     head = {"test": "prefill", "case": case, "rows": rows, "visual_tokens": visual_tokens(lvlm, inputs)}
     for name in runs:
@@ -94,9 +95,12 @@ def prefill_rows(
             row["times_faster"] = found.ratio(STOCK, name, "prefill_and_reduce_ms")
         if row["status"] == "ok" and "first_token_ms" in row and name != STOCK:
             row["times_sooner"] = found.ratio(STOCK, name, "first_token_ms")
-        if LIMIT + name in runs:
-            row["share_of_limit"] = found.ratio(LIMIT + name, name, "prefill_and_reduce_ms")
-        out.append(row | _work(subject, traces.get(name.removeprefix(LIMIT)), traces))
+        if LIMIT_OF + name in runs:
+            row["share_of_limit"] = found.ratio(LIMIT_OF + name, name, "prefill_and_reduce_ms")
+        row |= _work(subject, traces.get(name.removeprefix(LIMIT_OF)), traces)
+        if row["status"] == "ok" and "tflops" in row:
+            row["tflops_per_s"] = significant(1000 * row["tflops"] / row["prefill_and_reduce_ms"]["median"])
+        out.append(row)
     return out
 
 

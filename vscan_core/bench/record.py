@@ -44,7 +44,7 @@ def _commit() -> str:
         return "unknown"
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
+def quartiles(values: Sequence[float]) -> dict[str, float]:
     """Median, quartiles and number of values, rounded to four digits. [1, 2, 3] -> 2, 1.5 to 2.5, of 3."""
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
     return {"median": significant(middle), "q1": significant(low), "q3": significant(high), "n": len(values)}

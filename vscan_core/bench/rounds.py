@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from vscan_core.bench.record import spread
+from vscan_core.bench.record import quartiles
 from vscan_core.errors import InputError, OutOfMemory, first_line
 from vscan_core.measure import memory_guard
 
@@ -57,14 +57,14 @@ class Rounds:
         if run in self.failures:
             return self.failures[run].row()
         found = self.figures[run]
-        return {"status": "ok", **{name: spread([one[name] for one in found]) for name in found[0]}}
+        return {"status": "ok", **{name: quartiles([one[name] for one in found]) for name in found[0]}}
 
     def ratio(self, top: str, bottom: str, figure: str) -> dict[str, float] | None:
         """The spread of the ratio of a figure of two runs, round by round; None if one of the runs failed."""
         if {top, bottom} & self.failures.keys():
             return None
         pairs = zip(self.figures[top], self.figures[bottom], strict=True)
-        return spread([above[figure] / below[figure] for above, below in pairs])
+        return quartiles([above[figure] / below[figure] for above, below in pairs])
 
 
 def measured(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,13 +11,13 @@ from vscan_core.bench.rounds import Failure, attempt
 from vscan_core.bench.subject import STOCK, Subject, visual_tokens
 from vscan_core.prepared import PreparedInputs
 
-Make = Callable[[], PreparedInputs]
+_Make = Callable[[], PreparedInputs]
 
 
-def prompts(subject: Subject) -> dict[str, Make]:
+def prompts(subject: Subject) -> dict[str, _Make]:
     """{case: how to make its inputs}; those that the model cannot take fail when they are made."""
     suite, (width, height) = subject.suite, subject.suite.large
-    cases: dict[str, Make] = {f"pictures: {count}": partial(subject.inputs, count) for count in suite.pictures}
+    cases: dict[str, _Make] = {f"pictures: {count}": partial(subject.inputs, count) for count in suite.pictures}
     if not subject.lvlm.family.one_row_per_picture:  # else a picture has as many tokens in any size
         cases[f"picture of {width} x {height} pixels"] = partial(subject.inputs, size=suite.large)
     if subject.lvlm.family.frames:
@@ -28,8 +27,7 @@ def prompts(subject: Subject) -> dict[str, Make]:
 
 def size_rows(subject: Subject) -> Iterator[dict[str, Any]]:
     """A prefill, stock and at the lowest retention, for each case that is not longer than the suite allows."""
-    suite = replace(subject.suite, retentions=subject.suite.retentions[-1:])
-    few = replace(subject, suite=suite)
+    suite, few = subject.suite, subject.at_lowest_retention()
     for case, make in prompts(subject).items():
         inputs = attempt(make, subject.lvlm.device)
         if isinstance(inputs, Failure):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from vscan_core.trace import Trace
 
 QUESTION = "Is there a cat in the picture?"
 STOCK = "stock"  # the model as transformers made it, without a single hook
-BASELINE = "baseline"  # with the hooks that fill a trace, but no method
+WATCHED = "baseline"  # with the hooks that fill a trace, but no method
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Subject:
         width, height = size or self.suite.size
         return Image.fromarray(np.random.default_rng(self.seed).integers(0, 256, (height, width, 3), np.uint8))
 
-    def inputs(self, pictures: int = 1, rows: int = 1, size: tuple[int, int] | None = None) -> PreparedInputs:
-        """`rows` equal prompts with `pictures` pictures each."""
+    def inputs(self, pictures: int = 1, size: tuple[int, int] | None = None) -> PreparedInputs:
+        """One prompt with `pictures` equal pictures."""
         content: list[dict[str, str]] = [{"type": "image"}] * pictures + [{"type": "text", "text": QUESTION}]
         prompt = self.lvlm.prompt([{"role": "user", "content": content}])
-        return self.lvlm.prepare([self.picture(size)] * (pictures * rows), [prompt] * rows)
+        return self.lvlm.prepare([self.picture(size)] * pictures, [prompt])
 
     def video(self, frames: int) -> PreparedInputs:
         """A prompt with one video. Raises InputError if the model takes none."""
@@ -66,7 +66,11 @@ class Subject:
             for name in self.suite.methods
             for share in self.suite.retentions
         }
-        return {STOCK: STOCK, BASELINE: None, **methods}
+        return {STOCK: STOCK, WATCHED: None, **methods}
+
+    def at_lowest_retention(self) -> Subject:
+        """The same, with each method at one retention."""
+        return replace(self, suite=replace(self.suite, retentions=(min(self.suite.retentions),)))
 
 
 @contextmanager

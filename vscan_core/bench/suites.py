@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-KINDS = ("prefill", "decode", "memory", "counts", "sizes")
+ALL_TESTS = ("prefill", "decode", "memory", "counts", "sizes")
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,28 @@ class Suite:
     copied: int  # bytes, likewise
     methods: tuple[str, ...] = ("vscan",)
     size: tuple[int, int] = (672, 672)  # (width, height) of the pictures: LLaVA-NeXT's largest square
-    tests: tuple[str, ...] = KINDS
+    tests: tuple[str, ...] = ALL_TESTS
+    growth: tuple[str, ...] = ()  # models of which only the growth of cost is measured
 
 
 SUITES: dict[str, Suite] = {
     "cpu": Suite(
         device="cpu",
         dtype="float32",
-        models=("mini", "dummy:qwen2.5-vl-small", "dummy:llava-next-small"),
+        models=("mini", "dummy:qwen2.5-vl-small"),
         rounds=10,
         warm_ups=1,
         retentions=(1 / 3, 1 / 9),
         batches=(1, 16),
         steps=4,
-        pictures=(1, 2, 4),
-        large=(1120, 1120),
-        frames=8,
+        pictures=(1, 4),
+        large=(560, 560),
+        frames=4,
         most_tokens=3000,
         side=1024,
         copied=10**8,
+        size=(336, 336),
+        growth=("dummy:llava-next-small",),
     ),
     "gpu": Suite(
         device="cuda",

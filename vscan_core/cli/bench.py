@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from vscan_core.bench.benchmark import Benchmark
 from vscan_core.bench.record import Record, provenance, rows_of
-from vscan_core.bench.session import Session
 from vscan_core.bench.suites import SUITES, Suite
 from vscan_core.cli.shared import ATTENTION
 from vscan_core.errors import InputError
@@ -65,7 +65,7 @@ def bench(options: argparse.Namespace) -> None:
     print(
         f"{facts['hardware']}, {suite.dtype}, torch {torch.__version__}; medians and quartiles of {suite.rounds} runs"
     )
-    Session(suite, device, options.attention, options.seed, Record(options.out, facts, _show)).run()
+    Benchmark(suite, device, options.attention, options.seed, Record(options.out, facts, _show)).run()
     if options.plot is not None:
         from vscan_core.bench.plots import plot  # optional: plotly
 
@@ -85,7 +85,7 @@ def _suite(options: argparse.Namespace) -> Suite:
             raise InputError(f"--dtype must be one of {', '.join(names)}, but is {options.dtype!r}")
         suite = replace(suite, dtype=options.dtype)
     if options.models is not None:
-        suite = replace(suite, models=tuple(options.models.split(",")))
+        suite = replace(suite, models=tuple(options.models.split(",")), growth=())
     if options.size is not None:
         if not (found := re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", options.size)):
             raise InputError(f"--size takes width and height in pixels, such as 672x672, but is {options.size!r}")

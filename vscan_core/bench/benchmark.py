@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from vscan_core.bench.counts import count_rows
 from vscan_core.bench.decode import decode_rows
 from vscan_core.bench.memory import memory_rows
 from vscan_core.bench.prefill import prefill_rows
-from vscan_core.bench.record import Record
+from vscan_core.bench.record import Record, significant
 from vscan_core.bench.rounds import Failure, attempt
 from vscan_core.bench.sizes import size_rows
 from vscan_core.bench.subject import Subject
@@ -22,11 +22,12 @@ from vscan_core.bench.suites import Suite
 from vscan_core.loading import load_model
 from vscan_core.measure import release_memory
 
-Rows = Iterator[dict[str, Any]]
+_Row = dict[str, Any]
+Rows = Iterator[_Row]
 
 
 @dataclass(frozen=True)
-class Session:
+class Benchmark:
     """What to measure, on which device, into which record."""
 
     suite: Suite
@@ -37,28 +38,34 @@ class Session:
 
     def run(self) -> None:
         """Measure everything; what cannot run becomes a row that says why."""
-        dtype: torch.dtype = getattr(torch, self.suite.dtype)
-        for row in ceilings(self.suite, self.device, dtype, self.seed):
+        product, copied = ceilings(self.suite, self.device, getattr(torch, self.suite.dtype), self.seed)
+        for row in (product, copied):
             self.record.add(row)
         for name in self.suite.models:
-            self._model(name, dtype)
+            self._model(name, self.suite.tests, product)
+            release_memory()
+        for name in self.suite.growth:
+            self._model(name, ("sizes",), product)
             release_memory()
 
-    def _model(self, name: str, dtype: torch.dtype) -> None:
-        head = {"model": name, "attention": self.attention}
+    def _model(self, name: str, tests: Sequence[str], product: _Row) -> None:
+        head, dtype = {"model": name, "attention": self.attention}, getattr(torch, self.suite.dtype)
         load = partial(load_model, name, device=self.device, dtype=dtype, attn_implementation=self.attention)
         lvlm = attempt(load, self.device)
         if isinstance(lvlm, Failure):
             self.record.add({"test": "load", **head, **lvlm.row()})
             return
         subject = Subject(lvlm, self.suite, self.seed)
-        for test in self.suite.tests:
-            failure = attempt(partial(self._test, TESTS[test], subject, head), self.device)
+        for test in tests:
+            failure = attempt(partial(self._test, TESTS[test], subject, head, product), self.device)
             if isinstance(failure, Failure):
                 self.record.add({"test": test, **head, **failure.row()})
 
-    def _test(self, test: Callable[[Subject], Rows], subject: Subject, head: dict[str, str]) -> None:
+    def _test(self, test: Callable[[Subject], Rows], subject: Subject, head: dict[str, str], product: _Row) -> None:
         for row in test(subject):
+            if "tflops_per_s" in row and product["status"] == "ok":
+                share = row["tflops_per_s"] / product["tflops_per_s"]["median"]
+                row["share_of_matrix_product"] = significant(share)
             self.record.add({"test": row["test"], **head, **row})
 
 
@@ -68,7 +75,7 @@ def _prefill(subject: Subject) -> Rows:
 
 def _decode(subject: Subject) -> Rows:
     for rows in subject.suite.batches:
-        yield from decode_rows(subject, rows)
+        yield from decode_rows(subject.at_lowest_retention(), rows)
 
 
 def _memory(subject: Subject) -> Rows:
