@@ -211,7 +211,7 @@ def test_speed_is_measured_once_and_disturbs_no_random_numbers(monkeypatch) -> N
     before = torch.get_rng_state()
     try:
         rate = machine.cpu_tflops_per_s(FLOAT32)
-        assert rate == pytest.approx(2 * machine.ROWS * machine.WIDTH**2 / 0.25 / 1e12)
+        assert rate == pytest.approx(2 * machine.MEASURED_ROWS * machine.MEASURED_WIDTH**2 / 0.25 / 1e12)
         assert next(ticks) == 8  # four products until a second had passed
         assert machine.cpu_tflops_per_s(FLOAT32) == rate and next(ticks) == 9
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-ROWS, WIDTH = 576, 2048  # of the measured product: tokens, and a side of the square of weights
+MEASURED_ROWS, MEASURED_WIDTH = 576, 2048  # of the measured product: tokens, and a side of the square of weights
 ENOUGH_S = 1.0  # no further repetition after that long
 SYSTEM_ROOT = Path("/")
 
@@ -33,14 +33,17 @@ def cpu_tflops_per_s(dtype: torch.dtype) -> float:
     Measured at the first call in a process, with the threads that torch has then.
     """
     with torch.inference_mode():
-        rows, weights = torch.ones(ROWS, WIDTH, dtype=dtype), torch.ones(WIDTH, WIDTH, dtype=dtype)
+        rows, weights = (
+            torch.ones(MEASURED_ROWS, MEASURED_WIDTH, dtype=dtype),
+            torch.ones(MEASURED_WIDTH, MEASURED_WIDTH, dtype=dtype),
+        )
         seconds: list[float] = []
         torch.nn.functional.linear(rows, weights)  # the first one also sets up threads and kernels
         while len(seconds) < 5 and sum(seconds) < ENOUGH_S:
             start = time.perf_counter()
             torch.nn.functional.linear(rows, weights)
             seconds.append(time.perf_counter() - start)
-    return 2 * ROWS * WIDTH**2 / statistics.median(seconds) / 1e12
+    return 2 * MEASURED_ROWS * MEASURED_WIDTH**2 / statistics.median(seconds) / 1e12
 
 
 def bfloat16_is_fast() -> bool:
