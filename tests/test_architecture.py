@@ -15,7 +15,7 @@ PACKAGES = ("vscan_core", "vscan_eval", "app")
 PAGES = ("app.compare", "app.arena", "app.sweep", "app.benchmarks")
 API = ("vscan_core.attach", "vscan_core.inference", "vscan_core.lvlm", "vscan_core.loading", "vscan_core.cli")
 ON_DEMAND = {"vscan_core.bench.plots": {"plotly"}}  # of `vscan bench --plot`, which imports it last
-WAIST = ("selection", "budget", "trace", "events", "geometry", "measure", "errors")
+WAIST = ("selection", "budget", "trace", "events", "geometry", "measure", "machine", "errors")
 MAY_NOT_REACH = {
     "vscan_core": ("app", "vscan_eval", "gradio", "plotly", "training"),
     "vscan_core.reducers": ("transformers", "vscan_core.families", "vscan_core.engine", *API),

@@ -187,7 +187,8 @@ def expected(name: str, *, released_gb: float = 0.0) -> str:
         return ""
     slow = dtype == torch.bfloat16 and not machine.bfloat16_is_fast()
     why = "; this CPU is slow at bfloat16, and float32 does not fit into memory" if slow else ""
-    return f"{_duration(seconds)} to the first word on this machine, estimated for {TYPICAL_TOKENS} tokens{why}."
+    about = f"estimated for {TYPICAL_TOKENS} tokens, without the vision encoder"
+    return f"{_duration(seconds)} to the first word on this machine, {about}{why}."
 
 
 def _duration(seconds: float) -> str:
