@@ -24,6 +24,7 @@ from vscan_core.reducers import Reducer
 from vscan_core.versions import CACHE, cache_out
 
 HOST_READS = frozenset(("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim"))
+WAITED = "called a synchronizing CUDA operation"  # torch's warning
 
 
 class OperatorCount(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -78,7 +79,7 @@ def synchronisations(device: torch.device) -> Iterator[list[str]]:
             yield found
         finally:
             torch.cuda.set_sync_debug_mode(before)
-            found += [str(one.message) for one in caught if "synchroniz" in str(one.message)]
+            found += [text for one in caught if WAITED in (text := str(one.message))]
 
 
 @torch.inference_mode()
