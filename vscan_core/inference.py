@@ -13,6 +13,7 @@ from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
 from vscan_core.measured_run import MeasuredRun
 from vscan_core.media.videos import Video
+from vscan_core.prepared import PreparedInputs
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Needs
 from vscan_core.vision_cache import union
@@ -71,9 +72,21 @@ def compare(
         InputError: The picture, the question or a setting is not accepted, or the model does not support a method.
         OutOfMemory: Memory ran out; what the run held has been freed.
     """
-    if max_new_tokens < 1:
-        raise InputError(f"max_new_tokens must be at least 1, but is {max_new_tokens}")
+    check_limit(max_new_tokens)
     inputs = lvlm.inputs(image, question)
+    yield from compare_prepared(lvlm, inputs, reducers, max_new_tokens=max_new_tokens, share_vision=share_vision)
+
+
+def compare_prepared(
+    lvlm: LVLM,
+    inputs: PreparedInputs,
+    reducers: Sequence[Reducer | None],
+    *,
+    max_new_tokens: int = 64,
+    share_vision: bool = False,
+) -> Iterator[Event]:
+    """The same as `compare` for what `lvlm.inputs` made of the picture and the question, with the same errors."""
+    check_limit(max_new_tokens)
     needs = [Needs() if reducer is None else reducer.needs(lvlm.anatomy) for reducer in reducers]
     for place, reducer in enumerate(reducers):
         with memory_guard(lvlm.device):
@@ -81,3 +94,9 @@ def compare(
             run = MeasuredRun(lvlm, inputs, reducer, place, max_new_tokens, shared)
             with closing(run.events()) as events:
                 yield from events
+
+
+def check_limit(max_new_tokens: int) -> None:
+    """Raises InputError for a length of answers below 1."""
+    if max_new_tokens < 1:
+        raise InputError(f"max_new_tokens must be at least 1, but is {max_new_tokens}")

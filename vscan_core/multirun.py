@@ -6,13 +6,11 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
-from PIL import Image
-
 from vscan_core.errors import InputError
 from vscan_core.events import Event
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
-from vscan_core.media.videos import Video
+from vscan_core.prepared import PreparedInputs
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Needs
 from vscan_core.vision_cache import union
@@ -46,15 +44,14 @@ def run_each(run: StartRun, makers: Sequence[Make]) -> Generator[Event | Refused
             yield Refused(place, reason)
 
 
-def encode_for(lvlm: LVLM, image: Image.Image | Video, question: str, makers: Sequence[Make]) -> bool:
-    """Encode a picture or video with the signals of all these methods, so that none of their runs has to.
+def encode_for(lvlm: LVLM, inputs: PreparedInputs, makers: Sequence[Make]) -> bool:
+    """Encode the pixels in `inputs` with the signals of all these methods, so that none of their runs has to.
 
-    Returns whether that took a run of the vision encoder; if not, it was in `lvlm.vision_cache`. Raises InputError if
-    the picture or the question is not accepted, and OutOfMemory.
+    Returns whether that took a run of the vision encoder; if not, it was in `lvlm.vision_cache`. Raises OutOfMemory.
     """
     before = lvlm.vision_cache.encodings
     with memory_guard(lvlm.device):
-        lvlm.encode(lvlm.inputs(image, question), needs_of(lvlm, makers))
+        lvlm.encode(inputs, needs_of(lvlm, makers))
     return lvlm.vision_cache.encodings > before
 
 

@@ -76,10 +76,15 @@ def token_steps(answer: Answer) -> list[int]:
     return [now for before, now in zip([None, *counts], counts, strict=False) if now != before]
 
 
+def shared_note(vision_shared_ms: float) -> str:
+    """What is said beside the time of the vision side, if a part of it was measured once for all runs."""
+    return f" ({vision_shared_ms:.1f} ms of it {SHARED})" if vision_shared_ms else ""
+
+
 def lines(answer: Answer) -> str:
     """An answer with its timings and costs as lines of text, for a terminal."""
     timings, cost = answer.timings, answer.cost
-    counts, shared = answer.trace.visual_tokens_per_layer, f" ({SHARED})" if timings.vision_shared else ""
+    counts, shared = answer.trace.visual_tokens_per_layer, shared_note(timings.vision_shared_ms)
     found = [
         f"{answer.method}: {answer.text}",
         f"  visual tokens: {counts[0]} into the language model, {counts[-1]} in its last layer, "

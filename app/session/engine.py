@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 
 from PIL import Image
 
@@ -10,6 +10,11 @@ import vscan_core as vc
 from vscan_core import LVLM, Event, InputError, Reducer, Video, catalog
 from vscan_core.catalog import ModelCard
 from vscan_core.families import FAMILIES
+from vscan_core.inference import compare_prepared
+from vscan_core.multirun import encode_for
+from vscan_core.prepared import PreparedInputs, shapes_of
+
+WARM_UP_QUESTION = "What is in the picture, and how many of them are there?"
 
 
 class Engine:
@@ -51,13 +56,30 @@ class Engine:
             raise InputError(f"There is no method {name[:40]!r}; choose from: {', '.join(known)}.")
         return known[name]
 
-    def compare(
-        self,
-        lvlm: LVLM,
-        image: Image.Image | Video,
-        question: str,
-        reducers: Sequence[Reducer | None],
-        max_new_tokens: int,
+    def inputs(self, lvlm: LVLM, image: Image.Image | Video, question: str) -> PreparedInputs:
+        """Prepare a picture or a video and a question, once for all runs. Raises InputError."""
+        return lvlm.inputs(image, question)
+
+    def encode(self, lvlm: LVLM, inputs: PreparedInputs) -> bool:
+        """Encode a picture or a video with the signals of all methods on offer; whether that had not been done yet."""
+        return encode_for(lvlm, inputs, list(self.methods().values()))
+
+    def run(
+        self, lvlm: LVLM, inputs: PreparedInputs, reducer: Reducer | None, max_new_tokens: int
     ) -> Generator[Event, None, None]:
-        """Events of the runs, one run after another; nothing is computed between two `next`."""
-        yield from vc.compare(lvlm, image, question, reducers, max_new_tokens=max_new_tokens)
+        """Events of one run on a picture that has been encoded; nothing is computed between two `next`."""
+        yield from compare_prepared(lvlm, inputs, [reducer], max_new_tokens=max_new_tokens, share_vision=True)
+
+    def warm_up(self, lvlm: LVLM) -> None:
+        """Run the baseline and the default method once, untimed, if all pictures have one shape for this model.
+
+        A visitor's first run then waits for nothing but itself.
+        """
+        small, wide = (lvlm.inputs(Image.new("RGB", size), WARM_UP_QUESTION) for size in ((64, 64), (640, 360)))
+        if shapes_of(small) != shapes_of(wide):
+            return
+        self.encode(lvlm, small)
+        for reducer in (None, vc.VScan()):
+            for _ in self.run(lvlm, small, reducer, 2):
+                pass
+        lvlm.vision_cache.clear()

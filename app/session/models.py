@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 class Models:
     """A model that is there is returned at once, also while another one is being loaded."""
 
-    def __init__(self, engine: Engine, default: str, before_release: Callable[[], None]) -> None:
-        self._engine, self._default, self._before_release = engine, default, before_release
+    def __init__(
+        self, engine: Engine, default: str, before_release: Callable[[], None], after_load: Callable[[LVLM], None]
+    ) -> None:
+        self._engine, self._default = engine, default
+        self._before_release, self._after_load = before_release, after_load
         self._there: dict[str, LVLM] = {}
         self._one_at_a_time = threading.Lock()
 
@@ -55,7 +58,9 @@ class Models:
                 self._there = {kept: one for kept, one in self._there.items() if kept == self._default}
                 self._before_release()
                 release_memory()
-                self._there = {**self._there, name: self._engine.load(name)}
+                lvlm = self._engine.load(name)
+                self._after_load(lvlm)
+                self._there = {**self._there, name: lvlm}
             return self._there[name]
 
     def _released_gb(self, name: str) -> float:

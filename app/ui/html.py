@@ -12,11 +12,13 @@ from vscan_core.draw.fates import Fate, Fates
 from vscan_core.events import Answer
 
 from .. import formatting
+from .messages import KEPT_EARLIER
 
 # name, what is meant more precisely, value
 ROWS: tuple[tuple[str, str, Callable[[Answer], str]], ...] = (
     ("Visual tokens", "", lambda answer: formatting.with_arrows(report.token_steps(answer))),
-    ("Vision encoder", "", lambda answer: formatting.milliseconds(answer.timings.vision_ms)),
+    ("Vision encoder", report.SHARED, lambda answer: formatting.milliseconds(answer.timings.vision_shared_ms)),
+    ("Patches, projector", "", lambda answer: formatting.milliseconds(vision_apart_ms(answer))),
     ("Token selection", "", lambda answer: formatting.milliseconds(answer.timings.reduce_ms)),
     ("Prefill", "", lambda answer: formatting.milliseconds(answer.timings.prefill_ms)),
     ("First token", "in total", lambda answer: formatting.milliseconds(answer.timings.ttft_ms)),
@@ -28,14 +30,23 @@ ROWS: tuple[tuple[str, str, Callable[[Answer], str]], ...] = (
 )
 
 
-def numbers_table(answer: Answer | None) -> str:
-    """The numbers of one run as a table; dashes while there is none, so that nothing jumps when it ends."""
+def vision_apart_ms(answer: Answer) -> float:
+    """The part of a run's vision time that is its own: all but the encoder's blocks."""
+    return answer.timings.vision_ms - answer.timings.vision_shared_ms
+
+
+def numbers_table(answer: Answer | None, kept: bool = False) -> str:
+    """The numbers of one run as a table; dashes while there is none, so that nothing jumps when it ends.
+
+    kept: they were measured in an earlier turn, and the table says so.
+    """
     rows = (
         f'<tr><th scope="row">{name}<small>{term}</small></th>'
         f"<td>{formatting.NOTHING if answer is None else value(answer)}</td></tr>"
         for name, term, value in ROWS
     )
-    return f'<table class="numbers"><tbody>{"".join(rows)}</tbody></table>'
+    note = f'<p class="kept">{KEPT_EARLIER.capitalize()}, with its figures as measured then.</p>' if kept else ""
+    return f'<table class="numbers"><tbody>{"".join(rows)}</tbody></table>{note}'
 
 
 def verdict_panel(baseline: Answer | None, reduced: Answer | None, readable: bool = True) -> str:
@@ -81,7 +92,7 @@ def legend(fates: Fates, tokens: int, unseen: bool = False) -> str:
     meanings = {
         Fate.GLOBAL: ("global", "Kept: stands out in the picture as a whole"),
         Fate.LOCAL: ("local", "Kept: stands out in its own neighbourhood"),
-        Fate.KEPT: ("kept", "Kept"),
+        Fate.KEPT_EARLIER: ("kept", "Kept"),
         Fate.MERGED: ("merged", "Merged into the most similar kept token"),
         Fate.DROPPED: ("dropped", "Dropped before the language model"),
     }

@@ -145,7 +145,7 @@ def test_no_picture_and_a_picture_that_is_gone() -> None:
 def test_snapshots_drop_text_between_pauses_but_never_the_end(picture: str) -> None:
     events = list(Session(FakeEngine(answer_words=("w",) * 30)).compare("mini", picture, "End?", 0.2))
     shown = list(comparison_snapshots(events, pause_s=10))
-    assert len(shown) == 5  # start, prefilled and done twice each
+    assert len(shown) == 6  # start, prefilled and done twice each, end of the turn
     assert shown[-1].ended and shown[-1].texts[0].endswith("End?") and shown[-1].trace is not None
     assert not any(now.ended for now in shown[:-1])
 

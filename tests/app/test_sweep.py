@@ -163,7 +163,7 @@ def test_the_budget_names_the_method_and_every_count(page: SweepPage, picture: s
 
 
 def test_the_chart_tells_agreement_by_sign() -> None:
-    answer = {"timings": {"vision_ms": 20.0, "reduce_ms": 1.0, "prefill_ms": 30.0}}
+    answer = {"timings": {"vision_ms": 20.0, "reduce_ms": 1.0, "prefill_ms": 30.0, "vision_shared_ms": 18.0}}
     runs = [
         RunState("Baseline", "baseline", answer=answer),
         RunState("50 %", "vscan", 0.5, answer=answer, same=True),

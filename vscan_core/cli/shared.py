@@ -13,7 +13,7 @@ from PIL import Image
 
 from vscan_core.errors import InputError
 from vscan_core.events import Answer, Done, Token
-from vscan_core.inference import compare
+from vscan_core.inference import check_limit, compare_prepared
 from vscan_core.loading import load_model
 from vscan_core.media.images import open_image
 from vscan_core.media.videos import Video, open_video
@@ -66,12 +66,15 @@ def answers(
     lvlm = load_model(options.model, attn_implementation=options.attention)
     source = image or open_video(options.video, lvlm.family.frames or 1 if options.frames is None else options.frames)
 
+    inputs, several = lvlm.inputs(source, options.question), len(makers) > 1
+
     def run(reducer: Reducer | None) -> Any:
         limit = options.max_new_tokens
-        return compare(lvlm, source, options.question, [reducer], max_new_tokens=limit, share_vision=len(makers) > 1)
+        return compare_prepared(lvlm, inputs, [reducer], max_new_tokens=limit, share_vision=several)
 
-    if len(makers) > 1:
-        encode_for(lvlm, source, options.question, makers)
+    check_limit(options.max_new_tokens)
+    if several:
+        encode_for(lvlm, inputs, makers)
     found: list[Answer | InputError] = []
     for event in run_each(run, makers):
         if isinstance(event, Token) and not options.json and sys.stderr.isatty():
