@@ -39,19 +39,19 @@ class Limits(NamedTuple):
 
 
 PREFILL = {
-    "llava": Limits(46, 2, 359, 6),
-    "llava padded": Limits(46, 2, 359, 6),
-    "llava_next": Limits(114, 5, 814, 22),
-    "llava_onevision": Limits(119, 7, 1289, 24),
-    "qwen2_5_vl": Limits(75, 8, 762, 14),
-    "qwen3_vl": Limits(55, 5, 768, 14),
-    "internvl": Limits(74, 3, 942, 19),
-    "idefics3": Limits(74, 3, 2926, 33),
-    "smolvlm": Limits(74, 3, 2926, 33),
-    "video_llava": Limits(51, 4, 364, 8),
+    "llava": Limits(40, 1, 350, 4),
+    "llava padded": Limits(40, 1, 350, 4),
+    "llava_next": Limits(110, 4, 810, 20),
+    "llava_onevision": Limits(120, 6, 910, 22),
+    "qwen2_5_vl": Limits(70, 6, 430, 11),
+    "qwen3_vl": Limits(50, 3, 440, 10),
+    "internvl": Limits(70, 2, 940, 17),
+    "idefics3": Limits(70, 2, 1040, 19),
+    "smolvlm": Limits(70, 2, 1040, 19),
+    "video_llava": Limits(50, 2, 360, 5),
 }
-STEP = {"qwen2_5_vl": Limits(3, 0, 8, 0), "qwen3_vl": Limits(3, 0, 8, 0)}  # one decoding step
-STEP_OF_OTHERS = Limits(3, 0, 27, 0)
+STEP = {"qwen2_5_vl": Limits(3, 0, 5, 0), "qwen3_vl": Limits(3, 0, 5, 0)}  # one decoding step
+STEP_OF_OTHERS = Limits(3, 0, 20, 0)
 
 
 class Books(TorchDispatchMode):

@@ -50,13 +50,11 @@ class Encoded:
 
     def scatter_and_mark(self, tokens: int, projected: Tensor) -> Tensor:
         """Rows of kept tokens, one tile after the other (1 or kept, dim) -> (tiles, tokens, dim), the others marked."""
-        rows = projected.flatten(0, -2)
-        out, start = rows.new_full((len(self.selections), tokens, rows.shape[-1]), -torch.inf), 0
-        for tile, chosen in zip(out, self.selections, strict=True):
-            index = torch.arange(tokens, device=out.device) if chosen is None else chosen.kept
-            tile[index] = rows[start : start + len(index)]
-            start += len(index)
-        return out
+        rows, every = projected.flatten(0, -2), torch.arange(tokens, device=projected.device)
+        kept = [every if chosen is None else chosen.kept for chosen in self.selections]
+        out = rows.new_full((len(kept) * tokens, rows.shape[-1]), -torch.inf)
+        out[torch.cat([index + tile * tokens for tile, index in enumerate(kept)])] = rows
+        return out.view(len(kept), tokens, -1)
 
 
 @dataclass

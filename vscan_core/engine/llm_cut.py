@@ -90,10 +90,13 @@ class LLMCut:
             call.scores[layer] = self._score(call, layer, hidden, rotary)
         if self.reducer.merges_in_llm:
             hidden = hidden.clone()
+        before = [len(span.kept) for span in call.spans]
         keep = self._choose(call, layer, hidden, rotary, budgets)
         for taken in (call.scores, call.entered, call.attended):
             taken.pop(layer, None)
-        index = call.keep(keep)
+        index = call.keep(
+            keep, [(span, count - len(span.kept)) for span, count in zip(call.spans, before, strict=True)]
+        )
         return take(hidden, index), (take(rotary[0], index), take(rotary[1], index))
 
     def _score(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary) -> list[Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vscan_core.engine.call import Call, moved
+from vscan_core.engine.call import Call, moved, padding
 from vscan_core.engine.call_checks import READY_MADE, check_features
 from vscan_core.engine.llm_cut import LLMCut
 from vscan_core.engine.logical_cache import Segment, Segments, segments_of
@@ -112,7 +112,7 @@ class LLMSide:
         if call.spans and state.encoded.marked:
             marked = (embeds[..., :4] == -torch.inf).all(-1)
             keep = ~marked if call.valid is None else ~marked & call.valid
-            index = call.keep(keep)
+            index = call.keep(keep, [(span, span.image.tokens - len(span.kept)) for span in call.spans])
             embeds, more = take(embeds, index), self.family.shorten_kwargs(kwargs, keep, index)
             if call.valid is not None:  # padding may carry marks, and 0 * inf is NaN
                 embeds = embeds.masked_fill(~call.valid[..., None], 0)
@@ -140,15 +140,17 @@ class LLMSide:
             position = torch.arange(past, past + length, device=embeds.device)[None]
         if position.dim() == 3:  # several axes (M-RoPE): (axes, batch, length) -> (batch, length, axes)
             position = position.permute(1, 2, 0)
-        zeros = torch.zeros(batch, 1, dtype=torch.long, device=embeds.device)
+        mask = None if self.idle else kwargs.get("attention_mask")
+        if mask is not None and length > 1 and getattr(mask, "ndim", 0) != 2:
+            raise ValueError(READY_MADE)
+        valid, lengths = padding(mask, batch, length)
         call = Call(
             cache=cache,
             segments=segments,
             logical=length,
-            position=position.expand(batch, *position.shape[1:]),
-            removed=zeros.expand(batch, length),
-            removed_in_all=0,
-            valid=self._padding(kwargs.get("attention_mask"), length),
+            position=position if len(position) == batch else position.expand(batch, *position.shape[1:]),
+            lengths=lengths,
+            valid=valid,
             visual=None,
             spans=[],
         )
@@ -185,20 +187,9 @@ class LLMSide:
         elif not self.idle:
             text = state.ids is not None or self.family.is_text(self.model, embeds)
             check_features(text and not bool(visual.any()))
-        if call.spans and (state.logit_positions is not None or state.logits_kept > 1):
+        if call.spans and not self.idle and (state.logit_positions is not None or state.logits_kept > 1):
             columns = torch.arange(length, device=call.position.device)
             call.columns = columns.expand(call.position.shape[:2])
-
-    def _padding(self, mask: Tensor | None, length: int) -> Tensor | None:
-        """(batch, length) bool for the new tokens; None if all of them are real."""
-        if mask is None or length == 1:
-            return None
-        if getattr(mask, "ndim", 0) != 2:
-            if self.idle:
-                return None
-            raise ValueError(READY_MADE)
-        new = mask[:, -length:].bool()
-        return None if bool(new.all()) else new
 
     def _positions(self, call: Call, segment: Segment) -> Tensor:
         """(batch, length) position ids of this segment; renumbered ones leave no gap where tokens were removed."""
@@ -208,8 +199,12 @@ class LLMSide:
             return call.position.permute(2, 0, 1)
         if not self.renumber:
             return call.position
-        position = call.position - call.removed - segment.shift
-        segment.shift = segment.shift + call.removed_in_all
+        position = call.position
+        for less in (call.removed, segment.shift):
+            if isinstance(less, Tensor):  # else 0
+                position = position - less
+        if isinstance(call.removed_in_all, Tensor):
+            segment.shift = segment.shift + call.removed_in_all
         return position
 
     def _mask2d(self, call: Call, segment: Segment, hidden: Tensor) -> Tensor | None:
@@ -255,7 +250,9 @@ class LLMSide:
             segment.extend(hidden.shape[1], call.logical, call.valid, len(hidden), hidden.device)
             if self.renumber:
                 rotary = moved(self.llm.rotary_emb(hidden, self._positions(call, segment)), hidden.device)
-            mask = causal_mask(self.llm.config, hidden, self._mask2d(call, segment, hidden), call.cache, layer)
+            mask = None
+            if call.logical > 1 or segment.valid is not None or kwargs["attention_mask"] is not None:
+                mask = causal_mask(self.llm.config, hidden, self._mask2d(call, segment, hidden), call.cache, layer)
             call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
         self.llm_cut.score_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"])
         return hidden, kwargs

@@ -91,7 +91,7 @@ class Qwen3VL(Qwen25VL):
         visual, features = kwargs.get("visual_pos_masks"), kwargs.get("deepstack_visual_embeds")
         if visual is None or features is None:
             return {}
-        stay = keep[visual]
+        stay = keep[visual].nonzero()[:, 0]  # once: an index by a mask would wait for each of the layers
         return {
             "visual_pos_masks": take(visual & keep, index),
             "deepstack_visual_embeds": [rows[stay.to(rows.device)] for rows in features],
