@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from vscan_core.bench import plots
 from vscan_core.bench.record import rows_of
 from vscan_core.bench.suites import ALL_TESTS, SUITES
 from vscan_core.catalog import MODELS
+from vscan_core.cli import bench as command
 from vscan_core.cli.main import main
 from vscan_core.measure import prefill_tflops
 
@@ -127,6 +129,20 @@ def test_the_suites_name_models_that_exist() -> None:
         assert set(suite.tests) <= set(ALL_TESTS)
         assert suite is SUITES["smoke"] or suite.rounds >= 10
     assert SUITES["gpu"].most_tokens >= 20 * 576
+
+
+@pytest.mark.parametrize(
+    ("options", "there", "suite"),
+    [([], True, "gpu"), ([], False, "cpu"), (["--device", "cpu"], True, "cpu"), (["--device", "cuda:1"], False, "gpu")],
+)
+def test_the_suite_follows_the_device(monkeypatch, options, there, suite) -> None:
+    ran = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(command, "provenance", lambda *_: {"hardware": "x"})
+    monkeypatch.setattr(command.torch, "empty", lambda *_, **__: None)
+    monkeypatch.setattr(command, "Benchmark", lambda suite, device, *_: SimpleNamespace(run=lambda: ran.append(suite)))
+    assert main(["bench", *options]) == 0
+    assert ran == [SUITES[suite]]
 
 
 def test_the_command_line_loads_no_plotly() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import random
 import statistics
+import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import vscan_core as vc
-from vscan_core.bench.counts import OperatorCount, counted
+from vscan_core.bench.counts import OperatorCount, counted, synchronisations
 from vscan_core.bench.decode import shorten, timed_steps
 from vscan_core.bench.limit import Limit, segments, slice_of
+from vscan_core.bench.memory import memory_of
 from vscan_core.bench.prefill import timed_prefill, traced
 from vscan_core.bench.record import Record, quartiles, rows_of
 from vscan_core.bench.rounds import Failure, attempt, measured
@@ -108,6 +111,30 @@ def test_the_baselines_extra_operators_are_those_of_its_hooks(mini, inputs) -> N
     assert stock["prefill_operators_of_method"] == 0 < vscan["prefill_operators_of_method"]
     assert vscan["prefill_operators"] - vscan["prefill_operators_of_method"] <= stock["prefill_operators"]
     assert stock["prefill_synchronisations"] is None  # counted by CUDA alone
+
+
+def test_on_a_gpu_torch_says_where_the_host_waited(monkeypatch) -> None:
+    modes = ["default"]
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: modes[-1])
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    with synchronisations(torch.device("cuda")) as found:
+        assert modes[-1] == "warn"
+        for _ in range(2):
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+        warnings.warn("Synchronization debug mode is a prototype feature", stacklevel=1)
+    assert len(found) == 2 and modes[-1] == "default"
+    with synchronisations(CPU) as found:
+        assert modes[-1] == "default"
+    assert found == []
+
+
+def test_on_a_gpu_the_allocator_is_asked(monkeypatch) -> None:
+    layer = SimpleNamespace(keys=torch.zeros(10), values=torch.zeros(10))
+    lvlm = SimpleNamespace(device=torch.device("cuda"), model=lambda **_: {CACHE: SimpleNamespace(layers=[layer])})
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1000)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1500)
+    assert memory_of(lvlm, {}, STOCK) == {"kv_bytes": 80, "peak_bytes": 500, "peak_of": "allocator"}
 
 
 def test_segments_of_a_schedule() -> None:

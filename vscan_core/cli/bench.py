@@ -56,7 +56,7 @@ def bench(options: argparse.Namespace) -> None:
     except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch was built without CUDA
         raise InputError(f"there is no device {options.device or suite.device!r} here; choose cpu or cuda") from error
     facts = {
-        "suite": options.suite or _default(),
+        "suite": _suite_name(options),
         "seed": options.seed,
         "dtype": suite.dtype,
         "size": list(suite.size),
@@ -72,13 +72,17 @@ def bench(options: argparse.Namespace) -> None:
         plot(rows_of(options.out), options.plot)
 
 
-def _default() -> str:
-    return "gpu" if torch.cuda.is_available() else "cpu"
+def _suite_name(options: argparse.Namespace) -> str:
+    """The suite that was asked for, else the one for the device that was, else the one for this machine."""
+    if options.suite is not None:
+        return str(options.suite)
+    on_gpu = torch.cuda.is_available() if options.device is None else options.device.startswith("cuda")
+    return "gpu" if on_gpu else "cpu"
 
 
 def _suite(options: argparse.Namespace) -> Suite:
     """The chosen suite with what the other options change."""
-    suite = SUITES[options.suite or _default()]
+    suite = SUITES[_suite_name(options)]
     if options.dtype is not None:
         names = [str(dtype).removeprefix("torch.") for dtype in DTYPES]
         if options.dtype not in names:
