@@ -6,6 +6,7 @@ import json
 import random
 import statistics
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ import torch
 
 import vscan_core as vc
 from vscan_core.bench.counts import OperatorCount, counted, synchronisations
-from vscan_core.bench.decode import shorten, timed_steps
+from vscan_core.bench.decode import lengths_of, shorten, timed_steps
 from vscan_core.bench.limit import Limit, segments, slice_of
 from vscan_core.bench.memory import memory_of
 from vscan_core.bench.prefill import timed_prefill, traced
@@ -21,10 +22,18 @@ from vscan_core.bench.record import Record, quartiles, rows_of
 from vscan_core.bench.rounds import Failure, attempt, measured
 from vscan_core.bench.subject import STOCK, Subject, prefill, running_as
 from vscan_core.bench.suites import SUITES
+from vscan_core.families import FAMILIES
 from vscan_core.measure import Stopwatch, kv_bytes
 from vscan_core.versions import CACHE, cache_out, new_cache
 
 CPU = torch.device("cpu")
+
+
+class EagerFamily(type(FAMILIES["llava"])):
+    """LLaVA, as it says when it runs eager attention."""
+
+    def attention(self, model):
+        return {"vision": "eager", "text": "eager"}
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +198,12 @@ def test_steps_are_timed_on_repeated_rows(mini, inputs) -> None:
     as_long = timed_steps(mini, inputs, STOCK, 3, 1, stopwatch, lengths)
     whole = timed_steps(mini, inputs, STOCK, 3, 1, stopwatch)
     assert reduced["kv_bytes"] == as_long["kv_bytes"] < whole["kv_bytes"]
+
+
+def test_layers_that_share_a_mask_get_one_length(mini) -> None:
+    trace = vc.Trace(tokens_per_layer=[9, 9, 4])
+    eager = replace(mini, family=EagerFamily())
+    assert (lengths_of(mini, trace), lengths_of(eager, trace)) == ([9, 9, 4], [7, 7, 7])
 
 
 @torch.inference_mode()
