@@ -7,6 +7,7 @@ from contextlib import closing
 
 from PIL import Image
 
+from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.errors import InputError
 from vscan_core.events import Event
 from vscan_core.lvlm import LVLM
@@ -84,14 +85,20 @@ def compare_prepared(
     *,
     max_new_tokens: int = 64,
     share_vision: bool = False,
+    shared: SharedVision | None = None,
 ) -> Iterator[Event]:
-    """The same as `compare` for what `lvlm.inputs` made of the picture and the question, with the same errors."""
+    """The same as `compare` for what `lvlm.inputs` made of the picture and the question, with the same errors.
+
+    shared: what `lvlm.encode` gave for these inputs; methods whose signals it has do not look for another encoding.
+    """
     check_limit(max_new_tokens)
     needs = [Needs() if reducer is None else reducer.needs(lvlm.anatomy) for reducer in reducers]
     for place, reducer in enumerate(reducers):
         with memory_guard(lvlm.device):
-            shared = None if not share_vision or needs[place].blocks else lvlm.encode(inputs, union(needs))
-            run = MeasuredRun(lvlm, inputs, reducer, place, max_new_tokens, shared)
+            known = shared if shared is not None and shared.covers(needs[place]) else None
+            if known is None and share_vision and not needs[place].blocks:
+                known = lvlm.encode(inputs, union(needs))
+            run = MeasuredRun(lvlm, inputs, reducer, place, max_new_tokens, known)
             with closing(run.events()) as events:
                 yield from events
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
+from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.errors import InputError
 from vscan_core.events import Event
 from vscan_core.lvlm import LVLM
@@ -44,15 +45,23 @@ def run_each(run: StartRun, makers: Sequence[Make]) -> Generator[Event | Refused
             yield Refused(place, reason)
 
 
-def encode_for(lvlm: LVLM, inputs: PreparedInputs, makers: Sequence[Make]) -> bool:
+@dataclass(frozen=True)
+class Encoding:
+    """What the vision encoder gave for all runs on one picture."""
+
+    shared: SharedVision
+    new: bool  # whether the encoder ran for it; otherwise it was in `lvlm.vision_cache`
+
+
+def encode_for(lvlm: LVLM, inputs: PreparedInputs, makers: Sequence[Make]) -> Encoding:
     """Encode the pixels in `inputs` with the signals of all these methods, so that none of their runs has to.
 
-    Returns whether that took a run of the vision encoder; if not, it was in `lvlm.vision_cache`. Raises OutOfMemory.
+    Raises OutOfMemory.
     """
     before = lvlm.vision_cache.encodings
     with memory_guard(lvlm.device):
-        lvlm.encode(inputs, needs_of(lvlm, makers))
-    return lvlm.vision_cache.encodings > before
+        shared = lvlm.encode(inputs, needs_of(lvlm, makers))
+    return Encoding(shared, lvlm.vision_cache.encodings > before)
 
 
 def needs_of(lvlm: LVLM, makers: Sequence[Make]) -> Needs:

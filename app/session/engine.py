@@ -11,7 +11,7 @@ from vscan_core import LVLM, Event, InputError, Reducer, Video, catalog
 from vscan_core.catalog import ModelCard
 from vscan_core.families import FAMILIES
 from vscan_core.inference import compare_prepared
-from vscan_core.multirun import encode_for
+from vscan_core.multirun import Encoding, encode_for
 from vscan_core.prepared import PreparedInputs, shapes_of
 
 WARM_UP_QUESTION = "What is in the picture, and how many of them are there?"
@@ -60,15 +60,16 @@ class Engine:
         """Prepare a picture or a video and a question, once for all runs. Raises InputError."""
         return lvlm.inputs(image, question)
 
-    def encode(self, lvlm: LVLM, inputs: PreparedInputs) -> bool:
-        """Encode a picture or a video with the signals of all methods on offer; whether that had not been done yet."""
+    def encode(self, lvlm: LVLM, inputs: PreparedInputs) -> Encoding:
+        """Encode a picture or a video with the signals of all methods on offer, unless that has been done."""
         return encode_for(lvlm, inputs, list(self.methods().values()))
 
     def run(
-        self, lvlm: LVLM, inputs: PreparedInputs, reducer: Reducer | None, max_new_tokens: int
+        self, lvlm: LVLM, inputs: PreparedInputs, encoding: Encoding, reducer: Reducer | None, max_new_tokens: int
     ) -> Generator[Event, None, None]:
         """Events of one run on a picture that has been encoded; nothing is computed between two `next`."""
-        yield from compare_prepared(lvlm, inputs, [reducer], max_new_tokens=max_new_tokens, share_vision=True)
+        shared = encoding.shared
+        yield from compare_prepared(lvlm, inputs, [reducer], max_new_tokens=max_new_tokens, shared=shared)
 
     def warm_up(self, lvlm: LVLM) -> None:
         """Run the baseline and the default method once, untimed, if all pictures have one shape for this model.
@@ -78,8 +79,8 @@ class Engine:
         small, wide = (lvlm.inputs(Image.new("RGB", size), WARM_UP_QUESTION) for size in ((64, 64), (640, 360)))
         if shapes_of(small) != shapes_of(wide):
             return
-        self.encode(lvlm, small)
+        encoding = self.encode(lvlm, small)
         for reducer in (None, vc.VScan()):
-            for _ in self.run(lvlm, small, reducer, 2):
+            for _ in self.run(lvlm, small, encoding, reducer, 2):
                 pass
         lvlm.vision_cache.clear()

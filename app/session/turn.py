@@ -67,19 +67,19 @@ def turn(
     """
     start = time.perf_counter()
     inputs = engine.inputs(asked.lvlm, asked.image, asked.question)
-    encoded = engine.encode(asked.lvlm, inputs)
-    kept = None if encoded else baselines.find(asked.key)  # so that all runs show the time of one encoding
+    encoding = engine.encode(asked.lvlm, inputs)
+    kept = None if encoding.new else baselines.find(asked.key)  # so that all runs show the time of one encoding
 
     def run(reducer: Reducer | None) -> Generator[Event, None, None]:
         if reducer is None and kept is not None:
             return _kept_run(kept)
-        return engine.run(asked.lvlm, inputs, reducer, asked.max_new_tokens)
+        return engine.run(asked.lvlm, inputs, encoding, reducer, asked.max_new_tokens)
 
     for event in run_each(run, [lambda: None, *makers]):
         if isinstance(event, Done) and event.run == 0 and kept is None:
             baselines.put(asked.key, event.answer)
         yield event
-    yield TurnOver(1000 * (time.perf_counter() - start), encoded)
+    yield TurnOver(1000 * (time.perf_counter() - start), encoding.new)
 
 
 def _kept_run(answer: Answer) -> Generator[Event, None, None]:

@@ -92,7 +92,7 @@ def legend(fates: Fates, tokens: int, unseen: bool = False) -> str:
     meanings = {
         Fate.GLOBAL: ("global", "Kept: stands out in the picture as a whole"),
         Fate.LOCAL: ("local", "Kept: stands out in its own neighbourhood"),
-        Fate.KEPT_EARLIER: ("kept", "Kept"),
+        Fate.KEPT: ("kept", "Kept"),
         Fate.MERGED: ("merged", "Merged into the most similar kept token"),
         Fate.DROPPED: ("dropped", "Dropped before the language model"),
     }

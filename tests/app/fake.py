@@ -123,12 +123,14 @@ class FakeEngine(Engine):
             raise InputError("Please ask a question.")
         return SimpleNamespace(image=image, question=question)
 
-    def encode(self, lvlm: FakeLVLM, inputs: Any) -> bool:
+    def encode(self, lvlm: FakeLVLM, inputs: Any) -> Any:
         known = inputs.image.tobytes() in self.encoded
         self.encoded.add(inputs.image.tobytes())
-        return not known
+        return SimpleNamespace(new=not known)
 
-    def run(self, lvlm: FakeLVLM, inputs: Any, reducer: Any, max_new_tokens: int) -> Generator[Event, None, None]:
+    def run(
+        self, lvlm: FakeLVLM, inputs: Any, encoding: Any, reducer: Any, max_new_tokens: int
+    ) -> Generator[Event, None, None]:
         self.alive += 1
         try:
             yield from self._events(lvlm, inputs.image, inputs.question, reducer, max_new_tokens)

@@ -66,15 +66,13 @@ def answers(
     lvlm = load_model(options.model, attn_implementation=options.attention)
     source = image or open_video(options.video, lvlm.family.frames or 1 if options.frames is None else options.frames)
 
-    inputs, several = lvlm.inputs(source, options.question), len(makers) > 1
+    inputs = lvlm.inputs(source, options.question)
+    check_limit(options.max_new_tokens)
+    shared = encode_for(lvlm, inputs, makers).shared if len(makers) > 1 else None
 
     def run(reducer: Reducer | None) -> Any:
-        limit = options.max_new_tokens
-        return compare_prepared(lvlm, inputs, [reducer], max_new_tokens=limit, share_vision=several)
+        return compare_prepared(lvlm, inputs, [reducer], max_new_tokens=options.max_new_tokens, shared=shared)
 
-    check_limit(options.max_new_tokens)
-    if several:
-        encode_for(lvlm, inputs, makers)
     found: list[Answer | InputError] = []
     for event in run_each(run, makers):
         if isinstance(event, Token) and not options.json and sys.stderr.isatty():
