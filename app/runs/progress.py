@@ -151,7 +151,8 @@ def _over(now: RunsSnapshot, event: TurnOver) -> RunsSnapshot:
     answers = [run.answer for run in now.runs if run.answer]
     ran = [run.answer["timings"] for run in now.runs if run.answer and not run.kept]
     time = turn_time([RunTime(timings["total_ms"], timings["vision_shared_ms"]) for timings in ran], event)
-    took = turn_in_words("All runs", time) + (KEPT_BASELINE if now.runs[0].kept else "")
+    kept = now.runs[0].kept
+    took = turn_in_words("The other runs" if kept else "All runs", time) + (KEPT_BASELINE if kept else "")
     same = sum(bool(run.same) for run in now.runs)
     refused = len(now.runs) - len(answers)
     cannot = f"; {refused} cannot run here" if refused else ""

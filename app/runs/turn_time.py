@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from .. import formatting
 from ..session.turn import TurnOver
+from ..ui.messages import KEPT_EARLIER
 
-KEPT_BASELINE = " The baseline's answer is kept from an earlier run."
+KEPT_BASELINE = f" The baseline's answer is {KEPT_EARLIER}."
 
 
 @dataclass(frozen=True)
@@ -39,4 +40,6 @@ def turn_in_words(who: str, time: TurnTime) -> str:
     """A sentence that begins with `who` took it."""
     shown, other = map(formatting.milliseconds, (time.shown_ms, time.other_ms))
     when = "" if time.encoded else " beforehand"
-    return f"{who} took {shown} in total, with the picture encoded once{when}; other work took {other}."
+    return (
+        f"{who} took {shown} in total, with the picture encoded once{when}; other work, such as drawing, took {other}."
+    )

@@ -45,8 +45,8 @@ def numbers_table(answer: Answer | None, kept: bool = False) -> str:
         f"<td>{formatting.NOTHING if answer is None else value(answer)}</td></tr>"
         for name, term, value in ROWS
     )
-    note = f'<p class="kept">{KEPT_EARLIER.capitalize()}, with its figures as measured then.</p>' if kept else ""
-    return f'<table class="numbers"><tbody>{"".join(rows)}</tbody></table>{note}'
+    note = f"{KEPT_EARLIER.capitalize()}, measured then." if kept else "&nbsp;"
+    return f'<table class="numbers"><tbody>{"".join(rows)}</tbody></table><p class="kept">{note}</p>'
 
 
 def verdict_panel(baseline: Answer | None, reduced: Answer | None, readable: bool = True) -> str:

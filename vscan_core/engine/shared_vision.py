@@ -7,6 +7,7 @@ that a run calls no block again. Everything around the blocks (patch embedding, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +57,10 @@ def signal_names(needs: Needs) -> list[int | str]:
     return [*needs.cls_attention, *([KEYS] if needs.keys else [])]
 
 
+class _Recorded(Exception):
+    """The last block whose output is read has run; each run computes what follows by itself."""
+
+
 @dataclass
 class _Recording:
     """One run of the blocks."""
@@ -80,7 +85,8 @@ def encode_pixels(
 ) -> SharedVision:
     """Run the vision side on the processor's image inputs `pixels`, and record it with the signals in `needs`.
 
-    Blocks whose output nobody reads are left out. Raises InputError if the family cannot give a signal.
+    Blocks whose output nobody reads, and everything that follows the blocks, are left out. Raises InputError if the
+    family cannot give a signal.
     """
     family.check(needs)
     now, block, memory = _Recording(stopwatch), Block(model), PeakMemory(stopwatch.device)
@@ -102,7 +108,7 @@ def encode_pixels(
         if needs.keys:
             layer = family.anatomy(model).feature_layer
             handles += family.hook_keys(model, layer, lambda _, compute: record(KEYS, compute))
-        with entered(block), uncompiled(model):
+        with entered(block), uncompiled(model), suppress(_Recorded):
             family.encode(model, pixels)
         stopwatch.wait()
     finally:
@@ -129,16 +135,13 @@ def _recording_hooks(
                 now.outputs[layer] = out
                 if layer == last:
                     now.end = now.stopwatch.mark()
+                    raise _Recorded
 
         return hook
-
-    def skip(run: Any, *args: Any, **kwargs: Any) -> Any:
-        return _hidden(args, kwargs) if active() else run(*args, **kwargs)
 
     return [
         blocks[0].register_forward_pre_hook(start, with_kwargs=True),
         *(blocks[layer].register_forward_hook(keep(layer)) for layer in wanted),
-        *(MethodHook(block, "forward", skip, "around") for block in list(blocks)[last + 1 :]),
     ]
 
 
