@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import vscan_core as vc
 from tests.reducers.test_examination import ANATOMY, signals
 from tests.reference import vscan_slow
+from vscan_core import geometry
 from vscan_core.reducers.vscan import capped_scan, window_scan
 
 
@@ -100,16 +101,17 @@ def test_scans_of_unequal_windows_equal_slow_ones_at_every_budget(window_of, see
     window_of = torch.tensor([*window_of, 0, 1, 2])
     scores = torch.rand(len(window_of), generator=torch.Generator().manual_seed(seed))
     windows = best_first_by_window(scores.tolist(), window_of.tolist())
+    table = geometry.Windows(window_of, scores.device)
     budget = int(share * len(scores))
     each, remainder = divmod(budget, len(windows))
     equal = [token for window in windows for token in window[:each]]
-    assert window_scan(scores, window_of, budget, refill=False).tolist() == equal
+    assert window_scan(scores, table, budget, refill=False).tolist() == equal
     following = sorted((window[each] for window in windows if len(window) > each), key=lambda i: -scores[i].item())
-    refilled = window_scan(scores, window_of, budget, refill=True)
+    refilled = window_scan(scores, table, budget, refill=True)
     assert sorted(refilled.tolist()) == sorted(equal + following[:remainder])
     cap = each + bool(remainder)
     allowed = sorted((token for window in windows for token in window[:cap]), key=lambda i: -scores[i].item())
-    assert capped_scan(scores, window_of, budget).tolist() == allowed[:budget]
+    assert capped_scan(scores, table, budget).tolist() == allowed[:budget]
 
 
 @pytest.mark.parametrize(("keep", "local"), [(20, 19), (23, 22), (24, 22)])

@@ -163,16 +163,16 @@ class VisionSide:
                 "do not compile or replace the encoder as a whole inside `reduced(...)`"
             )
         assert self.reducer is not None  # `cuts`
-        chosen: list[Selection | None] = []
-        budgets = {tokens: self.reducer.at_entrance(tokens, self.anatomy) for tokens in set(state.tiles.sizes)}
-        for i, tokens in enumerate(state.tiles.sizes):
-            keep = budgets[tokens]
+        chosen: list[Selection | None] = [None] * len(state.tiles.grids)
+        for grid in dict.fromkeys(state.tiles.grids):
+            keep = self.reducer.at_entrance(grid[0] * grid[1], self.anatomy)
             if keep is None:
-                chosen.append(None)
                 continue
-            signals = self.signals(state, i, projected)
-            with geometry.as_written(signals.device):
-                chosen.append(self.reducer.select(signals, keep))
+            places = [i for i, one in enumerate(state.tiles.grids) if one == grid]
+            signals = [self.signals(state, i, projected) for i in places]
+            with geometry.as_written(signals[0].device):
+                for i, selection in zip(places, self.reducer.select_tiles(signals, keep), strict=True):
+                    chosen[i] = selection
         state.encoded.selections = chosen
         state.encoded.marked = any(one is not None for one in chosen)
 

@@ -14,7 +14,7 @@ from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, sm
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family, Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
-from vscan_core.families.pixel_shuffle import mean_over_patches, patches_of_tokens
+from vscan_core.families.pixel_shuffle import mean_over_patches
 from vscan_core.families.scores import hook_query_and_key, received_by_tile
 from vscan_core.families.tile_grouping import separated
 from vscan_core.families.tiles import TiledPicture, Tiles
@@ -109,8 +109,7 @@ class Idefics3(Family):
 
             def scores() -> Tensor:
                 of_patches = received_by_tile(query, key, mask, attn)
-                side = int(of_patches.shape[-1] ** 0.5)  # the connector assumes square tiles too
-                return mean_over_patches(of_patches, patches_of_tokens(lambda x: _shuffled(connector, x), side, side))
+                return mean_over_patches(of_patches, connector, lambda numbers: _shuffled(connector, numbers))
 
             record(layer, scores)
 

@@ -15,7 +15,7 @@ from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, sm
 from vscan_core.families.base import Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.llava import Llava
-from vscan_core.families.pixel_shuffle import mean_over_patches, patches_of_tokens
+from vscan_core.families.pixel_shuffle import mean_over_patches
 from vscan_core.families.scores import hook_cls_row
 from vscan_core.families.tile_grouping import contiguous
 from vscan_core.families.tiles import TiledPicture, Tiles
@@ -87,12 +87,7 @@ class InternVL(Llava):
             return base.pixel_shuffle(numbers, scale_factor=config.downsample_ratio)
 
         def record_row(row_of: Callable[[], Tensor]) -> None:
-            def scores() -> Tensor:
-                row = row_of()
-                side = int(row.shape[-1] ** 0.5)  # the model assumes square tiles too
-                return mean_over_patches(row, patches_of_tokens(shuffle, side, side))
-
-            record(layer, scores)
+            record(layer, lambda: mean_over_patches(row_of(), base, shuffle))
 
         return hook_cls_row(attn.q_norm, attn.k_norm, attn.num_heads, record_row)
 
