@@ -21,9 +21,13 @@ published settings are 11.1 %, 22.2 % and 33.3 %. The method: *VScan*, arXiv 250
 """
 
 MEASURED = """
-- All numbers come from the two runs that you have just started, one after the other on the same device. Nothing is
-  recorded in advance, and no time includes the web page or its queue. It is **a single run, not a benchmark**: times
-  vary a little from run to run.
+- All numbers come from the two runs that you have just started, one after the other on the same device. Only the
+  baseline's answer to the same question about the same picture is not computed again: it is kept from an earlier run,
+  with its figures as measured then, and says so. It is **a single run, not a benchmark**: times vary a little from run
+  to run.
+- The **vision encoder** runs once for both answers, often before you press Run, and both count that time. **Other
+  work** is what else passes before the second answer is complete, such as preparing the picture and drawing its tokens;
+  no figure of an answer includes it, or the time in the queue.
 - **Token selection** is the extra work of VScan, in both steps. **Prefill** is the language model's pass over the whole
   prompt. The **first token** comes after the vision encoder, token selection and prefill. **Decode** is the time per
   further token, so that answers of different lengths can be compared.
