@@ -40,6 +40,7 @@ class LLMSide:
         self.family, self.reducer, self.anatomy, self.owner = family, reducer, anatomy, owner
         self.model, self.llm, self.layers = model, family.language_model(model), family.layers(model)
         self.trace = owner.trace
+        self.spread = len({weights.device for weights in model.parameters()}) > 1  # over devices
         cuts = () if reducer is None else reducer.cut_layers(anatomy)
         self.idle, self.later = not cuts, [layer for layer in cuts if layer > 0]
         self.llm_cut = None if reducer is None else LLMCut(reducer, family, anatomy, self.layers, self.later)
@@ -242,7 +243,8 @@ class LLMSide:
     def _shorten(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Cut what this layer is to cut, and score what the next one will."""
         assert self.llm_cut is not None
-        hidden, kwargs = self._moved(call, layer, hidden, kwargs)
+        if self.spread or hidden.device != call.position.device:
+            hidden, kwargs = self._moved(call, layer, hidden, kwargs)
         if layer in self.later:
             kwargs = {**kwargs, **(call.override or {})}
             hidden, rotary = self.llm_cut.cut(call, layer, hidden, kwargs["position_embeddings"])
