@@ -123,3 +123,25 @@ def test_small_windows_leave_their_share_to_the_global_scan(has_cls, keep, local
     chosen = vc.VScan(local_share=1.0, window=2).select(replace(signals(5), **table), keep)
     assert len(chosen.kept.unique()) == keep
     assert [len(chosen.labels[name]) for name in ("local", "global")] == [local, keep - local]
+
+
+@pytest.mark.parametrize("has_cls", [True, False])
+def test_tiles_together_equal_tiles_alone_in_any_mode(has_cls) -> None:
+    """Tables that were made in inference mode serve a later run with gradients."""
+    make = torch.Generator().manual_seed(2)
+    rows = torch.rand(3, 2, 4, 77, generator=make)
+    projected = torch.randn(3, 77, 8, generator=make).requires_grad_()
+
+    def tile(i: int) -> vc.Signals:
+        table = {5: rows[i, 0], 22: rows[i, 1]}
+        scores = {"cls_attention": table} if has_cls else {"received": {layer: row[0] for layer, row in table.items()}}
+        return vc.Signals(projected=projected[i], grid=(7, 11), **scores)
+
+    with torch.inference_mode():
+        alone = [vc.VScan().select(tile(i), 23) for i in range(3)]
+    together = vc.VScan().select_tiles([tile(i) for i in range(3)], 23)
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(one.kept, other.kept) and torch.equal(one.merged_into, other.merged_into)
+        assert all(torch.equal(one.labels[name], other.labels[name]) for name in ("local", "global"))
+    together[0].apply(projected[0]).sum().backward()
+    assert projected.grad[0].any()
