@@ -70,7 +70,7 @@ def lvlm() -> vc.LVLM:
 def clock(monkeypatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(measured_run, "Stopwatch", partial(Stopwatch, now=clock.now))
-    for name, ms in (("select", ENTRANCE_MS), ("select_in_llm", LATER_MS)):
+    for name, ms in (("select_tiles", ENTRANCE_MS), ("select_in_llm", LATER_MS)):
         slow(monkeypatch, name, ms, clock)
     return clock
 

@@ -145,3 +145,12 @@ def test_tiles_together_equal_tiles_alone_in_any_mode(has_cls) -> None:
         assert all(torch.equal(one.labels[name], other.labels[name]) for name in ("local", "global"))
     together[0].apply(projected[0]).sum().backward()
     assert projected.grad[0].any()
+
+
+def test_a_select_of_a_subclass_is_used() -> None:
+    class First(vc.VScan):
+        def select(self, signals: vc.Signals, keep: int) -> vc.Selection:
+            return vc.Selection(torch.arange(keep))
+
+    chosen = First().select_tiles([signals(), signals()], 3)
+    assert [one.kept.tolist() for one in chosen] == [[0, 1, 2]] * 2

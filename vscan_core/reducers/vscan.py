@@ -108,7 +108,9 @@ class VScan(Reducer):
         return self.select_tiles([signals], keep)[0]
 
     def select_tiles(self, tiles: Sequence[Signals], keep: int) -> list[Selection]:
-        """As `select`, with the scans of all tiles at once."""
+        """As `select`, with the scans of all tiles at once; a subclass with its own `select` is asked tile by tile."""
+        if type(self).select is not VScan.select:
+            return super().select_tiles(tiles, keep)
         first, device = tiles[0], tiles[0].device
         capped = not first.cls_attention
         table = {layer: _rows([one.cls_attention[layer] for one in tiles]).mean(1) for layer in first.cls_attention}
