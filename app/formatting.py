@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 NOTHING = "\N{EN DASH}"  # shown where there is no number
 TIMES = "\N{MULTIPLICATION SIGN}"
+CAUSAL_NOTE = "FLOPs count causal attention: each token attends to itself and to what is before it."
 
 
 def percent(share: float) -> str:

@@ -21,7 +21,8 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar
 
 import vscan_core as vc
-from benchmarks.provenance import provenance, write_record
+from benchmarks.provenance import write_record
+from vscan_core.bench.record import provenance
 from vscan_eval import runner
 from vscan_eval.command import task_named
 from vscan_eval.records import AnswerRecord, weights

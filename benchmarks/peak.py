@@ -19,9 +19,10 @@ import torch
 from PIL import Image
 
 import vscan_core as vc
-from benchmarks.prefill import QUESTION
-from benchmarks.provenance import provenance, write_record
-from benchmarks.selection import Tally
+from benchmarks.provenance import write_record
+from vscan_core.bench.memory import Tally
+from vscan_core.bench.record import provenance
+from vscan_core.bench.subject import QUESTION
 from vscan_core.catalog import SMALL
 
 CONFIGURATIONS: dict[str, vc.Reducer | None] = {

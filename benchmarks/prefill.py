@@ -18,10 +18,11 @@ from typing import Any
 from PIL import Image
 
 import vscan_core as vc
-from benchmarks.provenance import provenance, write_record
+from benchmarks.provenance import CAUSAL_FLOPS, write_record
+from vscan_core.bench.record import provenance
+from vscan_core.bench.subject import QUESTION
 
 MEASURED_RETENTIONS = (0.5, 1 / 3, 2 / 9, 1 / 9, 1 / 18)
-QUESTION = "Is there a cat in the picture?"
 
 
 def answer_once(lvlm: vc.LVLM, image: Image.Image, reducer: vc.Reducer | None) -> vc.Answer:
@@ -77,6 +78,7 @@ def main() -> None:
         "dtype": str(lvlm.model.dtype).removeprefix("torch."),
         "attention": lvlm.model.config._attn_implementation,
         "ratios": "baseline / VScan, median over pairs of runs",
+        "flops": CAUSAL_FLOPS,
         "rows": rows,
     }
     print(json.dumps(record, indent=1))

@@ -13,68 +13,22 @@ import argparse
 import os
 import statistics
 import time
-import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import vscan_core as vc
-from benchmarks.provenance import provenance, write_record
+from benchmarks.provenance import CAUSAL_FLOPS, write_record
+from vscan_core.bench.memory import Tally
+from vscan_core.bench.record import provenance
 from vscan_core.measure import prefill_tflops
 
 ANATOMY = vc.Anatomy(vision_layers=24, feature_layer=22, text_layers=32, shallow_layer=5)
 DECODER = SimpleNamespace(hidden_size=4096, num_attention_heads=32, intermediate_size=11008)  # of LLaVA-1.5-7B
 PICTURE_GRIDS = {576: (24, 24), 2880: (48, 60)}
-GATHER_OPERATORS = {"index_select", "index", "gather", "embedding"}  # read of their first operand only what they return
-
-
-class Tally(TorchDispatchMode):
-    """Counts the bytes that torch's operators read and write, and the peak that they hold at once besides the inputs.
-
-    Every operator is assumed to read its operands from memory and to write its result there. Scratch memory inside an
-    operator (a sort, for example) is not visible.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.moved = self.held = self.peak = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = function(*args, **(kwargs or {}))
-        if function.is_view:
-            return out
-        name = function.overloadpacket.__name__
-        read = tree_leaves((args[1:] if name in GATHER_OPERATORS else args, kwargs))
-        written = [one for one in tree_leaves(out) if isinstance(one, torch.Tensor)]
-        self.moved += sum(_bytes(one) for one in read if isinstance(one, torch.Tensor))
-        self.moved += sum(_bytes(one) * (2 if name in GATHER_OPERATORS else 1) for one in written)
-        mine = {one.untyped_storage()._cdata for one in tree_leaves((args, kwargs)) if isinstance(one, torch.Tensor)}
-        for tensor in written:
-            self._hold(tensor.untyped_storage(), mine)
-        self.peak = max(self.peak, self.held)
-        return out
-
-    def _hold(self, storage: torch.UntypedStorage, inputs: set[int]) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in inputs or key in self._known:
-            return
-        self._known.add(key)
-        self.held += size
-        weakref.finalize(storage, self._release, key, size)
-
-    def _release(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self.held -= size
-
-
-def _bytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
 
 
 def random_signals(tokens: int, grid: tuple[int, int], needs: vc.Needs, dims: dict[str, int]) -> vc.Signals:
@@ -190,6 +144,7 @@ def main(argv: list[str] | None = None) -> None:
     record = {
         **provenance(f"python -m benchmarks.selection --repeats {options.repeats} --threads {options.threads}"),
         "load_before": round(load, 1),
+        "flops": CAUSAL_FLOPS,
         "dense": {
             tokens: {"gflops": prefill_tflops([tokens] * 32, DECODER) * 1e3, "mbytes": dense_bytes(tokens) / 1e6}
             for tokens in PICTURE_GRIDS

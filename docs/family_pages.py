@@ -120,8 +120,8 @@ def _page(name: str) -> str:
     }
     cards = [card for card in MODELS.values() if card.family == name and card.defaults is not None]
     models = [
-        f"| `{card.name}` | {card.memory_gb:g} GB | {card.licence} | `{card.dummy}` | {card.defaults.prune_layer} "
-        f"| {card.defaults.source} |"
+        f"| `{card.name}` | {card.weights_gb(torch.bfloat16):.3g} GB | {card.licence} | `{card.dummy}` "
+        f"| {card.defaults.prune_layer} | {card.defaults.source} |"
         for card in cards
         if card.defaults is not None
     ]
@@ -142,7 +142,7 @@ def _page(name: str) -> str:
             "",
             "## Models",
             "",
-            "| name | weights in memory | licence | random weights | second cut of VScan at layer | settings |",
+            "| name | weights in bfloat16 | licence | random weights | second cut of VScan at layer | settings |",
             "|---|---|---|---|---|---|",
             *models,
             "",

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("vscan_core", "vscan_eval", "app")
 PAGES = ("app.compare", "app.arena", "app.sweep", "app.benchmarks")
 API = ("vscan_core.attach", "vscan_core.inference", "vscan_core.lvlm", "vscan_core.loading", "vscan_core.cli")
-WAIST = ("selection", "budget", "trace", "events", "geometry", "measure", "errors")
+ON_DEMAND = {"vscan_core.bench.plots": {"plotly"}}  # of `vscan bench --plot`, which imports it last
+WAIST = ("selection", "budget", "trace", "events", "geometry", "measure", "machine", "errors")
 MAY_NOT_REACH = {
     "vscan_core": ("app", "vscan_eval", "gradio", "plotly", "training"),
     "vscan_core.reducers": ("transformers", "vscan_core.families", "vscan_core.engine", *API),
@@ -22,7 +23,8 @@ MAY_NOT_REACH = {
     "vscan_core.engine": API,
     "vscan_core.checkpoints": ("vscan_core.reducers", "vscan_core.engine", *API),
     "vscan_core.dummies": ("vscan_core.families", "vscan_core.reducers", "vscan_core.engine", *API),
-    **{module: ("vscan_core.cli",) for module in API if module != "vscan_core.cli"},
+    **{module: ("vscan_core.cli", "vscan_core.bench") for module in API if module != "vscan_core.cli"},
+    "vscan_core.bench": ("vscan_core.cli",),
     "vscan_core.media": ("transformers", "vscan_core.families", "vscan_core.reducers", "vscan_core.engine", *API),
     "vscan_core.draw": ("transformers", "vscan_core.families", "vscan_core.reducers", "vscan_core.engine", *API),
     **{
@@ -73,7 +75,8 @@ def house() -> dict[str, set[str]]:
         ours = {name for name in found if name in files and name != module}
         # `from package import thing` means the thing's own file where there is one
         ours -= {name for name in ours if any(other.startswith(f"{name}.") for other in ours if other in found)}
-        graph[module] = ours | {name for name in found if name.partition(".")[0] not in PACKAGES}
+        others = {name for name in found if name.partition(".")[0] not in PACKAGES}
+        graph[module] = ours | {name for name in others if name.partition(".")[0] not in ON_DEMAND.get(module, ())}
     return graph
 
 

@@ -10,6 +10,7 @@ import torch
 
 import vscan_core as vc
 from benchmarks import selection
+from vscan_core.bench.memory import Tally
 from vscan_core.resources import asset
 
 ROOT = Path(__file__).parent.parent / "benchmarks"
@@ -21,7 +22,9 @@ def test_runs_on_a_small_picture_and_writes_its_record(tmp_path, monkeypatch, ca
     monkeypatch.setattr(selection, "measure_all", lambda grids, repeats: real({36: (6, 6)}, repeats, SMALL))
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     selection.main(["--repeats", "2", "--out", str(tmp_path / "record.json")])
-    rows = json.loads((tmp_path / "record.json").read_text())["rows"]
+    record = json.loads((tmp_path / "record.json").read_text())
+    rows = record["rows"]
+    assert record["flops"].startswith("causal")
     names = {row["method"] for row in rows}
     assert {"vscan", "divprune", "cdpruner", "random"} <= names and not names & {"fastv", "pyramiddrop", "sparsevlm"}
     assert all(row["ms"]["min"] <= row["ms"]["median"] <= row["ms"]["max"] for row in rows)
@@ -37,7 +40,7 @@ def test_no_method_costs_a_twentieth_of_the_prefill_it_shortens() -> None:
 
 def test_the_tally_counts_what_is_moved_and_held() -> None:
     first, second = torch.ones(1000), torch.ones(1000)
-    with selection.Tally() as tally:
+    with Tally() as tally:
         total = first + second  # reads 8000 bytes, writes 4000
         picked = total[torch.tensor([1, 2])]
         del total

@@ -21,7 +21,7 @@ def test_worked_examples_of_the_docstrings() -> None:
     features = torch.tensor([[1.0], [3.0], [5.0]])
     assert geometry.merge(features, torch.tensor([0]), torch.tensor([-1, 0, 0])).tolist() == [[3.0]]
     assert geometry.windows(4, 5, 2).view(4, 5).tolist() == [[0, 0, 1, 1, 1]] * 2 + [[2, 2, 3, 3, 3]] * 2
-    index, valid = right_align(torch.tensor([[1, 0, 1], [0, 0, 1]]).bool())
+    index, valid = right_align(torch.tensor([[1, 0, 1], [0, 0, 1]]).bool(), [2, 1])
     assert valid is not None and valid.tolist() == [[True, True], [False, True]]
     assert index[0].tolist() == [0, 2] and index[1, 1] == 2
 
@@ -52,7 +52,7 @@ def test_windows_cover_the_grid_with_full_windows(rows, cols, side) -> None:
 def test_right_align_keeps_every_kept_token_in_order(seed, batch, length) -> None:
     keep = torch.rand(batch, length, generator=torch.Generator().manual_seed(seed)) < 0.5
     keep[:, -1] = True
-    index, valid = right_align(keep)
+    index, valid = right_align(keep, keep.sum(1).tolist())
     tokens = take(torch.arange(length)[None], index)
     for row in range(batch):
         real = tokens[row] if valid is None else tokens[row][valid[row]]

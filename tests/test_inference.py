@@ -202,4 +202,23 @@ def test_flops_follow_the_formula() -> None:
     config = SimpleNamespace(
         hidden_size=4096, num_attention_heads=32, num_key_value_heads=32, intermediate_size=11008, head_dim=128
     )
-    assert measure.prefill_tflops([640] * 32, config) == pytest.approx(8.504, abs=1e-3)  # counted on a meta LLaMA-7B
+    full = measure.prefill_tflops([640] * 32, config, causal=False)
+    assert full == pytest.approx(8.504, abs=1e-3)  # counted on a meta LLaMA-7B
+    discarded = 32 * 640 * 639 // 2 * 4 * 4096  # of the map, what is behind each token
+    assert measure.prefill_tflops([640] * 32, config) == pytest.approx(full - discarded / 1e12, rel=1e-12)
+
+
+def test_one_token_attends_to_itself_however_attention_is_counted() -> None:
+    config = SimpleNamespace(hidden_size=8, num_attention_heads=2, num_key_value_heads=1, intermediate_size=16)
+    one = [measure.prefill_tflops([1], config, causal=causal) * 1e12 for causal in (True, False)]
+    assert one == pytest.approx([2 * (2 * 64 + 2 * 8 * 4 + 3 * 8 * 16) + 4 * 8] * 2)
+    # three tokens: six pairs or nine
+    assert measure.prefill_tflops([3], config) * 1e12 == pytest.approx(3 * (one[0] - 32) + 6 * 32)
+    assert measure.prefill_tflops([3], config, causal=False) * 1e12 == pytest.approx(3 * (one[0] - 32) + 9 * 32)
+
+
+def test_a_run_gives_both_counts_of_its_own_tokens(mini, picture) -> None:
+    (answer,) = done(vc.answer(mini, picture, QUESTION, vc.VScan(), max_new_tokens=1))
+    cost, counts, config = answer.cost, answer.trace.tokens_per_layer, mini.model.config.text_config
+    assert cost.tflops == measure.prefill_tflops(counts, config)
+    assert cost.tflops_full == measure.prefill_tflops(counts, config, causal=False) > cost.tflops

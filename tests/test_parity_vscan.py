@@ -109,9 +109,9 @@ def test_stage_one(case) -> None:
 
 @pytest.mark.parametrize("case", functions("VScan window top-k"))
 def test_window_scan(case) -> None:
-    window_of = geometry.windows(24, 24, case["window"])
+    table = geometry.Windows.of_grid(24, 24, case["window"], torch.device("cpu"))
     for row in range(2):
-        picked = window_scan(PARTS["vscan.attn_shallow"][row].mean(0), window_of, case["n"], refill=False)
+        picked = window_scan(PARTS["vscan.attn_shallow"][row].mean(0), table, case["n"], refill=False)
         assert torch.equal(picked, PARTS[f"{case['id']}.idx"][row])
 
 
@@ -127,7 +127,7 @@ def test_merging(case) -> None:
 @pytest.mark.parametrize("case", functions("VScan-Qwen window selection"))
 def test_capped_scan(case) -> None:
     scores = PARTS[f"vscan.qwen.{case['id'].split('.')[2]}.attn"]
-    picked = capped_scan(scores, geometry.windows(case["h"], case["w"], 4), case["n"])
+    picked = capped_scan(scores, geometry.Windows.of_grid(case["h"], case["w"], 4, scores.device), case["n"])
     assert torch.equal(picked, PARTS[f"{case['id']}.idx"].long())
 
 

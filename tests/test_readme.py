@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import torch
+
 from vscan_core.catalog import MODELS, SMALL
 from vscan_core.families import FAMILIES
 from vscan_core.reducers import REDUCERS
 
+TYPES = (torch.bfloat16, torch.float32)
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -21,11 +24,11 @@ def methods() -> str:
 def models() -> str:
     """One row per model with weights of its own; the random ones stand beside the real ones."""
     cells = (
-        (f"`{card.name}`", f"{card.memory_gb:g} GB", "yes" if card.needs_gpu else "no", card.licence, f"`{card.dummy}`")
+        (f"`{card.name}`", *(f"{card.weights_gb(kind):.3g} GB" for kind in TYPES), card.licence, f"`{card.dummy}`")
         for card in MODELS.values()
         if not card.random
     )
-    head = ["| name | weights in memory | needs a GPU | licence | random weights |", "|---|---|---|---|---|"]
+    head = ["| name | weights in bfloat16 | in float32 | licence | random weights |", "|---|---|---|---|---|"]
     return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in cells)])
 
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from vscan_core.engine.call_checks import CallChecks
@@ -20,6 +21,7 @@ from vscan_core.engine.generate_hook import GenerateHook
 from vscan_core.engine.llm_side import LLMSide
 from vscan_core.engine.membership import Block, block_of, entered
 from vscan_core.engine.rope_deltas import RopeDeltas
+from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.engine.state import State, Timed
 from vscan_core.engine.vision_side import VisionSide
 from vscan_core.engine.wrappers import unwrapped
@@ -48,7 +50,7 @@ class Attachment(Block):
         self.ran = False
         self._uncompiled = uncompiled(model)  # once: `here` is entered for every token
         self.states: WeakKeyDictionary[threading.Thread, State] = WeakKeyDictionary()
-        self._bad: Tensor | None = None  # () bool, left on the device to avoid a synchronisation
+        self._sums: list[Tensor] = []  # of logits, left on the device to avoid a synchronisation
 
     def state(self) -> State | None:
         """The calling thread's state, or None if its calls are not ours."""
@@ -77,14 +79,13 @@ class Attachment(Block):
             self.thread = None
 
     def note_logits(self, logits: Tensor) -> None:
-        """Note whether the last position's logits (batch, positions, vocabulary) are finite; no synchronisation."""
-        bad = ~logits[:, -1].detach().isfinite().all()
-        self._bad = bad if self._bad is None else self._bad.to(bad.device) | bad
+        """Note the sum of the last logits (batch, positions, vocabulary): it is finite if all of them are."""
+        self._sums.append(logits.detach()[:, -1].sum(dtype=torch.float32))
 
     def check_logits(self) -> None:
         """Raise RuntimeError if any noted logits were not finite."""
-        bad, self._bad = self._bad, None
-        if bad is not None and bool(bad):
+        sums, self._sums = self._sums, []
+        if sums and not bool(torch.stack([one.to(sums[0].device) for one in sums]).isfinite().all()):
             raise RuntimeError(NOT_FINITE)
 
     def check_ran(self) -> None:
@@ -138,6 +139,7 @@ def open_attachment(
     shared: bool = False,
     timed: Timed = nullcontext,
     views: Sequence[View] | None = None,
+    shared_vision: SharedVision | None = None,
 ) -> Iterator[Attachment]:
     """Put the hooks on, but reduce only calls inside `attachment.here()`; for generators that several threads advance.
 
@@ -152,7 +154,7 @@ def open_attachment(
     llm_side = LLMSide(model, family, reducer, anatomy, attachment)
     hook_groups = (
         GenerateHook(model, llm_side.idle, attachment.check_logits),
-        VisionSide(model, family, reducer, anatomy),
+        VisionSide(model, family, reducer, anatomy, shared=shared_vision),
         CallChecks(model, family, reducer is None, llm_side.idle, attachment),
         RopeDeltas(model, family),
         llm_side,

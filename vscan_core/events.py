@@ -17,6 +17,12 @@ class Timings:
     ttft_ms: float  # time to first token: vision + reduce + prefill
     decode_ms_per_token: float | None  # mean over the tokens after the first; None: only one token was generated
     total_ms: float  # ttft and all decoding steps
+    vision_shared_ms: float = 0.0  # the part of vision_ms that was measured once for several runs: the encoder's blocks
+
+    @property
+    def vision_shared(self) -> bool:
+        """Whether the picture was encoded once for several runs."""
+        return self.vision_shared_ms > 0
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ class Cost:
     """The cost of a run other than time."""
 
     visual_tokens: float  # mean number of visual tokens per decoder layer in prefill
-    tflops: float  # of the decoder in prefill, by the formula in measure.py
+    tflops: float  # of the decoder in prefill with causal attention, by the formula in measure.py
+    tflops_full: float  # the same with the whole attention map (n^2), as papers count
     kv_bytes: int  # of keys and values in the KV cache after prefill
     peak_bytes: int | None  # peak memory during the run, weights included; None: this system does not report it
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -96,11 +98,14 @@ def outliers(scores: Tensor) -> Tensor:
     return beyond
 
 
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def windows(rows: int, cols: int, side: int) -> Tensor:
     """(rows * cols,) int64: the window of each token if the grid is divided into side x side windows, row-major.
 
     Remaining rows and columns belong to the last window of their row or column; a side of the grid that is
     shorter than `side` is one window. A 4 x 5 grid with side 2 has 2 x 2 windows, the right ones 3 wide.
+    The result is remembered: never write to it.
     """
     down, across = max(rows // side, 1), max(cols // side, 1)
     row = (torch.arange(rows) // side).clamp(max=down - 1)
@@ -108,8 +113,51 @@ def windows(rows: int, cols: int, side: int) -> Tensor:
     return (row[:, None] * across + col[None, :]).flatten()
 
 
+class Windows:
+    """The windows of tokens, `of` (tokens,), and what ranking inside them needs of it, known to the host."""
+
+    def __init__(self, of: Tensor, device: torch.device) -> None:
+        self.sizes: list[int] = torch.bincount(of).tolist()
+        self.of, self.device = of.to(device), device
+        self.places = torch.cat([torch.arange(size) for size in self.sizes])  # (tokens,) window by window
+        self.ranks = self.places.to(device)
+        self._best: dict[int, Tensor] = {}
+
+    @classmethod
+    @lru_cache(maxsize=32)
+    @torch.inference_mode(False)
+    def of_grid(cls, rows: int, cols: int, side: int, device: torch.device) -> Windows:
+        """Those of `windows`, made once."""
+        return cls(windows(rows, cols, side), device)
+
+    def reach(self, share: int) -> int:
+        """How many tokens are among the `share` best of their window."""
+        return sum(min(size, share) for size in self.sizes)
+
+    def order(self, scores: Tensor) -> Tensor:
+        """scores (..., tokens) -> (..., tokens) indices, window by window, best first, ties by the lowest index."""
+        best_first = scores.argsort(dim=-1, descending=True, stable=True)
+        return best_first.gather(-1, self.of[best_first].argsort(dim=-1, stable=True))
+
+    def rank(self, order: Tensor) -> Tensor:
+        """The result of `order` -> (..., tokens) rank of each token in its window, 0 = best."""
+        return torch.empty_like(order).scatter_(-1, order, self.ranks.expand_as(order))
+
+    @torch.inference_mode(False)
+    def best(self, share: int) -> Tensor:
+        """(n,) where in the result of `order` the `share` best of every window are; made once."""
+        if share not in self._best:
+            self._best[share] = (self.places < share).nonzero()[:, 0].to(self.device)
+        return self._best[share]
+
+
 def patch_boxes(rows: int, cols: int, height: float, width: float) -> Tensor:
     """(rows * cols, 4) x0, y0, x1, y1 of a grid of equal patches over height x width pixels, row-major."""
+    return _patch_boxes(rows, cols, height, width).clone()
+
+
+@lru_cache(maxsize=32)
+def _patch_boxes(rows: int, cols: int, height: float, width: float) -> Tensor:
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
     unit = torch.stack([x, y, x + 1, y + 1], dim=-1).view(-1, 4).float()
     return unit * torch.tensor([width / cols, height / rows, width / cols, height / rows])

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 
-import torch
 from PIL import Image
-from torch import Tensor
 
-from vscan_core.attach import Attachment, open_attachment
+from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.errors import InputError
-from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
+from vscan_core.events import Event
 from vscan_core.lvlm import LVLM
-from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, memory_guard, prefill_tflops
+from vscan_core.measure import memory_guard
+from vscan_core.measured_run import MeasuredRun
 from vscan_core.media.videos import Video
 from vscan_core.prepared import PreparedInputs
 from vscan_core.reducers import Reducer
-from vscan_core.versions import CACHE, cache_out
-
-OUT_OF_DISTRIBUTION = (
-    "This small model knows only drawn scenes, and this picture does not look like one: treat the answer as a guess. "
-    "The token selection is real all the same."
-)
+from vscan_core.selection import Needs
+from vscan_core.vision_cache import union
 
 
 def answer(
@@ -58,6 +52,7 @@ def compare(
     reducers: Sequence[Reducer | None],
     *,
     max_new_tokens: int = 64,
+    share_vision: bool = False,
 ) -> Iterator[Event]:
     """Answer the same question with several methods, one after another on the same device.
 
@@ -67,6 +62,9 @@ def compare(
         question: Plain text of at most 1000 characters.
         reducers: The methods, in the order in which they run; None is the baseline.
         max_new_tokens: The greatest length of each answer, in tokens; at least 1.
+        share_vision: Encode the picture once for all methods that do not change the vision encoder, and remember it
+            (`lvlm.vision_cache`). Each run's `vision_ms` then holds the time of that one pass, and its `reduce_ms` that
+            of the signals it uses, as if it had encoded the picture itself.
 
     Yields:
         The events of `answer` for each method in turn; an event's `run` is the index of its method in `reducers`.
@@ -75,124 +73,37 @@ def compare(
         InputError: The picture, the question or a setting is not accepted, or the model does not support a method.
         OutOfMemory: Memory ran out; what the run held has been freed.
     """
+    check_limit(max_new_tokens)
+    inputs = lvlm.inputs(image, question)
+    yield from compare_prepared(lvlm, inputs, reducers, max_new_tokens=max_new_tokens, share_vision=share_vision)
+
+
+def compare_prepared(
+    lvlm: LVLM,
+    inputs: PreparedInputs,
+    reducers: Sequence[Reducer | None],
+    *,
+    max_new_tokens: int = 64,
+    share_vision: bool = False,
+    shared: SharedVision | None = None,
+) -> Iterator[Event]:
+    """The same as `compare` for what `lvlm.inputs` made of the picture and the question, with the same errors.
+
+    shared: what `lvlm.encode` gave for these inputs; methods whose signals it has do not look for another encoding.
+    """
+    check_limit(max_new_tokens)
+    needs = [Needs() if reducer is None else reducer.needs(lvlm.anatomy) for reducer in reducers]
+    for place, reducer in enumerate(reducers):
+        with memory_guard(lvlm.device):
+            known = shared if shared is not None and shared.covers(needs[place]) else None
+            if known is None and share_vision and not needs[place].blocks:
+                known = lvlm.encode(inputs, union(needs))
+            run = MeasuredRun(lvlm, inputs, reducer, place, max_new_tokens, known)
+            with closing(run.events()) as events:
+                yield from events
+
+
+def check_limit(max_new_tokens: int) -> None:
+    """Raises InputError for a length of answers below 1."""
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens must be at least 1, but is {max_new_tokens}")
-    inputs = lvlm.inputs(image, question)
-    for place, reducer in enumerate(reducers):
-        with memory_guard(lvlm.device), closing(_Run(lvlm, inputs, reducer, place, max_new_tokens).events()) as events:
-            yield from events
-
-
-class _Run:
-    """One measured run of one method."""
-
-    def __init__(self, lvlm: LVLM, inputs: PreparedInputs, reducer: Reducer | None, place: int, limit: int) -> None:
-        self.lvlm, self.inputs, self.reducer, self.place, self.limit = lvlm, inputs, reducer, place, limit
-        self.method = "baseline" if reducer is None else type(reducer).__name__.lower()
-        self.stopwatch = Stopwatch(lvlm.device)
-
-    def events(self) -> Generator[Event, None, None]:
-        self._warm_up()
-        memory = PeakMemory(self.lvlm.device)
-        with self._attach() as attachment:
-            next_id, cache, measured = self._prefill(attachment)
-            yield Prefilled(self.place, self.method, attachment.trace)
-            ids, steps, text, finished = [next_id], [], "", False
-            stop = _stop_ids(self.lvlm.model)
-            while True:
-                finished = ids[-1] in stop
-                text = self.lvlm.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
-                yield Token(self.place, text)
-                if finished or len(ids) >= self.limit:
-                    break
-                next_id, ms = self._step(attachment, cache, ids[-1])
-                ids.append(next_id)
-                steps.append(ms)
-            vision, reduce, prefill, size = measured
-            timings = Timings(
-                vision_ms=vision,
-                reduce_ms=reduce,
-                prefill_ms=prefill,
-                ttft_ms=vision + reduce + prefill,
-                decode_ms_per_token=sum(steps) / len(steps) if steps else None,
-                total_ms=vision + reduce + prefill + sum(steps),
-            )
-            visual = attachment.trace.visual_tokens_per_layer
-            cost = Cost(
-                visual_tokens=sum(visual) / len(visual),
-                tflops=prefill_tflops(attachment.trace.tokens_per_layer, self.lvlm.model.config.text_config),
-                kv_bytes=size,
-                peak_bytes=memory.read(),
-            )
-        yield Done(
-            self.place,
-            Answer(text, attachment.trace, timings, cost, tuple(ids), self.method, finished, hint=self.hint),
-        )
-
-    def _attach(self) -> AbstractContextManager[Attachment]:
-        return open_attachment(self.lvlm.model, self.reducer, timed=self.stopwatch.section, views=self.inputs.views)
-
-    @torch.inference_mode()
-    def _prefill(self, attachment: Attachment) -> tuple[int, Any, tuple[float, float, float, int]]:
-        stopwatch, llm = self.stopwatch, self.lvlm.family.language_model(self.lvlm.model)
-        entered: list[Any] = []
-
-        def at_llm(module: Any, args: Any) -> None:
-            if attachment.state() is not None:
-                entered[:] = [stopwatch.mark(), len(stopwatch.sections)]
-
-        # prepended, so that the time is taken before cut 0 removes rows
-        handle = llm.register_forward_pre_hook(at_llm, prepend=True)
-        try:
-            with attachment.here():
-                start = stopwatch.mark()
-                out = self.lvlm.model(**self.inputs, use_cache=True, logits_to_keep=1)
-                next_id = out.logits[:, -1].argmax(-1)
-                end = stopwatch.mark()
-                first = int(next_id)  # synchronises
-                attachment.check_logits()
-                state = attachment.state()
-                features = None if state is None else state.features
-        finally:
-            handle.remove()
-        self.hint = (
-            OUT_OF_DISTRIBUTION if features is not None and self.lvlm.is_out_of_distribution(features[0]) else None
-        )
-        before, split = entered
-        early, late = stopwatch.spent(0, split), stopwatch.spent(split)
-        times = (stopwatch.ms(start, before) - early, early + late, stopwatch.ms(before, end) - late)
-        cache = cache_out(out)
-        return first, cache, (*times, kv_bytes(cache))
-
-    @torch.inference_mode()
-    def _step(self, attachment: Attachment, cache: Any, last: int) -> tuple[int, float]:
-        with attachment.here():
-            start = self.stopwatch.mark()
-            ids = torch.tensor([[last]], device=self.lvlm.device)
-            out = self.lvlm.model(input_ids=ids, use_cache=True, **{CACHE: cache})
-            next_id = out.logits[:, -1].argmax(-1)
-            end = self.stopwatch.mark()
-            found, ms = int(next_id), self.stopwatch.ms(start, end)
-            attachment.check_logits()
-            return found, ms
-
-    def _warm_up(self) -> None:
-        """One untimed prefill for every new shape, because kernels are chosen and memory is mapped on first use.
-
-        The key is the shapes of the inputs, the method, its signals and the layers of its cuts, but not its budgets.
-        """
-        reducer, anatomy = self.reducer, self.lvlm.anatomy
-        shapes = tuple((name, tuple(value.shape)) for name, value in self.inputs.items() if isinstance(value, Tensor))
-        method = reducer and (type(reducer), reducer.cut_layers(anatomy), reducer.needs(anatomy), reducer.needs_in_llm)
-        key = (shapes, method)
-        if key in self.lvlm.warmed:
-            return
-        with self._attach() as attachment:
-            self._prefill(attachment)
-        self.stopwatch.sections.clear()
-        self.lvlm.warmed.add(key)
-
-
-def _stop_ids(model: Any) -> set[int]:
-    end = model.generation_config.eos_token_id
-    return set(end) if isinstance(end, list) else {end}

@@ -9,7 +9,7 @@ import accelerate
 import torch
 import transformers
 
-from vscan_core.catalog import DUMMY, EMBEDDED, MODELS, SHAPES, WEIGHTS_AND_WORK, is_random, unavailable
+from vscan_core.catalog import DUMMY, EMBEDDED, MODELS, SHAPES, default_dtype, is_random, unavailable
 from vscan_core.checkpoints import hashes
 from vscan_core.checkpoints.attention import check_attention, usable
 from vscan_core.checkpoints.folder import refusal
@@ -46,7 +46,8 @@ def load_model(
         device: The device for the whole model; by default the GPU if there is one, else the CPU.
         device_map: How to spread the weights over devices, in accelerate's terms: "auto", or {module: device}. "auto"
             is the default for catalogued models that do not fit on one GPU. Excludes `device`.
-        dtype: The type of the weights; by default bfloat16 on a GPU and float32 on a CPU.
+        dtype: The type of the weights; by default bfloat16 on a GPU and float32 on a CPU. Catalogued models of a
+            billion parameters and more are bfloat16 on a CPU, too, if it is fast at that or float32 does not fit.
         attn_implementation: Any attention that transformers knows, except "paged|...", or a kernel on the Hub. All but
             "sdpa" and "eager" need further packages or a GPU.
 
@@ -55,22 +56,23 @@ def load_model(
 
     Raises:
         InputError: The name is unknown, the Hub cannot be reached, there is no such device, the attention cannot be
-            used here, or the files are damaged, incomplete, pickled or need Python code from the checkpoint.
-        OutOfMemory: The model does not fit into memory.
+            used here, a catalogued model needs more memory than there is, or the files are damaged, incomplete,
+            pickled or need Python code from the checkpoint.
+        OutOfMemory: The model did not fit into memory.
     """
     check_attention(attn_implementation)
     _check_name(name)
     if device is not None and device_map is not None:
         raise InputError("give either a device or a device_map, not both")
-    if device is None and device_map is None and (reason := unavailable(name)) is not None:
+    if dtype is not None and dtype not in DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(map(str, DTYPES))}, but is {dtype!r}")
+    if device is None and device_map is None and (reason := unavailable(name, dtype=dtype)) is not None:
         raise InputError(reason)
     where = _device(device)
     _check_map(device_map)
-    if device is None and device_map is None and _too_large_for_one(name, where):
+    kind = dtype or default_dtype(name, where.type)
+    if device is None and device_map is None and _too_large_for_one(name, where, kind):
         device_map = "auto"
-    kind = dtype or (torch.bfloat16 if where.type == "cuda" else torch.float32)
-    if kind not in DTYPES:
-        raise InputError(f"dtype must be one of {', '.join(map(str, DTYPES))}, but is {dtype!r}")
     with memory_guard(where):
         if is_random(name):
             model, processor = _random(name, where, device_map, kind, attn_implementation)
@@ -147,12 +149,12 @@ def _random(
     return (model if device_map is None else _spread(model, device_map)), processor
 
 
-def _too_large_for_one(name: str, device: torch.device) -> bool:
+def _too_large_for_one(name: str, device: torch.device, dtype: torch.dtype) -> bool:
     """Whether a catalogued model needs more memory than one GPU has and there are several GPUs."""
     if name not in MODELS or device.type != "cuda" or torch.cuda.device_count() < 2:
         return False
     one = torch.cuda.get_device_properties(device).total_memory / 1e9
-    return MODELS[name].memory_gb * WEIGHTS_AND_WORK > one
+    return MODELS[name].needed_gb(dtype) > one
 
 
 def _spread(model: Any, device_map: DeviceMap) -> Any:

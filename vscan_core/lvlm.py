@@ -14,20 +14,19 @@ from PIL import Image
 from torch import Tensor
 
 from vscan_core.engine.preview import PreparedImage, VisionPreview
+from vscan_core.engine.shared_vision import SharedVision, encode_pixels, signal_names
 from vscan_core.errors import InputError
 from vscan_core.families import FAMILIES, Family
-from vscan_core.measure import RecentKeys
+from vscan_core.measure import RecentKeys, Stopwatch
 from vscan_core.media.images import as_rgb, upright_size, working_size
 from vscan_core.media.videos import Video
 from vscan_core.ood import OODReference, is_out_of_distribution
-from vscan_core.prepared import PIXELS, PreparedInputs
+from vscan_core.prepared import PIXELS, PreparedInputs, shapes_of
+from vscan_core.questions import check_question
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.trace import View
-
-MAX_QUESTION_CHARACTERS = 1000
-# inputs that the vision side does not use
-TEXT_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "second_per_grid_ts")
+from vscan_core.vision_cache import VisionCache, pixel_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +37,7 @@ class LVLM:
     processor: Any  # its stock processor
     family: Family
     name: str
+    vision_cache: VisionCache = field(default_factory=VisionCache, repr=False)
     warmed: RecentKeys = field(default_factory=RecentKeys, repr=False)  # shapes that have run once on this device
 
     @cached_property
@@ -167,9 +167,28 @@ class LVLM:
         """
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
         inputs = self.inputs(image, "?")
-        pictures = {name: value for name, value in inputs.items() if name not in TEXT_INPUTS}
-        prepared = PreparedImage(self.model, self.family, self.anatomy, pictures, inputs.views, inputs["input_ids"])
-        return prepared.preview(wanted)
+        shared = self.encode(inputs, wanted)
+        place = (self.model, self.family, self.anatomy, inputs.of_vision, inputs.views, inputs["input_ids"])
+        return PreparedImage(*place, shared).preview(wanted)
+
+    def encode(self, inputs: PreparedInputs, needs: Needs) -> SharedVision:
+        """Run the blocks of the vision encoder and record the signals in `needs`, or find both in `vision_cache`.
+
+        The first run of each shape is preceded by an untimed one. Raises InputError for signals the model cannot give.
+        """
+        key = pixel_digest(pixels := inputs.of_vision)
+        if (known := self.vision_cache.get(key)) is not None:
+            if known.covers(needs):
+                return known
+            needs |= known.needs
+        needs = replace(needs, blocks=False)
+        shapes = [(shapes_of(pixels), signal) for signal in (None, *signal_names(needs))]
+        for _ in range(1 if all(each in self.warmed for each in shapes) else 2):
+            known = encode_pixels(self.model, self.family, pixels, needs, Stopwatch(self.device))
+        assert known is not None
+        self.warmed.add(*shapes)
+        self.vision_cache.put(key, known)
+        return known
 
     def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
         """The signals of a picture that the model sees as one tile. Raises InputError if it sees several."""
@@ -199,20 +218,3 @@ class LVLM:
         x, y = size[0] / small[0], size[1] / small[1]  # above 1 if the picture was shrunk first
         scale, offset = (view.scale[0] * x, view.scale[1] * y), (view.offset[0] * x, view.offset[1] * y)
         return replace(view, scale=scale, offset=offset, size=size)
-
-
-def check_question(question: str, processor: Any) -> str:
-    """The question, stripped. Raises InputError if it is empty, too long or holds control tokens."""
-    text = question.strip()
-    if not text:
-        raise InputError("The question is empty: type what you want to know about the picture.")
-    if len(text) > MAX_QUESTION_CHARACTERS:
-        raise InputError(
-            f"The question has {len(text)} characters; at most {MAX_QUESTION_CHARACTERS} are allowed, so shorten it."
-        )
-    named = {getattr(processor, name, None) for name in ("image_token", "video_token")}
-    control = {*processor.tokenizer.all_special_tokens, *named, "<image>", "<video>"}
-    found = sorted(token for token in control if token and token in text)
-    if found:
-        raise InputError(f"The question must not contain the control token {found[0]}: ask in plain words.")
-    return text

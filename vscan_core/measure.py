@@ -3,7 +3,11 @@
 Time: device events on a GPU (one synchronisation, at the end of the prefill), the monotonic clock elsewhere; the
 processor and anything else outside the model are excluded.
 FLOPs: a multiply-add counts as two. Decoder layer with n tokens, width D, key width K, MLP width I:
-2n(2D^2 + 2DK + 3DI) + 4n^2 D; summed over layers, each with its own n. The LM head and the vision tower are left out.
+2n(2D^2 + 2DK + 3DI) + A; summed over layers, each with its own n. The LM head and the vision tower are left out.
+A is the attention, twice a product of scores or weights with keys or values, and there are two ways to count it:
+- causal (`Cost.tflops`): each token attends to itself and to what is before it, A = 2n(n + 1) D;
+- full (`Cost.tflops_full`): the whole map, of which causal masking discards half, A = 4n^2 D. Papers count so, and
+  eager attention computes it.
 """
 
 from __future__ import annotations
@@ -26,18 +30,19 @@ Mark = Any  # a torch.cuda.Event, or seconds
 class RecentKeys:
     """A set of the `limit` most recently added keys."""
 
-    def __init__(self, limit: int = 64) -> None:
+    def __init__(self, limit: int = 256) -> None:
         self.limit = limit
         self._keys: OrderedDict[Hashable, None] = OrderedDict()
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._keys
 
-    def add(self, key: Hashable) -> None:
-        """Add a key; the oldest one is removed if there are more than `limit`."""
-        self._keys[key] = None
-        self._keys.move_to_end(key)
-        if len(self._keys) > self.limit:
+    def add(self, *keys: Hashable) -> None:
+        """Add keys; the oldest ones are removed if there are more than `limit`."""
+        for key in keys:
+            self._keys[key] = None
+            self._keys.move_to_end(key)
+        while len(self._keys) > self.limit:
             self._keys.popitem(last=False)
 
 
@@ -45,8 +50,9 @@ class Stopwatch:
     """Marks on one device's clock: `now` (seconds), or device events on a GPU."""
 
     def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter) -> None:
-        self.cuda, self.now = device.type == "cuda", now
+        self.device, self.cuda, self.now = device, device.type == "cuda", now
         self.sections: list[tuple[Mark, Mark]] = []
+        self._open = False
 
     def mark(self) -> Mark:
         """The present moment on the device's clock."""
@@ -56,16 +62,27 @@ class Stopwatch:
         event.record()
         return event
 
+    def wait(self) -> None:
+        """Wait for the device to reach the present moment."""
+        if self.cuda:
+            torch.cuda.synchronize(self.device)
+
     def ms(self, start: Mark, end: Mark) -> float:
         """Milliseconds between two marks; on a GPU, work up to `end` must have completed."""
         return float(start.elapsed_time(end)) if self.cuda else 1000 * (end - start)
 
     @contextmanager
     def section(self) -> Iterator[None]:
-        """Time the body of the `with` and add it to `sections`."""
-        start = self.mark()
-        yield
-        self.sections.append((start, self.mark()))
+        """Time the body of the `with` and add it to `sections`; one inside another is part of the outer one."""
+        if self._open:
+            yield
+            return
+        start, self._open = self.mark(), True
+        try:
+            yield
+        finally:
+            self._open = False
+            self.sections.append((start, self.mark()))
 
     def spent(self, first: int = 0, last: int | None = None) -> float:
         """Total milliseconds of sections `first` to `last` - 1."""
@@ -78,16 +95,20 @@ def kv_bytes(cache: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
 
-def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any) -> float:
+def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any, *, causal: bool = True) -> float:
     """Floating-point operations of the decoder over a prompt, in units of 10^12, by the formula in `measure`.
 
-    tokens_per_layer: all tokens that enter each decoder layer. text_config: of the LLM, from transformers.
+    Args:
+        tokens_per_layer: All tokens that enter each decoder layer.
+        text_config: Of the LLM, from transformers.
+        causal: Whether each token attends to itself and what is before it; False: to all tokens (n^2).
     """
     width, heads = text_config.hidden_size, text_config.num_attention_heads
     head = getattr(text_config, "head_dim", None) or width // heads
     attention, keys = heads * head, (getattr(text_config, "num_key_value_heads", None) or heads) * head
     per_token = 2 * (2 * width * attention + 2 * width * keys + 3 * width * text_config.intermediate_size)
-    return float(sum(n * per_token + 4 * n * n * attention for n in tokens_per_layer)) / 1e12
+    pairs = (n * (n + 1) // 2 if causal else n * n for n in tokens_per_layer)
+    return float(sum(tokens_per_layer) * per_token + 4 * attention * sum(pairs)) / 1e12
 
 
 class PeakMemory:

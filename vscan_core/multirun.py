@@ -1,14 +1,20 @@
-"""Several independent runs: a method that cannot run is reported as Refused, and the others continue."""
+"""Several runs on one picture: it is encoded once for all of them; a method that cannot run is reported as Refused."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 
+from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.errors import InputError
 from vscan_core.events import Event
+from vscan_core.lvlm import LVLM
+from vscan_core.measure import memory_guard
+from vscan_core.prepared import PreparedInputs
 from vscan_core.reducers import Reducer
+from vscan_core.selection import Needs
+from vscan_core.vision_cache import union
 
 Make = Callable[[], Reducer | None]  # None is the baseline
 StartRun = Callable[[Reducer | None], Generator[Event, None, None]]
@@ -37,3 +43,34 @@ def run_each(run: StartRun, makers: Sequence[Make]) -> Generator[Event | Refused
             if place == 0:
                 raise
             yield Refused(place, reason)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the vision encoder gave for all runs on one picture."""
+
+    shared: SharedVision
+    new: bool  # whether the encoder ran for it; otherwise it was in `lvlm.vision_cache`
+
+
+def encode_for(lvlm: LVLM, inputs: PreparedInputs, makers: Sequence[Make]) -> Encoding:
+    """Encode the pixels in `inputs` with the signals of all these methods, so that none of their runs has to.
+
+    Raises OutOfMemory.
+    """
+    before = lvlm.vision_cache.encodings
+    with memory_guard(lvlm.device):
+        shared = lvlm.encode(inputs, needs_of(lvlm, makers))
+    return Encoding(shared, lvlm.vision_cache.encodings > before)
+
+
+def needs_of(lvlm: LVLM, makers: Sequence[Make]) -> Needs:
+    """The signals of all these methods; those that the model or a setting rules out are left out."""
+    found = []
+    for make in makers:
+        with suppress(InputError):
+            reducer = make()
+            needs = Needs() if reducer is None else reducer.needs(lvlm.anatomy)
+            lvlm.family.check(needs)
+            found.append(needs)
+    return union(found)

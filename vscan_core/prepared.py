@@ -24,6 +24,7 @@ from transformers import BatchFeature
 from vscan_core.trace import View
 
 PIXELS = ("pixel_values", "pixel_values_images", "pixel_values_videos")  # the second: Video-LLaVA's processor
+TEXT_INPUTS = ("input_ids", "attention_mask", "mm_token_type_ids", "token_type_ids", "second_per_grid_ts")
 
 _views: MutableMapping[Tensor, tuple[View, ...]] = WeakTensorKeyDictionary()
 
@@ -38,6 +39,11 @@ class PreparedInputs(BatchFeature):  # type: ignore[misc]  # transformers is not
         super().__init__(dict(data))
         self.views = tuple(views)
         self._note()
+
+    @property
+    def of_vision(self) -> dict[str, Any]:
+        """The inputs of the vision side: pixels and what describes them."""
+        return {name: value for name, value in self.items() if name not in TEXT_INPUTS}
 
     def to(self, *args: Any, **kwargs: Any) -> PreparedInputs:
         """Move or cast in place, like every BatchFeature; the views stay with the new pixels."""
@@ -62,3 +68,8 @@ def views_in(inputs: Mapping[str, Any]) -> tuple[View, ...] | None:
     """The views of the pixel tensors among a call's arguments; None if no PreparedInputs made them."""
     found = (_views.get(inputs[name]) for name in PIXELS if isinstance(inputs.get(name), Tensor))
     return next((views for views in found if views is not None), None)
+
+
+def shapes_of(inputs: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The names and shapes of the tensors among a model's inputs."""
+    return tuple((name, tuple(value.shape)) for name, value in inputs.items() if isinstance(value, Tensor))

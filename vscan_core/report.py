@@ -10,6 +10,8 @@ import torch
 from vscan_core.events import Answer
 from vscan_core.trace import ImageTrace
 
+SHARED = "encoded once for all runs"  # of a picture, beside the time of the vision encoder
+
 
 def as_dict(answer: Answer) -> dict[str, Any]:
     """An answer as JSON types: text, method, timings, cost and the trace."""
@@ -74,15 +76,20 @@ def token_steps(answer: Answer) -> list[int]:
     return [now for before, now in zip([None, *counts], counts, strict=False) if now != before]
 
 
+def shared_note(vision_shared_ms: float) -> str:
+    """What is said beside the time of the vision side, if a part of it was measured once for all runs."""
+    return f" ({vision_shared_ms:.1f} ms of it {SHARED})" if vision_shared_ms else ""
+
+
 def lines(answer: Answer) -> str:
     """An answer with its timings and costs as lines of text, for a terminal."""
     timings, cost = answer.timings, answer.cost
-    counts = answer.trace.visual_tokens_per_layer
+    counts, shared = answer.trace.visual_tokens_per_layer, shared_note(timings.vision_shared_ms)
     found = [
         f"{answer.method}: {answer.text}",
         f"  visual tokens: {counts[0]} into the language model, {counts[-1]} in its last layer, "
         f"mean {cost.visual_tokens:.0f}",
-        f"  vision {timings.vision_ms:.0f} ms, selection {timings.reduce_ms:.1f} ms, "
+        f"  vision {timings.vision_ms:.0f} ms{shared}, selection {timings.reduce_ms:.1f} ms, "
         f"prefill {timings.prefill_ms:.0f} ms, KV cache {cost.kv_bytes / 1e6:.2f} MB "
         f"(single run, {kernels(answer)} attention)",
     ]

@@ -106,7 +106,7 @@ class Trace:
 
     images: list[ImageTrace] = field(default_factory=list)
     tokens_per_layer: list[int] = field(default_factory=list)  # of text and pictures, into each decoder layer
-    _visual: list[Tensor] = field(default_factory=list)
+    _visual: list[Tensor | int] = field(default_factory=list)
     attention: dict[str, str] = field(default_factory=dict)  # the kernel that ran: {"vision": "sdpa", "text": "sdpa"}
 
     @property

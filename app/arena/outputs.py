@@ -9,9 +9,14 @@ from ..runs import table
 from ..runs.outputs import RunsOutputs, download_row, runs_dataframe, status_lines, token_gallery
 
 ARENA_START = "Choose methods and press **Run**. All of them answer the same question about the same picture."
-ARENA_NOTE = "The dots beside a heading sort the table. **Single run, not a benchmark:** timings vary from run to run."
+ARENA_NOTE = (
+    "The dots beside a heading sort the table. "
+    + table.VISION_NOTE
+    + " **Single run, not a benchmark:** timings vary from run to run. "
+    + formatting.CAUSAL_NOTE
+)
 ARENA_TABLE = table.RunsTable((
-    table.text_column("Method", 120, 190, lambda run: run.title),
+    table.text_column("Method", 120, 190, table.shown_title),
     table.answer_column(240, 430),
     table.agreement_column(110, 100),
     table.counts_column(195, 252),

@@ -16,6 +16,9 @@ from ..charts.curves import Level, Line, Point, curve_chart
 from ..ui.dataframe import dataframe_value, text_cell
 
 Number = float | None
+FLOPS_OF_PAPERS = (
+    "FLOPs are the paper's own count, in general with attention in full (n²); runs in this demo count causal attention."
+)
 
 
 @dataclass(frozen=True)
@@ -119,4 +122,5 @@ def source_note(table: ReportedTable) -> str:
     """Source, unit and caveats as Markdown."""
     link = f", [arXiv {table.arxiv}](https://arxiv.org/abs/{table.arxiv})" if table.arxiv else ""
     text = f"**Source:** {table.source}{link}. {table.unit}"
-    return "\n".join([text, "", *(f"- {note}" for note in table.notes)])
+    counted = [FLOPS_OF_PAPERS] if any("FLOPs" in column for column in table.columns) else []
+    return "\n".join([text, "", *(f"- {note}" for note in (*table.notes, *counted))])

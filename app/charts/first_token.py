@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from vscan_core.report import shared_note
+
 from .results import RunResult
 from .style import STAGE_COLOURS, STAGE_NAMES, styled
 
@@ -28,7 +30,8 @@ def first_token_chart(runs: Sequence[RunResult]) -> go.Figure:
             name=name,
             marker={"color": STAGE_COLOURS[stage]},
             width=0.6,
-            hovertemplate=f"{name}: %{{y:.1f}} ms<extra>%{{x}}</extra>",
+            customdata=[shared_note(timings["vision_shared_ms"]) for _, timings in ended],
+            hovertemplate=f"{name}: %{{y:.1f}} ms{'%{customdata}' if stage == 'vision' else ''}<extra>%{{x}}</extra>",
         )
     figure.add_scatter(
         x=titles,

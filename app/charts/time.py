@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from vscan_core.events import Answer
+from vscan_core.report import shared_note
 
 from .style import STAGE_COLOURS, STAGE_NAMES, styled
 
@@ -24,7 +25,8 @@ def time_chart(answers: Sequence[tuple[str, Answer]]) -> go.Figure:
             orientation="h",
             marker={"color": STAGE_COLOURS[stage]},
             width=0.55,
-            hovertemplate=f"{name}: %{{x:.1f}} ms<extra>%{{y}}</extra>",
+            customdata=[shared_note(answer.timings.vision_shared_ms) for _, answer in answers],
+            hovertemplate=f"{name}: %{{x:.1f}} ms{'%{customdata}' if stage == 'vision' else ''}<extra>%{{y}}</extra>",
         )
     figure.update_layout(barmode="stack")
     styled(figure, 250)

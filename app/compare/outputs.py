@@ -54,7 +54,7 @@ class CompareOutputs:
             self.status: now.status,
             self.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
             **dict(zip(self.texts, texts, strict=True)),
-            **dict(zip(self.numbers, map(html.numbers_table, now.answers), strict=True)),
+            **dict(zip(self.numbers, map(html.numbers_table, now.answers, (now.kept, False)), strict=True)),
             self.verdict: html.verdict_panel(*now.answers, readable),
         }
 

@@ -10,7 +10,9 @@ from importlib.metadata import version
 from typing import Any
 
 from vscan_core import __version__
+from vscan_core.report import SHARED
 
+from ..ui.messages import KEPT_EARLIER
 from .progress import RunsSnapshot, RunState
 from .settings import RunSettings
 
@@ -29,6 +31,7 @@ def runs_as_json(settings: RunSettings, now: RunsSnapshot) -> dict[str, Any]:
         "versions": versions(),
         "hint": now.hint,
         "ended": now.ended,
+        "turn": None if now.time is None else asdict(now.time),
         "runs": [run_as_json(run) | settings.run_facts(run) for run in now.runs if run.over],
     }
 
@@ -42,6 +45,8 @@ def run_as_json(run: RunState) -> dict[str, Any]:
         **run.answer,
         "method": run.method,
         "same_answer": run.agrees,
+        "kept": KEPT_EARLIER if run.kept else None,
+        "vision_encoder": SHARED if run.answer["timings"]["vision_shared_ms"] else "encoded by this run",
         "text_means_something": run.text_note is None,
         "visual_token_steps": list(run.counts),
         "ratios": run.ratios,

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 from .export_json import SINGLE_RUN
 from .fonts import font, printable, wrapped
 from .progress import RunsSnapshot, RunState
-from .table import TOKEN_LEGEND, Column, ColumnKind, caption
+from .table import TOKEN_LEGEND, VISION_NOTE, Column, ColumnKind, caption
 
 PAGE_WIDTH, MARGIN = 1760, 48
 INNER = PAGE_WIDTH - 2 * MARGIN
@@ -49,8 +49,8 @@ def _head(head: PageHead, now: RunsSnapshot, picture: Image.Image) -> Image.Imag
     small.thumbnail((460, 380))
     left = small.width + 36
     question = wrapped(head.question, font(27), INNER - left, 4)
-    facts = (*head.facts, now.status, SINGLE_RUN, now.hint or "")
-    notes = [line for fact in facts if fact for line in wrapped(fact, font(20), INNER - left, 2)]
+    facts = (*head.facts, now.status, VISION_NOTE, SINGLE_RUN, now.hint or "")
+    notes = [line for fact in facts if fact for line in wrapped(fact, font(20), INNER - left, 3)]
     below = 76 + 37 * len(question)
     band = Image.new("RGB", (INNER, max(small.height, below + 29 * len(notes)) + 36), WHITE)
     band.paste(small, (0, 0))
@@ -65,7 +65,7 @@ def _head(head: PageHead, now: RunsSnapshot, picture: Image.Image) -> Image.Imag
 
 def _table(now: RunsSnapshot, columns: Sequence[Column]) -> Image.Image:
     """One row per run, as high as its answer is long."""
-    rows = [[_lines(column, run) for column in columns] for run in now.runs]
+    rows = [[_lines(column, run, place == 0) for place, column in enumerate(columns)] for run in now.runs]
     heights = [18 + 27 * max(map(len, row)) for row in rows]
     band = Image.new("RGB", (INNER, 46 + sum(heights) + 36), WHITE)
     pen = ImageDraw.Draw(band)
@@ -78,10 +78,11 @@ def _table(now: RunsSnapshot, columns: Sequence[Column]) -> Image.Image:
     return band
 
 
-def _lines(column: Column, run: RunState) -> list[str]:
-    """The text of a cell; only answers have several lines."""
+def _lines(column: Column, run: RunState, first: bool) -> list[str]:
+    """The text of a cell; only answers and names of runs have several lines."""
     text = column.shown(run)
-    return wrapped(text, font(20), column.png_width - 24, 4) if column.kind is ColumnKind.ANSWER else [text]
+    several = first or column.kind is ColumnKind.ANSWER
+    return wrapped(text, font(20, first), column.png_width - 24, 4) if several else [text]
 
 
 def _row(

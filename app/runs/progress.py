@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import Any
 
-from vscan_core.events import Done, Event, Prefilled, Token
+from vscan_core.events import Done, Prefilled, Token
 from vscan_core.multirun import Refused
 from vscan_core.report import as_dict, ratios, same_answer, token_steps
 from vscan_core.trace import Trace
 
-from .. import formatting
+from ..session.turn import KeptDone, TurnEvent, TurnOver
 from ..ui.messages import WAITING
+from .turn_time import KEPT_BASELINE, RunTime, TurnTime, turn_in_words, turn_time
 
 BASELINE_METHOD = "baseline"
 TEXT_PAUSE_S = 0.25  # between two snapshots of growing text
@@ -37,6 +38,7 @@ class RunState:
     same: bool | None = None  # whether its text is the baseline's
     picture: str | None = None  # file with its tokens marked
     problem: str | None = None  # why it could not run
+    kept: bool = False  # whether it ran in an earlier turn, where its figures were measured
 
     @property
     def over(self) -> bool:
@@ -57,11 +59,12 @@ class RunsSnapshot:
     status: str = "Starting with all visual tokens …"
     hint: str | None = None
     compared: str = "methods"  # what differs from run to run, in the plural
+    time: TurnTime | None = None  # once every run is over
 
     @property
     def ended(self) -> bool:
         """Whether every run is over."""
-        return self.over == len(self.runs)
+        return self.time is not None
 
     @property
     def over(self) -> int:
@@ -80,7 +83,7 @@ class RunsSnapshot:
 
 
 def run_snapshots(
-    events: Iterable[Event | Refused | None],
+    events: Iterable[TurnEvent | None],
     planned: Sequence[RunState],
     draw: DrawTokens,
     explain: Callable[[Exception], str],
@@ -99,15 +102,17 @@ def run_snapshots(
             now = _done(now, event, baseline, draw)
         else:
             now = _after(now, event, explain)
-        if isinstance(event, Token) and time.monotonic() - shown_at < TEXT_PAUSE_S:
+        if isinstance(event, Token) and monotonic() - shown_at < TEXT_PAUSE_S:
             continue
         yield now
-        shown_at = time.monotonic()
+        shown_at = monotonic()
 
 
-def _after(now: RunsSnapshot, event: Event | Refused | None, explain: Callable[[Exception], str]) -> RunsSnapshot:
+def _after(now: RunsSnapshot, event: TurnEvent | None, explain: Callable[[Exception], str]) -> RunsSnapshot:
     if event is None:
         return replace(now, status=WAITING)
+    if isinstance(event, TurnOver):
+        return _over(now, event)
     run = now.runs[event.run]
     if isinstance(event, Prefilled):
         return replace(now, status=f"{_place(now, event.run)}: {run.title} is writing …")
@@ -130,17 +135,24 @@ def _done(now: RunsSnapshot, event: Done, baseline: Done, draw: DrawTokens) -> R
         ratios=None if first else ratios(baseline.answer, answer),
         same=None if first else same_answer(baseline.answer, answer),
         picture=None if first else draw(answer.trace),
+        kept=isinstance(event, KeptDone),
     )
     now = _with(now, event.run, run)
     return replace(now, status=_status(now, event.run), hint=now.hint or answer.hint)
 
 
 def _status(now: RunsSnapshot, last: int) -> str:
-    """What comes next, or how it ended."""
-    if not now.ended:
-        return f"{_place(now, last + 1)}: {now.runs[last + 1].title} …"
+    """What comes next."""
+    return f"{_place(now, last + 1)}: {now.runs[last + 1].title} …" if last + 1 < len(now.runs) else now.status
+
+
+def _over(now: RunsSnapshot, event: TurnOver) -> RunsSnapshot:
+    """How it ended."""
     answers = [run.answer for run in now.runs if run.answer]
-    total = sum(answer["timings"]["total_ms"] for answer in answers)
+    ran = [run.answer["timings"] for run in now.runs if run.answer and not run.kept]
+    time = turn_time([RunTime(timings["total_ms"], timings["vision_shared_ms"]) for timings in ran], event)
+    kept = now.runs[0].kept
+    took = turn_in_words("The other runs" if kept else "All runs", time) + (KEPT_BASELINE if kept else "")
     same = sum(bool(run.same) for run in now.runs)
     refused = len(now.runs) - len(answers)
     cannot = f"; {refused} cannot run here" if refused else ""
@@ -148,7 +160,7 @@ def _status(now: RunsSnapshot, last: int) -> str:
     cut = (
         "" if all(answer["finished"] for answer in answers) else " At least one answer was cut off at its length limit."
     )
-    return f"{agree}. All runs took {formatting.milliseconds(total)} in total.{cut}"
+    return replace(now, status=f"{agree}. {took}{cut}", time=time)
 
 
 def _place(now: RunsSnapshot, run: int) -> str:

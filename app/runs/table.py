@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
+from vscan_core.report import SHARED
+
 from .. import formatting
 from ..ui.dataframe import Cell, dataframe_value
+from ..ui.messages import KEPT_EARLIER
 from .progress import BASELINE_METHOD, RunsSnapshot, RunState
 
 TOKEN_LEGEND = (
     "Bright: kept (orange frame: stands out in the whole picture, blue ring: in its neighbourhood). Dot: merged. "
     "Dark: dropped before the language model. Hatched: dropped inside it."
 )
+VISION_NOTE = f"The first token includes the vision encoder: {SHARED}, unless a method changes it."
 
 
 class ColumnKind(Enum):
@@ -139,6 +143,11 @@ def shown_text(run: RunState) -> str:
     """The answer, why there is none, or a dash."""
     text = run.text_note if run.text_note and run.text else run.text
     return run.problem or text or formatting.NOTHING
+
+
+def shown_title(run: RunState) -> str:
+    """The name of a run, and whether it is of an earlier turn."""
+    return f"{run.title}, {KEPT_EARLIER}" if run.kept else run.title
 
 
 def agreement(run: RunState) -> str:

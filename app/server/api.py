@@ -21,6 +21,7 @@ from ..session.session import MAX_NEW_TOKENS, Session
 from ..session.sources import OpenedSource
 from ..sweep.settings import SWEEP_RETENTIONS_TEXT, retentions_from, sweep_settings
 from ..ui.errors import answering, streaming
+from ..ui.messages import KEPT_EARLIER
 from ..ui.picture import picture_input
 
 
@@ -120,7 +121,7 @@ class Endpoints:
         over = 0
         with closing(stream_runs(self.session, opened, settings)) as steps:
             for now in steps:
-                if now.over > over:
+                if now.ended or over < now.over < len(now.runs):
                     over = now.over
                     yield runs_as_json(settings, now)
 
@@ -155,7 +156,15 @@ def add_endpoints(session: Session) -> None:
 def numbers(now: ComparisonSnapshot) -> dict[str, Any]:
     """Numbers of the runs that have ended, with units in the names."""
     runs = {answer.method: _numbers(answer) for answer in now.answers if answer}
-    return {**runs, "hint": now.hint, "same_answer": now.ended and now.texts[0].split() == now.texts[1].split()}
+    kept = {"baseline_kept": KEPT_EARLIER} if now.kept else {}
+    took = {"turn": vars(now.time)} if now.time else {}
+    return {
+        **runs,
+        **kept,
+        **took,
+        "hint": now.hint,
+        "same_answer": now.ended and now.texts[0].split() == now.texts[1].split(),
+    }
 
 
 def _numbers(answer: Answer) -> dict[str, Any]:

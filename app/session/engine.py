@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 
 from PIL import Image
 
@@ -10,6 +10,11 @@ import vscan_core as vc
 from vscan_core import LVLM, Event, InputError, Reducer, Video, catalog
 from vscan_core.catalog import ModelCard
 from vscan_core.families import FAMILIES
+from vscan_core.inference import compare_prepared
+from vscan_core.multirun import Encoding, encode_for
+from vscan_core.prepared import PreparedInputs, shapes_of
+
+WARM_UP_QUESTION = "What is in the picture, and how many of them are there?"
 
 
 class Engine:
@@ -19,9 +24,17 @@ class Engine:
         """Models on offer by name."""
         return catalog.MODELS
 
-    def unavailable(self, name: str) -> str | None:
-        """Why a model cannot run here, in one sentence; None if it can."""
-        return catalog.unavailable(name)
+    def unavailable(self, name: str, released_gb: float = 0.0) -> str | None:
+        """Why a model cannot run here, in one sentence; None if it can, once `released_gb` of memory are free."""
+        return catalog.unavailable(name, released_gb=released_gb)
+
+    def expected(self, name: str, released_gb: float = 0.0) -> str:
+        """How long the first word of a model that can run will take, estimated; "" if there is nothing to say."""
+        return catalog.expected(name, released_gb=released_gb)
+
+    def weights_gb(self, lvlm: LVLM) -> float:
+        """Memory of a loaded model's weights, in gigabytes (10^9 bytes)."""
+        return float(sum(part.numel() * part.element_size() for part in lvlm.model.parameters())) / 1e9
 
     def frames(self, name: str) -> int:
         """How many frames of a video a model takes, known without loading it; 0: it takes pictures only."""
@@ -43,13 +56,31 @@ class Engine:
             raise InputError(f"There is no method {name[:40]!r}; choose from: {', '.join(known)}.")
         return known[name]
 
-    def compare(
-        self,
-        lvlm: LVLM,
-        image: Image.Image | Video,
-        question: str,
-        reducers: Sequence[Reducer | None],
-        max_new_tokens: int,
+    def inputs(self, lvlm: LVLM, image: Image.Image | Video, question: str) -> PreparedInputs:
+        """Prepare a picture or a video and a question, once for all runs. Raises InputError."""
+        return lvlm.inputs(image, question)
+
+    def encode(self, lvlm: LVLM, inputs: PreparedInputs) -> Encoding:
+        """Encode a picture or a video with the signals of all methods on offer, unless that has been done."""
+        return encode_for(lvlm, inputs, list(self.methods().values()))
+
+    def run(
+        self, lvlm: LVLM, inputs: PreparedInputs, encoding: Encoding, reducer: Reducer | None, max_new_tokens: int
     ) -> Generator[Event, None, None]:
-        """Events of the runs, one run after another; nothing is computed between two `next`."""
-        yield from vc.compare(lvlm, image, question, reducers, max_new_tokens=max_new_tokens)
+        """Events of one run on a picture that has been encoded; nothing is computed between two `next`."""
+        shared = encoding.shared
+        yield from compare_prepared(lvlm, inputs, [reducer], max_new_tokens=max_new_tokens, shared=shared)
+
+    def warm_up(self, lvlm: LVLM) -> None:
+        """Run the baseline and the default method once, untimed, if all pictures have one shape for this model.
+
+        A visitor's first run then waits for nothing but itself.
+        """
+        small, wide = (lvlm.inputs(Image.new("RGB", size), WARM_UP_QUESTION) for size in ((64, 64), (640, 360)))
+        if shapes_of(small) != shapes_of(wide):
+            return
+        encoding = self.encode(lvlm, small)
+        for reducer in (None, vc.VScan()):
+            for _ in self.run(lvlm, small, encoding, reducer, 2):
+                pass
+        lvlm.vision_cache.clear()

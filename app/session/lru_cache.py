@@ -20,16 +20,26 @@ class LRUCache(Generic[T]):
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """The value of `key`, made now if it is not there. Two threads may make the same value at once."""
+        found = self.find(key)
+        if found is None:
+            found = make()
+            self.put(key, found)
+        return found
+
+    def find(self, key: Hashable) -> T | None:
+        """The value of `key` if it is there."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
-                return self._values[key]
-        value = make()
+            return self._values.get(key)
+
+    def put(self, key: Hashable, value: T) -> None:
+        """Keep a value; the least recently used one goes if there are more than `bound`."""
         with self._lock:
             self._values[key] = value
+            self._values.move_to_end(key)
             while len(self._values) > self._bound:
                 self._values.popitem(last=False)
-        return value
 
     def clear(self) -> None:
         """Forget all of them."""

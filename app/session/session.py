@@ -1,13 +1,15 @@
 """Loaded models, whose turn it is, and small caches. Shared by all visitors; knows no widget.
 
-Nothing of a visitor is kept here except, for a while, decoded pictures and their vision signals, keyed by a hash of
-the file's bytes: the same picture asked about again, or a moved slider, then costs milliseconds.
+Nothing of a visitor is kept here except, for a while, decoded pictures, what the vision encoder gave for them, and the
+baseline's answers about them, keyed by a hash of the file's bytes: a moved slider then costs milliseconds, and the
+same question about the same picture one run less.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,10 +17,10 @@ from torch import Tensor
 
 from vscan_core.engine.preview import VisionPreview
 from vscan_core.errors import InputError
-from vscan_core.events import Event
+from vscan_core.events import Answer, Event
 from vscan_core.media.images import open_image
 from vscan_core.media.videos import open_video
-from vscan_core.multirun import Refused, run_each
+from vscan_core.multirun import Refused
 from vscan_core.trace import ImageTrace
 
 from .devices import Device
@@ -26,11 +28,14 @@ from .engine import Engine
 from .lru_cache import LRUCache
 from .models import Models
 from .sources import Clip, OpenedSource, Source, digest_of
+from .turn import Asked, TurnEvent, TurnOver, turn
 
 if TYPE_CHECKING:
     from vscan_core import LVLM, Reducer
 
 MAX_NEW_TOKENS = 64
+KEPT_BASELINES = 64
+PREVIEW_QUESTION = "?"  # the signals of a preview do not depend on it
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,8 @@ class Session:
         self._lock = threading.Lock()
         self._opened: LRUCache[OpenedSource] = LRUCache(8)
         self._vision: LRUCache[VisionPreview] = LRUCache(8)
-        self.models = Models(engine, default_model, self._vision.clear)  # its signals live on a model's device
+        self._baselines: LRUCache[Answer] = LRUCache(KEPT_BASELINES)
+        self.models = Models(engine, default_model, self.forget, self._warm_up)
 
     def model(self, name: str) -> LVLM:
         """The loaded model; the first visitor who asks for it waits until it is there."""
@@ -63,9 +69,21 @@ class Session:
 
     def device(self, name: str) -> Device:
         """The device on which a model lives."""
-        place = str(self.model(name).model.device)
+        return self._device_of(self.model(name))
+
+    def _device_of(self, lvlm: LVLM) -> Device:
+        place = str(lvlm.model.device)
         with self._lock:
             return self._devices.setdefault(place, Device(place))
+
+    def _warm_up(self, lvlm: LVLM) -> None:
+        with suppress(InputError):  # the device is busy or small: the first run warms up then
+            self._device_of(lvlm).call(lambda: self.engine.warm_up(lvlm), patience_s=5)
+
+    def forget(self) -> None:
+        """Drop signals and baselines that were kept; their tensors live on a model's device."""
+        self._vision.clear()
+        self._baselines.clear()
 
     def open(self, source: Source) -> OpenedSource:
         """Read a file, hash it, and decode it unless its content is known; what is open already is returned as it is.
@@ -89,8 +107,12 @@ class Session:
         lvlm = self.model(model)
         needs = reducer.needs(lvlm.anatomy)
 
+        def look() -> VisionPreview:
+            self.engine.encode(lvlm, self.engine.inputs(lvlm, opened.image, PREVIEW_QUESTION))
+            return lvlm.preview(opened.image, needs)
+
         def run_encoder() -> VisionPreview:
-            return self.device(model).call(lambda: lvlm.preview(opened.image, needs), patience_s=20)
+            return self.device(model).call(look, patience_s=20)
 
         vision = self._vision.get((model, opened.digest, needs), run_encoder)
         trace = vision.trace(reducer)
@@ -108,23 +130,31 @@ class Session:
         retention: float,
         method: str = "vscan",
         max_new_tokens: int = MAX_NEW_TOKENS,
-    ) -> Generator[Event | None, None, None]:
-        """Baseline and reduced run, step by step; None while it waits for the device. Close it to stop."""
+    ) -> Generator[Event | TurnOver | None, None, None]:
+        """Baseline and reduced run, step by step; None while it waits for the device. Close it to stop.
+
+        Raises InputError, also if the model does not support the method.
+        """
         reducer = self.engine.method(method)(retention)
-        opened = self.open(source)
-        lvlm = self.model(model)
-        return self.device(model).steps(
-            lambda: self.engine.compare(lvlm, opened.image, question, [None, reducer], max_new_tokens)
-        )
+        asked = self._asked(model, source, question, max_new_tokens)
+        reducer.needs(asked.lvlm.anatomy)  # what is missing is said before the baseline runs
+
+        def both() -> Generator[Event | TurnOver, None, None]:
+            with closing(turn(self.engine, self._baselines, asked, [lambda: reducer])) as events:
+                for event in events:
+                    if isinstance(event, Refused):
+                        raise event.reason
+                    yield event
+
+        return self.device(model).steps(both)
 
     def run_each(
         self, model: str, source: Source, question: str, makers: Sequence[Callable[[], Reducer]]
-    ) -> Generator[Event | Refused | None, None, None]:
+    ) -> Generator[TurnEvent | None, None, None]:
         """The baseline and these reducers in one turn; a refusal is reported in its place. Close it to stop."""
+        asked = self._asked(model, source, question, MAX_NEW_TOKENS)
+        return self.device(model).steps(lambda: turn(self.engine, self._baselines, asked, makers))
+
+    def _asked(self, model: str, source: Source, question: str, max_new_tokens: int) -> Asked:
         opened = self.open(source)
-        lvlm = self.model(model)
-
-        def run(reducer: Reducer | None) -> Generator[Event, None, None]:
-            return self.engine.compare(lvlm, opened.image, question, [reducer], MAX_NEW_TOKENS)
-
-        return self.device(model).steps(lambda: run_each(run, [lambda: None, *makers]))
+        return Asked(model, self.model(model), opened.digest, opened.image, question, max_new_tokens)

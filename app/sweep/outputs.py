@@ -21,7 +21,9 @@ from ..ui.charts import Chart
 from .settings import tokens_per_second
 
 SWEEP_START = "Press **Run**: the same question, with fewer and fewer visual tokens."
-SWEEP_NOTE = "**Single runs, not a benchmark:** timings vary from run to run."
+SWEEP_NOTE = (
+    f"{table.VISION_NOTE} **Single runs, not a benchmark:** timings vary from run to run. {formatting.CAUSAL_NOTE}"
+)
 
 
 def share_kept(run: RunState) -> float:
@@ -30,7 +32,7 @@ def share_kept(run: RunState) -> float:
 
 
 SWEEP_TABLE = table.RunsTable((
-    table.Column("Kept", table.ColumnKind.NUMBER, 105, 130, share_kept, lambda run: run.title),
+    table.Column("Kept", table.ColumnKind.NUMBER, 105, 130, share_kept, table.shown_title),
     table.answer_column(220, 430),
     table.agreement_column(110, 110),
     table.counts_column(150, 190),

@@ -12,30 +12,41 @@ from vscan_core.draw.fates import Fate, Fates
 from vscan_core.events import Answer
 
 from .. import formatting
+from .messages import KEPT_EARLIER
 
 # name, what is meant more precisely, value
 ROWS: tuple[tuple[str, str, Callable[[Answer], str]], ...] = (
     ("Visual tokens", "", lambda answer: formatting.with_arrows(report.token_steps(answer))),
-    ("Vision encoder", "", lambda answer: formatting.milliseconds(answer.timings.vision_ms)),
+    ("Vision encoder", report.SHARED, lambda answer: formatting.milliseconds(answer.timings.vision_shared_ms)),
+    ("Patches, projector", "", lambda answer: formatting.milliseconds(vision_apart_ms(answer))),
     ("Token selection", "", lambda answer: formatting.milliseconds(answer.timings.reduce_ms)),
     ("Prefill", "", lambda answer: formatting.milliseconds(answer.timings.prefill_ms)),
     ("First token", "in total", lambda answer: formatting.milliseconds(answer.timings.ttft_ms)),
     ("Decode", "per token", lambda answer: formatting.milliseconds(answer.timings.decode_ms_per_token)),
     ("Whole answer", "", lambda answer: formatting.milliseconds(answer.timings.total_ms)),
     ("KV cache", "", lambda answer: formatting.memory(answer.cost.kv_bytes)),
-    ("Computation", "prefill", lambda answer: formatting.flops(answer.cost.tflops)),
+    ("Computation", "prefill, causal", lambda answer: formatting.flops(answer.cost.tflops)),
     ("Peak memory", "with weights", lambda answer: formatting.memory(answer.cost.peak_bytes)),
 )
 
 
-def numbers_table(answer: Answer | None) -> str:
-    """The numbers of one run as a table; dashes while there is none, so that nothing jumps when it ends."""
+def vision_apart_ms(answer: Answer) -> float:
+    """The part of a run's vision time that is its own: all but the encoder's blocks."""
+    return answer.timings.vision_ms - answer.timings.vision_shared_ms
+
+
+def numbers_table(answer: Answer | None, kept: bool = False) -> str:
+    """The numbers of one run as a table; dashes while there is none, so that nothing jumps when it ends.
+
+    kept: they were measured in an earlier turn, and the table says so.
+    """
     rows = (
         f'<tr><th scope="row">{name}<small>{term}</small></th>'
         f"<td>{formatting.NOTHING if answer is None else value(answer)}</td></tr>"
         for name, term, value in ROWS
     )
-    return f'<table class="numbers"><tbody>{"".join(rows)}</tbody></table>'
+    note = f"{KEPT_EARLIER.capitalize()}, measured then." if kept else "&nbsp;"
+    return f'<table class="numbers"><tbody>{"".join(rows)}</tbody></table><p class="kept">{note}</p>'
 
 
 def verdict_panel(baseline: Answer | None, reduced: Answer | None, readable: bool = True) -> str:

@@ -118,7 +118,7 @@ def model_picker(session: Session, prefix: str = "") -> gr.Dropdown:
 def menu(session: Session) -> list[tuple[str, str]]:
     """(label, name): first what runs here, then what does not; random weights that do not fit are left out."""
     cards = session.engine.models()
-    fits = {name: session.engine.unavailable(name) is None for name in cards}
+    fits = {name: session.models.unavailable(name) is None for name in cards}
     here = [(card.title, name) for name, card in cards.items() if fits[name]]
     rest = [(name, card) for name, card in cards.items() if not fits[name] and not is_random(name)]
     return here + [(f"{card.title} {NOT_HERE}", name) for name, card in rest]
@@ -127,7 +127,7 @@ def menu(session: Session) -> list[tuple[str, str]]:
 def loading(session: Session, name: str) -> Iterator[str]:
     """The text under the picker while a model is downloaded and loaded, and afterwards."""
     about = describe(session, name)
-    if session.engine.unavailable(name) is None and not session.models.ready(name):
+    if session.models.unavailable(name) is None and not session.models.ready(name):
         wait = "" if is_random(name) else " The first time, its weights are downloaded, which may take minutes."
         yield f"{about}\n\n**Loading …**{wait}"
         try:
@@ -138,9 +138,10 @@ def loading(session: Session, name: str) -> Iterator[str]:
 
 
 def describe(session: Session, name: str) -> str:
-    """A model in words, with the reason if it cannot run here."""
+    """A model in words, with the time that it is expected to take, or the reason why it cannot run here."""
     card = session.engine.models().get(name)
     if card is None:
         return ""
-    reason = session.engine.unavailable(name)
-    return card.description if reason is None else f"{card.description}\n\n**Not available here:** {reason}"
+    if reason := session.models.unavailable(name):
+        return f"{card.description}\n\n**Not available here:** {reason}"
+    return "\n\n".join(filter(None, (card.description, session.models.expected(name))))

@@ -44,7 +44,8 @@ def _note(session: Session, name: str) -> str:
     if frames := engine.frames(name):
         return TAKES_VIDEOS.format(frames=frames)
     title = cards[name].title if name in cards else name
-    others = [card.title for other, card in cards.items() if engine.frames(other) and not engine.unavailable(other)]
+    fits = session.models.unavailable
+    others = [card.title for other, card in cards.items() if engine.frames(other) and not fits(other)]
     if not others:
         return NO_MODEL.format(model=title)
     return TAKES_PICTURES.format(model=title, others="; ".join(others))

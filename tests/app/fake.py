@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -90,16 +90,21 @@ class FakeEngine(Engine):
     fails_with: Exception | None = None
     alive: int = 0  # runs under way
     steps: int = 0
+    ran: list[str] = field(default_factory=list)  # methods of the runs so far
+    encoded: set[bytes] = field(default_factory=set)  # pictures that have been encoded
     lvlm: FakeLVLM = field(default_factory=FakeLVLM)
 
     def models(self) -> dict[str, Any]:
         return {
-            "mini": SimpleNamespace(name="mini", title="Fake Mini", description="Made for tests.", needs_gpu=False),
-            "big": SimpleNamespace(name="big", title="Big <b>7B</b>", description="Large.", needs_gpu=True),
+            "mini": SimpleNamespace(name="mini", title="Fake Mini", description="Made for tests."),
+            "big": SimpleNamespace(name="big", title="Big <b>7B</b>", description="Large."),
         }
 
-    def unavailable(self, name: str) -> str | None:
-        return "This model needs a GPU, and this computer has none." if name == "big" else None
+    def unavailable(self, name: str, released_gb: float = 0.0) -> str | None:
+        return "Big 7B needs about 16.2 GB of memory; this machine has 8.0 GB." if name == "big" else None
+
+    def weights_gb(self, lvlm: FakeLVLM) -> float:
+        return 0.0
 
     def frames(self, name: str) -> int:
         return 0
@@ -110,24 +115,35 @@ class FakeEngine(Engine):
     def methods(self) -> dict[str, type[VScan]]:
         return METHODS
 
-    def compare(
-        self, lvlm: FakeLVLM, image: Image.Image, question: str, reducers: Sequence[Any], max_new_tokens: int
-    ) -> Generator[Event, None, None]:
+    def warm_up(self, lvlm: FakeLVLM) -> None:
+        pass
+
+    def inputs(self, lvlm: FakeLVLM, image: Image.Image, question: str) -> Any:
         if not question.strip():
             raise InputError("Please ask a question.")
+        return SimpleNamespace(image=image, question=question)
+
+    def encode(self, lvlm: FakeLVLM, inputs: Any) -> Any:
+        known = inputs.image.tobytes() in self.encoded
+        self.encoded.add(inputs.image.tobytes())
+        return SimpleNamespace(new=not known)
+
+    def run(
+        self, lvlm: FakeLVLM, inputs: Any, encoding: Any, reducer: Any, max_new_tokens: int
+    ) -> Generator[Event, None, None]:
         self.alive += 1
         try:
-            for run, reducer in enumerate(reducers):
-                yield from self._run(run, lvlm, image, question, reducer, max_new_tokens)
+            yield from self._events(lvlm, inputs.image, inputs.question, reducer, max_new_tokens)
         finally:
             self.alive -= 1
 
-    def _run(
-        self, run: int, lvlm: FakeLVLM, image: Image.Image, question: str, reducer: Any, limit: int
+    def _events(
+        self, lvlm: FakeLVLM, image: Image.Image, question: str, reducer: Any, limit: int
     ) -> Generator[Event, None, None]:
         trace = fake_trace(lvlm, image, reducer)
         method = type(reducer).__name__.lower() if reducer else "baseline"
-        yield Prefilled(run, method, trace)
+        self.ran.append(method)
+        yield Prefilled(0, method, trace)
         answer_so_far: list[str] = []
         for word in (*self.answer_words, question[:60])[:limit]:
             self.steps += 1
@@ -135,8 +151,8 @@ class FakeEngine(Engine):
             if self.fails_with:
                 raise self.fails_with
             answer_so_far.append(word)
-            yield Token(run, " ".join(answer_so_far))
-        yield Done(run, fake_answer(" ".join(answer_so_far), trace, method, self.hint))
+            yield Token(0, " ".join(answer_so_far))
+        yield Done(0, fake_answer(" ".join(answer_so_far), trace, method, self.hint))
 
 
 def fake_trace(lvlm: FakeLVLM, image: Image.Image, reducer: Any) -> Trace:
@@ -162,6 +178,6 @@ def fake_answer(text: str, trace: Trace, method: str, hint: str | None = None) -
     mean = sum(trace.visual_tokens_per_layer) / LAYERS
     vision, reduce, prefill = 21.5, 0.0 if method == "baseline" else 1.3, mean / 4
     first = vision + reduce + prefill
-    timings = Timings(vision, reduce, prefill, first, 6.25, first + 50)
-    cost = Cost(mean, mean * 1e-4, int(mean * 6144), 512_000_000 + int(mean) * 1000)
+    timings = Timings(vision, reduce, prefill, first, 6.25, first + 50, vision_shared_ms=20.0)
+    cost = Cost(mean, mean * 1e-4, mean * 1.1e-4, int(mean * 6144), 512_000_000 + int(mean) * 1000)
     return Answer(text, trace, timings, cost, (1, 2, 3), method, True, hint)

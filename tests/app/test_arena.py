@@ -101,7 +101,7 @@ def test_a_different_answer_is_called_different(picture: str) -> None:
         ({"question": " "}, "ask a question"),
         ({"percent": 0}, "above 0"),
         ({"picture": None}, "choose a picture"),
-        ({"model": "big"}, "needs a GPU"),
+        ({"model": "big"}, "needs about 16.2 GB"),
     ],
 )
 def test_bad_input_is_one_sentence_and_the_page_lives_on(

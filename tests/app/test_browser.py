@@ -192,9 +192,9 @@ def test_a_model_that_does_not_fit_is_grey_and_says_why(page: Any, slow_server: 
     looks = options.evaluate_all("all => all.map(e => [e.ariaLabel, Number(getComputedStyle(e).opacity)])")
     assert [(label.endswith("not here"), opacity) for label, opacity in looks] == [(False, 1), (True, 0.5)]
     options.nth(1).click()
-    page.wait_for_function("() => document.querySelector('#about-model')?.innerText.includes('needs a GPU')")
+    page.wait_for_function("() => document.querySelector('#about-model')?.innerText.includes('needs about 16.2 GB')")
     page.click("#run")
-    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('needs a GPU')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('needs about 16.2 GB')")
     page.get_by_role("tab", name="Arena").click()  # the other tabs keep their own choice
     page.wait_for_function("() => document.querySelector('#arena-budget')?.innerText.includes('of 576')")
 

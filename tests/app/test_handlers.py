@@ -240,5 +240,6 @@ def test_out_of_memory_is_told_and_survived(picture: str) -> None:
 def test_an_unavailable_model_is_explained_on_the_page(page: ComparePage, picture: str) -> None:
     from app.ui.inputs import describe
 
-    assert "needs a GPU" in describe(page.session, "big") and "Not available" not in describe(page.session, "mini")
-    assert "needs a GPU" in page.on_budget("big", picture, 11.1, *VIEW)[page.inputs.budget]
+    assert "needs about 16.2 GB" in describe(page.session, "big")
+    assert "Not available" not in describe(page.session, "mini")
+    assert "needs about 16.2 GB" in page.on_budget("big", picture, 11.1, *VIEW)[page.inputs.budget]

@@ -70,7 +70,7 @@ def test_the_table_shows_the_recorded_counts_and_no_text_of_the_model(answers: t
 
 def test_both_tables_have_the_same_rows_before_and_after_a_run(answers: tuple[Answer, Answer]) -> None:
     rows = [re.findall(r"<th[^>]*>(.*?)</th>", html.numbers_table(each)) for each in (None, *answers)]
-    assert rows[0] == rows[1] == rows[2] and len(rows[0]) == 10
+    assert rows[0] == rows[1] == rows[2] and len(rows[0]) == 11
 
 
 def test_the_verdict_says_times_and_whether_the_answer_is_the_same(answers: tuple[Answer, Answer]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from app import formatting
@@ -15,6 +17,7 @@ from app.benchmarks.reported import (
     reported_tables,
     source_note,
 )
+from vscan_core.measure import prefill_tflops
 
 TABLES = [(model, table) for model, tables in reported_tables().items() for table in tables.values()]
 ODD = {("Grounding: RefCOCO, RefCOCO+, RefCOCOg", "25 %", "VisionZip")}  # its table says so
@@ -47,6 +50,34 @@ def test_a_table_is_whole_and_names_its_source(model: str, table: ReportedTable)
     shown = reported_cells(table)
     assert len(shown["data"]) == bool(table.dense) + sum(len(group.rows) for group in table.groups)
     assert table.source in source_note(table) and all(note in source_note(table) for note in table.notes)
+
+
+DECODERS = {  # the language models of these tables: width, layers, MLP width
+    "LLaVA-1.5-7B": (4096, 32, 11008),
+    "LLaVA-NeXT-7B": (4096, 32, 11008),
+    "LLaVA-NeXT-13B": (5120, 40, 13824),
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "title", "tokens", "operations"),  # operations that a multiply-add counts as
+    [
+        ("LLaVA-1.5-7B", "Cost on POPE, the whole benchmark", 576, 1),
+        ("LLaVA-NeXT-7B", "Cost on POPE, the whole benchmark", 2880, 1),
+        ("LLaVA-NeXT-7B", "Cost of several methods at the same FLOPs", 2880, 2),
+        ("LLaVA-NeXT-13B", "Cost of several methods at the same FLOPs", 2880, 2),
+    ],
+)
+def test_papers_count_attention_in_full(model: str, title: str, tokens: int, operations: int) -> None:
+    table = find(model, title)
+    width, layers, mlp = DECODERS[model]
+    config = SimpleNamespace(hidden_size=width, num_attention_heads=layers, intermediate_size=mlp)  # heads of 128
+    counts = [tokens] * layers
+    full, causal = (prefill_tflops(counts, config, causal=each) * operations / 2 for each in (False, True))
+    assert table.dense is not None
+    printed = table.dense[table.columns.index("FLOPs (T)")]
+    assert printed == pytest.approx(full, rel=2e-3) and printed != pytest.approx(causal, rel=2e-3)
+    assert "attention in full" in source_note(table)
 
 
 @pytest.mark.parametrize(("model", "table"), AVERAGED, ids=lambda each: getattr(each, "title", each))

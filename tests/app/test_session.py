@@ -16,7 +16,7 @@ from app.runs.comparison import ComparisonSnapshot, comparison_snapshots
 from app.session.devices import Device
 from app.session.lru_cache import LRUCache
 from app.session.session import Session
-from app.ui.inputs import loading, menu
+from app.ui.inputs import describe, loading, menu
 from tests.app.fake import FakeEngine, FakeLVLM
 from vscan_core.errors import InputError
 from vscan_core.events import Done, Prefilled
@@ -130,7 +130,7 @@ def test_the_cache_forgets_the_least_recently_used() -> None:
 
 
 def test_a_model_that_cannot_run_here_says_why(picture: str) -> None:
-    with pytest.raises(InputError, match="needs a GPU"):
+    with pytest.raises(InputError, match="needs about 16.2 GB"):
         Session(FakeEngine()).preview("big", picture, 0.1)
 
 
@@ -145,7 +145,7 @@ def test_no_picture_and_a_picture_that_is_gone() -> None:
 def test_snapshots_drop_text_between_pauses_but_never_the_end(picture: str) -> None:
     events = list(Session(FakeEngine(answer_words=("w",) * 30)).compare("mini", picture, "End?", 0.2))
     shown = list(comparison_snapshots(events, pause_s=10))
-    assert len(shown) == 5  # start, prefilled and done twice each
+    assert len(shown) == 6  # start, prefilled and done twice each, end of the turn
     assert shown[-1].ended and shown[-1].texts[0].endswith("End?") and shown[-1].trace is not None
     assert not any(now.ended for now in shown[:-1])
 
@@ -159,7 +159,7 @@ class Several(FakeEngine):
     """Three models that fit, one of which takes a while to load."""
 
     def models(self) -> dict[str, Any]:
-        small = {name: SimpleNamespace(name=name, title=name, description=".", needs_gpu=False) for name in "abc"}
+        small = {name: SimpleNamespace(name=name, title=name, description=".") for name in "abc"}
         return {**super().models(), **small}
 
     def load(self, name: str) -> FakeLVLM:
@@ -192,6 +192,49 @@ def test_a_model_that_cannot_be_loaded_costs_nobody_his() -> None:
     assert session.model("a") is mine
 
 
+class Crowded(Several):
+    """A machine of 20 GB in which every model takes 12."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: weakref.WeakSet[FakeLVLM] = weakref.WeakSet()
+
+    def unavailable(self, name: str, released_gb: float = 0.0) -> str | None:
+        free = 20 - 12 * len(self.loaded) + released_gb
+        return None if free >= 12 else f"{name} needs 12 GB; this machine has {free:.0f} GB available."
+
+    def expected(self, name: str, released_gb: float = 0.0) -> str:
+        return f"About {20 - 12 * len(self.loaded) + released_gb:.0f} s to the first word, estimated."
+
+    def weights_gb(self, lvlm: FakeLVLM) -> float:
+        return 12.0
+
+    def load(self, name: str) -> FakeLVLM:
+        loaded = FakeLVLM()
+        self.loaded.add(loaded)
+        return loaded
+
+
+def test_memory_of_the_model_that_goes_counts_as_there() -> None:
+    session = Session(Crowded())
+    assert "20 s to the first word, estimated" in describe(session, "a")
+    session.model("a")
+    for name in "ab":  # the one that is there, and the one that would take its place
+        assert session.models.unavailable(name) is None
+        assert "Not available" not in describe(session, name) and "20 s to the first word" in describe(session, name)
+    session.model("b")
+    assert session.models.ready("b") and not session.models.ready("a")
+
+
+def test_the_default_model_stays_and_leaves_no_memory_for_others() -> None:
+    session = Session(Crowded())
+    session.model("mini")
+    assert session.models.unavailable("mini") is None
+    with pytest.raises(InputError, match="a needs 12 GB; this machine has 8 GB available"):
+        session.model("a")
+    assert [label.endswith("not here") for label, _ in menu(session)] == [False, True, True, True, True]
+
+
 def test_others_go_on_while_a_model_is_being_loaded(picture: str) -> None:
     engine = Several()
     session = Session(engine)
@@ -215,6 +258,6 @@ def test_the_picker_tells_what_fits_says_that_it_loads_and_why_it_cannot() -> No
     assert "Loading" in first and "Loading" not in last and session.models.ready("a")
     assert list(loading(session, "a")) == [last]
     (told,) = loading(session, "big")
-    assert "needs a GPU" in told
+    assert "needs about 16.2 GB" in told
     session.engine.load = lambda name: (_ for _ in ()).throw(InputError("Memory ran out."))
     assert "Memory ran out" in list(loading(session, "b"))[-1]

@@ -89,7 +89,7 @@ def test_a_retention_out_of_reach_says_so_and_the_others_go_on(page: SweepPage, 
         ({"method": "magic"}, "no method"),
         ({"question": " "}, "ask a question"),
         ({"picture": None}, "choose a picture"),
-        ({"model": "big"}, "needs a GPU"),
+        ({"model": "big"}, "needs about 16.2 GB"),
     ],
 )
 def test_bad_input_is_one_sentence_and_the_page_lives_on(
@@ -126,6 +126,7 @@ def test_the_files_hold_what_was_shown(page: SweepPage, picture: str) -> None:
     assert found["settings"]["question"] == EVIL and found["settings"]["retentions"] == [0.5, 0.1]
     lines = list(csv.DictReader(rows_file.open()))
     assert [line["visual_token_steps"] for line in lines] == ["576", "432 144", "86 29"]
+    assert all(float(line["tflops_full"]) > float(line["tflops"]) for line in lines)
     assert float(lines[1]["tokens_per_second"]) == 160 and lines[0]["method"] == "baseline"
     with Image.open(image) as drawn:
         assert drawn.width == 1760
@@ -162,7 +163,7 @@ def test_the_budget_names_the_method_and_every_count(page: SweepPage, picture: s
 
 
 def test_the_chart_tells_agreement_by_sign() -> None:
-    answer = {"timings": {"vision_ms": 20.0, "reduce_ms": 1.0, "prefill_ms": 30.0}}
+    answer = {"timings": {"vision_ms": 20.0, "reduce_ms": 1.0, "prefill_ms": 30.0, "vision_shared_ms": 18.0}}
     runs = [
         RunState("Baseline", "baseline", answer=answer),
         RunState("50 %", "vscan", 0.5, answer=answer, same=True),

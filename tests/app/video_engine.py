@@ -14,14 +14,14 @@ class VideoEngine(Engine):
 
     def models(self) -> dict[str, Any]:
         return {
-            name: SimpleNamespace(name=name, title=title, description="Tiny.", needs_gpu=False, family=family)
+            name: SimpleNamespace(name=name, title=title, description="Tiny.", family=family)
             for name, title, family in (
                 ("mini", "Tiny LLaVA", "llava"),
                 ("video-llava", "Tiny Video-LLaVA", "video_llava"),
             )
         }
 
-    def unavailable(self, name: str) -> str | None:
+    def unavailable(self, name: str, released_gb: float = 0.0) -> str | None:
         return None
 
     def load(self, name: str) -> Any:

@@ -25,9 +25,9 @@ def rows(mask: torch.Tensor | None) -> list[list[int]] | None:
 
 
 def test_kept_columns_are_right_aligned() -> None:
-    index, valid = right_align(torch.tensor([[1, 0, 1], [0, 0, 1]]).bool())
+    index, valid = right_align(torch.tensor([[1, 0, 1], [0, 0, 1]]).bool(), [2, 1])
     assert index.tolist() == [[0, 2], [1, 2]] and rows(valid) == [[1, 1], [0, 1]]
-    index, valid = right_align(torch.tensor([[1, 0, 1], [0, 1, 1]]).bool())
+    index, valid = right_align(torch.tensor([[1, 0, 1], [0, 1, 1]]).bool(), [2, 2])
     assert index.tolist() == [[0, 2], [1, 2]] and valid is None
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import vscan_core as vc
 from tests.families import lvlms
-from vscan_core import inference
+from vscan_core import measured_run
 from vscan_core.measure import RecentKeys, Stopwatch
 
 TOWER_MS, ENTRANCE_MS, LATER_MS, LAYER_MS = 100, 7, 3, 1
@@ -57,7 +57,7 @@ def slowed(lvlm: vc.LVLM, clock: Clock) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def endless(monkeypatch) -> None:
     """Answers end by their limit only."""
-    monkeypatch.setattr(inference, "_stop_ids", lambda model: set())
+    monkeypatch.setattr(measured_run, "_stop_ids", lambda model: set())
 
 
 @pytest.fixture
@@ -69,8 +69,8 @@ def lvlm() -> vc.LVLM:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(inference, "Stopwatch", partial(Stopwatch, now=clock.now))
-    for name, ms in (("select", ENTRANCE_MS), ("select_in_llm", LATER_MS)):
+    monkeypatch.setattr(measured_run, "Stopwatch", partial(Stopwatch, now=clock.now))
+    for name, ms in (("select_tiles", ENTRANCE_MS), ("select_in_llm", LATER_MS)):
         slow(monkeypatch, name, ms, clock)
     return clock
 
@@ -150,7 +150,7 @@ def test_only_the_latest_shapes_are_remembered() -> None:
     for key in ("a", "b", "a", "c"):
         keys.add(key)
     assert [key in keys for key in "abc"] == [True, False, True]
-    assert RecentKeys().limit == 64
+    assert RecentKeys().limit == 256
 
 
 def test_a_stopwatch_adds_up_its_sections() -> None:

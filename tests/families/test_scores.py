@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
 import vscan_core as vc
 from tests.families import tiny
+from vscan_core.families import scores
 
 MAKE = {
     "internvl": (tiny.internvl, tiny.tile_inputs),
@@ -85,3 +88,30 @@ def test_onevision_scores_are_the_attention_received_inside_each_tile() -> None:
         torch.testing.assert_close(scores[:36], paid[0])
         side_by_side = torch.cat([paid[1].view(6, 6), paid[2].view(6, 6), torch.full((6, 1), torch.nan)], dim=1)
         torch.testing.assert_close(scores[36:], side_by_side.flatten(), equal_nan=True)
+
+
+def paid(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """(patches, heads, head_dim) twice -> (patches,): the whole map at once."""
+    logits = torch.einsum("qhd,khd->hqk", query, key).float() * 0.3
+    return logits.softmax(-1).sum(0).mean(0)
+
+
+@pytest.mark.parametrize("size", [1, 600, 5000, 1 << 20])
+@pytest.mark.parametrize("images", [1, 2, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_attention_received_does_not_depend_on_the_size_of_blocks(monkeypatch, images, size, dtype) -> None:
+    """A row of a map takes 44 bytes, a map 484, and there are 3 heads."""
+    monkeypatch.setattr(scores, "block_bytes", lambda device: size)
+    query, key = torch.randn(2, images, 11, 3, 4, generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    found = scores.received_in_each(query, key, 0.3)
+    expected = torch.stack([paid(*pair) for pair in zip(query, key, strict=True)])
+    torch.testing.assert_close(found, expected.detach().to(found.dtype), atol=1e-6, rtol=1e-6)
+    assert found.dtype == torch.promote_types(dtype, torch.float32) and not found.requires_grad
+
+
+def test_images_of_several_sizes_attend_inside_themselves() -> None:
+    query, key = torch.randn(2, 18, 3, 4, generator=torch.Generator().manual_seed(0))
+    bounds = [0, 4, 8, 11, 14, 18]
+    found = scores.received(query, key, bounds, 0.3)
+    parts = [slice(start, end) for start, end in itertools.pairwise(bounds)]
+    torch.testing.assert_close(found, torch.cat([paid(query[part], key[part]) for part in parts]))

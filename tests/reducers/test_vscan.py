@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import vscan_core as vc
 from tests.reducers.test_examination import ANATOMY, signals
 from tests.reference import vscan_slow
+from vscan_core import geometry
 from vscan_core.reducers.vscan import capped_scan, window_scan
 
 
@@ -100,16 +101,17 @@ def test_scans_of_unequal_windows_equal_slow_ones_at_every_budget(window_of, see
     window_of = torch.tensor([*window_of, 0, 1, 2])
     scores = torch.rand(len(window_of), generator=torch.Generator().manual_seed(seed))
     windows = best_first_by_window(scores.tolist(), window_of.tolist())
+    table = geometry.Windows(window_of, scores.device)
     budget = int(share * len(scores))
     each, remainder = divmod(budget, len(windows))
     equal = [token for window in windows for token in window[:each]]
-    assert window_scan(scores, window_of, budget, refill=False).tolist() == equal
+    assert window_scan(scores, table, budget, refill=False).tolist() == equal
     following = sorted((window[each] for window in windows if len(window) > each), key=lambda i: -scores[i].item())
-    refilled = window_scan(scores, window_of, budget, refill=True)
+    refilled = window_scan(scores, table, budget, refill=True)
     assert sorted(refilled.tolist()) == sorted(equal + following[:remainder])
     cap = each + bool(remainder)
     allowed = sorted((token for window in windows for token in window[:cap]), key=lambda i: -scores[i].item())
-    assert capped_scan(scores, window_of, budget).tolist() == allowed[:budget]
+    assert capped_scan(scores, table, budget).tolist() == allowed[:budget]
 
 
 @pytest.mark.parametrize(("keep", "local"), [(20, 19), (23, 22), (24, 22)])
@@ -121,3 +123,34 @@ def test_small_windows_leave_their_share_to_the_global_scan(has_cls, keep, local
     chosen = vc.VScan(local_share=1.0, window=2).select(replace(signals(5), **table), keep)
     assert len(chosen.kept.unique()) == keep
     assert [len(chosen.labels[name]) for name in ("local", "global")] == [local, keep - local]
+
+
+@pytest.mark.parametrize("has_cls", [True, False])
+def test_tiles_together_equal_tiles_alone_in_any_mode(has_cls) -> None:
+    """Tables that were made in inference mode serve a later run with gradients."""
+    make = torch.Generator().manual_seed(2)
+    rows = torch.rand(3, 2, 4, 77, generator=make)
+    projected = torch.randn(3, 77, 8, generator=make).requires_grad_()
+
+    def tile(i: int) -> vc.Signals:
+        table = {5: rows[i, 0], 22: rows[i, 1]}
+        scores = {"cls_attention": table} if has_cls else {"received": {layer: row[0] for layer, row in table.items()}}
+        return vc.Signals(projected=projected[i], grid=(7, 11), **scores)
+
+    with torch.inference_mode():
+        alone = [vc.VScan().select(tile(i), 23) for i in range(3)]
+    together = vc.VScan().select_tiles([tile(i) for i in range(3)], 23)
+    for one, other in zip(alone, together, strict=True):
+        assert torch.equal(one.kept, other.kept) and torch.equal(one.merged_into, other.merged_into)
+        assert all(torch.equal(one.labels[name], other.labels[name]) for name in ("local", "global"))
+    together[0].apply(projected[0]).sum().backward()
+    assert projected.grad[0].any()
+
+
+def test_a_select_of_a_subclass_is_used() -> None:
+    class First(vc.VScan):
+        def select(self, signals: vc.Signals, keep: int) -> vc.Selection:
+            return vc.Selection(torch.arange(keep))
+
+    chosen = First().select_tiles([signals(), signals()], 3)
+    assert [one.kept.tolist() for one in chosen] == [[0, 1, 2]] * 2

@@ -1,4 +1,4 @@
-"""The library from a shell: `vscan ask|compare|sweep|eval|methods|models ... [--json]`, or `python -m vscan_core ...`.
+"""The library from a shell: `vscan ask|compare|sweep|bench|eval|methods|models ...`, or `python -m vscan_core ...`.
 
 A new command is one file with a function `add(commands)` and one line in COMMANDS.
 """
@@ -19,6 +19,7 @@ COMMANDS = (  # modules in the order of the help text; those of packages that ar
     "vscan_core.cli.ask",
     "vscan_core.cli.compare",
     "vscan_core.cli.sweep",
+    "vscan_core.cli.bench",
     "vscan_eval.command",
     "vscan_core.cli.methods",
     "vscan_core.cli.models",

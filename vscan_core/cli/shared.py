@@ -13,11 +13,11 @@ from PIL import Image
 
 from vscan_core.errors import InputError
 from vscan_core.events import Answer, Done, Token
-from vscan_core.inference import compare
+from vscan_core.inference import check_limit, compare_prepared
 from vscan_core.loading import load_model
 from vscan_core.media.images import open_image
 from vscan_core.media.videos import Video, open_video
-from vscan_core.multirun import Make, Refused, run_each
+from vscan_core.multirun import Make, Refused, encode_for, run_each
 from vscan_core.reducers import REDUCERS, Reducer
 from vscan_core.report import as_dict, ratios, same_answer
 
@@ -66,8 +66,12 @@ def answers(
     lvlm = load_model(options.model, attn_implementation=options.attention)
     source = image or open_video(options.video, lvlm.family.frames or 1 if options.frames is None else options.frames)
 
+    inputs = lvlm.inputs(source, options.question)
+    check_limit(options.max_new_tokens)
+    shared = encode_for(lvlm, inputs, makers).shared if len(makers) > 1 else None
+
     def run(reducer: Reducer | None) -> Any:
-        return compare(lvlm, source, options.question, [reducer], max_new_tokens=options.max_new_tokens)
+        return compare_prepared(lvlm, inputs, [reducer], max_new_tokens=options.max_new_tokens, shared=shared)
 
     found: list[Answer | InputError] = []
     for event in run_each(run, makers):

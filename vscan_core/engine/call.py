@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,17 +53,19 @@ class Call:
     segments: Segments
     logical: int  # tokens that the caller passed
     position: Tensor  # (batch, length) the caller's positions
-    removed: Tensor  # (batch, length) tokens that this call removed before each one
-    removed_in_all: Tensor | int  # (batch, 1) tokens that this call removed
+    lengths: list[int]  # tokens left in each row, without padding
     valid: Tensor | None  # (batch, length) False = padding; None = no padding
     visual: Tensor | None  # (batch, length) bool; None = no visual tokens in this call
     spans: list[Span]
+    removed: Tensor | int = 0  # (batch, length) tokens that this call removed before each one
+    removed_in_all: Tensor | int = 0  # (batch, 1) tokens that this call removed
     last_prompt_column: Tensor | None = None  # (batch,); None = the last column in every row
     columns: Tensor | None = None  # (batch, length) the caller's column of each token left; None = not needed
     override: dict[str, Any] | None = None  # arguments of the layers after a cut
     scores: dict[int, list[Tensor]] = field(default_factory=dict)  # {later cut: per span (length,)}, computed before it
     entered: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, into its score layer
     attended: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, after attention
+    visual_count: Tensor | int = 0  # visual tokens of all rows, without the copies of beam search
     layers_run: int = 0  # decoder layers that were called
     copies: int = 1  # rows per prompt: beam search repeats every row
     traced: bool = False
@@ -74,15 +77,21 @@ class Call:
                 if name not in ("cache", "segments", "spans", "image"):
                     setattr(part, name, moved(value, device))
 
-    def keep(self, keep: Tensor) -> Tensor:
-        """Drop the columns where keep (batch, length) is False; returns the gather index (batch, shorter)."""
+    def keep(self, keep: Tensor, dropped: Iterable[tuple[Span, int]]) -> Tensor:
+        """Drop the columns where keep (batch, length) is False; returns the gather index (batch, shorter).
+
+        dropped: how many of the tokens of each span these are, beside padding.
+        """
+        for span, count in dropped:
+            self.lengths[span.row] -= count
         gone = ~keep if self.valid is None else ~keep & self.valid
-        index, valid = right_align(keep)
+        index, valid = right_align(keep, self.lengths)
         self.removed = take(self.removed + gone.cumsum(1), index)
         self.removed_in_all = self.removed_in_all + gone.sum(1, keepdim=True)
         self.position = take(self.position, index)
         if self.visual is not None:
             self.visual = take(self.visual & keep, index)
+            self._count()
         if self.columns is not None:
             self.columns = take(self.columns, index)
         self.valid = valid
@@ -95,6 +104,10 @@ class Call:
         if self.last_prompt_column is not None:
             self.last_prompt_column = place.gather(1, self.last_prompt_column[:, None])[:, 0]
         return index
+
+    def _count(self) -> None:
+        assert self.visual is not None
+        self.visual_count = self.visual[:: self.copies].sum()
 
     def find_prompt_end(self, end: int) -> None:
         """Find each row's last prompt column; the call's first `end` columns are the prompt's, drafts may follow."""
@@ -118,6 +131,7 @@ class Call:
             return
         self.visual = visual
         self.copies = max(1, round(sum(per_row) / sum(image.tokens for image in encoded.images)))
+        self._count()
         images = list(encoded.images)
         for row in range(0, len(per_row), self.copies):
             columns = visual[row].to(torch.int8).argsort(descending=True, stable=True)[: per_row[row]]
@@ -158,6 +172,18 @@ class Call:
                 "pass one row at a time"
             )
         return place[0]
+
+
+def padding(mask: Tensor | None, batch: int, length: int) -> tuple[Tensor | None, list[int]]:
+    """The caller's mask (batch, all tokens) -> (batch, length) bool for the new tokens, and how many in each row.
+
+    None if all of them are real. One synchronisation, if there is a mask and more than one new token.
+    """
+    if mask is None or length == 1:
+        return None, [length] * batch
+    new = mask[:, -length:].bool()
+    lengths: list[int] = new.sum(1).tolist()
+    return None if min(lengths) == length else new, lengths
 
 
 def _unless_last(column: Tensor, length: int) -> Tensor | None:

@@ -59,9 +59,9 @@ class CallChecks:
 
     def hooks(self, current: Current, timed: Timed) -> list[Removable]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
-        return [*self._around_model(current), *self._find_placeholders(current)]
+        return [*self._around_model(current, timed), *self._find_placeholders(current, timed)]
 
-    def _around_model(self, current: Current) -> list[Removable]:
+    def _around_model(self, current: Current, timed: Timed) -> list[Removable]:
         """Hooks on the whole model: refuse unsupported arguments, and check that the call reaches the decoder."""
 
         def before(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
@@ -89,14 +89,15 @@ class CallChecks:
                     "replace the model's parts as a whole inside `reduced(...)` (decoder layers one by one are fine)"
                 )
             if isinstance(logits := getattr(out, "logits", out[0]), Tensor):
-                self.owner.note_logits(logits)
+                with timed():
+                    self.owner.note_logits(logits)
 
         return [
             self.model.register_forward_pre_hook(before, with_kwargs=True),
             self.model.register_forward_hook(after),
         ]
 
-    def _find_placeholders(self, current: Current) -> list[Removable]:
+    def _find_placeholders(self, current: Current, timed: Timed) -> list[Removable]:
         """Hooks on the part that joins pixels and text: find the placeholders of this prompt."""
         base = self.family.base(self.model)
 
@@ -114,15 +115,17 @@ class CallChecks:
             state.ids = ids
             if state.run is None:
                 state.find_views(kwargs)
-            state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
-            early = kwargs.get("mm_encoder_outputs")  # `generate` may encode before it calls the model
-            if state.visual is not None and early is not None and len(early):
-                state.encoded.check(state.visual)
+            with timed():
+                state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
+                early = kwargs.get("mm_encoder_outputs")  # `generate` may encode before it calls the model
+                if state.visual is not None and early is not None and len(early):
+                    state.encoded.check(state.visual)
 
         def after_base(module: nn.Module, args: Any, out: Any) -> None:  # also after an error
             if (state := current()) is not None:
                 if out is not None and state.run is None and state.encoded.marked:
-                    _unmark(out)  # `generate` does not return them, and may need them again
+                    with timed():
+                        _unmark(out)  # `generate` does not return them, and may need them again
                 state.visual, state.depth = None, max(0, state.depth - 1)
                 state.fresh = state.fresh and state.run is not None  # without a cache, each step passes them again
 

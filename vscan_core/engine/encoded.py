@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from vscan_core.errors import InputError
-from vscan_core.families.tiles import TokenLayout
+from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.selection import Selection
 from vscan_core.trace import ImageTrace
 
@@ -32,6 +33,28 @@ class Encoded:
                 f"the prompt has {found} image placeholders, but its pictures become {needed} visual tokens; "
                 "prepare them together, in one call of the model's own processor, with one placeholder per picture"
             )
+
+    def merge_and_mark(self, tiles: Tiles, projected: list[Tensor], rows: Tensor) -> Tensor | None:
+        """The projector's rows with dropped ones marked; `projected` (tokens, dim) per tile. None: nothing was cut."""
+        if not self.marked:
+            return None  # untouched, bit for bit
+        marked = []
+        for features, chosen in zip(projected, self.selections, strict=True):
+            if chosen is not None:
+                mixed = chosen.apply(features)
+                features = torch.full_like(features, -torch.inf)
+                features[chosen.kept] = mixed
+            marked.append(features)
+        joined: Tensor = tiles.join(marked, rows)
+        return joined
+
+    def scatter_and_mark(self, tokens: int, projected: Tensor) -> Tensor:
+        """Rows of kept tokens, one tile after the other (1 or kept, dim) -> (tiles, tokens, dim), the others marked."""
+        rows, every = projected.flatten(0, -2), torch.arange(tokens, device=projected.device)
+        kept = [every if chosen is None else chosen.kept for chosen in self.selections]
+        out = rows.new_full((len(kept) * tokens, rows.shape[-1]), -torch.inf)
+        out[torch.cat([index + tile * tokens for tile, index in enumerate(kept)])] = rows
+        return out.view(len(kept), tokens, -1)
 
 
 @dataclass

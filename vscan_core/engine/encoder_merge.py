@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vscan_core import geometry
 from vscan_core.engine.encoded import MergeState
-from vscan_core.engine.state import Current, State
+from vscan_core.engine.state import Current, State, Timed
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
 from vscan_core.families.scores import mean_keys
@@ -40,11 +40,12 @@ class EncoderMerge:
             group = torch.arange(tokens + 1, device=device).expand(tiles, -1)
             state.merge_state = MergeState(self.reducer.drops(tokens, keep, len(self.blocks)), size, group)
 
-    def hooks(self, current: Current) -> list[Removable]:
+    def hooks(self, current: Current, timed: Timed) -> list[Removable]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
-        return [handle for number, block in enumerate(self.blocks) for handle in self._block(number, block, current)]
+        blocks = enumerate(self.blocks)
+        return [handle for number, block in blocks for handle in self._block(number, block, current, timed)]
 
-    def _block(self, number: int, block: Any, current: Current) -> list[Removable]:
+    def _block(self, number: int, block: Any, current: Current, timed: Timed) -> list[Removable]:
         def run() -> MergeState | None:
             state = current()
             return None if state is None else state.merge_state
@@ -52,27 +53,31 @@ class EncoderMerge:
         def weigh(module: nn.Module, args: Any, kwargs: Any = None) -> Any:  # None while torch removes it
             if (now := run()) is None or number == 0:
                 return None
-            bias = now.size.log().to(args[0].dtype)[:, None, None, :]
+            with timed():
+                bias = now.size.log().to(args[0].dtype)[:, None, None, :]
             return (args[0], bias), {name: value for name, value in kwargs.items() if name != "attention_mask"}
 
         def keep_keys(module: nn.Module, args: Any, out: Tensor) -> None:
             if (now := run()) is not None and now.drops[number]:
-                now.keys = mean_keys(out, block.self_attn.num_heads, first=0)
+                with timed():
+                    now.keys = mean_keys(out, block.self_attn.num_heads, first=0)
 
         def shorten(module: nn.Module, args: Any) -> Any:
             if (now := run()) is None or now.keys is None:
                 return None
-            drop = now.drops[number]
-            place = self.reducer.partners(now.keys, drop, first_stays=True)
-            now.hidden, now.size = geometry.pool(args[0], now.size, place, place.shape[1] - drop)
-            now.group, now.keys = place.gather(1, now.group), None
+            with timed():
+                drop = now.drops[number]
+                place = self.reducer.partners(now.keys, drop, first_stays=True)
+                now.hidden, now.size = geometry.pool(args[0], now.size, place, place.shape[1] - drop)
+                now.group, now.keys = place.gather(1, now.group), None
             return (now.hidden,)
 
         def put_aside(module: nn.Module, args: Any, out: Tensor) -> Any:
             if (now := run()) is None or now.hidden is None:
                 return None
-            now.out, now.hidden = now.hidden + out, None
-            return out.new_zeros(1, 1, 1)
+            now.out, now.hidden = now.hidden + out, None  # in place of the block's own sum
+            with timed():
+                return out.new_zeros(1, 1, 1)
 
         def leave(module: nn.Module, args: Any, out: Tensor) -> Any:
             if (now := run()) is None or now.out is None:

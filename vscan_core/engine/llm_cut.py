@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vscan_core import geometry
 from vscan_core.engine.call import Call, Span
-from vscan_core.engine.state import Current, Timed
+from vscan_core.engine.state import Current
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
 from vscan_core.geometry import take
@@ -45,7 +45,7 @@ class LLMCut:
         norm = self.family.norm_after_attention
         return [norm(self.layers[layer]).register_forward_hook(record(cut)) for layer, cut in cuts]
 
-    def begin(self, call: Call, embeds: Tensor, timed: Timed) -> None:
+    def begin(self, call: Call, embeds: Tensor) -> None:
         """Ask the reducer, once per prompt, for the budgets of later cuts and for the query tokens that score them.
 
         embeds (batch, length, dim), after cut 0. Only the device knows how many query tokens there are, so a reducer
@@ -57,47 +57,47 @@ class LLMCut:
             if size not in schedules:
                 schedules[size] = self.reducer.schedule(size[0], self.anatomy, size[1])
             span.budgets = schedules[size]
-        self._find_query_tokens(call, embeds, timed)
+        self._find_query_tokens(call, embeds)
 
-    def _find_query_tokens(self, call: Call, embeds: Tensor, timed: Timed) -> None:
+    def _find_query_tokens(self, call: Call, embeds: Tensor) -> None:
         if not self.reducer.scores_with_text or call.visual is None:
             return
-        with timed():
-            for span in call.spans:
-                text = ~call.visual[span.row] if call.valid is None else ~call.visual[span.row] & call.valid[span.row]
-                text[: span.columns[-1] + 1] = False
-                if call.last_prompt_column is not None:  # drafts follow the prompt
-                    text[call.last_prompt_column[span.row] + 1 :] = False
-                columns = text.nonzero()[:, 0]
-                rows = embeds[span.row]
-                if len(columns):
-                    span.query_tokens = columns[self.reducer.query_tokens(rows[span.columns], rows[columns])]
+        for span in call.spans:
+            text = ~call.visual[span.row] if call.valid is None else ~call.visual[span.row] & call.valid[span.row]
+            text[: span.columns[-1] + 1] = False
+            if call.last_prompt_column is not None:  # drafts follow the prompt
+                text[call.last_prompt_column[span.row] + 1 :] = False
+            columns = text.nonzero()[:, 0]
+            rows = embeds[span.row]
+            if len(columns):
+                span.query_tokens = columns[self.reducer.query_tokens(rows[span.columns], rows[columns])]
 
-    def score_ahead(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary, timed: Timed) -> None:
+    def score_ahead(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary) -> None:
         """If the next layer cuts, score now with the weights of `layer`; hidden (batch, length, dim) is its input."""
         cut = self.scored_ahead.get(layer)
         if cut is not None and any(_budget(span, cut) is not None for span in call.spans):
             if "entered" in self.needs:
                 call.entered[cut] = hidden
             if "text" in self.needs:
-                with timed():
-                    call.scores[cut] = self._score(call, layer, hidden, rotary)
+                call.scores[cut] = self._score(call, layer, hidden, rotary)
 
-    def cut(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary, timed: Timed) -> tuple[Tensor, Rotary]:
+    def cut(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Rotary]:
         """Score, choose and gather; returns the shorter hidden states (batch, length, dim) and (cos, sin)."""
         budgets = [_budget(span, layer) for span in call.spans]
         if not any(budget is not None for budget in budgets):
             return hidden, rotary
-        with timed():
-            if "text" in self.needs and layer not in call.scores:
-                call.scores[layer] = self._score(call, layer, hidden, rotary)
-            if self.reducer.merges_in_llm:
-                hidden = hidden.clone()
-            keep = self._choose(call, layer, hidden, rotary, budgets)
-            for taken in (call.scores, call.entered, call.attended):
-                taken.pop(layer, None)
-            index = call.keep(keep)
-            return take(hidden, index), (take(rotary[0], index), take(rotary[1], index))
+        if "text" in self.needs and layer not in call.scores:
+            call.scores[layer] = self._score(call, layer, hidden, rotary)
+        if self.reducer.merges_in_llm:
+            hidden = hidden.clone()
+        before = [len(span.kept) for span in call.spans]
+        keep = self._choose(call, layer, hidden, rotary, budgets)
+        for taken in (call.scores, call.entered, call.attended):
+            taken.pop(layer, None)
+        index = call.keep(
+            keep, [(span, count - len(span.kept)) for span, count in zip(call.spans, before, strict=True)]
+        )
+        return take(hidden, index), (take(rotary[0], index), take(rotary[1], index))
 
     def _score(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary) -> list[Tensor]:
         """For each span (length,): attention to every token, with the weights of `layer`."""

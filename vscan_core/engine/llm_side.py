@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vscan_core.engine.call import Call, moved
+from vscan_core.engine.call import Call, moved, padding
 from vscan_core.engine.call_checks import READY_MADE, check_features
 from vscan_core.engine.llm_cut import LLMCut
 from vscan_core.engine.logical_cache import Segment, Segments, segments_of
@@ -40,6 +40,7 @@ class LLMSide:
         self.family, self.reducer, self.anatomy, self.owner = family, reducer, anatomy, owner
         self.model, self.llm, self.layers = model, family.language_model(model), family.layers(model)
         self.trace = owner.trace
+        self.spread = len({weights.device for weights in model.parameters()}) > 1  # over devices
         cuts = () if reducer is None else reducer.cut_layers(anatomy)
         self.idle, self.later = not cuts, [layer for layer in cuts if layer > 0]
         self.llm_cut = None if reducer is None else LLMCut(reducer, family, anatomy, self.layers, self.later)
@@ -60,7 +61,8 @@ class LLMSide:
             if (state := current()) is None or kwargs.get("inputs_embeds") is None:
                 return None
             state.arrived = self.owner.ran = True
-            return args, self._enter(state, kwargs, timed)
+            with timed():
+                return args, self._enter(state, kwargs)
 
         def before_layer(layer: int) -> Callable[..., Any]:
             def hook(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
@@ -73,7 +75,8 @@ class LLMSide:
         def after_llm(module: nn.Module, args: Any, out: Any) -> None:
             if (state := current()) is not None and (call := state.call) is not None:
                 state.call = None
-                self._leave(state, call)
+                with timed():
+                    self._leave(state, call)
 
         layers = enumerate(self.layers)
         return [
@@ -98,7 +101,7 @@ class LLMSide:
         elif state.logits_kept < call.logical:
             call.columns_now(torch.arange(call.logical - state.logits_kept, call.logical))
 
-    def _enter(self, state: State, kwargs: dict[str, Any], timed: Timed) -> dict[str, Any]:
+    def _enter(self, state: State, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Begin a Call and remove the marked rows."""
         embeds, more, state.call = kwargs["inputs_embeds"], {}, None
         if self.idle and embeds.shape[1] == 1:
@@ -110,12 +113,12 @@ class LLMSide:
         if call.spans and state.encoded.marked:
             marked = (embeds[..., :4] == -torch.inf).all(-1)
             keep = ~marked if call.valid is None else ~marked & call.valid
-            index = call.keep(keep)
+            index = call.keep(keep, [(span, span.image.tokens - len(span.kept)) for span in call.spans])
             embeds, more = take(embeds, index), self.family.shorten_kwargs(kwargs, keep, index)
             if call.valid is not None:  # padding may carry marks, and 0 * inf is NaN
                 embeds = embeds.masked_fill(~call.valid[..., None], 0)
         if self.llm_cut is not None:
-            self.llm_cut.begin(call, embeds, timed)
+            self.llm_cut.begin(call, embeds)
         segment = call.segments.list[0]
         segment.extend(embeds.shape[1], call.logical, call.valid, len(embeds), embeds.device)
         position = self._positions(call, segment)
@@ -138,15 +141,17 @@ class LLMSide:
             position = torch.arange(past, past + length, device=embeds.device)[None]
         if position.dim() == 3:  # several axes (M-RoPE): (axes, batch, length) -> (batch, length, axes)
             position = position.permute(1, 2, 0)
-        zeros = torch.zeros(batch, 1, dtype=torch.long, device=embeds.device)
+        mask = None if self.idle else kwargs.get("attention_mask")
+        if mask is not None and length > 1 and getattr(mask, "ndim", 0) != 2:
+            raise ValueError(READY_MADE)
+        valid, lengths = padding(mask, batch, length)
         call = Call(
             cache=cache,
             segments=segments,
             logical=length,
-            position=position.expand(batch, *position.shape[1:]),
-            removed=zeros.expand(batch, length),
-            removed_in_all=0,
-            valid=self._padding(kwargs.get("attention_mask"), length),
+            position=position if len(position) == batch else position.expand(batch, *position.shape[1:]),
+            lengths=lengths,
+            valid=valid,
             visual=None,
             spans=[],
         )
@@ -183,20 +188,9 @@ class LLMSide:
         elif not self.idle:
             text = state.ids is not None or self.family.is_text(self.model, embeds)
             check_features(text and not bool(visual.any()))
-        if call.spans and (state.logit_positions is not None or state.logits_kept > 1):
+        if call.spans and not self.idle and (state.logit_positions is not None or state.logits_kept > 1):
             columns = torch.arange(length, device=call.position.device)
             call.columns = columns.expand(call.position.shape[:2])
-
-    def _padding(self, mask: Tensor | None, length: int) -> Tensor | None:
-        """(batch, length) bool for the new tokens; None if all of them are real."""
-        if mask is None or length == 1:
-            return None
-        if getattr(mask, "ndim", 0) != 2:
-            if self.idle:
-                return None
-            raise ValueError(READY_MADE)
-        new = mask[:, -length:].bool()
-        return None if bool(new.all()) else new
 
     def _positions(self, call: Call, segment: Segment) -> Tensor:
         """(batch, length) position ids of this segment; renumbered ones leave no gap where tokens were removed."""
@@ -206,8 +200,12 @@ class LLMSide:
             return call.position.permute(2, 0, 1)
         if not self.renumber:
             return call.position
-        position = call.position - call.removed - segment.shift
-        segment.shift = segment.shift + call.removed_in_all
+        position = call.position
+        for less in (call.removed, segment.shift):
+            if isinstance(less, Tensor):  # else 0
+                position = position - less
+        if isinstance(call.removed_in_all, Tensor):
+            segment.shift = segment.shift + call.removed_in_all
         return position
 
     def _mask2d(self, call: Call, segment: Segment, hidden: Tensor) -> Tensor | None:
@@ -235,21 +233,28 @@ class LLMSide:
     def _at_layer(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any], timed: Timed) -> Any:
         call.layers_run += 1
         if self.llm_cut is not None and (layer in self.later or layer in self.llm_cut.scored_ahead):
+            with timed():
+                hidden, kwargs = self._shorten(call, layer, hidden, kwargs)
+        if call.traced:
+            self.trace.tokens_per_layer.append(hidden.shape[1])
+            self.trace._visual.append(call.visual_count)
+        return ((hidden,), {**kwargs, **call.override}) if call.override else None
+
+    def _shorten(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """Cut what this layer is to cut, and score what the next one will."""
+        assert self.llm_cut is not None
+        if self.spread or hidden.device != call.position.device:
             hidden, kwargs = self._moved(call, layer, hidden, kwargs)
-        if self.llm_cut is not None and layer in self.later:
+        if layer in self.later:
             kwargs = {**kwargs, **(call.override or {})}
-            hidden, rotary = self.llm_cut.cut(call, layer, hidden, kwargs["position_embeddings"], timed)
+            hidden, rotary = self.llm_cut.cut(call, layer, hidden, kwargs["position_embeddings"])
             segment = call.segments.at(layer)
             segment.extend(hidden.shape[1], call.logical, call.valid, len(hidden), hidden.device)
             if self.renumber:
                 rotary = moved(self.llm.rotary_emb(hidden, self._positions(call, segment)), hidden.device)
-            mask = causal_mask(self.llm.config, hidden, self._mask2d(call, segment, hidden), call.cache, layer)
+            mask = None
+            if call.logical > 1 or segment.valid is not None or kwargs["attention_mask"] is not None:
+                mask = causal_mask(self.llm.config, hidden, self._mask2d(call, segment, hidden), call.cache, layer)
             call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
-        if self.llm_cut is not None:
-            self.llm_cut.score_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"], timed)
-        if call.traced:
-            self.trace.tokens_per_layer.append(hidden.shape[1])
-            visual = call.visual
-            none = hidden.new_zeros((), dtype=torch.long)
-            self.trace._visual.append(none if visual is None else visual[:: call.copies].sum())
-        return ((hidden,), {**kwargs, **call.override}) if call.override else None
+        self.llm_cut.score_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"])
+        return hidden, kwargs

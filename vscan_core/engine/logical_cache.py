@@ -21,13 +21,13 @@ class Scope(Protocol):
     active: bool  # False once it has been left
 
 
-def right_align(keep: Tensor) -> tuple[Tensor, Tensor | None]:
+def right_align(keep: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor | None]:
     """keep (batch, length) bool -> index (batch, longest) of the kept columns, shorter rows padded on the left,
     and valid (batch, longest) bool, False on that padding; None if no row is padded.
 
+    lengths: how many columns of each row are kept, which the host knows without waiting for the device.
     [[1, 0, 1], [0, 0, 1]] -> index [[0, 2], [1, 2]], valid [[1, 1], [0, 1]].
     """
-    lengths = keep.sum(1).tolist()  # the only synchronisation in a cut
     index = keep.to(torch.int8).argsort(dim=1, stable=True)[:, keep.shape[1] - max(lengths) :]
     return index, keep.gather(1, index) if min(lengths) < max(lengths) else None
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vscan_core.engine.compiled import uncompiled
 from vscan_core.engine.membership import Block, block_of, entered
+from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.engine.state import State
 from vscan_core.engine.vision_side import VisionSide
 from vscan_core.errors import InputError
@@ -77,6 +78,7 @@ class PreparedImage:
     batch: Mapping[str, Any]  # what the processor returned, without text
     views: Sequence[View]  # where the pixels lie in the original
     ids: Tensor | None = None  # (1, length) a prompt with this picture, which shows which tiles belong to it
+    shared: SharedVision | None = None  # its blocks have run, with the signals of every preview
 
     def preview(self, needs: Needs) -> VisionPreview:
         """Run the vision side once and record the signals in `needs`."""
@@ -92,7 +94,9 @@ class PreparedImage:
         def current() -> State | None:
             return state if block_of(self.model) is block else None
 
-        vision_side = VisionSide(self.model, self.family, reducer, self.anatomy, needs)
+        vision_side = VisionSide(
+            self.model, self.family, reducer, self.anatomy, needs, None if needs.blocks else self.shared
+        )
         handles = vision_side.hooks(current, nullcontext)
         projected: list[Tensor] = []
 

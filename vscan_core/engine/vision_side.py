@@ -6,6 +6,7 @@ to the entrance of the LLM, where `llm_side` removes the row: no placeholder ari
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from vscan_core import geometry
 from vscan_core.engine.encoded import Encoded
 from vscan_core.engine.encoder_merge import EncoderMerge, finish
+from vscan_core.engine.shared_vision import Replay, SharedVision
 from vscan_core.engine.state import Current, State, Timed
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
@@ -26,13 +28,20 @@ class VisionSide:
     """Hooks on vision tower and projector for one reducer (None: nothing is cut, signals are recorded)."""
 
     def __init__(
-        self, model: nn.Module, family: Family, reducer: Reducer | None, anatomy: Anatomy, needs: Needs | None = None
+        self,
+        model: nn.Module,
+        family: Family,
+        reducer: Reducer | None,
+        anatomy: Anatomy,
+        needs: Needs | None = None,
+        shared: SharedVision | None = None,
     ) -> None:
         self.model, self.family, self.anatomy = model, family, anatomy
         self.reducer = reducer
         self.cuts = reducer is not None and 0 in reducer.cut_layers(anatomy)
         self.needs = reducer.needs(anatomy) if reducer is not None and self.cuts else needs or Needs()
         family.check(self.needs)
+        self.replay = None if shared is None else Replay(family, shared)
         self.encoder_merge = EncoderMerge(model, family, reducer, anatomy) if reducer and self.needs.blocks else None
 
     def hooks(self, current: Current, timed: Timed) -> list[Removable]:
@@ -42,65 +51,75 @@ class VisionSide:
 
         def before_tower(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := active()) is not None:
-                state.tiles = self.family.tiles(self.model, module, args, kwargs)
-                state.vision_scores, state.keys = {}, None
-                if self.encoder_merge is not None:
-                    self.encoder_merge.start(state, next(module.parameters()).device)
+                with timed():
+                    state.tiles = self.family.tiles(self.model, module, args, kwargs)
+                    state.vision_scores, state.keys = {}, None
+                    if self.replay is not None:
+                        self.replay.restore(state)
+                    if self.encoder_merge is not None:
+                        self.encoder_merge.start(state, next(module.parameters()).device)
 
         def before_projector(module: nn.Module, args: Any) -> Any:
-            return None if (state := active()) is None else self._select_early(state, args[0], timed)
+            if (state := active()) is None:
+                return None
+            with timed():
+                return self._select_early(state, args[0])
 
         def after_projector(module: nn.Module, args: Any, out: Tensor) -> Any:
             if (state := active()) is None:
                 return None
-            marked = self._mark(state, out, timed) if self.cuts else None
-            if state.tiles.layouts is not None:
-                self._report_images(state, state.tiles.layouts)
-            elif state.tiles.side is not None:
-                self._report_images(state, self._tiled_layouts(state, state.tiles.side))
-            return marked
+            with timed():
+                marked = self._mark(state, out) if self.cuts else None
+                if state.tiles.layouts is not None:
+                    self._report_images(state, state.tiles.layouts)
+                elif state.tiles.side is not None:
+                    self._report_images(state, self._tiled_layouts(state, state.tiles.side))
+                return marked
 
-        def packed(layouts: list[TokenLayout]) -> None:
+        def packed(find: Callable[[], list[TokenLayout]]) -> None:
             if (state := active()) is not None:
-                self._report_images(state, layouts)
+                with timed():
+                    self._report_images(state, find())
 
-        handles = self._signal_hooks(active)  # first, because they may raise
+        # first, because they may raise
+        handles = self._signal_hooks(active, timed) if self.replay is None else self.replay.hooks(active)
         handles += [
             *(tower.register_forward_pre_hook(before_tower, with_kwargs=True) for tower in towers),
             projector.register_forward_pre_hook(before_projector),
             projector.register_forward_hook(after_projector),
         ]
         if self.encoder_merge is not None:
-            handles += self.encoder_merge.hooks(active)
+            handles += self.encoder_merge.hooks(active, timed)
         return handles + self.family.hook_packing(self.model, packed)
 
-    def _select_early(self, state: State, rows: Tensor, timed: Timed) -> tuple[Tensor] | None:
+    def _select_early(self, state: State, rows: Tensor) -> tuple[Tensor] | None:
         """The rows to project, if dropped tokens need not be projected at all; None: all rows."""
         state.features = state.tiles.split(rows) if state.tiles.order is None else None
         state.encoded = Encoded(selections=[None] * len(state.tiles.grids))
         if self.encoder_merge is not None and state.merge_state is not None:
-            with timed():
-                state.encoded.selections, merged = finish(state.merge_state, rows)
+            state.encoded.selections, merged = finish(state.merge_state, rows)
             state.encoded.marked = True
             return (torch.cat(merged),)
         if self.encoder_merge is not None or not self.cuts or not self._drops_before_projector(state):
             return None
-        with timed():
-            self._select(state, projected=None)
+        self._select(state, projected=None)
         assert state.features is not None  # rows come as (tiles, tokens, dim)
         pairs = zip(state.features, state.encoded.selections, strict=True)
         return (torch.cat([part if chosen is None else chosen.apply(part) for part, chosen in pairs]),)
 
-    def _signal_hooks(self, current: Current) -> list[Removable]:
+    def _signal_hooks(self, current: Current, timed: Timed) -> list[Removable]:
         handles: list[Removable] = []
 
-        def record(layer: int, scores: Tensor) -> None:
+        def record(layer: int, compute: Callable[[], Tensor]) -> None:
             if (state := current()) is not None:
-                state.vision_scores[layer] = scores if state.tiles.order is None else state.tiles.split(scores)
+                with timed():
+                    scores = compute()
+                    state.vision_scores[layer] = scores if state.tiles.order is None else state.tiles.split(scores)
 
-        def record_keys(layer: int, keys: Tensor) -> None:
+        def record_keys(layer: int, compute: Callable[[], Tensor]) -> None:
             if (state := current()) is not None:
-                state.keys = keys
+                with timed():
+                    state.keys = compute()
 
         try:
             for layer in self.needs.cls_attention:
@@ -128,15 +147,14 @@ class VisionSide:
     def _drops_before_projector(self, state: State) -> bool:
         return state.tiles.order is None and not state.tiles.lead and not self.needs.projected
 
-    def _mark(self, state: State, out: Tensor, timed: Timed) -> Tensor | None:
+    def _mark(self, state: State, out: Tensor) -> Tensor | None:
         if self.encoder_merge is not None and state.merge_state is None:
             return None  # nothing has merged
         if self._drops_before_projector(state):
-            return self._scatter_and_mark(state, out)
-        with timed():
-            projected = state.tiles.split(out)
-            self._select(state, projected)
-            return self._merge_and_mark(state, projected, out)
+            return state.encoded.scatter_and_mark(state.tiles.sizes[0], out)
+        projected = state.tiles.split(out)
+        self._select(state, projected)
+        return state.encoded.merge_and_mark(state.tiles, projected, out)
 
     def _select(self, state: State, projected: list[Tensor] | None) -> None:
         if missing := set(self.needs.cls_attention) - set(state.vision_scores):
@@ -145,16 +163,16 @@ class VisionSide:
                 "do not compile or replace the encoder as a whole inside `reduced(...)`"
             )
         assert self.reducer is not None  # `cuts`
-        chosen: list[Selection | None] = []
-        budgets = {tokens: self.reducer.at_entrance(tokens, self.anatomy) for tokens in set(state.tiles.sizes)}
-        for i, tokens in enumerate(state.tiles.sizes):
-            keep = budgets[tokens]
+        chosen: list[Selection | None] = [None] * len(state.tiles.grids)
+        for grid in dict.fromkeys(state.tiles.grids):
+            keep = self.reducer.at_entrance(grid[0] * grid[1], self.anatomy)
             if keep is None:
-                chosen.append(None)
                 continue
-            signals = self.signals(state, i, projected)
-            with geometry.as_written(signals.device):
-                chosen.append(self.reducer.select(signals, keep))
+            places = [i for i, one in enumerate(state.tiles.grids) if one == grid]
+            signals = [self.signals(state, i, projected) for i in places]
+            with geometry.as_written(signals[0].device):
+                for i, selection in zip(places, self.reducer.select_tiles(signals, keep), strict=True):
+                    chosen[i] = selection
         state.encoded.selections = chosen
         state.encoded.marked = any(one is not None for one in chosen)
 
@@ -179,30 +197,6 @@ class VisionSide:
             start = stop
         if state.visual is not None:  # the prompt is already known
             encoded.check(state.visual)
-
-    def _merge_and_mark(self, state: State, projected: list[Tensor], out: Tensor) -> Tensor | None:
-        if not state.encoded.marked:
-            return None  # untouched, bit for bit
-        tiles = []
-        for rows, chosen in zip(projected, state.encoded.selections, strict=True):
-            if chosen is not None:
-                mixed = chosen.apply(rows)
-                rows = torch.full_like(rows, -torch.inf)
-                rows[chosen.kept] = mixed
-            tiles.append(rows)
-        marked: Tensor = state.tiles.join(tiles, out)
-        return marked
-
-    def _scatter_and_mark(self, state: State, projected: Tensor) -> Tensor:
-        assert state.features is not None  # as in `_select_early`
-        shape = (len(state.features), state.tiles.sizes[0], projected.shape[-1])
-        out, start = projected.new_full(shape, -torch.inf), 0
-        for i in range(len(out)):
-            selection = state.encoded.selections[i]
-            index = torch.arange(shape[1], device=out.device) if selection is None else selection.kept
-            out[i, index] = projected[start : start + len(index)]
-            start += len(index)
-        return out
 
 
 def _while_model_runs(current: Current) -> Current:

@@ -21,7 +21,8 @@ from vscan_core.families.tiles import TiledPicture, Tiles, TokenLayout
 from vscan_core.selection import Anatomy, Needs
 from vscan_core.trace import View
 
-Recorder = Callable[[int, Tensor], None]  # (vision layer, scores of all images)
+# (vision layer, how to compute its scores or keys): computed only if they are wanted, and timed as reduction
+Recorder = Callable[[int, Callable[[], Tensor]], None]
 
 
 class Family(ABC):
@@ -97,6 +98,15 @@ class Family(ABC):
         """Hook vision layer `layer` so that each run of it records head-mean keys (tiles, tokens, head_dim)."""
         raise NotImplementedError
 
+    def vision_blocks(self, tower: Any) -> nn.ModuleList:
+        """The blocks of one of the `vision_towers`, each called with hidden states that keep their shape."""
+        blocks: nn.ModuleList = getattr(tower, "vision_model", tower).encoder.layers
+        return blocks
+
+    def vision_outputs(self, model: nn.Module) -> tuple[int, ...]:
+        """The vision layers (0-based) whose output is read by what follows the blocks."""
+        return (self.anatomy(model).feature_layer,)
+
     def encoder_blocks(self, model: nn.Module) -> nn.ModuleList:
         """The blocks of the vision encoder (pre-norm, submodules named as in CLIP, CLS first).
 
@@ -127,8 +137,8 @@ class Family(ABC):
         """
         return None
 
-    def hook_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
-        """Record the layout of every image in each run; for families that pack tiles. Returns removable hooks."""
+    def hook_packing(self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]) -> list[Any]:
+        """Record how to find every image's layout in each run, for families that pack tiles: removable hooks."""
         return []
 
     def shorten_kwargs(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
@@ -155,9 +165,10 @@ class Family(ABC):
             masks = [(inputs_embeds == row.to(inputs_embeds)).all(-1) for row in rows]
         else:
             return None
-        if len(masks) > 1 and masks[0].shape[-1] > 1 and all(bool(mask.any()) for mask in masks):
+        either = torch.stack(masks)
+        if len(masks) > 1 and either.shape[-1] > 1 and bool(either.flatten(1).any(1).all()):
             raise InputError("images and videos in one call are not supported; ask about them in separate calls")
-        return torch.stack(masks).any(0)
+        return either.any(0)
 
     def is_text(self, model: nn.Module, inputs_embeds: Tensor) -> bool:
         """Whether every row of inputs_embeds (batch, length, dim) is the embedding of a text token.
@@ -213,9 +224,8 @@ class Family(ABC):
             key, _ = rotate(key, key, cos, sin)
         # grouped queries share a key head: move the group into the query axis instead of repeating keys
         query = query.reshape(key.shape[0], key.shape[1], -1, key.shape[-1])
-        weights: Tensor = (
-            geometry.precise(query @ key.transpose(-1, -2)) * attn.scaling
-        )  # (batch, kv_heads, group, tokens)
+        product = geometry.precise(query @ key.transpose(-1, -2))  # (batch, kv_heads, group, tokens)
+        weights: Tensor = product * attn.scaling
         if query_columns is not None:
             columns = torch.arange(hidden.shape[1], device=query_columns.device)
             later = columns > query_columns[..., None]  # (batch, queries, tokens)

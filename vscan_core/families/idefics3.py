@@ -14,7 +14,7 @@ from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, sm
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family, Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
-from vscan_core.families.pixel_shuffle import mean_over_patches, patches_of_tokens
+from vscan_core.families.pixel_shuffle import mean_over_patches
 from vscan_core.families.scores import hook_query_and_key, received_by_tile
 from vscan_core.families.tile_grouping import separated
 from vscan_core.families.tiles import TiledPicture, Tiles
@@ -105,9 +105,13 @@ class Idefics3(Family):
             valid[get_ident()] = (kwargs or {}).get("patch_attention_mask")
 
         def score(query: Tensor, key: Tensor) -> None:
-            scores = received_by_tile(query, key, valid.pop(get_ident(), None), attn)
-            side = int(scores.shape[-1] ** 0.5)  # the connector assumes square tiles too
-            record(layer, mean_over_patches(scores, patches_of_tokens(lambda x: _shuffled(connector, x), side, side)))
+            mask = valid.pop(get_ident(), None)
+
+            def scores() -> Tensor:
+                of_patches = received_by_tile(query, key, mask, attn)
+                return mean_over_patches(of_patches, connector, lambda numbers: _shuffled(connector, numbers))
+
+            record(layer, scores)
 
         mask = tower.register_forward_pre_hook(store_mask, with_kwargs=True)
         return [mask, *hook_query_and_key(attn.q_proj, attn.k_proj, score)]

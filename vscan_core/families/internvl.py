@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import transformers
@@ -15,7 +15,7 @@ from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, sm
 from vscan_core.families.base import Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.llava import Llava
-from vscan_core.families.pixel_shuffle import mean_over_patches, patches_of_tokens
+from vscan_core.families.pixel_shuffle import mean_over_patches
 from vscan_core.families.scores import hook_cls_row
 from vscan_core.families.tile_grouping import contiguous
 from vscan_core.families.tiles import TiledPicture, Tiles
@@ -73,6 +73,11 @@ class InternVL(Llava):
         across, down = rule((height, width), tile, prepare.min_patches, prepare.max_patches)
         return View(size=(width, height), cut=(down, across))
 
+    def vision_blocks(self, tower: Any) -> nn.ModuleList:
+        """The layers of InternViT."""
+        blocks: nn.ModuleList = tower.encoder.layer
+        return blocks
+
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """The CLS row after the layer's query and key norms; a token's score is the mean over its patches."""
         attn = self.vision_tower(model).encoder.layer[layer].attention
@@ -81,9 +86,8 @@ class InternVL(Llava):
         def shuffle(numbers: Tensor) -> Any:
             return base.pixel_shuffle(numbers, scale_factor=config.downsample_ratio)
 
-        def record_row(row: Tensor) -> None:
-            side = int(row.shape[-1] ** 0.5)  # the model assumes square tiles too
-            record(layer, mean_over_patches(row, patches_of_tokens(shuffle, side, side)))
+        def record_row(row_of: Callable[[], Tensor]) -> None:
+            record(layer, lambda: mean_over_patches(row_of(), base, shuffle))
 
         return hook_cls_row(attn.q_norm, attn.k_norm, attn.num_heads, record_row)
 

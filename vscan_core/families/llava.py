@@ -78,10 +78,7 @@ class Llava(Family):
         if config.vision_feature_select_strategy != "default":
             raise InputError('vision_feature_select_strategy must be "default" (no CLS among the visual tokens)')
         depth = config.vision_config.num_hidden_layers
-        chosen = config.vision_feature_layer
-        states = [chosen] if isinstance(chosen, int) else chosen
-        # hidden_states[0] is what enters layer 0, so hidden_states[i] is the output of layer i - 1
-        feature_layer = max(state if state >= 0 else depth + 1 + state for state in states) - 1
+        feature_layer = max(self.vision_outputs(model))
         return Anatomy(
             vision_layers=depth,
             feature_layer=feature_layer,
@@ -90,6 +87,14 @@ class Llava(Family):
             positions="renumbered",
             rope_in_scores=True,
         )
+
+    def vision_outputs(self, model: nn.Module) -> tuple[int, ...]:
+        """One layer, or several whose features are joined."""
+        config: Any = model.config
+        chosen, depth = config.vision_feature_layer, config.vision_config.num_hidden_layers
+        states = [chosen] if isinstance(chosen, int) else chosen
+        # hidden_states[0] is what enters layer 0, so hidden_states[i] is the output of layer i - 1
+        return tuple(sorted({(state if state >= 0 else depth + 1 + state) - 1 for state in states}))
 
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """Attention of CLS, from the layer's own query and key projections."""
@@ -100,7 +105,7 @@ class Llava(Family):
         attn = _attention(self.vision_tower(model), layer)
 
         def record_keys(module: nn.Module, args: Any, out: Tensor) -> None:
-            record(layer, mean_keys(out, attn.num_heads))
+            record(layer, lambda: mean_keys(out, attn.num_heads))
 
         return [attn.k_proj.register_forward_hook(record_keys)]
 

@@ -25,10 +25,12 @@ from vscan_core.families.llava import (
     clip_processor,
 )
 from vscan_core.families.method_hook import MethodHook
+from vscan_core.families.remembered import Remembered
 from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.geometry import patch_boxes, tile_boxes
 from vscan_core.trace import View
 
+_layouts = Remembered()
 GRIDS = {"image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]}
 MISTRAL_7B = Decoder(4096, 32, 32, 8, 14336, 32064)
 
@@ -56,16 +58,28 @@ class LlavaNext(Llava):
         """The tiles of all pictures; `hook_packing` finds out which of them belong together."""
         return replace(super().tiles(model, tower, args, kwargs), layouts=None)
 
-    def hook_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
+    def hook_packing(self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]) -> list[Any]:
         """Run numbered rows through the model's own packing beside the features, so that no code is duplicated."""
 
         def packing(pack: Any, image_features: Sequence[Tensor], image_sizes: Any, *args: Any, **kwargs: Any) -> None:
-            numbered = [_numbers(tiles) for tiles in image_features]
-            options = {**kwargs, "image_newline": torch.full((1,), -1.0, dtype=torch.float64)}
-            origins, _ = pack(numbered, image_sizes, *args, **options)
-            sizes = [tuple(int(side) for side in size) for size in image_sizes]
-            tiles = [len(features) for features in image_features]
-            record([self._token_layout(model, *one) for one in zip(tiles, origins, sizes, strict=True)])
+            def token_layouts() -> list[TokenLayout]:
+                config: Any = model.config
+                shapes = [tuple(features.shape[:2]) for features in image_features]
+                rows = image_sizes.tolist() if torch.is_tensor(image_sizes) else image_sizes
+                sizes = [tuple(int(side) for side in size) for size in rows]
+                options = {name: value for name, value in kwargs.items() if name != "image_newline"}
+
+                def made() -> list[TokenLayout]:
+                    newline = torch.full((1,), -1.0, dtype=torch.float64)
+                    numbered = [_numbers(*shape) for shape in shapes]
+                    origins, _ = pack(numbered, image_sizes, *args, **options, image_newline=newline)
+                    tiles = [shape[0] for shape in shapes]
+                    return [self._token_layout(model, *one) for one in zip(tiles, origins, sizes, strict=True)]
+
+                known = _layouts.get(model, repr((shapes, sizes, args, options, config.image_grid_pinpoints)), made)
+                return [one.copied() for one in known]
+
+            record(token_layouts)
 
         return [MethodHook(self.base(model), "pack_image_features", packing)]
 
@@ -98,10 +112,9 @@ class LlavaNext(Llava):
         )
 
 
-def _numbers(tiles: Tensor) -> Tensor:
-    """(tiles, tokens, dim) -> (tiles, tokens, 1): the number of each row."""
-    count, tokens = tiles.shape[:2]
-    return torch.arange(count * tokens, dtype=torch.float64).view(count, tokens, 1)
+def _numbers(tiles: int, tokens: int) -> Tensor:
+    """(tiles, tokens, 1): the number of each row of the tiles."""
+    return torch.arange(tiles * tokens, dtype=torch.float64).view(tiles, tokens, 1)
 
 
 def _grid_boxes(side: int, rows: int, cols: int, height: int, width: int) -> Tensor:

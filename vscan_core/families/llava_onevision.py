@@ -64,10 +64,9 @@ class LlavaOnevision(LlavaNext):
         if config.vision_feature_select_strategy != "full" or not isinstance(config.vision_feature_layer, int):
             raise InputError('vision_feature_select_strategy must be "full", with a single vision_feature_layer')
         depth = config.vision_config.num_hidden_layers
-        chosen = config.vision_feature_layer
         return Anatomy(
             vision_layers=depth,
-            feature_layer=(chosen if chosen >= 0 else depth + 1 + chosen) - 1,
+            feature_layer=max(self.vision_outputs(model)),
             text_layers=config.text_config.num_hidden_layers,
             shallow_layer=round(depth * 7 / 32),
             has_cls=False,
@@ -78,9 +77,9 @@ class LlavaOnevision(LlavaNext):
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """Attention received per tile, computed in blocks."""
         tower = self.vision_tower(model)
-        attn = getattr(tower, "vision_model", tower).encoder.layers[layer].self_attn
+        attn: Any = self.vision_blocks(tower)[layer].self_attn
         return hook_query_and_key(
-            attn.q_proj, attn.k_proj, lambda query, key: record(layer, received_by_tile(query, key, None, attn))
+            attn.q_proj, attn.k_proj, lambda query, key: record(layer, lambda: received_by_tile(query, key, None, attn))
         )
 
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:

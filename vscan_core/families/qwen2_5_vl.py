@@ -19,6 +19,7 @@ from vscan_core.dummies.processors import IMAGE, VIDEO, VISION_END, VISION_START
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config
 from vscan_core.families.base import Family, Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
+from vscan_core.families.remembered import Remembered
 from vscan_core.families.scores import received
 from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.selection import Anatomy
@@ -31,6 +32,7 @@ MIN_SLICE_TOKENS, MAX_SLICE_TOKENS = (
 
 QWEN25_VIT = Tower(0, 14, 1280, 32, 16, 3420)
 QWEN25_VIT_32B = Tower(0, 14, 1280, 32, 16, 3456)
+_orders = Remembered()
 WINDOWS = {"fullatt_block_indexes": [7, 15, 23, 31]}
 
 
@@ -89,17 +91,16 @@ class Qwen25VL(Family):
     def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
         """One tile per temporal slice of every image or video."""
         grid_thw = kwargs.get("grid_thw", kwargs.get("image_grid_thw"))
-        side = tower.spatial_merge_size
-        shapes = [(int(t), int(h) // side, int(w) // side) for t, h, w in grid_thw.tolist()]
+        side, grids = tower.spatial_merge_size, tuple(map(tuple, grid_thw.tolist()))
+        shapes = [(t, h // side, w // side) for t, h, w in grids]
         edge = side * tower.patch_size
         layouts = []
         for times, rows, cols in shapes:
             view = View(frames=times * tower.patch_embed.temporal_patch_size if times > 1 else 0)
             boxes = geometry.patch_boxes(rows, cols, rows * edge, cols * edge).repeat(times, 1)
             layouts.append(TokenLayout(times, None, boxes, view, (cols * edge, rows * edge)))
-        return Tiles(
-            [(rows, cols) for times, rows, cols in shapes for _ in range(times)], layouts, self.order(tower, grid_thw)
-        )
+        order = _orders.get(tower, (grids, grid_thw.device), lambda: self.order(tower, grid_thw))
+        return Tiles([(rows, cols) for times, rows, cols in shapes for _ in range(times)], layouts, order)
 
     def order(self, tower: Any, grid_thw: Tensor) -> Tensor:
         """(rows,) the token of each row of the merger."""
@@ -112,6 +113,11 @@ class Qwen25VL(Family):
         )
         return order
 
+    def vision_blocks(self, tower: Any) -> nn.ModuleList:
+        """The blocks before the merger."""
+        blocks: nn.ModuleList = tower.blocks
+        return blocks
+
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """Attention received, computed in blocks, summed over heads and averaged over the patches of each token."""
         tower = self.vision_tower(model)
@@ -122,13 +128,16 @@ class Qwen25VL(Family):
         def store_call(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             calls[get_ident()] = kwargs
 
+        def scores(out: Tensor, call: Any) -> Tensor:
+            query, key, _ = out.view(len(out), 3, attn.num_heads, -1).unbind(1)
+            query, key = rotate(query, key, *call["position_embeddings"])
+            of_patches = received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
+            return of_patches.view(-1, tower.spatial_merge_unit).mean(1)
+
         def score(module: nn.Module, args: Any, out: Tensor) -> None:
             call = calls.pop(get_ident(), None)
             if call is not None:  # None: another thread's call that was under way when the hooks came
-                query, key, _ = out.view(len(out), 3, attn.num_heads, -1).unbind(1)
-                query, key = rotate(query, key, *call["position_embeddings"])
-                scores = received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
-                record(layer, scores.view(-1, tower.spatial_merge_unit).mean(1))
+                record(layer, lambda: scores(out, call))
 
         return [
             attn.register_forward_pre_hook(store_call, with_kwargs=True),

@@ -64,6 +64,11 @@ class Qwen3VL(Qwen25VL):
             first_cut=max(1, len(vision.deepstack_visual_indexes)),
         )
 
+    def vision_outputs(self, model: nn.Module) -> tuple[int, ...]:
+        """The last layer, and those whose features enter the LLM."""
+        config: Any = model.config
+        return (*config.vision_config.deepstack_visual_indexes, *super().vision_outputs(model))
+
     def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
     ) -> dict[str, Any]:
@@ -86,7 +91,7 @@ class Qwen3VL(Qwen25VL):
         visual, features = kwargs.get("visual_pos_masks"), kwargs.get("deepstack_visual_embeds")
         if visual is None or features is None:
             return {}
-        stay = keep[visual]
+        stay = keep[visual].nonzero()[:, 0]  # once: an index by a mask would wait for each of the layers
         return {
             "visual_pos_masks": take(visual & keep, index),
             "deepstack_visual_embeds": [rows[stay.to(rows.device)] for rows in features],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import groupby, pairwise
 from threading import get_ident
 from typing import Any
 
@@ -13,6 +14,9 @@ from torch.utils.hooks import RemovableHandle
 
 from vscan_core import geometry
 
+CPU_BLOCK_BYTES = 1 << 20  # per thread
+GPU_BLOCK_BYTES = 1 << 26
+
 
 def mean_keys(key: Tensor, heads: int, first: int = 1) -> Tensor:
     """key (images, first + tokens, dim) -> (images, tokens, head_dim): mean over heads, without the CLS rows."""
@@ -20,16 +24,16 @@ def mean_keys(key: Tensor, heads: int, first: int = 1) -> Tensor:
 
 
 def hook_query_and_key(
-    query: nn.Module, key: nn.Module, record: Callable[[Tensor, Tensor], None], rows: slice = slice(None)
+    query: nn.Module, key: nn.Module, record: Callable[[Tensor, Tensor], None]
 ) -> list[RemovableHandle]:
-    """Pass the queries (only `rows`) and keys of every call to `record`, as `query` and `key` return them.
+    """Pass the queries and keys of every call to `record`, as `query` and `key` return them.
 
     Queries are computed first and held until the keys follow; there is no second pass and no attention map.
     """
     queries: dict[int, Tensor] = {}  # by thread: several may run one model
 
     def store_query(module: nn.Module, args: Any, out: Tensor) -> None:
-        queries[get_ident()] = out[:, rows]
+        queries[get_ident()] = out
 
     def score(module: nn.Module, args: Any, out: Tensor) -> None:
         first = queries.pop(get_ident(), None)
@@ -40,10 +44,10 @@ def hook_query_and_key(
 
 
 def hook_cls_row(
-    query: nn.Module, key: nn.Module, heads: int, record: Callable[[Tensor], None]
+    query: nn.Module, key: nn.Module, heads: int, record: Callable[[Callable[[], Tensor]], None]
 ) -> list[RemovableHandle]:
-    """Pass the attention of CLS in every call, (images, heads, tokens), to `record`."""
-    return hook_query_and_key(query, key, lambda first, keys: record(cls_row(first, keys, heads)), slice(1))
+    """Pass how to compute the attention of CLS in every call, (images, heads, tokens), to `record`."""
+    return hook_query_and_key(query, key, lambda first, keys: record(lambda: cls_row(first[:, :1], keys, heads)))
 
 
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
@@ -61,16 +65,16 @@ def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
 def received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> Tensor:
     """(patches,): attention that each patch receives, summed over heads, averaged over the queries of its image.
 
-    query, key (patches, heads, head_dim); bounds: where images begin and end. The patches x patches map is never
-    complete: head_dim rows of it exist at a time, which take no more memory than the queries.
+    query, key (patches, heads, head_dim); bounds: where images begin and end. Images of one size that follow one
+    another (the slices of a video) are computed together.
     """
-    means = []
-    for start, end in pairwise(bounds):
-        keys = key[start:end].permute(1, 2, 0)  # (heads, head_dim, patches)
-        total = torch.zeros(end - start, device=key.device)
-        for rows in torch.split(query[start:end].transpose(0, 1), query.shape[-1], dim=1):
-            total += geometry.precise(rows @ keys).mul_(scaling).softmax(-1).sum((0, 1))
-        means.append(total / (end - start))
+    means, start = [], 0
+    for length, group in groupby(after - before for before, after in pairwise(bounds)):
+        images = len(list(group))
+        end = start + images * length
+        queries, keys = (rows[start:end].view(images, length, *rows.shape[1:]) for rows in (query, key))
+        means.append(received_in_each(queries, keys, scaling).flatten())
+        start = end
     return torch.cat(means)
 
 
@@ -79,13 +83,51 @@ def received_by_tile(query: Tensor, key: Tensor, valid: Tensor | None, attn: Any
 
     valid (tiles, rows, cols) is False for padded patches, which neither attend nor are attended to; None = no padding.
     """
-    tiles, patches = query.shape[:2]
-    query, key = (rows.view(tiles, patches, attn.num_heads, -1) for rows in (query, key))
-    scores = torch.zeros(tiles, patches, device=query.device)
-    for i in range(tiles):
-        real = torch.arange(patches, device=query.device) if valid is None else valid[i].flatten().nonzero()[:, 0]
-        scores[i, real] = received(query[i, real], key[i, real], [0, len(real)], attn.scale)
+    query, key = (rows.view(*rows.shape[:2], attn.num_heads, -1) for rows in (query, key))
+    if valid is None or bool(valid.all()):
+        return received_in_each(query, key, attn.scale)
+    scores = torch.zeros(query.shape[:2], device=query.device)
+    for i in range(len(query)):
+        real = valid[i].flatten().nonzero()[:, 0]
+        scores[i, real] = received_in_each(query[i : i + 1, real], key[i : i + 1, real], attn.scale)[0]
     return scores
+
+
+def received_in_each(query: Tensor, key: Tensor, scaling: float) -> Tensor:
+    """query, key (images, patches, heads, head_dim) -> (images, patches): attention that each patch receives.
+
+    Summed over heads, averaged over the queries of its own image, in float32 at least, without gradients. The maps of
+    patches x patches are computed in blocks, in two buffers of at most `block_bytes` each (or of one row).
+    """
+    query, key = (rows.detach().transpose(1, 2) for rows in (query, key))  # (images, heads, patches, head_dim)
+    patches, dtype = query.shape[2], torch.promote_types(query.dtype, torch.float32)
+    total = torch.zeros(query.shape[:3], dtype=dtype, device=query.device)
+    looped = 0 if len(query) <= query.shape[1] else 1  # the shorter of these axes: joining them would copy
+    rows = max(1, block_bytes(query.device) // (patches * dtype.itemsize))
+    maps, rows = min(query.shape[1 - looped], max(1, rows // patches)), min(rows, patches)
+    buffers = torch.empty(2, maps * rows * patches, dtype=dtype, device=query.device)
+    for queries, keys, sums in zip(*(part.unbind(looped) for part in (query, key.transpose(2, 3), total)), strict=True):
+        for some in _slices(len(queries), maps):
+            for part in _slices(patches, rows):
+                block = queries[some, part]
+                shape = (*block.shape[:2], patches)
+                scores, attention = (buffer[: math.prod(shape)].view(shape) for buffer in buffers)
+                if block.dtype == dtype:
+                    torch.baddbmm(scores, block, keys[some], beta=0, alpha=scaling, out=scores)
+                else:
+                    scores.copy_(block @ keys[some]).mul_(scaling)
+                torch.softmax(scores, -1, out=attention)
+                sums[some] += attention.sum(1)
+    return total.sum(1) / patches
+
+
+def block_bytes(device: torch.device) -> int:
+    """How large a block of attention is: it stays in the cache of a CPU, and keeps a GPU busy."""
+    return CPU_BLOCK_BYTES * torch.get_num_threads() if device.type == "cpu" else GPU_BLOCK_BYTES
+
+
+def _slices(length: int, step: int) -> list[slice]:
+    return [slice(start, start + step) for start in range(0, length, step)]
 
 
 def query_rows(states: Tensor, query_columns: Tensor | None) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,7 +41,13 @@ class Tiles:
         """Projector rows -> (tokens, dim) per tile, row-major."""
         if self.order is None:
             return list(rows[:, self.lead :])
-        return list(torch.split(rows[self.order.argsort()], self.sizes))
+        return list(torch.split(rows[self._places], self.sizes))
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """(tokens,) the projector row of each token."""
+        assert self.order is not None
+        return self.order.argsort()
 
     def join(self, tiles: Sequence[Tensor], rows: Tensor) -> Tensor:
         """The inverse of `split`; the `lead` rows, which `split` omits, are taken from its `rows`."""
@@ -65,6 +72,11 @@ class TokenLayout:
             return replace(self, view=view)
         scale = (view.size[0] / self.canvas[0], view.size[1] / self.canvas[1])
         return replace(self, view=replace(view, scale=scale, offset=(0.0, 0.0)))
+
+    def copied(self) -> TokenLayout:
+        """The same layout in tensors of its own."""
+        origin = None if self.origin is None else self.origin.clone()
+        return replace(self, origin=origin, boxes=self.boxes.clone())
 
     def trace(self, grid: tuple[int, int], chosen: Sequence[Selection | None]) -> ImageTrace:
         """The image after cut 0, from the grid (rows, cols) and the selections of its tiles; None: not cut."""

@@ -64,15 +64,19 @@ class VideoLlava(Llava):
         tiles = super().tiles(model, tower, args, kwargs)
         return tiles if tower is not self.base(model).video_tower else replace(tiles, layouts=None, lead=1)
 
-    def hook_packing(self, model: nn.Module, record: Callable[[list[TokenLayout]], None]) -> list[Any]:
+    def hook_packing(self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]) -> list[Any]:
         """Hook the method that calls the tower, because only its arguments show which frames belong to one video."""
 
         def encoded(call: Any, *args: Any, **kwargs: Any) -> None:
             videos = args[0] if args else kwargs["pixel_values_videos"]  # (videos, frames, 3, height, width)
             patch = self.vision_tower(model).config.patch_size
-            height, width = videos.shape[-2:]
-            boxes = patch_boxes(height // patch, width // patch, height, width)
-            record([_video_layout(boxes, View(frames=videos.shape[1]))] * len(videos))
+
+            def token_layouts() -> list[TokenLayout]:
+                height, width = videos.shape[-2:]
+                boxes = patch_boxes(height // patch, width // patch, height, width)
+                return [_video_layout(boxes, View(frames=videos.shape[1]))] * len(videos)
+
+            record(token_layouts)
 
         return [MethodHook(self.base(model), "get_video_features", encoded, "after")]
 

@@ -16,7 +16,7 @@ But:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
@@ -105,74 +105,74 @@ class VScan(Reducer):
 
         A layer left at None is the shallowest (local) or deepest (global) one recorded in `signals`.
         """
-        table = {layer: geometry.precise(rows).mean(0) for layer, rows in signals.cls_attention.items()}
-        capped = not table
-        table = table or {layer: geometry.precise(row) for layer, row in signals.received.items()}
-        shallow = table[min(table) if self.local_layer is None else self.local_layer]
+        return self.select_tiles([signals], keep)[0]
+
+    def select_tiles(self, tiles: Sequence[Signals], keep: int) -> list[Selection]:
+        """As `select`, with the scans of all tiles at once; a subclass with its own `select` is asked tile by tile."""
+        if type(self).select is not VScan.select:
+            return super().select_tiles(tiles, keep)
+        first, device = tiles[0], tiles[0].device
+        capped = not first.cls_attention
+        table = {layer: _rows([one.cls_attention[layer] for one in tiles]).mean(1) for layer in first.cls_attention}
+        table = table or {layer: _rows([one.received[layer] for one in tiles]) for layer in first.received}
+        shallow = table[min(table) if self.local_layer is None else self.local_layer]  # (tiles, tokens)
         output = table[max(table) if self.global_layer is None else self.global_layer]
-        scores = {"local": shallow, "global": output}
-        if keep >= signals.tokens:
-            kept = torch.arange(signals.tokens, device=output.device)
-            return Selection(kept=kept, scores=scores)
+        scores = [{"local": low, "global": high} for low, high in zip(shallow, output, strict=True)]
+        if keep >= first.tokens:
+            return [Selection(kept=torch.arange(first.tokens, device=device), scores=row) for row in scores]
 
         local_budget = int(keep * self.local_share)
-        local = self._local_scan(shallow, _grid(signals), local_budget, capped)
-        # without refill, the global scan has only its own share, and what the local scan leaves is lost
-        budget = keep - (len(local) if self.refill else local_budget)
-        rest = output.index_fill(0, local, -torch.inf)
-        glob = geometry.top(rest, budget)
-        kept = torch.cat([local, glob]).sort().values
-        labels = {"local": local.sort().values, "global": glob.sort().values}
-        merged_into = None
-        if self.merge:
-            assert signals.projected is not None
-            merged_into = geometry.nearest_kept(signals.projected, kept)
-        return Selection(kept=kept, labels=labels, merged_into=merged_into, scores=scores)
-
-    def _local_scan(self, scores: Tensor, grid: tuple[int, int], budget: int, capped: bool) -> Tensor:
         side = self.window or (RECEIVED_WINDOW if capped else CLS_WINDOW)
-        window_of = geometry.windows(*grid, side).to(scores.device)
+        windows = geometry.Windows.of_grid(*_grid(first), side, output.device)
         if capped:
-            return capped_scan(scores, window_of, budget)
-        return window_scan(scores, window_of, budget, self.refill)
+            local = capped_scan(shallow, windows, local_budget)
+        else:
+            local = window_scan(shallow, windows, local_budget, self.refill)
+        # without refill, the global scan has only its own share, and what the local scan leaves is lost
+        budget = keep - (local.shape[-1] if self.refill else local_budget)
+        glob = geometry.top(output.scatter(-1, local, -torch.inf), budget)
+        kept = torch.cat([local, glob], dim=-1).sort(-1).values
+        local, glob = local.sort(-1).values, glob.sort(-1).values
+        return [
+            Selection(kept[i], {"local": local[i], "global": glob[i]}, self._merged(one, kept[i]), scores[i])
+            for i, one in enumerate(tiles)
+        ]
+
+    def _merged(self, signals: Signals, kept: Tensor) -> Tensor | None:
+        if not self.merge:
+            return None
+        assert signals.projected is not None
+        return geometry.nearest_kept(signals.projected, kept)
 
 
-def window_scan(scores: Tensor, window_of: Tensor, budget: int, refill: bool) -> Tensor:
+def window_scan(scores: Tensor, windows: geometry.Windows, budget: int, refill: bool) -> Tensor:
     """The best budget // windows tokens of every window; the remainder goes to those with the best next token.
 
-    scores (tokens,), window_of (tokens,) -> (picked,) indices, window by window, best first. Fewer than `budget`
+    scores (..., tokens) -> (..., picked) indices, window by window, best first, then the remainder. Fewer than `budget`
     are picked if windows run out of tokens, or without `refill` if the budget is not a multiple of the windows.
     """
-    rank, count = _rank_in_window(scores, window_of)
-    share = budget // count
-    picked = rank < share
-    if refill and budget % count:
-        candidate = torch.where(rank == share, scores, -torch.inf)
-        extra = geometry.top(candidate, budget % count)
-        picked[extra[rank[extra] == share]] = True
-    order = (window_of * len(scores) + rank).argsort()
-    return order[picked[order]]
+    share, remainder = divmod(budget, len(windows.sizes))
+    order = windows.order(scores)
+    picked = order.index_select(-1, windows.best(share))
+    if not refill or not remainder:
+        return picked
+    following = windows.reach(share + 1) - windows.reach(share)  # windows that have one more token
+    candidates = torch.where(windows.rank(order) == share, scores, -torch.inf)
+    return torch.cat([picked, geometry.top(candidates, min(remainder, following))], dim=-1)
 
 
-def capped_scan(scores: Tensor, window_of: Tensor, budget: int) -> Tensor:
+def capped_scan(scores: Tensor, windows: geometry.Windows, budget: int) -> Tensor:
     """The best `budget` tokens overall, but at most ceil(budget / windows) from one window.
 
-    scores (tokens,), window_of (tokens,) -> (picked,) indices, best first.
+    scores (..., tokens) -> (..., picked) indices, best first.
     """
-    rank, count = _rank_in_window(scores, window_of)
-    allowed = rank < -(-budget // count)
-    best = geometry.top(torch.where(allowed, scores, -torch.inf), budget)
-    return best[allowed[best]]
+    cap = -(-budget // len(windows.sizes))
+    allowed = windows.rank(windows.order(scores)) < cap
+    return geometry.top(torch.where(allowed, scores, -torch.inf), min(budget, windows.reach(cap)))
 
 
-def _rank_in_window(scores: Tensor, window_of: Tensor) -> tuple[Tensor, int]:
-    """(tokens,) rank of each token in its window, 0 = best, ties to the lowest index; and the number of windows."""
-    best_first = scores.argsort(descending=True, stable=True)
-    order = best_first[window_of[best_first].argsort(stable=True)]  # window by window, best first inside
-    sizes = torch.bincount(window_of)
-    starts = sizes.cumsum(0) - sizes
-    place = torch.arange(len(scores), device=scores.device) - starts[window_of[order]]
-    return torch.empty_like(place).scatter_(0, order, place), len(sizes)
+def _rows(tiles: Sequence[Tensor]) -> Tensor:
+    return geometry.precise(torch.stack(list(tiles)))
 
 
 def _grid(signals: Signals) -> tuple[int, int]:
