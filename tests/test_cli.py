@@ -156,5 +156,6 @@ def test_the_help_names_the_program_as_it_was_called(capsys, monkeypatch, starte
         main(["--help"])
     told = capsys.readouterr().out
     assert told.startswith(f"usage: {name} [-h] command")
-    places = [told.index(f"\n    {command} ") for command in ("ask", "compare", "sweep", "bench", "eval", "methods", "models")]
+    commands = ("ask", "compare", "sweep", "bench", "eval", "methods", "models")
+    places = [told.index(f"\n    {command} ") for command in commands]
     assert places == sorted(places)
