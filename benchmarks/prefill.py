@@ -43,7 +43,7 @@ def compared(lvlm: vc.LVLM, image: Image.Image, retention: float, repeats: int) 
     return {
         "retention": retention,
         "visual_tokens": pairs[0][1].trace.visual_tokens_per_layer,
-        "prefill": _ratio(pairs, lambda answer: answer.timings.prefill_ms),
+        "prefill": _ratio(pairs, lambda answer: answer.timings.prefill_and_reduce_ms),
         "ttft": _ratio(pairs, lambda answer: answer.timings.ttft_ms),
         "kv_bytes": _ratio(pairs, lambda answer: answer.cost.kv_bytes),
         "tflops": _ratio(pairs, lambda answer: answer.cost.tflops),

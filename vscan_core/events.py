@@ -20,6 +20,11 @@ class Timings:
     vision_shared_ms: float = 0.0  # the part of vision_ms that was measured once for several runs: the encoder's blocks
 
     @property
+    def prefill_and_reduce_ms(self) -> float:
+        """The decoder over the prompt with every selection: what "times faster" compares."""
+        return self.prefill_ms + self.reduce_ms
+
+    @property
     def vision_shared(self) -> bool:
         """Whether the picture was encoded once for several runs."""
         return self.vision_shared_ms > 0

@@ -12,7 +12,7 @@ ARENA_START = "Choose methods and press **Run**. All of them answer the same que
 ARENA_NOTE = (
     "The dots beside a heading sort the table. "
     + table.VISION_NOTE
-    + " **Single run, not a benchmark:** timings vary from run to run. "
+    + " **Single run, not a benchmark:** timings vary from run to run. *Faster* compares prefill with selection. "
     + formatting.CAUSAL_NOTE
 )
 ARENA_TABLE = table.RunsTable((

@@ -18,7 +18,7 @@ from ..ui.dataframe import Cell, dataframe_value, text_cell
 from .records import RECORDED_FOLDER
 
 FULL_FLOPS = "attention in full, 4 n^2 D per layer"  # of records that do not say, which are the older ones
-SPEED_RATIOS = {"prefill": "Prefill", "ttft": "First token", "kv_bytes": "KV cache", "tflops": "FLOPs"}
+SPEED_RATIOS = {"prefill": "Prefill with selection", "ttft": "First token", "kv_bytes": "KV cache", "tflops": "FLOPs"}
 
 
 @dataclass(frozen=True)

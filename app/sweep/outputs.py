@@ -22,7 +22,8 @@ from .settings import tokens_per_second
 
 SWEEP_START = "Press **Run**: the same question, with fewer and fewer visual tokens."
 SWEEP_NOTE = (
-    f"{table.VISION_NOTE} **Single runs, not a benchmark:** timings vary from run to run. {formatting.CAUSAL_NOTE}"
+    f"{table.VISION_NOTE} **Single runs, not a benchmark:** timings vary from run to run. "
+    f"*Faster* compares prefill with selection. {formatting.CAUSAL_NOTE}"
 )
 
 

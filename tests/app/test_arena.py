@@ -58,7 +58,7 @@ def test_every_method_gets_a_row_and_a_picture(page: ArenaPage, picture: str) ->
         ["Coarse", "a red ball What?", "= yes", "96 → 32"],
     ]
     values = last[page.outputs.table]["data"]
-    assert values[0][5] == 144 and values[1][5] == 16 and values[1][10] == 9  # numbers, so that columns sort
+    assert [values[0][5], values[1][5], round(values[1][10], 1)] == [144, 16, 8.3]  # numbers, so that columns sort
     files, captions = zip(*last[page.outputs.gallery], strict=True)
     assert captions == ("VScan · 96 → 32 · same answer", "Coarse · 96 → 32 · same answer")
     assert max(Image.open(files[0]).size) == 1008 and "2 of 2" in last[page.outputs.status]
@@ -138,7 +138,8 @@ def test_the_files_hold_what_was_shown(page: ArenaPage, picture: str) -> None:
     assert found["settings"]["question"] == EVIL and found["settings"]["methods"] == ["vscan", "picky"]
     assert found["versions"]["vscan_core"] and "not a benchmark" in found["note"]
     baseline, vscan, picky = found["runs"]
-    assert baseline["timings"]["prefill_ms"] == 144 and vscan["ratios"]["prefill"] == 9 and vscan["same_answer"]
+    assert baseline["timings"]["prefill_ms"] == 144 and vscan["same_answer"]
+    assert vscan["ratios"]["prefill"] == pytest.approx(144 / (16 + vscan["timings"]["reduce_ms"]))
     assert vscan["visual_token_steps"] == [96, 32] and vscan["cost"]["kv_bytes"] == 64 * 6144
     assert len(vscan["trace"]["images"][0]["cuts"][0]["kept"]) == 96 and "problem" in picky
     with Image.open(image) as drawn:

@@ -76,7 +76,7 @@ def test_both_tables_have_the_same_rows_before_and_after_a_run(answers: tuple[An
 def test_the_verdict_says_times_and_whether_the_answer_is_the_same(answers: tuple[Answer, Answer]) -> None:
     shown = html.verdict_panel(*answers)
     assert (
-        f"9.0 {formatting.TIMES}" in shown
+        f"8.3 {formatting.TIMES}" in shown
         and "faster prefill" in shown
         and "Same answer" in shown
         and "not a benchmark" in shown
