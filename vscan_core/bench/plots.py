@@ -24,13 +24,17 @@ def plot(rows: Sequence[_Row], path: Path) -> None:
         figure.to_html(full_html=False, include_plotlyjs=not number)  # the script once, with the first
         for number, figure in enumerate(figures)
     ]
-    sources = {f"{row.get('hardware')}, {row.get('dtype')}, {row.get('versions')}" for row in rows}
+    sources = {f"{row.get('hardware')}, {row.get('dtype')}, {_versions(row)}" for row in rows}
     about = "".join(f"<p>{escape(source)}</p>" for source in sorted(sources))
-    page = f"<!doctype html><meta charset='utf-8'><title>vscan bench</title>{about}{''.join(drawn)}"
+    page = f"<!doctype html><meta charset='utf-8'><title>vscan bench</title><style>body{{font-family:sans-serif}}</style>{about}{''.join(drawn)}"
     try:
         path.write_text(page)
     except OSError as error:
         raise InputError(f"The figures cannot be written to {path}: {error}.") from None
+
+
+def _versions(row: _Row) -> str:
+    return ", ".join(f"{name} {version}" for name, version in (row.get("versions") or {}).items())
 
 
 def _good(rows: Sequence[_Row], test: str, figure: str) -> list[_Row]:
@@ -96,7 +100,7 @@ def _sizes(rows: Sequence[_Row]) -> Any:
         places = [row["visual_tokens"] for row in mine]
         text = [row["case"] for row in mine]
         chart.add_scatter(name=f"{model}, {run}", x=places, y=values, error_y=bars, text=text, mode="lines+markers")
-    chart.update_layout(title="Time to first token", height=FIGURE_HEIGHT, template="plotly_white")
+    chart.update_layout(title="Time to first token, by the size of the prompt", height=FIGURE_HEIGHT, template="plotly_white")
     chart.update_xaxes(title="visual tokens in the prompt", type="log")
     chart.update_yaxes(title="ms", type="log")
     return chart if found else None
