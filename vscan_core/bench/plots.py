@@ -13,6 +13,7 @@ from vscan_core.errors import InputError
 
 _Row = dict[str, Any]
 FIGURE_HEIGHT = 420  # pixels of a figure
+HEAD = "<!doctype html><meta charset='utf-8'><title>vscan bench</title><style>body { font-family: sans-serif }</style>"
 
 
 def plot(rows: Sequence[_Row], path: Path) -> None:
@@ -26,7 +27,7 @@ def plot(rows: Sequence[_Row], path: Path) -> None:
     ]
     sources = {f"{row.get('hardware')}, {row.get('dtype')}, {_versions(row)}" for row in rows}
     about = "".join(f"<p>{escape(source)}</p>" for source in sorted(sources))
-    page = f"<!doctype html><meta charset='utf-8'><title>vscan bench</title><style>body{{font-family:sans-serif}}</style>{about}{''.join(drawn)}"
+    page = f"{HEAD}{about}{''.join(drawn)}"
     try:
         path.write_text(page)
     except OSError as error:
@@ -100,7 +101,9 @@ def _sizes(rows: Sequence[_Row]) -> Any:
         places = [row["visual_tokens"] for row in mine]
         text = [row["case"] for row in mine]
         chart.add_scatter(name=f"{model}, {run}", x=places, y=values, error_y=bars, text=text, mode="lines+markers")
-    chart.update_layout(title="Time to first token, by the size of the prompt", height=FIGURE_HEIGHT, template="plotly_white")
+    chart.update_layout(
+        title="Time to first token, by the size of the prompt", height=FIGURE_HEIGHT, template="plotly_white"
+    )
     chart.update_xaxes(title="visual tokens in the prompt", type="log")
     chart.update_yaxes(title="ms", type="log")
     return chart if found else None
