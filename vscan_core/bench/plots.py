@@ -27,7 +27,7 @@ def plot(rows: Sequence[_Row], path: Path) -> None:
     ]
     sources = {f"{row.get('hardware')}, {row.get('dtype')}, {_versions(row)}" for row in rows}
     about = "".join(f"<p>{escape(source)}</p>" for source in sorted(sources))
-    page = f"{HEAD}{about}{''.join(drawn)}"
+    page = f"{PAGE_HEAD}{about}{''.join(drawn)}"
     try:
         path.write_text(page)
     except OSError as error:
