@@ -13,7 +13,9 @@ from vscan_core.errors import InputError
 
 _Row = dict[str, Any]
 FIGURE_HEIGHT = 420  # pixels of a figure
-HEAD = "<!doctype html><meta charset='utf-8'><title>vscan bench</title><style>body { font-family: sans-serif }</style>"
+PAGE_HEAD = (
+    "<!doctype html><meta charset='utf-8'><title>vscan bench</title><style>body { font-family: sans-serif }</style>"
+)
 
 
 def plot(rows: Sequence[_Row], path: Path) -> None:
