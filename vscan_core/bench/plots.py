@@ -13,7 +13,7 @@ from vscan_core.errors import InputError
 
 _Row = dict[str, Any]
 FIGURE_HEIGHT = 420  # pixels of a figure
-PAGE_HEAD = (
+FIGURES_HEAD = (
     "<!doctype html><meta charset='utf-8'><title>vscan bench</title><style>body { font-family: sans-serif }</style>"
 )
 
@@ -29,7 +29,7 @@ def plot(rows: Sequence[_Row], path: Path) -> None:
     ]
     sources = {f"{row.get('hardware')}, {row.get('dtype')}, {_versions(row)}" for row in rows}
     about = "".join(f"<p>{escape(source)}</p>" for source in sorted(sources))
-    page = f"{PAGE_HEAD}{about}{''.join(drawn)}"
+    page = f"{FIGURES_HEAD}{about}{''.join(drawn)}"
     try:
         path.write_text(page)
     except OSError as error:
