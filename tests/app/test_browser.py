@@ -305,7 +305,8 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Any, mini_server: Server, 
     page.click("#sweep-run")
     page.wait_for_selector("#sweep-png:not([disabled])")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.get_by_role("tab", name="Benchmarks").click()
+    # by its link: where the headings are wider, the last tab moves into a menu at this width
+    page.goto(mini_server.url + f"?tab=benchmarks&__theme={theme}")
     for tab, shown in (("Accuracy", "#benchmarks"), ("Speed", "#speed-chart"), ("Papers", "#reported-chart")):
         page.get_by_role("tab", name=tab, exact=True).click()
         page.wait_for_selector(shown)
