@@ -1,4 +1,4 @@
-"""`vscan eval`: the accuracy of a method on a task, beside the dense model and the model without the picture."""
+"""`vscan eval`: the accuracy of methods on a task, beside the dense model and the model without the picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vscan_eval.task import Item, Task
 from vscan_eval.tasks import TASKS
 
 REFERENCE_ROLES = {DENSE: "dense", BLIND: "floor"}  # what they are called beside another method
-_HELP = "measure the accuracy of a method on a task; an interrupted run resumes where it stopped"
+_HELP = "measure the accuracy of methods on a task; an interrupted run resumes where it stopped"
 
 
 def add(commands: Any) -> None:
@@ -32,7 +32,10 @@ def add(commands: Any) -> None:
     command.add_argument("--data", type=Path, metavar="DIR", help="folder (or file) with the task's published files")
     command.add_argument("--model", default="mini", metavar="M", help="see `models`; default mini")
     command.add_argument(
-        "--method", default=DENSE, metavar="NAME", help="see `methods`; or baseline (default), or none"
+        "--method",
+        default=DENSE,
+        metavar="NAME",
+        help="see `methods`; or baseline (default), or none; several, separated by commas, share all work they can",
     )
     command.add_argument("--retention", type=float, default=1 / 9, metavar="R", help="0 < R <= 1; default 0.111")
     command.add_argument("--limit", type=int, metavar="N", help="ask only the first N questions")
@@ -40,14 +43,13 @@ def add(commands: Any) -> None:
         "--seed", type=int, metavar="S", help="draw new scenes (world tasks) or shuffle the pictures (other tasks)"
     )
     command.add_argument(
-        "--out", type=Path, metavar="F", help=f"file for the answers; default: one in {runner.ANSWERS_FOLDER}"
+        "--out", type=Path, metavar="F", help=f"file for a method's answers; default: one in {runner.ANSWERS_FOLDER}"
     )
     command.add_argument(
         "--batch",
         type=int,
-        default=runner.BATCH,
         metavar="N",
-        help=f"at most N questions per batch; default {runner.BATCH}",
+        help=f"at most N questions per batch; default {runner.BATCH}; {runner.GPU_BATCH} on a GPU without tiles",
     )
     command.add_argument("--alone", action="store_true", help="skip the baseline and the run without visual tokens")
     command.add_argument(
@@ -64,52 +66,57 @@ def task_named(name: str, data: Path | None, seed: int | None) -> Task:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure the method, and unless told otherwise its two references, and print the results.
+    """Measure the methods, and unless told otherwise the two references, and print the results.
 
     Raises InputError for options that do not fit, SystemExit(130) if interrupted.
     """
-    if options.batch < 1:
+    if options.batch is not None and options.batch < 1:
         raise InputError(f"--batch must be at least 1 question, but is {options.batch}")
-    method = Condition.named(options.method, options.retention)
+    names = dict.fromkeys(name.strip() for name in options.method.split(","))
+    asked = [Condition.named(name, options.retention) for name in names]
+    if options.out and len(asked) > 1:
+        raise InputError("--out names the file of one method; leave it out for several, and each has a file of its own")
     task = task_named(options.task, options.data, options.seed)
     items = task.chosen(options.limit)
     lvlm = load_model(options.model)
-    methods = [method] if options.alone else [method, Condition(DENSE), Condition(BLIND)]
-    methods = list({each.name: each for each in methods}.values())
-    records: dict[str, list[AnswerRecord]] = {}
-    for each in methods:
-        path = options.out if each is method and options.out else runner.file_of(lvlm, task, each)
-        try:
-            records[each.name] = with_bar(lvlm, task, items, each, path, options.batch)
-        except KeyboardInterrupt:
-            print(
-                f"stopped; the answers so far are in {path}, and the same command resumes from there", file=sys.stderr
-            )
-            raise SystemExit(130) from None
-        print(f"{each.name}: answers in {path}", file=sys.stderr)
+    references = [] if options.alone else [Condition(DENSE), Condition(BLIND)]
+    methods = list(dict.fromkeys([*asked, *references]))
+    paths = [options.out if each == asked[0] and options.out else runner.file_of(lvlm, task, each) for each in methods]
+    try:
+        answers = with_bar(lvlm, task, items, list(zip(methods, paths, strict=True)), options.batch)
+    except KeyboardInterrupt:
+        print(
+            f"stopped; the answers so far are in {', '.join(map(str, paths))}, and the same command resumes from there",
+            file=sys.stderr,
+        )
+        raise SystemExit(130) from None
+    records = {each.name: found for each, found in zip(methods, answers, strict=True)}
     dense = records.get(DENSE)
     rows = [summarise(task, items, each, records[each.name], dense if each.name != DENSE else None) for each in methods]
-    if options.json:
-        beside = {REFERENCE_ROLES[row["method"]]: row for row in rows[1:]}
-        print(json.dumps({"model": lvlm.name, "task": task.name, "seed": task.seed, **rows[0], **beside}))
-    else:
+    if not options.json:
         print(results_table(task, rows))
+        return
+    own, beside = rows[: len(asked)], {REFERENCE_ROLES[row["method"]]: row for row in rows[len(asked) :]}
+    about = {"model": lvlm.name, "task": task.name, "seed": task.seed}
+    print(json.dumps({**about, **(own[0] if len(asked) == 1 else {"methods": own}), **beside}))
 
 
 def with_bar(
-    lvlm: LVLM, task: Task, items: Sequence[Item], method: Condition, path: Path, batch: int = runner.BATCH
-) -> list[AnswerRecord]:
-    """`runner.run_task` with a progress bar on a terminal; reports how many answers were already in the file."""
-    known = 0
+    lvlm: LVLM, task: Task, items: Sequence[Item], runs: Sequence[tuple[Condition, Path]], batch: int | None = None
+) -> list[list[AnswerRecord]]:
+    """`runner.run_tasks` with a progress bar on a terminal; says where answers are, and how many were there already."""
+    known = [0] * len(runs)
 
-    def progress(count: int, already: bool) -> None:
-        nonlocal known
+    def progress(run: int, count: int, already: bool) -> None:
         if already:
-            known, bar.initial = count, count
+            known[run] = count
+            bar.initial = sum(known)
         bar.update(count)
 
-    with tqdm(total=len(items), desc=method.name, unit="q", disable=None, file=sys.stderr) as bar:
-        found = runner.run_task(lvlm, task, items, method, path, batch=batch, progress=progress)
-    if known:
-        print(f"{method.name}: {known} of {len(items)} answers were already in the file", file=sys.stderr)
+    with tqdm(total=len(items) * len(runs), desc=task.name, unit="q", disable=None, file=sys.stderr) as bar:
+        found = runner.run_tasks(lvlm, task, items, runs, batch=batch, progress=progress)
+    for (condition, path), count in zip(runs, known, strict=True):
+        if count:
+            print(f"{condition.name}: {count} of {len(items)} answers were already in the file", file=sys.stderr)
+        print(f"{condition.name}: answers in {path}", file=sys.stderr)
     return found

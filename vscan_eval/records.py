@@ -127,8 +127,15 @@ class AnswerFile:
 
 
 def _sha256(files: tuple[Path, ...]) -> str:
+    """Of their contents together; read again only if one of them has changed."""
+    stats = [(file, file.stat()) for file in files]
+    return _sha256_as_of(tuple((file, stat.st_size, stat.st_mtime_ns) for file, stat in stats))
+
+
+@cache
+def _sha256_as_of(versions: tuple[tuple[Path, int, int], ...]) -> str:
     found = hashlib.sha256()
-    for file in files:
+    for file, _, _ in versions:
         with file.open("rb") as handle:
             found.update(hashlib.file_digest(handle, "sha256").digest())
     return found.hexdigest()

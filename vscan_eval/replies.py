@@ -1,10 +1,11 @@
-"""Questions about one picture in, replies out; the picture is encoded once wherever that changes nothing.
+"""Questions about pictures in, replies out; every picture is encoded once for all questions and conditions.
 
 Three kinds of `sharing`; the first that fits is used:
 - "prefill": the method never reads the question, so the picture and the words that all prompts have in common run once,
   and every question continues a copy of their KV cache;
-- "picture": the method reads the question inside the LLM, so one run of the vision side serves a batch of prompts;
+- "picture": the method reads the question inside the LLM, so one projected picture serves a batch of prompts;
 - "prompt": an ordinary padded batch, one picture per prompt; for models that pack their pictures.
+A method that changes the vision encoder runs it for itself.
 The condition "none" asks the same prompts with the visual tokens left out.
 """
 
@@ -13,15 +14,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from vscan_core.attach import reduced
+from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.errors import InputError
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
+from vscan_core.picture_encoder import PictureEncoder, reduced_with
 from vscan_core.reducers import REDUCERS, Reducer
 from vscan_core.trace import Trace
 from vscan_core.versions import cache_out, with_cache
@@ -77,40 +82,65 @@ def sharing(lvlm: LVLM, condition: Condition) -> str:
     return "picture" if joint or any(cuts) else "prefill"
 
 
-@torch.inference_mode()
-def generate_replies(lvlm: LVLM, condition: Condition, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Reply]:
-    """Greedy replies, in the order of the prompts. Work is shared (`sharing`) if all show the same picture object.
+class PromptBatch:
+    """Prompts that are asked together, under one condition after another: prepared once, their pictures encoded once.
 
-    Raises InputError if the method refuses this model or picture.
+    They share more work (`sharing`) if all show the same picture object. encoder: knows the methods that will follow;
+    None: every condition runs the vision encoder by itself.
     """
-    if condition.name == BLIND:
-        return _blind(lvlm, prompts, max_new_tokens)
-    alone = len(prompts) == 1 or any(prompt.picture is not prompts[0].picture for prompt in prompts)
-    shared = "prompt" if alone else sharing(lvlm, condition)
-    with memory_guard(lvlm.device), reduced(lvlm.model, condition.reducer) as trace:
-        if shared == "prompt":
-            return _replies(lvlm, _inputs(lvlm, prompts), trace, max_new_tokens)
-        chats = [lvlm.chat(prompt.question) for prompt in prompts]
-        inputs, columns = lvlm.prepare_shared(prompts[0].picture, chats)
-        if shared == "picture" or not columns:
-            with _repeated(lvlm, len(prompts)):
-                return _replies(lvlm, inputs, trace, max_new_tokens)
-        pixels = inputs.pop("pixel_values")
-        out = lvlm.model(input_ids=inputs["input_ids"][:1, :columns], pixel_values=pixels, logits_to_keep=1)
-        cache = cache_out(out)
-        cache.batch_repeat_interleave(len(prompts))
-        return _replies(lvlm, with_cache(inputs, cache), trace, max_new_tokens)
 
+    def __init__(self, lvlm: LVLM, prompts: Sequence[Prompt], encoder: PictureEncoder | None = None) -> None:
+        self.lvlm, self.prompts, self.encoder = lvlm, prompts, encoder
+        same = len(prompts) > 1 and all(prompt.picture is prompts[0].picture for prompt in prompts)
+        self._one_picture = same and lvlm.family.one_row_per_picture
 
-def _blind(lvlm: LVLM, prompts: Sequence[Prompt], max_new_tokens: int) -> list[Reply]:
-    """The prompts without their visual tokens and without the pictures themselves."""
-    visual = set(lvlm.family.visual_token_ids(lvlm.model))
-    rows = []
-    for prompt in prompts:
-        ids = _inputs(lvlm, [prompt])["input_ids"][0].tolist()
-        rows.append([token for token in ids if token not in visual])
-    with reduced(lvlm.model, None) as trace:
-        return _replies(lvlm, lvlm.padded([[]] * len(rows), rows), trace, max_new_tokens)
+    @torch.inference_mode()
+    def replies(self, condition: Condition, max_new_tokens: int) -> list[Reply]:
+        """Greedy replies, in the order of the prompts.
+
+        Raises InputError if the method refuses this model or picture.
+        """
+        lvlm, reducer, count = self.lvlm, condition.reducer, len(self.prompts)
+        if condition.name == BLIND:
+            with reduced(lvlm.model, None) as trace:
+                return _replies(lvlm, self._without_pictures(), trace, max_new_tokens)
+        shared = sharing(lvlm, condition) if self._one_picture else "prompt"
+        inputs, columns = self._prepared
+        with memory_guard(lvlm.device):
+            encoding = self._encoding if self.encoder is not None and self.encoder.serves(reducer) else None
+            with reduced_with(lvlm, reducer, encoding) as trace:
+                if shared == "prompt":
+                    return _replies(lvlm, inputs, trace, max_new_tokens)
+                if shared == "picture" or not columns:
+                    with _repeated(lvlm, count):
+                        return _replies(lvlm, inputs, trace, max_new_tokens)
+                text = {name: value for name, value in inputs.items() if name != "pixel_values"}
+                beginning = inputs["input_ids"][:1, :columns]
+                out = lvlm.model(input_ids=beginning, pixel_values=inputs["pixel_values"], logits_to_keep=1)
+                cache = cache_out(out)
+                cache.batch_repeat_interleave(count)
+                return _replies(lvlm, with_cache(text, cache), trace, max_new_tokens)
+
+    @cached_property
+    def _prepared(self) -> tuple[Any, int]:
+        """Inputs, and how many columns all rows have in common: with one row or one picture for all prompts."""
+        if not self._one_picture:
+            return _inputs(self.lvlm, self.prompts), 0
+        return self.lvlm.prepare_shared(self.prompts[0].picture, [self.lvlm.chat(one.question) for one in self.prompts])
+
+    @cached_property
+    def _encoding(self) -> SharedVision:
+        assert self.encoder is not None
+        shown = self.prompts[:1] if self._one_picture else self.prompts
+        return self.encoder.encode([prompt.picture for prompt in shown])
+
+    def _without_pictures(self) -> dict[str, Tensor]:
+        """The prompts without their visual tokens and without the pictures themselves."""
+        inputs, _ = self._prepared
+        visual = set(self.lvlm.family.visual_token_ids(self.lvlm.model))
+        pairs = zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True)
+        rows = [[token for token in ids[real].tolist() if token not in visual] for ids, real in pairs]
+        return self.lvlm.padded([[]] * len(rows), rows)
 
 
 def _inputs(lvlm: LVLM, prompts: Sequence[Prompt]) -> Any:

@@ -44,11 +44,26 @@ def test_table(capsys) -> None:
     assert "baseline: 5 of 5 answers were already in the file" in capsys.readouterr().err
 
 
+def test_several_methods_are_measured_in_one_run(capsys, tmp_path) -> None:
+    both = [*WORLD, "--method", "vscan,grid,vscan", "--limit", "8", "--json"]
+    assert main(both) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["method"] for row in found["methods"]] == ["vscan", "grid"]
+    assert found["dense"]["method"] == "baseline" and found["floor"]["kept_tokens_mean"] == 0
+    assert main([*WORLD, "--method", "grid", "--limit", "8", "--json"]) == 0
+    out, err = capsys.readouterr()
+    alone = json.loads(out.splitlines()[-1])
+    assert {name: alone[name] for name in found["methods"][1]} == found["methods"][1]
+    assert "grid: 8 of 8 answers were already in the file" in err
+    assert main([*both, "--out", str(tmp_path / "one.jsonl")]) == 2
+    assert "names the file of one method" in capsys.readouterr().err
+
+
 def test_stopped_by_hand_is_one_sentence(capsys, monkeypatch) -> None:
     def interrupt(*_, **__) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vscan_eval.runner.generate_replies", interrupt)
+    monkeypatch.setattr("vscan_eval.runner.PromptBatch", interrupt)
     with pytest.raises(SystemExit, match="130"):
         main([*WORLD, "--limit", "5"])
     assert "the same command resumes from there" in capsys.readouterr().err

@@ -8,10 +8,14 @@ import torch
 import vscan_core as vc
 from tests.eval.conftest import picture
 from vscan_core.reducers.sparsevlm import SparseVLM
-from vscan_eval.replies import Condition, Prompt, generate_replies, sharing
+from vscan_eval.replies import Condition, Prompt, PromptBatch, Reply, sharing
 
 SHARE = 0.4
 QUESTIONS = ("What is it?", "Is there a cat at the top left of the picture?", "Why?", "What colour is the ball?")
+
+
+def generate_replies(lvlm: vc.LVLM, condition: Condition, asked: list[Prompt], limit: int) -> list[Reply]:
+    return PromptBatch(lvlm, asked).replies(condition, limit)
 
 
 def prompts() -> list[Prompt]:
