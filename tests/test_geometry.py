@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.reference import vscan_slow
 from vscan_core import geometry
-from vscan_core.engine.logical_cache import right_align
+from vscan_core.engine.segments import right_align
 from vscan_core.geometry import take
 
 seeds = st.integers(0, 10_000)

@@ -2,6 +2,7 @@
 
 from vscan_core import catalog
 from vscan_core.attach import reduced
+from vscan_core.batched import BatchAnswer, answer_many
 from vscan_core.errors import InputError, OutOfMemory
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.inference import answer, compare
@@ -21,6 +22,7 @@ __all__ = [
     "REDUCERS",
     "Anatomy",
     "Answer",
+    "BatchAnswer",
     "Cost",
     "Cut",
     "Done",
@@ -40,6 +42,7 @@ __all__ = [
     "VScan",
     "Video",
     "answer",
+    "answer_many",
     "catalog",
     "compare",
     "load_model",

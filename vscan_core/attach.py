@@ -102,6 +102,7 @@ def reduced(model: Any, reducer: Reducer | None, *, views: Sequence[View] | None
     A context manager for any way of calling the model: `generate`, plain forward, streaming, beam search, batches;
     `docs/ways.md` lists them. Threads started and jobs submitted to a pool inside belong to it, and leaving it waits
     for them. Logits of a plain forward have the reduced length; picture features in its output are zero where dropped.
+    A static cache sets memory aside in each layer only for the tokens that the layer keeps.
 
     Args:
         model: A model of a supported family, such as `LlavaForConditionalGeneration`, or a wrapper around one (PEFT,
@@ -114,8 +115,8 @@ def reduced(model: Any, reducer: Reducer | None, *, views: Sequence[View] | None
         The trace, which is filled in while the model runs.
 
     Raises:
-        InputError: The model, the method or the way of calling it is not supported, such as a static cache or picture
-            features that were computed outside the `with`.
+        InputError: The model, the method or the way of calling it is not supported, such as an offloaded static cache
+            or picture features that were computed outside the `with`.
         ValueError: The call passes labels or a 4-D attention mask, which do not fit a shortened sequence.
         RuntimeError: Nothing ran inside the `with`, the logits are not finite, the model is called with pictures from
             outside it, or two `with` on one model are nested in one thread.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 def precise(values: Tensor) -> Tensor:
     """Convert half precision to float32; leave wider types as they are."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
 
 
 def as_written(device: torch.device) -> torch.autocast:
@@ -29,12 +29,14 @@ def top(scores: Tensor, keep: int) -> Tensor:
 def nearest_kept(features: Tensor, kept: Tensor) -> Tensor:
     """For every dropped token, the kept token with the highest cosine similarity; -1 for kept ones.
 
-    features (tokens, dim), kept (kept,) -> (tokens,) int64. One matrix product, no (dropped, kept, dim) tensor.
-    Unit vectors at 0, 10, 90 degrees, kept [0, 2] -> [-1, 0, -1].
+    features (..., tokens, dim), kept (..., kept) -> (..., tokens) int64. One matrix product, no (dropped, kept, dim)
+    tensor. Unit vectors at 0, 10, 90 degrees, kept [0, 2] -> [-1, 0, -1].
     """
-    unit = torch.nn.functional.normalize(precise(features), dim=-1)
-    nearest = kept[(unit @ unit[kept].T).argmax(dim=-1)]
-    return nearest.index_fill(0, kept, -1)
+    rows = precise(features)
+    # the length of a token does not change which kept one is the nearest
+    unit = torch.nn.functional.normalize(rows[kept] if rows.dim() == 2 else take(rows, kept), dim=-1)
+    nearest = kept.gather(-1, (rows @ unit.transpose(-1, -2)).argmax(dim=-1))
+    return nearest.scatter(-1, kept, -1)
 
 
 def merge(features: Tensor, kept: Tensor, merged_into: Tensor, weight: float = 1.0) -> Tensor:
@@ -45,13 +47,13 @@ def merge(features: Tensor, kept: Tensor, merged_into: Tensor, weight: float = 1
     Features 1, 3, 5, kept [0], all merged into 0 -> (1 + 3 + 5) / 3 = 3.
     """
     rows = precise(features)
-    absorbed = (merged_into >= 0).to(rows.dtype)
-    # tokens that are not merged point at row 0 with weight 0: no boolean indexing, so no synchronisation
-    target = merged_into.clamp(min=0)
-    total = torch.zeros_like(rows).index_add_(0, target, rows * absorbed[:, None])
-    count = torch.zeros_like(absorbed).index_add_(0, target, absorbed)
-    mixed = (weight * rows[kept] + total[kept]) / (weight + count[kept])[:, None]
-    return mixed.to(features.dtype)
+    # tokens that are not merged are added to themselves: no boolean indexing, so no synchronisation
+    target = merged_into.where(merged_into >= 0, torch.arange(len(rows), device=rows.device))
+    total = torch.zeros_like(rows).index_add_(0, target, rows)[kept]
+    count = rows.new_zeros(len(rows)).index_add_(0, target, rows.new_ones(1).expand(len(rows)))[kept, None]
+    if weight != 1:
+        total, count = total + (weight - 1) * rows[kept], count + (weight - 1)
+    return (total / count).to(features.dtype)
 
 
 def spread(first: Tensor, clash: Tensor, spare: Tensor, keep: int) -> Tensor:
@@ -118,10 +120,15 @@ class Windows:
 
     def __init__(self, of: Tensor, device: torch.device) -> None:
         self.sizes: list[int] = torch.bincount(of).tolist()
-        self.of, self.device = of.to(device), device
-        self.places = torch.cat([torch.arange(size) for size in self.sizes])  # (tokens,) window by window
-        self.ranks = self.places.to(device)
-        self._best: dict[int, Tensor] = {}
+        self.device, longest = device, max(self.sizes)
+        places = torch.cat([torch.arange(size) for size in self.sizes])
+        by_window = of.argsort(stable=True)
+        # (windows, longest) their tokens, ascending; places that a smaller window lacks hold the number of tokens
+        members = torch.full((len(self.sizes), longest), len(of))
+        members[of[by_window], places] = by_window
+        self.members, self.padded = members.to(device), min(self.sizes) < longest
+        self.ranks = torch.arange(longest).where(members < len(of), longest).flatten()
+        self._ranked: dict[tuple[int, int], Tensor] = {}
 
     @classmethod
     @lru_cache(maxsize=32)
@@ -130,34 +137,35 @@ class Windows:
         """Those of `windows`, made once."""
         return cls(windows(rows, cols, side), device)
 
-    def reach(self, share: int) -> int:
-        """How many tokens are among the `share` best of their window."""
-        return sum(min(size, share) for size in self.sizes)
-
     def order(self, scores: Tensor) -> Tensor:
-        """scores (..., tokens) -> (..., tokens) indices, window by window, best first, ties by the lowest index."""
-        best_first = scores.argsort(dim=-1, descending=True, stable=True)
-        return best_first.gather(-1, self.of[best_first].argsort(dim=-1, stable=True))
+        """scores (..., tokens) -> (..., windows * longest) indices, window by window, best first, ties by the lowest.
 
-    def rank(self, order: Tensor) -> Tensor:
-        """The result of `order` -> (..., tokens) rank of each token in its window, 0 = best."""
-        return torch.empty_like(order).scatter_(-1, order, self.ranks.expand_as(order))
+        Places that a window lacks come last in it; `ranked` leaves them out.
+        """
+        table = torch.nn.functional.pad(scores, (0, 1), value=-torch.inf) if self.padded else scores
+        table = table.index_select(-1, self.members.flatten()).view(*table.shape[:-1], *self.members.shape)
+        order = table.argsort(dim=-1, descending=True, stable=True)
+        return self.members.expand_as(order).gather(-1, order).flatten(-2)
 
     @torch.inference_mode(False)
-    def best(self, share: int) -> Tensor:
-        """(n,) where in the result of `order` the `share` best of every window are; made once."""
-        if share not in self._best:
-            self._best[share] = (self.places < share).nonzero()[:, 0].to(self.device)
-        return self._best[share]
+    def ranked(self, start: int, stop: int) -> Tensor:
+        """(n,) where in the result of `order` the tokens ranked `start` to `stop` - 1 in their window are; made once.
 
-
-def patch_boxes(rows: int, cols: int, height: float, width: float) -> Tensor:
-    """(rows * cols, 4) x0, y0, x1, y1 of a grid of equal patches over height x width pixels, row-major."""
-    return _patch_boxes(rows, cols, height, width).clone()
+        0 is the best of a window.
+        """
+        if (start, stop) not in self._ranked:
+            found = ((self.ranks >= start) & (self.ranks < stop)).nonzero()[:, 0]
+            self._ranked[start, stop] = found.to(self.device)
+        return self._ranked[start, stop]
 
 
 @lru_cache(maxsize=32)
-def _patch_boxes(rows: int, cols: int, height: float, width: float) -> Tensor:
+@torch.inference_mode(False)
+def patch_boxes(rows: int, cols: int, height: float, width: float) -> Tensor:
+    """(rows * cols, 4) x0, y0, x1, y1 of a grid of equal patches over height x width pixels, row-major.
+
+    The result is remembered: never write to it.
+    """
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(cols), indexing="ij")
     unit = torch.stack([x, y, x + 1, y + 1], dim=-1).view(-1, 4).float()
     return unit * torch.tensor([width / cols, height / rows, width / cols, height / rows])
@@ -175,6 +183,8 @@ def tile_boxes(grid: tuple[int, int], cut: tuple[int, int], height: float, width
 
 def take(rows: Tensor, index: Tensor) -> Tensor:
     """Gather along the second axis: rows (batch or 1, length, ...), index (batch, n) -> (batch, n, ...)."""
+    if len(rows) == len(index) == 1:
+        return rows.index_select(1, index[0])
     rows = rows.expand(index.shape[0], *rows.shape[1:])
     shape = (*index.shape, *([1] * (rows.dim() - 2)))
     return rows.gather(1, index.view(shape).expand(*index.shape, *rows.shape[2:]))

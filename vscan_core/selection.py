@@ -6,8 +6,10 @@ A method never sees a model and a model family never sees a method; both see onl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,6 +70,7 @@ class Signals:
     rotated_keys: Tensor | None = None  # (tokens, kv_heads, head_dim) its keys, rotated where scores are
     entered: Tensor | None = None  # (tokens, dim_llm) what entered the layer that scores a later cut
     attended: Tensor | None = None  # (tokens, dim_llm) normalised sum of that and the layer's attention
+    indices: Tensor | None = None  # (tokens,) which of the image's unreduced tokens these are; only at later cuts
     places: Tensor | None = None  # (tokens, 2) centres x, y in the picture, whose longer side is 1; NaN for newlines
     grid: tuple[int, int] | None = None  # (rows, cols) of the tokens in the picture
 
@@ -80,6 +83,25 @@ class Signals:
     def device(self) -> torch.device:
         """The device of these signals."""
         return self._any.device
+
+    def as_tiles(self) -> Signals:
+        """The same signals with a first axis `tiles`, of length 1."""
+        return self._each_tensor(lambda tensor: tensor[None])
+
+    def each(self) -> list[Signals]:
+        """Signals whose first axis is the tiles -> those of each tile."""
+        tables = (*self.cls_attention.values(), *self.received.values())
+        tensors = (*tables, *(value for value in vars(self).values() if isinstance(value, Tensor)))
+        return [self._each_tensor(partial(torch.select, dim=0, index=i)) for i in range(len(tensors[0]))]
+
+    def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> Signals:
+        changed: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                changed[name] = change(value)
+            elif isinstance(value, Mapping):
+                changed[name] = {layer: change(rows) for layer, rows in value.items()}
+        return replace(self, **changed)
 
     @property
     def salience(self) -> Tensor:
@@ -151,3 +173,34 @@ class Selection:
         if self.merged_into is None:
             return features[self.kept]
         return geometry.merge(features, self.kept, self.merged_into)
+
+
+def joined(indices: Sequence[Tensor], sizes: Sequence[int], gaps: bool = False) -> Tensor:
+    """Indices into the tokens of each tile, of `sizes`, as indices into those of all tiles; gaps: -1 stays -1.
+
+    [0, 2], [1, 3] with sizes 4, 4 -> [0, 2, 5, 7].
+    """
+    if len(indices) == 1:
+        return indices[0]
+    every = torch.cat(list(indices))
+    moved = every + _tokens_before(tuple(len(one) for one in indices), tuple(sizes), every.device)
+    return moved.where(every >= 0, -1) if gaps else moved
+
+
+def joined_merges(chosen: Sequence[Selection], sizes: Sequence[int]) -> Tensor | None:
+    """Where the tokens of all tiles merge, as `joined`; None if none does."""
+    if all(one.merged_into is None for one in chosen):
+        return None
+    merges = [
+        torch.full((size,), -1, device=one.kept.device) if one.merged_into is None else one.merged_into
+        for one, size in zip(chosen, sizes, strict=True)
+    ]
+    return joined(merges, sizes, gaps=True)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _tokens_before(counts: tuple[int, ...], sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """(sum of counts,) how many tokens lie before the tile of each index; made once for all pictures of a kind."""
+    first = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+    return first.repeat_interleave(torch.tensor(counts)).to(device)

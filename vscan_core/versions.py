@@ -13,8 +13,11 @@ from typing import Any
 
 import transformers
 from torch import Tensor
-from transformers import Cache, DynamicCache
+from transformers import Cache, DynamicCache, StaticCache
+from transformers.cache_utils import StaticLayer
 from transformers.masking_utils import create_causal_mask
+
+from vscan_core.errors import InputError
 
 OLDEST, NEWEST = "5.17.0", "5.24.0"  # of transformers; pyproject.toml declares the same range
 CACHE_NAMES = ("cache", "past_key_values")
@@ -64,9 +67,25 @@ def is_static(cache: Any) -> bool:
     return bool(getattr(cache, "is_compileable", False))
 
 
+def check_static(cache: Any) -> None:
+    """Raise InputError for a static cache whose layers cannot hold fewer tokens than the caller counts."""
+    if getattr(cache, "offloading", False):
+        raise InputError('a static cache that is offloaded cannot be shortened; use cache_implementation="static"')
+    if any(type(layer) is not StaticLayer for layer in cache.layers):
+        raise InputError(
+            "a static cache can be shortened only where every decoder layer attends to all tokens, but this model's "
+            "cache has layers of another kind (sliding windows); leave out cache_implementation (the default grows)"
+        )
+
+
 def new_cache(config: Any) -> Any:
     """An empty cache that grows."""
     return DynamicCache(config=config)
+
+
+def new_static_cache(config: Any, length: int) -> Any:
+    """An empty cache for `length` tokens, whose memory is set aside at its first use."""
+    return StaticCache(config=config, max_cache_len=length)
 
 
 def check(*classes: Any) -> None:

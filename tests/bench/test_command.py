@@ -12,7 +12,7 @@ import torch
 import vscan_core as vc
 from vscan_core.bench import plots
 from vscan_core.bench.record import rows_of
-from vscan_core.bench.suites import ALL_TESTS, SUITES
+from vscan_core.bench.suites import ALL_TESTS, STATIC, SUITES
 from vscan_core.catalog import MODELS
 from vscan_core.cli import bench as command
 from vscan_core.cli.main import main
@@ -84,6 +84,16 @@ def test_the_work_of_a_step(rows) -> None:
     assert row(rows, "counts", "baseline")["prefill_operators"] <= 1.1 * stock["prefill_operators"]
 
 
+def test_a_static_cache_sets_memory_aside_for_what_is_kept_and_for_the_steps(rows) -> None:
+    room = {}
+    for run in ("stock", "baseline", KEPT):
+        growing, static = (row(rows, "modes", run, case=mode)["kv_bytes"]["median"] for mode in SUITES["smoke"].modes)
+        assert growing == pytest.approx(row(rows, "memory", run)["kv_bytes"], rel=1e-3)
+        room[run] = static - growing
+    assert room["stock"] == room["baseline"] == pytest.approx(room[KEPT], rel=0.03)
+    assert row(rows, "modes", KEPT, case=STATIC)["of_stock_in_this_mode"]["n"] == 2
+
+
 def test_the_memory_of_a_prefill(rows) -> None:
     stock, baseline, mine = (row(rows, "memory", run) for run in ("stock", "baseline", KEPT))
     assert stock["kv_bytes"] == baseline["kv_bytes"]
@@ -98,7 +108,13 @@ def test_cost_grows_with_the_pictures(rows) -> None:
 
 
 def test_the_page_shows_every_figure(made) -> None:
-    for title in ("times faster than stock", "One decoding step", "Most memory held", "Operators of a prefill"):
+    for title in (
+        "times faster than stock",
+        "One decoding step",
+        "by cache and code",
+        "Most memory held",
+        "Operators of a prefill",
+    ):
         assert title in made[1]
     assert "http-equiv" not in made[1] and 'src="http' not in made[1]  # no network
 
@@ -127,7 +143,7 @@ def test_the_suites_name_models_that_exist() -> None:
     for suite in SUITES.values():
         assert {*suite.models, *suite.growth} <= MODELS.keys() and hasattr(torch, suite.dtype)
         assert set(suite.tests) <= set(ALL_TESTS)
-        assert suite is SUITES["smoke"] or suite.rounds >= 10
+        assert suite.rounds >= 10 or suite in (SUITES["smoke"], SUITES["full-size"])
     assert SUITES["gpu"].most_tokens >= 20 * 576
 
 

@@ -41,22 +41,21 @@ def test_chunked_prefill_wherever_it_is_asked_for(sdpa_llava, inputs, wanted, mo
     assert generate(sdpa_llava, inputs, **GREEDY) == wanted
 
 
-def test_caches_that_grow_work_and_static_ones_are_refused_before_the_picture_is_seen(
-    sdpa_llava, inputs, wanted, monkeypatch
-) -> None:
+def test_caches_that_do_not_fit_are_refused_before_the_picture_is_seen(sdpa_llava, inputs, wanted, monkeypatch) -> None:
     config = sdpa_llava.config.text_config
     assert generate(sdpa_llava, inputs, **GREEDY, **{CACHE: DynamicCache(config=config)}) == wanted
     assert generate(sdpa_llava, inputs, **GREEDY, cache_implementation="dynamic") == wanted
     seen = []
     hook = sdpa_llava.model.vision_tower.register_forward_hook(lambda *_: seen.append(1))
-    static = {"past_key_values": StaticCache(config=config, max_cache_len=99)}
-    own = {"generation_config": GenerationConfig(cache_implementation="static", max_new_tokens=2)}
-    for more in (static, own, {"cache_implementation": "static"}, {"cache_implementation": "offloaded_static"}):
+    offloaded = StaticCache(config=config, max_cache_len=99)
+    offloaded.offloading = True
+    own = {"generation_config": GenerationConfig(cache_implementation="offloaded_static", max_new_tokens=2)}
+    for more in ({CACHE: offloaded}, own, {"cache_implementation": "offloaded_static"}):
         with pytest.raises(vc.InputError, match="static cache"):
             generate(sdpa_llava, inputs, **more)
     with pytest.raises(vc.InputError, match="static cache"), vc.reduced(sdpa_llava, BOTH):
-        sdpa_llava(**inputs, **static)
-    monkeypatch.setattr(sdpa_llava.generation_config, "cache_implementation", "static")
+        sdpa_llava(**inputs, **{CACHE: offloaded})
+    monkeypatch.setattr(sdpa_llava.generation_config, "cache_implementation", "offloaded_static")
     with pytest.raises(vc.InputError, match="static cache"):
         generate(sdpa_llava, inputs, **GREEDY)
     hook.remove()

@@ -123,7 +123,7 @@ def test_nesting_on_one_thread_is_refused_and_the_outer_lives_on(sdpa_llava) -> 
     ("more", "sentence"),
     [
         ({"labels": True}, "labels"),
-        ({"cache_implementation": "static"}, "static cache"),
+        ({"cache_implementation": "offloaded_static"}, "static cache"),
         ({"attention_mask": "4d"}, "ready-made"),
     ],
     ids=str,

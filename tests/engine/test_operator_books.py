@@ -39,16 +39,16 @@ class Limits(NamedTuple):
 
 
 PREFILL = {
-    "llava": Limits(30, 1, 330, 2),
-    "llava padded": Limits(30, 1, 330, 2),
-    "llava_next": Limits(40, 2, 560, 8),
-    "llava_onevision": Limits(40, 3, 670, 9),
-    "qwen2_5_vl": Limits(40, 3, 380, 6),
-    "qwen3_vl": Limits(40, 3, 410, 8),
-    "internvl": Limits(40, 2, 630, 3),
-    "idefics3": Limits(40, 2, 740, 5),
-    "smolvlm": Limits(40, 2, 740, 5),
-    "video_llava": Limits(40, 2, 330, 3),
+    "llava": Limits(28, 1, 264, 2),
+    "llava padded": Limits(28, 1, 264, 2),
+    "llava_next": Limits(31, 2, 308, 6),
+    "llava_onevision": Limits(34, 3, 398, 7),
+    "qwen2_5_vl": Limits(35, 3, 333, 6),
+    "qwen3_vl": Limits(35, 3, 359, 8),
+    "internvl": Limits(30, 2, 290, 3),
+    "idefics3": Limits(30, 2, 381, 5),
+    "smolvlm": Limits(30, 2, 381, 5),
+    "video_llava": Limits(35, 2, 271, 3),
 }
 STEP = {"qwen2_5_vl": Limits(3, 0, 5, 0), "qwen3_vl": Limits(3, 0, 5, 0)}  # one decoding step
 STEP_OF_OTHERS = Limits(3, 0, 20, 0)

@@ -8,7 +8,7 @@ import torch
 import vscan_core as vc
 from vscan_core.engine.call import Call
 from vscan_core.engine.encoded import Encoded
-from vscan_core.engine.logical_cache import Segments
+from vscan_core.engine.segments import Segments
 from vscan_core.trace import Cut, ImageTrace
 
 

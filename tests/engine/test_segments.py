@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from vscan_core.engine.logical_cache import Segment, Segments, right_align
+from vscan_core.engine.segments import Segment, Segments, right_align
 
 CPU = torch.device("cpu")
 PADDED = torch.tensor([[False, True, True, True], [True, True, True, True]])

@@ -10,8 +10,9 @@ import vscan_core as vc
 from app import formatting
 from app.session.engine import Engine
 from app.session.session import Session
-from app.ui.token_map import HEAT, TOKENS, describe_token, draw_view, view_of_first_cut, view_of_run
+from app.stage.view import preview_view, run_view, stage_data
 from tests.families import lvlms
+from vscan_core.draw.fates import Fate
 from vscan_core.selection import Needs
 
 NAMES = list(lvlms.MAKERS)
@@ -129,12 +130,7 @@ def test_the_demo_previews_and_runs_every_family_alike(name, picture, tmp_path) 
     steps = answer.trace.visual_tokens_per_layer
     assert formatting.schedule(preview.schedule, preview.trace.tokens) == formatting.with_arrows([steps[0], steps[-1]])
     opened = session.open(path)
-    for view in (view_of_first_cut(path, preview, 0.5), view_of_run(path, answer.trace, 0.5)):
-        drawn = draw_view(opened, view, TOKENS, None, 1)
-        assert f"{steps[0]:,}</b> of {preview.trace.tokens:,}" in drawn.legend
-        assert draw_view(opened, view, HEAT, None, None).picture.size == drawn.picture.size
-        told = describe_token(opened, view, 1, drawn.picture.width / 2, drawn.picture.height / 2)
-        tiles = preview.trace.tiles
-        assert "row" in told.lower() and ("tile" in told.lower()) == ("tiles;" in drawn.note) == (tiles > 1)
-        whole = {"llava_next": 1, "llava_onevision": 1}.get(name, tiles)  # the tile that shows all of the picture
-        assert tiles == 1 or not told.startswith(f"Tile {whole},")
+    for view in (preview_view(preview, 0.5), run_view(answer.trace, 0.5)):
+        data = stage_data(opened, view)
+        kept = [code for code in data["cuts"][0]["fates"] if int(code) <= Fate.KEPT]
+        assert len(kept) == steps[0] and data["tokens"] == len(data["boxes"]) / 4 == preview.trace.tokens

@@ -132,14 +132,12 @@ def test_tiles_together_equal_tiles_alone_in_any_mode(has_cls) -> None:
     rows = torch.rand(3, 2, 4, 77, generator=make)
     projected = torch.randn(3, 77, 8, generator=make).requires_grad_()
 
-    def tile(i: int) -> vc.Signals:
-        table = {5: rows[i, 0], 22: rows[i, 1]}
-        scores = {"cls_attention": table} if has_cls else {"received": {layer: row[0] for layer, row in table.items()}}
-        return vc.Signals(projected=projected[i], grid=(7, 11), **scores)
-
+    table = {5: rows[:, 0], 22: rows[:, 1]}
+    scores = {"cls_attention": table} if has_cls else {"received": {layer: row[:, 0] for layer, row in table.items()}}
+    tiles = vc.Signals(projected=projected, grid=(7, 11), **scores)
     with torch.inference_mode():
-        alone = [vc.VScan().select(tile(i), 23) for i in range(3)]
-    together = vc.VScan().select_tiles([tile(i) for i in range(3)], 23)
+        alone = [vc.VScan().select(tile, 23) for tile in tiles.each()]
+    together = vc.VScan().select_tiles(tiles, 23)
     for one, other in zip(alone, together, strict=True):
         assert torch.equal(one.kept, other.kept) and torch.equal(one.merged_into, other.merged_into)
         assert all(torch.equal(one.labels[name], other.labels[name]) for name in ("local", "global"))
@@ -152,5 +150,5 @@ def test_a_select_of_a_subclass_is_used() -> None:
         def select(self, signals: vc.Signals, keep: int) -> vc.Selection:
             return vc.Selection(torch.arange(keep))
 
-    chosen = First().select_tiles([signals(), signals()], 3)
+    chosen = First().select_tiles(vc.Signals(features=torch.zeros(2, 9, 4)), 3)
     assert [one.kept.tolist() for one in chosen] == [[0, 1, 2]] * 2

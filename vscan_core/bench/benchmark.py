@@ -13,6 +13,7 @@ from vscan_core.bench.ceilings import ceilings
 from vscan_core.bench.counts import count_rows
 from vscan_core.bench.decode import decode_rows
 from vscan_core.bench.memory import memory_rows
+from vscan_core.bench.modes import mode_rows
 from vscan_core.bench.prefill import prefill_rows
 from vscan_core.bench.record import Record, significant
 from vscan_core.bench.rounds import Failure, attempt
@@ -78,6 +79,10 @@ def _decode(subject: Subject) -> Rows:
         yield from decode_rows(subject.at_lowest_retention(), rows)
 
 
+def _modes(subject: Subject) -> Rows:
+    yield from mode_rows(subject.at_lowest_retention())
+
+
 def _memory(subject: Subject) -> Rows:
     yield from memory_rows(subject, subject.inputs())
 
@@ -89,6 +94,7 @@ def _counts(subject: Subject) -> Rows:
 TESTS: dict[str, Callable[[Subject], Rows]] = {
     "prefill": _prefill,
     "decode": _decode,
+    "modes": _modes,
     "memory": _memory,
     "counts": _counts,
     "sizes": size_rows,

@@ -20,7 +20,9 @@ FIGURES_HEAD = (
 
 def plot(rows: Sequence[_Row], path: Path) -> None:
     """Write the page. Raises InputError if nothing can be drawn, or if the file cannot be written."""
-    figures = [figure for draw in (_prefill, _sooner, _decode, _memory, _counts, _sizes) if (figure := draw(rows))]
+    figures = [
+        figure for draw in (_prefill, _sooner, _decode, _modes, _memory, _counts, _sizes) if (figure := draw(rows))
+    ]
     if not figures:
         raise InputError("The record holds no row that can be drawn: see the reasons in its rows.")
     drawn = [
@@ -82,6 +84,11 @@ def _sooner(rows: Sequence[_Row]) -> Any:
 
 def _decode(rows: Sequence[_Row]) -> Any:
     return _bars(rows, "decode", "step_ms", "One decoding step", "ms", lambda row: f"{row['run']}, {row['rows']} rows")
+
+
+def _modes(rows: Sequence[_Row]) -> Any:
+    title = "One decoding step, by cache and code"
+    return _bars(rows, "modes", "step_ms", title, "ms", lambda row: f"{row['run']}, {row['case']}")
 
 
 def _memory(rows: Sequence[_Row]) -> Any:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ALL_TESTS = ("prefill", "decode", "memory", "counts", "sizes")
+ALL_TESTS = ("prefill", "decode", "modes", "memory", "counts", "sizes")
+GROWING, STATIC, COMPILED, GRAPH = (  # how decoding steps run, and with which cache
+    "eager, cache that grows",
+    "eager, static cache",
+    "compiled layers, static cache",
+    "CUDA graph, static cache",
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Suite:
     size: tuple[int, int] = (672, 672)  # (width, height) of the pictures: LLaVA-NeXT's largest square
     tests: tuple[str, ...] = ALL_TESTS
     growth: tuple[str, ...] = ()  # models of which only the growth of cost is measured
+    modes: tuple[str, ...] = (GROWING, STATIC, COMPILED)  # of decoding steps
 
 
 SUITES: dict[str, Suite] = {
@@ -65,6 +72,32 @@ SUITES: dict[str, Suite] = {
         most_tokens=12000,
         side=8192,
         copied=10**9,
+        modes=(GROWING, STATIC, COMPILED, GRAPH),
+    ),
+    "full-size": Suite(  # each family at a real size; one prefill takes up to a minute, so few of them; needs 20 GB
+        device="cpu",
+        dtype="bfloat16",
+        models=(
+            "dummy:llava-1.5-7b",
+            "dummy:llava-next-vicuna-7b",
+            "dummy:qwen2.5-vl-3b",
+            "dummy:qwen3-vl-2b",
+            "dummy:internvl3-1b",
+            "dummy:smolvlm2-0.5b",
+            "dummy:llava-onevision-0.5b",
+        ),
+        rounds=3,
+        warm_ups=0,
+        retentions=(1 / 9,),
+        batches=(1,),
+        steps=2,
+        pictures=(1,),
+        large=(672, 672),
+        frames=2,
+        most_tokens=3000,
+        side=2048,
+        copied=10**9,
+        tests=("prefill", "decode"),
     ),
     "smoke": Suite(
         device="cpu",
@@ -82,5 +115,6 @@ SUITES: dict[str, Suite] = {
         side=64,
         copied=10**5,
         size=(336, 336),
+        modes=(GROWING, STATIC),  # compilation takes longer than all the rest
     ),
 }

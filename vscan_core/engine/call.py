@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vscan_core.engine.encoded import Encoded
-from vscan_core.engine.logical_cache import Segments, right_align
+from vscan_core.engine.segments import Segment, Segments, right_align
 from vscan_core.errors import InputError
 from vscan_core.geometry import take
 from vscan_core.selection import Selection
@@ -76,6 +76,14 @@ class Call:
             for name, value in vars(part).items():
                 if name not in ("cache", "segments", "spans", "image"):
                     setattr(part, name, moved(value, device))
+
+    def enter(self, layer: int, hidden: Tensor) -> Segment:
+        """The segment that begins at `layer`, with the tokens hidden (batch, length, dim) added to it."""
+        segment = self.segments.at(layer)
+        segment.extend(hidden.shape[1], self.logical, self.valid, len(hidden), hidden.device)
+        if segment.capacity is not None:
+            self.segments.fit(self.cache, segment)
+        return segment
 
     def keep(self, keep: Tensor, dropped: Iterable[tuple[Span, int]]) -> Tensor:
         """Drop the columns where keep (batch, length) is False; returns the gather index (batch, shorter).

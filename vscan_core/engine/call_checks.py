@@ -47,7 +47,7 @@ def _unmark(output: Any) -> None:
 
 def _finite(found: Any) -> Any:
     if torch.is_tensor(found):
-        return found.masked_fill((found == -torch.inf).all(-1, keepdim=True), 0)
+        return found.masked_fill((found[..., :4] == -torch.inf).all(-1, keepdim=True), 0)
     return found if found is None else type(found)(_finite(part) for part in found)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from vscan_core.errors import InputError
-from vscan_core.families.tiles import Tiles, TokenLayout
-from vscan_core.selection import Selection
+from vscan_core.families.tiles import PerTile, TokenLayout
+from vscan_core.selection import Selection, joined, joined_merges
 from vscan_core.trace import ImageTrace
 
 
@@ -21,6 +22,7 @@ class Encoded:
     layouts: list[TokenLayout] = field(default_factory=list)  # one per image
     selections: list[Selection | None] = field(default_factory=list)  # per tile; None: it was not cut
     marked: bool = False  # whether any row carries a mark
+    early: Tensor | None = None  # (kept,) tokens over all tiles, if only these were projected
 
     def check(self, placeholders: Tensor) -> None:
         """Raise InputError unless the images exactly fill `placeholders` (batch, length) bool, once for each beam."""
@@ -34,27 +36,20 @@ class Encoded:
                 "prepare them together, in one call of the model's own processor, with one placeholder per picture"
             )
 
-    def merge_and_mark(self, tiles: Tiles, projected: list[Tensor], rows: Tensor) -> Tensor | None:
-        """The projector's rows with dropped ones marked; `projected` (tokens, dim) per tile. None: nothing was cut."""
-        if not self.marked:
-            return None  # untouched, bit for bit
-        marked = []
-        for features, chosen in zip(projected, self.selections, strict=True):
-            if chosen is not None:
-                mixed = chosen.apply(features)
-                features = torch.full_like(features, -torch.inf)
-                features[chosen.kept] = mixed
-            marked.append(features)
-        joined: Tensor = tiles.join(marked, rows)
-        return joined
-
-    def scatter_and_mark(self, tokens: int, projected: Tensor) -> Tensor:
-        """Rows of kept tokens, one tile after the other (1 or kept, dim) -> (tiles, tokens, dim), the others marked."""
-        rows, every = projected.flatten(0, -2), torch.arange(tokens, device=projected.device)
-        kept = [every if chosen is None else chosen.kept for chosen in self.selections]
-        out = rows.new_full((len(kept) * tokens, rows.shape[-1]), -torch.inf)
-        out[torch.cat([index + tile * tokens for tile, index in enumerate(kept)])] = rows
-        return out.view(len(kept), tokens, -1)
+    def keep(self, features: PerTile, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The kept tokens (kept,) of all tiles, of `sizes`, counted over all of them, and their rows (kept, dim)."""
+        device = next(one.kept.device for one in self.selections if one is not None)
+        chosen = [
+            Selection(torch.arange(size, device=device)) if one is None else one
+            for one, size in zip(self.selections, sizes, strict=True)
+        ]
+        kept, merged = joined([one.kept for one in chosen], sizes), joined_merges(chosen, sizes)
+        if any(one.mix is not None for one in chosen):
+            return kept, torch.cat([one.apply(rows) for one, rows in zip(chosen, features, strict=True)])
+        if merged is None and torch.is_tensor(features):  # the rows of some towers do not follow one another in memory
+            return kept, features[kept // sizes[0], kept % sizes[0]] if len(sizes) > 1 else features[0][kept]
+        rows = features.flatten(0, 1) if torch.is_tensor(features) else torch.cat(features)
+        return kept, Selection(kept, merged_into=merged).apply(rows)
 
 
 @dataclass

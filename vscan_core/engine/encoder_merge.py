@@ -94,8 +94,8 @@ class EncoderMerge:
         ]
 
 
-def finish(now: MergeState, features: Tensor) -> tuple[list[Selection | None], list[Tensor]]:
+def finish(now: MergeState, features: Tensor) -> tuple[list[Selection], list[Tensor]]:
     """The selection of each tile, and its rows of features (tiles, kept, dim), reordered to match `Selection.kept`."""
     chosen = [Selection.groups(group[1:] - 1, features.shape[1]) for group in now.group]
     rows = [row[group[1:][one.kept] - 1] for row, group, one in zip(features, now.group, chosen, strict=True)]
-    return list(chosen), rows
+    return chosen, rows

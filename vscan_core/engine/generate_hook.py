@@ -13,14 +13,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from vscan_core.engine.logical_cache import tokens_in
 from vscan_core.engine.state import Current, Run, State, Timed
 from vscan_core.errors import InputError
 from vscan_core.families.method_hook import MethodHook, Removable
-from vscan_core.versions import cache_in, is_static
+from vscan_core.versions import cache_in, check_static, is_static, new_static_cache, with_cache
 
-GROWING = (None, "dynamic", "offloaded", "quantized")  # cache_implementation
+SUPPORTED = (None, "dynamic", "offloaded", "quantized", "static")  # cache_implementation
+WITH_STATIC = ("eager", "sdpa")  # attention: flash needs a 2-D mask that ends with the last token, flex a block mask
 PAGED = ("generate_batch", "init_continuous_batching", "continuous_batching_context_manager")
-STATIC = "a static cache cannot hold layers of different lengths; leave out cache_implementation (the default grows)"
+OTHER_STATIC = (
+    'of the static caches, only cache_implementation="static" can hold layers of different lengths; use it, or leave '
+    "cache_implementation out (the default grows)"
+)
+STATIC_ATTENTION = "with the attention {!r} a static cache cannot be shortened; load the model with attention 'sdpa'"
+STATIC_DRAFTS = "drafts need a cache that grows; leave out cache_implementation, or the drafts"
 RIGHT_PADDED = (
     "`generate` continues every row after its last column, but some rows end in padding; pad prompts on the left "
     '(processor.tokenizer.padding_side = "left")'
@@ -50,16 +57,33 @@ class GenerateHook:
                 return run(*args, **kwargs)
             raise InputError(BATCHING)
 
+        def keep_padding_mask(run: Any, *args: Any, **kwargs: Any) -> Any:
+            if current() is None or not is_static(cache := cache_in(kwargs)):
+                return run(*args, **kwargs)
+            # with the cache in sight, transformers would make a 4-D mask of the length before the cuts
+            return with_cache(run(*args, **with_cache(kwargs, None)), cache)
+
         def before_model(module: nn.Module, args: Any, kwargs: Any = None) -> None:
-            if current() is not None and not self.idle and is_static(cache_in(kwargs or {})):
-                raise InputError(STATIC)
+            if current() is not None and not self.idle and not hasattr(cache := cache_in(kwargs or {}), "segments"):
+                self._check_cache(cache)
 
         handles: list[Removable] = [
             MethodHook(self.model, name, refuse, "around") for name in PAGED if hasattr(self.model, name)
         ]
         if hasattr(self.model, "generate"):
             handles.append(MethodHook(self.model, "generate", around, "around"))
+        if not self.idle and hasattr(self.model, "prepare_inputs_for_generation"):
+            handles.append(MethodHook(self.model, "prepare_inputs_for_generation", keep_padding_mask, "around"))
         return [*handles, self.model.register_forward_pre_hook(before_model, with_kwargs=True)]
+
+    def _check_cache(self, cache: Any) -> None:
+        """Raise InputError for a static cache that cannot be shortened."""
+        if not is_static(cache):
+            return
+        check_static(cache)
+        attention = self.model.config.get_text_config(decoder=True)._attn_implementation
+        if attention not in WITH_STATIC:
+            raise InputError(STATIC_ATTENTION.format(attention))
 
     def _generate(self, state: State, run: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if state.run is not None:
@@ -73,8 +97,9 @@ class GenerateHook:
         if not self.idle:
             self._check(given)
             given = self._in_one_piece(given)
-        drafts = given.get("assistant_model") is not None or self._setting(given, "prompt_lookup_num_tokens")
-        state.run = _run(given, bool(drafts))
+        if self._uses_static(given):
+            given = {**given, "disable_compile": True}  # of the whole model, which would skip the hooks
+        state.run = _run(given, self._drafts(given))
         state.find_views(given)
         try:
             return run(**given)
@@ -87,10 +112,11 @@ class GenerateHook:
         kind = self._setting(given, "cache_implementation")
         if kind == "paged":
             raise InputError(BATCHING)
-        if kind not in GROWING and not (kind == "hybrid" and "cache_implementation" not in given):
-            raise InputError(STATIC)
-        if is_static(cache_in(given)):
-            raise InputError(STATIC)
+        if kind not in SUPPORTED and not (kind == "hybrid" and "cache_implementation" not in given):
+            raise InputError(OTHER_STATIC)
+        self._check_cache(new_static_cache(self.model.config, 1) if kind == "static" else cache_in(given))
+        if self._uses_static(given) and self._drafts(given):
+            raise InputError(STATIC_DRAFTS)
         mask = given.get("attention_mask")
         if isinstance(mask, Tensor) and mask.dim() == 2 and not bool(mask[:, -1].all()):
             raise InputError(RIGHT_PADDED)
@@ -99,6 +125,12 @@ class GenerateHook:
                 "self-drafting (assistant_early_exit, use_mtp) runs only some of the layers, which then hold other "
                 "tokens than the rest; use prompt_lookup_num_tokens or an assistant_model instead"
             )
+
+    def _uses_static(self, given: dict[str, Any]) -> bool:
+        return self._setting(given, "cache_implementation") == "static" or is_static(cache_in(given))
+
+    def _drafts(self, given: dict[str, Any]) -> bool:
+        return given.get("assistant_model") is not None or bool(self._setting(given, "prompt_lookup_num_tokens"))
 
     def _in_one_piece(self, given: dict[str, Any]) -> dict[str, Any]:
         """Turn off chunked prefill: a later cut needs the question and the whole picture in one call."""
@@ -124,5 +156,5 @@ def _run(given: dict[str, Any], drafts: bool) -> Run:
     length = 0 if prompt is None else prompt.shape[1]
     if isinstance(mask, Tensor) and mask.dim() == 2:
         length = max(length, mask.shape[1])
-    past = 0 if cache is None else cache.get_seq_length()
+    past = tokens_in(cache)
     return Run(ids, length if length > past else past + length, drafts)

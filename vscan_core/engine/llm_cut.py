@@ -123,17 +123,17 @@ class LLMCut:
 
     def _choose(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary, budgets: list[int | None]) -> Tensor:
         """(batch, length) bool: False for padding and dropped visual tokens; merges are written into `hidden`."""
-        keep = torch.ones_like(hidden[..., 0], dtype=torch.bool) if call.valid is None else call.valid.clone()
+        keep = hidden.new_ones(hidden.shape[:2], dtype=torch.bool) if call.valid is None else call.valid.clone()
         for number, (span, budget) in enumerate(zip(call.spans, budgets, strict=True)):
             if budget is None:
                 continue
             states = hidden[span.row, span.columns] if self.reducer.merges_in_llm else None
             chosen = self._select(call, number, layer, hidden, rotary, budget)
-            keep[span.row, span.columns] = False
+            stays = keep[span.row].index_fill_(0, span.columns, False)
             if span.recorded:
                 span.image.cuts.append(span.record(layer, chosen))
             span.columns, span.kept = span.columns[chosen.kept], span.kept[chosen.kept]
-            keep[span.row, span.columns] = True
+            stays.index_fill_(0, span.columns, True)
             if states is not None:
                 hidden[span.row, span.columns] = chosen.apply(states)
         return keep
@@ -159,20 +159,26 @@ class LLMCut:
         """The signals that the reducer needs of span `number` (or of `part` of its tokens), as they enter `layer`."""
         span = call.spans[number]
         columns = span.columns[part]
-        at, rows = (span.row, columns), hidden[span.row, columns]
-        last = -1 if call.last_prompt_column is None else call.last_prompt_column[span.row]
-        signals: dict[str, Any] = {"hidden": rows, "question": hidden[span.row, last]}
+        at, signals = (span.row, columns), dict[str, Any]()
         if "text" in self.needs:
             signals["text"] = call.scores[layer][number][columns]
+        if "question" in self.needs:
+            last = -1 if call.last_prompt_column is None else call.last_prompt_column[span.row]
+            signals["question"] = hidden[span.row, last]
+        if self.needs & {"hidden", "queries"}:
+            rows = signals["hidden"] = hidden[at]
         for name, table in (("entered", call.entered), ("attended", call.attended)):
-            signals[name] = table[layer][at] if name in self.needs else None
+            if name in self.needs:
+                signals[name] = table[layer][at]
         if "queries" in self.needs:
             cos, sin = (part[span.row if len(part) > 1 else 0, columns][None] for part in rotary)
             rope = (cos, sin) if self.reducer.uses_rope(self.anatomy) else None
             names = ("queries", "llm_keys", "rotated_keys")
             signals |= zip(names, self.family.projections(self.layers[layer], rows, rope), strict=True)
+        if "indices" in self.needs:
+            signals["indices"] = span.kept[part]
         if "places" in self.needs and span.image.boxes is not None:
-            signals["places"] = centres(span.image.boxes).to(rows.device)[span.kept[part]]
+            signals["places"] = centres(span.image.boxes).to(hidden.device)[span.kept[part]]
         return Signals(**{name: value for name, value in signals.items() if name in self.needs})
 
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from vscan_core.engine.call import Call, moved, padding
 from vscan_core.engine.call_checks import READY_MADE, check_features
+from vscan_core.engine.compiled import before_compiled
 from vscan_core.engine.llm_cut import LLMCut
-from vscan_core.engine.logical_cache import Segment, Segments, segments_of
+from vscan_core.engine.logical_cache import positions_after, segments_of, tokens_in
+from vscan_core.engine.segments import Segment, Segments
 from vscan_core.engine.state import Current, Owner, State, Timed
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
@@ -82,7 +84,7 @@ class LLMSide:
         return [
             self.llm.register_forward_pre_hook(before_llm, with_kwargs=True),
             self.llm.register_forward_hook(after_llm),
-            *(layer.register_forward_pre_hook(before_layer(i), with_kwargs=True) for i, layer in layers),
+            *(before_compiled(layer, before_layer(i)) for i, layer in layers),
             *([] if self.llm_cut is None else self.llm_cut.attention_hooks(current)),
         ]
 
@@ -119,8 +121,7 @@ class LLMSide:
                 embeds = embeds.masked_fill(~call.valid[..., None], 0)
         if self.llm_cut is not None:
             self.llm_cut.begin(call, embeds)
-        segment = call.segments.list[0]
-        segment.extend(embeds.shape[1], call.logical, call.valid, len(embeds), embeds.device)
+        segment = call.enter(0, embeds)
         position = self._positions(call, segment)
         mask = self._mask2d(call, segment, embeds)
         changed = {"inputs_embeds": embeds, "position_ids": position, "attention_mask": mask, **more}
@@ -132,13 +133,12 @@ class LLMSide:
         use_cache = kwargs.get("use_cache")
         if cache is None and (self.llm.config.use_cache if use_cache is None else use_cache) and not self.idle:
             cache = new_cache(self.llm.config)
-        past = cache.get_seq_length() if cache is not None else 0
         starts = [0, *self.later]
         kept = cache is not None and not self.idle
         segments = segments_of(cache, starts, self.owner) if kept else Segments(starts, self.owner)
-        position = kwargs.get("position_ids")
+        past, position = tokens_in(cache), kwargs.get("position_ids")
         if position is None:
-            position = torch.arange(past, past + length, device=embeds.device)[None]
+            position = positions_after(cache, length, embeds.device)
         if position.dim() == 3:  # several axes (M-RoPE): (axes, batch, length) -> (batch, length, axes)
             position = position.permute(1, 2, 0)
         mask = None if self.idle else kwargs.get("attention_mask")
@@ -248,8 +248,7 @@ class LLMSide:
         if layer in self.later:
             kwargs = {**kwargs, **(call.override or {})}
             hidden, rotary = self.llm_cut.cut(call, layer, hidden, kwargs["position_embeddings"])
-            segment = call.segments.at(layer)
-            segment.extend(hidden.shape[1], call.logical, call.valid, len(hidden), hidden.device)
+            segment = call.enter(layer, hidden)
             if self.renumber:
                 rotary = moved(self.llm.rotary_emb(hidden, self._positions(call, segment)), hidden.device)
             mask = None

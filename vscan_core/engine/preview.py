@@ -17,7 +17,7 @@ from vscan_core.engine.state import State
 from vscan_core.engine.vision_side import VisionSide
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
-from vscan_core.families.tiles import TokenLayout
+from vscan_core.families.tiles import PerTile, TokenLayout
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.trace import ImageTrace, View
@@ -98,11 +98,12 @@ class PreparedImage:
             self.model, self.family, reducer, self.anatomy, needs, None if needs.blocks else self.shared
         )
         handles = vision_side.hooks(current, nullcontext)
-        projected: list[Tensor] = []
+        projected: PerTile = ()
 
         def record(module: nn.Module, args: Any, out: Tensor) -> None:
+            nonlocal projected
             if current() is not None:
-                projected.extend(state.tiles.split(out))
+                projected = state.tiles.split(out)
 
         if reducer is None:
             handles.append(self.family.projector(self.model).register_forward_hook(record))
@@ -112,4 +113,4 @@ class PreparedImage:
         finally:
             for handle in handles:
                 handle.remove()
-        return state, [vision_side.signals(state, i, projected) for i in range(len(projected))]
+        return state, [vision_side.signals(state, projected, [i]).each()[0] for i in range(len(projected))]

@@ -172,7 +172,7 @@ class Replay:
     def restore(self, state: State) -> None:
         """Give a run of the encoder the signals that were recorded."""
         signals = {name: rows for name, rows in self.shared.signals.items() if isinstance(name, int)}
-        in_order = state.tiles.order is None
+        in_order = state.tiles.places is None
         state.vision_scores = {layer: rows if in_order else state.tiles.split(rows) for layer, rows in signals.items()}
         state.keys = self.shared.signals.get(KEYS)
 

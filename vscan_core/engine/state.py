@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vscan_core.engine.call import Call
 from vscan_core.engine.encoded import Encoded, MergeState
-from vscan_core.families.tiles import Tiles
+from vscan_core.families.tiles import PerTile, Tiles
 from vscan_core.prepared import views_in
 from vscan_core.trace import Trace, View
 
@@ -42,8 +42,8 @@ class State:
 
     # vision side
     tiles: Tiles = field(default_factory=lambda: Tiles([], None))  # of the latest run of the vision encoder
-    features: list[Tensor] | None = None  # per tile, before the projector; None if a token is several rows there
-    vision_scores: dict[int, Sequence[Tensor] | Tensor] = field(default_factory=dict)  # {vision layer: per tile}
+    features: PerTile | None = None  # before the projector; None if a token is several rows there
+    vision_scores: dict[int, PerTile] = field(default_factory=dict)  # {vision layer: scores}
     keys: Tensor | None = None  # (tiles, tokens, head_dim) head-mean, of the feature layer
     merge_state: MergeState | None = None  # merges inside the encoder; None: there are none
     encoded: Encoded = field(default_factory=Encoded)

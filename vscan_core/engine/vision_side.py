@@ -19,9 +19,9 @@ from vscan_core.engine.shared_vision import Replay, SharedVision
 from vscan_core.engine.state import Current, State, Timed
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
-from vscan_core.families.tiles import TiledPicture, TokenLayout, tiled
+from vscan_core.families.tiles import PerTile, TiledPicture, TokenLayout, picked, tiled
 from vscan_core.reducers.base import Reducer
-from vscan_core.selection import Anatomy, Needs, Selection, Signals
+from vscan_core.selection import Anatomy, Needs, Selection, Signals, joined
 
 
 class VisionSide:
@@ -94,18 +94,21 @@ class VisionSide:
 
     def _select_early(self, state: State, rows: Tensor) -> tuple[Tensor] | None:
         """The rows to project, if dropped tokens need not be projected at all; None: all rows."""
-        state.features = state.tiles.split(rows) if state.tiles.order is None else None
-        state.encoded = Encoded(selections=[None] * len(state.tiles.grids))
+        tiles, encoded = state.tiles, Encoded(selections=[None] * len(state.tiles.grids))
+        state.features, state.encoded = tiles.split(rows) if tiles.places is None else None, encoded
         if self.encoder_merge is not None and state.merge_state is not None:
-            state.encoded.selections, merged = finish(state.merge_state, rows)
-            state.encoded.marked = True
+            chosen, merged = finish(state.merge_state, rows)
+            encoded.selections, encoded.marked = list(chosen), True
+            encoded.early = joined([one.kept for one in chosen], tiles.sizes)
             return (torch.cat(merged),)
         if self.encoder_merge is not None or not self.cuts or not self._drops_before_projector(state):
             return None
         self._select(state, projected=None)
+        if not encoded.marked:
+            return None
         assert state.features is not None  # rows come as (tiles, tokens, dim)
-        pairs = zip(state.features, state.encoded.selections, strict=True)
-        return (torch.cat([part if chosen is None else chosen.apply(part) for part, chosen in pairs]),)
+        encoded.early, rows = encoded.keep(state.features, tiles.sizes)
+        return (rows,)
 
     def _signal_hooks(self, current: Current, timed: Timed) -> list[Removable]:
         handles: list[Removable] = []
@@ -114,7 +117,7 @@ class VisionSide:
             if (state := current()) is not None:
                 with timed():
                     scores = compute()
-                    state.vision_scores[layer] = scores if state.tiles.order is None else state.tiles.split(scores)
+                    state.vision_scores[layer] = scores if state.tiles.places is None else state.tiles.split(scores)
 
         def record_keys(layer: int, compute: Callable[[], Tensor]) -> None:
             if (state := current()) is not None:
@@ -132,31 +135,36 @@ class VisionSide:
             raise
         return handles
 
-    def signals(self, state: State, i: int, projected: list[Tensor] | None) -> Signals:
-        """The signals of tile i; projected (tokens, dim_llm) per tile, None if not recorded."""
-        rows = {layer: table[i] for layer, table in state.vision_scores.items()}
+    def signals(self, state: State, projected: PerTile | None, places: list[int]) -> Signals:
+        """The signals of the tiles at `places`, of one grid, whose first axis is these tiles.
+
+        projected: the projector's rows of every tile; None: not recorded.
+        """
+        rows = {layer: picked(table, places) for layer, table in state.vision_scores.items()}
         return Signals(
-            features=None if state.features is None else state.features[i],
-            projected=None if projected is None else projected[i],
+            features=picked(state.features, places),
+            projected=picked(projected, places),
             cls_attention=rows if self.anatomy.has_cls else {},
             received={} if self.anatomy.has_cls else rows,
-            keys=None if state.keys is None else state.keys[i],
-            grid=state.tiles.grids[i],
+            keys=picked(state.keys, places),
+            grid=state.tiles.grids[places[0]],
         )
 
     def _drops_before_projector(self, state: State) -> bool:
-        return state.tiles.order is None and not state.tiles.lead and not self.needs.projected
+        return state.tiles.places is None and not state.tiles.lead and not self.needs.projected
 
     def _mark(self, state: State, out: Tensor) -> Tensor | None:
-        if self.encoder_merge is not None and state.merge_state is None:
-            return None  # nothing has merged
-        if self._drops_before_projector(state):
-            return state.encoded.scatter_and_mark(state.tiles.sizes[0], out)
-        projected = state.tiles.split(out)
+        tiles, encoded = state.tiles, state.encoded
+        if encoded.early is not None:
+            return tiles.write(encoded.early, out.flatten(0, -2))
+        if self.encoder_merge is not None or self._drops_before_projector(state):
+            return None  # nothing has merged, or nothing is dropped
+        projected = tiles.split(out)
         self._select(state, projected)
-        return state.encoded.merge_and_mark(state.tiles, projected, out)
+        # what is not cut stays untouched, bit for bit
+        return tiles.write(*encoded.keep(projected, tiles.sizes), out) if encoded.marked else None
 
-    def _select(self, state: State, projected: list[Tensor] | None) -> None:
+    def _select(self, state: State, projected: PerTile | None) -> None:
         if missing := set(self.needs.cls_attention) - set(state.vision_scores):
             raise RuntimeError(
                 f"the hooks on layers {sorted(missing)} of the vision encoder did not run, so there are no scores; "
@@ -169,8 +177,8 @@ class VisionSide:
             if keep is None:
                 continue
             places = [i for i, one in enumerate(state.tiles.grids) if one == grid]
-            signals = [self.signals(state, i, projected) for i in places]
-            with geometry.as_written(signals[0].device):
+            signals = self.signals(state, projected, places)
+            with geometry.as_written(signals.device):
                 for i, selection in zip(places, self.reducer.select_tiles(signals, keep), strict=True):
                     chosen[i] = selection
         state.encoded.selections = chosen

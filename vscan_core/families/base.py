@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from vscan_core import geometry
 from vscan_core.dummies.shapes import Ids, Shape
 from vscan_core.errors import InputError
 from vscan_core.families.entries import HubModel, SmallModel
-from vscan_core.families.scores import head_rows, query_rows
+from vscan_core.families.scores import head_rows, query_rows, rotated
 from vscan_core.families.tiles import TiledPicture, Tiles, TokenLayout
 from vscan_core.selection import Anatomy, Needs
 from vscan_core.trace import View
@@ -165,8 +164,10 @@ class Family(ABC):
             masks = [(inputs_embeds == row.to(inputs_embeds)).all(-1) for row in rows]
         else:
             return None
+        if len(masks) == 1:
+            return masks[0]
         either = torch.stack(masks)
-        if len(masks) > 1 and either.shape[-1] > 1 and bool(either.flatten(1).any(1).all()):
+        if either.shape[-1] > 1 and bool(either.flatten(1).any(1).all()):
             raise InputError("images and videos in one call are not supported; ask about them in separate calls")
         return either.any(0)
 
@@ -218,10 +219,8 @@ class Family(ABC):
         query = head_rows(attn, "q", query_rows(normed, query_columns))  # (batch, heads, queries, head_dim)
         key = head_rows(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
         if rotary is not None:
-            rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"]
-            cos, sin = rotary
-            query, _ = rotate(query, query, query_rows(cos, query_columns), query_rows(sin, query_columns))
-            key, _ = rotate(key, key, cos, sin)
+            query = rotated(attn, query, *(query_rows(part, query_columns) for part in rotary))
+            key = rotated(attn, key, *rotary)
         # grouped queries share a key head: move the group into the query axis instead of repeating keys
         query = query.reshape(key.shape[0], key.shape[1], -1, key.shape[-1])
         product = geometry.precise(query @ key.transpose(-1, -2))  # (batch, kv_heads, group, tokens)
@@ -246,10 +245,8 @@ class Family(ABC):
         attn = layer.self_attn
         normed = layer.input_layernorm(hidden[None])
         query, key = head_rows(attn, "q", normed), head_rows(attn, "k", normed)
-        rotated = key
-        if rotary is not None:
-            rotated, _ = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"](key, key, *rotary)
-        return query[0].transpose(0, 1), key[0].transpose(0, 1), rotated[0].transpose(0, 1)
+        turned = key if rotary is None else rotated(attn, key, *rotary)
+        return query[0].transpose(0, 1), key[0].transpose(0, 1), turned[0].transpose(0, 1)
 
     @abstractmethod
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:

@@ -16,7 +16,7 @@ from vscan_core.families.base import Family, Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.pixel_shuffle import mean_over_patches
 from vscan_core.families.scores import hook_query_and_key, received_by_tile
-from vscan_core.families.tile_grouping import separated
+from vscan_core.families.tile_grouping import WIDEST, separated
 from vscan_core.families.tiles import TiledPicture, Tiles
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
@@ -144,6 +144,9 @@ class Idefics3(Family):
         except ImportError as error:
             reason = "pictures for Idefics3 and SmolVLM need torchvision here: pip install torchvision"
             raise InputError(reason) from error
+        # else the tags of tiles would be written in letters, and no one could tell which tiles make one picture
+        places = [f"<row_{row}_col_{col}>" for row in range(1, WIDEST + 1) for col in range(1, WIDEST + 1)]
+        tokenizer.add_tokens(["<fake_token_around_image>", "<global-img>", *places], special_tokens=True)
         return transformers.Idefics3Processor(
             prepare, tokenizer, image_seq_len=(side // edge) ** 2, chat_template=chat_template()
         )
@@ -155,6 +158,9 @@ class SmolVLM(Idefics3):
     model_type = "smolvlm"
     title = "SmolVLM"
     hub_models = (
+        HubModel("HuggingFaceTB/SmolVLM2-256M-Video-Instruct", "SmolVLM2 0.26B", "SmolVLM2 0.26B", 0.26, "Apache-2.0",
+                 "smolvlm2-0.26b", Shape(SIGLIP_BASE, Decoder(576, 30, 9, 3, 1536, 49280), {"scale_factor": 4}),
+                 Defaults(3, 11, 15, "renumbered", "ours")),
         HubModel("HuggingFaceTB/SmolVLM2-500M-Video-Instruct", "SmolVLM2 0.5B", "SmolVLM2 0.5B", 0.51, "Apache-2.0",
                  "smolvlm2-0.5b", Shape(SIGLIP_BASE, Decoder(960, 32, 15, 5, 2560, 49280), {"scale_factor": 4}),
                  Defaults(3, 11, 16, "renumbered", "ours")),

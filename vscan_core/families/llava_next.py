@@ -76,8 +76,9 @@ class LlavaNext(Llava):
                     tiles = [shape[0] for shape in shapes]
                     return [self._token_layout(model, *one) for one in zip(tiles, origins, sizes, strict=True)]
 
-                known = _layouts.get(model, repr((shapes, sizes, args, options, config.image_grid_pinpoints)), made)
-                return [one.copied() for one in known]
+                key = repr((shapes, sizes, args, options, config.image_grid_pinpoints))
+                known: list[TokenLayout] = _layouts.get(model, key, made)
+                return known
 
             record(token_layouts)
 

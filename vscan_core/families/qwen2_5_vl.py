@@ -32,7 +32,7 @@ MIN_SLICE_TOKENS, MAX_SLICE_TOKENS = (
 
 QWEN25_VIT = Tower(0, 14, 1280, 32, 16, 3420)
 QWEN25_VIT_32B = Tower(0, 14, 1280, 32, 16, 3456)
-_orders = Remembered()
+_places = Remembered()
 WINDOWS = {"fullatt_block_indexes": [7, 15, 23, 31]}
 
 
@@ -97,13 +97,14 @@ class Qwen25VL(Family):
         layouts = []
         for times, rows, cols in shapes:
             view = View(frames=times * tower.patch_embed.temporal_patch_size if times > 1 else 0)
-            boxes = geometry.patch_boxes(rows, cols, rows * edge, cols * edge).repeat(times, 1)
+            boxes = geometry.patch_boxes(rows, cols, rows * edge, cols * edge)
+            boxes = boxes.repeat(times, 1) if times > 1 else boxes  # else no memory while the blocks run
             layouts.append(TokenLayout(times, None, boxes, view, (cols * edge, rows * edge)))
-        order = _orders.get(tower, (grids, grid_thw.device), lambda: self.order(tower, grid_thw))
-        return Tiles([(rows, cols) for times, rows, cols in shapes for _ in range(times)], layouts, order)
+        places = _places.get(tower, (grids, grid_thw.device), lambda: self.places(tower, grid_thw))
+        return Tiles([(rows, cols) for times, rows, cols in shapes for _ in range(times)], layouts, places)
 
-    def order(self, tower: Any, grid_thw: Tensor) -> Tensor:
-        """(rows,) the token of each row of the merger."""
+    def places(self, tower: Any, grid_thw: Tensor) -> Tensor:
+        """(tokens,) the row of the merger of each token."""
         order: Tensor
         order, _ = get_vision_window_index(
             grid_thw,
@@ -111,7 +112,7 @@ class Qwen25VL(Family):
             window_size=tower.window_size,
             patch_size=tower.patch_size,
         )
-        return order
+        return order.argsort()
 
     def vision_blocks(self, tower: Any) -> nn.ModuleList:
         """The blocks before the merger."""
@@ -129,8 +130,9 @@ class Qwen25VL(Family):
             calls[get_ident()] = kwargs
 
         def scores(out: Tensor, call: Any) -> Tensor:
-            query, key, _ = out.view(len(out), 3, attn.num_heads, -1).unbind(1)
-            query, key = rotate(query, key, *call["position_embeddings"])
+            both = out.view(len(out), 3 * attn.num_heads, -1)[:, : 2 * attn.num_heads]  # queries, then keys
+            both, _ = rotate(both, both[:, :0], *call["position_embeddings"])
+            query, key = both.chunk(2, 1)
             of_patches = received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
             return of_patches.view(-1, tower.spatial_merge_unit).mean(1)
 

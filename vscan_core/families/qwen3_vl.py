@@ -82,7 +82,7 @@ class Qwen3VL(Qwen25VL):
         whole = f"{start}{pad}{end}"
         return video_batch(processor, prompt.replace(whole if whole in prompt else pad, text), pixels, grid)
 
-    def order(self, tower: Any, grid_thw: Tensor) -> Tensor:
+    def places(self, tower: Any, grid_thw: Tensor) -> Tensor:
         """Rows of the merger are in token order."""
         return torch.arange(int(grid_thw.prod(-1).sum()) // tower.spatial_merge_unit, device=grid_thw.device)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import groupby, pairwise
 from threading import get_ident
 from typing import Any
@@ -55,11 +57,18 @@ def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
 
     query (images, 1, dim) and key (images, 1 + tokens, dim) as they leave the projections.
     """
-    query = query.view(*query.shape[:2], heads, -1).transpose(1, 2)  # (images, heads, 1, head_dim)
-    key = key.view(*key.shape[:2], heads, -1).transpose(1, 2)
-    weights = geometry.precise(query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
-    row: Tensor = weights.softmax(-1)[:, :, 0, 1:]
+    # one product with the key rows as they lie in memory: dividing those of several images into heads would copy them
+    apart = query * _own_columns(heads, query.shape[-1], query.device, query.dtype)  # (images, heads, dim)
+    weights = geometry.precise((key @ apart.transpose(1, 2)).transpose(1, 2)) * (query.shape[-1] // heads) ** -0.5
+    row: Tensor = weights.softmax(-1)[..., 1:]
     return row
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _own_columns(heads: int, dim: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(heads, dim) 1 in the columns of each head, 0 elsewhere."""
+    return torch.eye(heads, device=device, dtype=dtype).repeat_interleave(dim // heads, 1)
 
 
 def received(query: Tensor, key: Tensor, bounds: list[int], scaling: float) -> Tensor:
@@ -106,28 +115,26 @@ def received_in_each(query: Tensor, key: Tensor, scaling: float) -> Tensor:
     rows = max(1, block_bytes(query.device) // (patches * dtype.itemsize))
     maps, rows = min(query.shape[1 - looped], max(1, rows // patches)), min(rows, patches)
     buffers = torch.empty(2, maps * rows * patches, dtype=dtype, device=query.device)
-    for queries, keys, sums in zip(*(part.unbind(looped) for part in (query, key.transpose(2, 3), total)), strict=True):
-        for some in _slices(len(queries), maps):
-            for part in _slices(patches, rows):
-                block = queries[some, part]
-                shape = (*block.shape[:2], patches)
-                scores, attention = (buffer[: math.prod(shape)].view(shape) for buffer in buffers)
+    views: dict[torch.Size, tuple[Tensor, ...]] = {}  # of the buffers: most blocks have the same shape
+    for parts in zip(*(part.unbind(looped) for part in (query, key.transpose(2, 3), total)), strict=True):
+        for queries, keys, sums in zip(*(torch.split(part, maps) for part in parts), strict=True):
+            for block in torch.split(queries, rows, 1):
+                if block.shape not in views:
+                    shape = (*block.shape[:2], patches)
+                    views[block.shape] = buffers[:, : math.prod(shape)].view(2, *shape).unbind()
+                scores, attention = views[block.shape]
                 if block.dtype == dtype:
-                    torch.baddbmm(scores, block, keys[some], beta=0, alpha=scaling, out=scores)
+                    torch.baddbmm(scores, block, keys, beta=0, alpha=scaling, out=scores)
                 else:
-                    scores.copy_(block @ keys[some]).mul_(scaling)
+                    scores.copy_(block @ keys).mul_(scaling)
                 torch.softmax(scores, -1, out=attention)
-                sums[some] += attention.sum(1)
+                sums.add_(attention.sum(1))
     return total.sum(1) / patches
 
 
 def block_bytes(device: torch.device) -> int:
     """How large a block of attention is: it stays in the cache of a CPU, and keeps a GPU busy."""
     return CPU_BLOCK_BYTES * torch.get_num_threads() if device.type == "cpu" else GPU_BLOCK_BYTES
-
-
-def _slices(length: int, step: int) -> list[slice]:
-    return [slice(start, start + step) for start in range(0, length, step)]
 
 
 def query_rows(states: Tensor, query_columns: Tensor | None) -> Tensor:
@@ -144,3 +151,10 @@ def head_rows(attn: Any, name: str, normed: Tensor) -> Tensor:
     norm = getattr(attn, f"{name}_norm", None)
     heads: Tensor = (states if norm is None else norm(states)).transpose(1, 2)
     return heads
+
+
+def rotated(attn: Any, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Queries or keys (batch, heads, tokens, head_dim) with the rotary embedding of the model of `attn`."""
+    rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"]
+    rows: Tensor = rotate(states, states[:, :0], cos, sin)[0]  # it rotates two tensors: the second has no heads
+    return rows

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vscan_core import geometry
-from vscan_core.selection import Selection
+from vscan_core.selection import Selection, joined, joined_merges
 from vscan_core.trace import Cut, ImageTrace, View
 
 
@@ -22,49 +24,65 @@ class TiledPicture:
     cut: tuple[int, int] | None = None  # (rows, cols) of tiles, with one more of the whole picture; None: unknown
 
 
+PerTile = Tensor | tuple[Tensor, ...]  # (tiles, tokens, ...), or (tokens, ...) of each where their sizes differ
+
+
+def picked(parts: PerTile | None, places: Sequence[int]) -> Any:
+    """(places, tokens, ...) of the tiles at `places`, of one size; not copied if these are all. Of None, None."""
+    if parts is None or (isinstance(parts, Tensor) and len(places) == len(parts)):
+        return parts
+    return parts[places[0]][None] if len(places) == 1 else torch.stack([parts[i] for i in places])
+
+
 @dataclass(frozen=True)
 class Tiles:
     """The tiles in one run of the vision side, and the order of their tokens in the projector's rows."""
 
     grids: list[tuple[int, int]]  # (rows, cols) of visual tokens, per tile
     layouts: list[TokenLayout] | None  # of the images; None: found from the prompt or from packing
-    order: Tensor | None = None  # (rows,) token of each projector row; None: rows come as (tiles, tokens, dim)
+    places: Tensor | None = None  # (tokens,) projector row of each token; None: rows come as (tiles, tokens, dim)
     side: tuple[int, int] | None = None  # (height, width) of a tile in pixels, where the prompt groups them
-    lead: int = 0  # rows before each tile's tokens that are always kept (CLS); only without `order`
+    lead: int = 0  # rows before each tile's tokens that are always kept (CLS); only without `places`
 
     @property
     def sizes(self) -> list[int]:
         """Visual tokens per tile."""
         return [rows * cols for rows, cols in self.grids]
 
-    def split(self, rows: Tensor) -> list[Tensor]:
-        """Projector rows -> (tokens, dim) per tile, row-major."""
-        if self.order is None:
-            return list(rows[:, self.lead :])
-        return list(torch.split(rows[self._places], self.sizes))
+    def split(self, rows: Tensor) -> PerTile:
+        """Projector rows -> the tokens of each tile, row-major."""
+        if self.places is None:
+            return rows[:, self.lead :]
+        rows, sizes = rows.index_select(0, self.places), self.sizes
+        return rows.view(len(sizes), -1, *rows.shape[1:]) if len(set(sizes)) == 1 else torch.split(rows, sizes)
 
-    @cached_property
-    def _places(self) -> Tensor:
-        """(tokens,) the projector row of each token."""
-        assert self.order is not None
-        return self.order.argsort()
+    def write(self, tokens: Tensor, values: Tensor, rows: Tensor | None = None) -> Tensor:
+        """All projector rows: values (n, dim) at `tokens` (n,), which are counted over all tiles, and -inf at others.
 
-    def join(self, tiles: Sequence[Tensor], rows: Tensor) -> Tensor:
-        """The inverse of `split`; the `lead` rows, which `split` omits, are taken from its `rows`."""
-        if self.order is None:
-            return torch.cat([rows[:, : self.lead], torch.stack(list(tiles))], dim=1)
-        return torch.cat(list(tiles))[self.order]
+        rows: what the projector returned, of the same shape and with `lead` rows to keep; None: only values.
+        """
+        shape = (len(self.sizes), self.sizes[0], values.shape[-1]) if rows is None else rows.shape
+        out = values.new_full(shape, -torch.inf)
+        if self.places is not None:
+            tokens = self.places[tokens]
+        if self.lead and rows is not None:
+            out[:, : self.lead] = rows[:, : self.lead]
+            tokens = tokens + (tokens // self.sizes[0] + 1) * self.lead
+        out.flatten(0, -2).index_copy_(0, tokens, values)
+        return out
 
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """The visual tokens of one image: the origin of each and the pixels that it covers."""
+    """The visual tokens of one image: the origin of each and the pixels that it covers; its tensors are shared."""
 
     tiles: int
     origin: Tensor | None  # (tokens,) tile * tokens per tile + token in the tile, -1 = newline; None: tile after tile
     boxes: Tensor  # (tokens, 4) x0, y0, x1, y1 in seen pixels, see `view`; NaN for newlines
     view: View = field(default_factory=View)
     canvas: tuple[int, int] | None = None  # (width, height) of the boxes' space, if it is the picture stretched
+    # made once for all copies of a layout
+    _packings: dict[tuple[int, torch.device], _Packing] = field(default_factory=dict, repr=False, compare=False)
 
     def placed(self, view: View) -> TokenLayout:
         """The same layout with `view`, which describes how the original was prepared."""
@@ -73,16 +91,12 @@ class TokenLayout:
         scale = (view.size[0] / self.canvas[0], view.size[1] / self.canvas[1])
         return replace(self, view=replace(view, scale=scale, offset=(0.0, 0.0)))
 
-    def copied(self) -> TokenLayout:
-        """The same layout in tensors of its own."""
-        origin = None if self.origin is None else self.origin.clone()
-        return replace(self, origin=origin, boxes=self.boxes.clone())
-
     def trace(self, grid: tuple[int, int], chosen: Sequence[Selection | None]) -> ImageTrace:
         """The image after cut 0, from the grid (rows, cols) and the selections of its tiles; None: not cut."""
         per_tile = grid[0] * grid[1]
         tokens = per_tile * self.tiles if self.origin is None else len(self.origin)
-        image = ImageTrace(tokens, grid, self.boxes, self.view, [], self.tiles, per_tile, self.origin)
+        origin = None if self.origin is None else self.origin.clone()  # a trace belongs to its reader
+        image = ImageTrace(tokens, grid, self.boxes.clone(), self.view, [], self.tiles, per_tile, origin)
         cut = [one for one in chosen if one is not None]
         if cut:  # the tiles of an image are of one size, so all of them are cut or none is
             image.cuts.append(self.cut(cut, per_tile))
@@ -93,43 +107,65 @@ class TokenLayout:
 
         Newlines are always kept. Kept tokens that the model's packing omits as padding have no index here.
         """
-        device = chosen[0].kept.device
-        shift = [per_tile * tile for tile in range(len(chosen))]
-        kept = torch.cat([one.kept + by for one, by in zip(chosen, shift, strict=True)])
-        merged = torch.full((per_tile * len(chosen),), -1, device=device)
-        for one, by in zip(chosen, shift, strict=True):
-            if one.merged_into is not None:
-                target = one.merged_into
-                merged[by : by + per_tile] = torch.where(target >= 0, target + by, target)
-        labels = {
-            name: torch.cat([one.labels[name] + by for one, by in zip(chosen, shift, strict=True)])
-            for name in chosen[0].labels
-        }
-        scores = {name: torch.cat([one.scores[name] for one in chosen]) for name in chosen[0].scores}
+        sizes = [per_tile] * len(chosen)
+        kept, merged = joined([one.kept for one in chosen], sizes), joined_merges(chosen, sizes)
+        if merged is None:
+            merged = torch.full((sum(sizes),), -1, device=kept.device)
+        names = chosen[0].labels
+        labels = {name: joined([one.labels[name] for one in chosen], sizes) for name in names}
+        scores = {name: _cat([one.scores[name] for one in chosen]) for name in chosen[0].scores}
         if self.origin is None:
             return Cut(0, kept, labels, merged, scores)
         return self._packed(kept, labels, merged, scores)
 
     def _packed(self, kept: Tensor, labels: dict[str, Tensor], merged: Tensor, scores: dict[str, Tensor]) -> Cut:
-        assert self.origin is not None
-        origin = self.origin.to(kept.device)
-        newline = origin < 0
-        source = origin.clamp(min=0)  # newlines read row 0; the mask overrides it
-        stays = torch.zeros_like(merged, dtype=torch.bool).index_fill_(0, kept, True)[source] | newline
-        place = torch.full_like(merged, -1)
-        place[origin[~newline]] = torch.arange(len(origin), device=kept.device)[~newline]
-        target = merged[source].masked_fill(newline, -1)
+        """The cut of the tiles' tokens in the order of the image's, which may lack some of them and has newlines."""
+        packing = self._packing(len(merged), kept.device)
+        origin, place = packing.origin, packing.place
+        if packing.complete:
+            stays = torch.cat([place[kept], packing.newlines]).sort().values
+        else:
+            kept_here = torch.zeros_like(merged, dtype=torch.bool).index_fill_(0, kept, True)
+            stays = pad(kept_here, (0, 1), value=True)[origin].nonzero()[:, 0]
         return Cut(
             layer=0,
-            kept=stays.nonzero()[:, 0],
-            labels={name: _present(place[index]) for name, index in labels.items()},
-            merged_into=torch.where(target >= 0, place[target.clamp(min=0)], -1),
-            scores={name: rows[source].masked_fill(newline, torch.nan) for name, rows in scores.items()},
+            kept=stays,
+            labels={name: packing.placed(index) for name, index in labels.items()},
+            merged_into=place[pad(merged, (0, 1), value=-1)[origin]],
+            scores={name: pad(rows, (0, 1), value=torch.nan)[origin] for name, rows in scores.items()},
         )
 
+    def _packing(self, tokens: int, device: torch.device) -> _Packing:
+        if (tokens, device) not in self._packings:
+            assert self.origin is not None
+            with torch.inference_mode(False):
+                self._packings[tokens, device] = _Packing(self.origin.cpu(), tokens, device)
+        return self._packings[tokens, device]
 
-def _present(index: Tensor) -> Tensor:
-    return index[index >= 0].sort().values
+
+class _Packing:
+    """Where the tokens of tiles are in an image; -1 in any of these tables finds what the last place of a table holds.
+
+    origin: (image's tokens,) as in TokenLayout. newlines: where it is -1. place: (tiles' tokens + 1,) its inverse, -1
+    for tokens that the image lacks, and at last for none. complete: the image lacks no token.
+    """
+
+    def __init__(self, origin: Tensor, tokens: int, device: torch.device) -> None:
+        patches = (origin >= 0).nonzero()[:, 0]
+        place = torch.full((tokens + 1,), -1)
+        place[origin[patches]] = patches
+        newlines = (origin < 0).nonzero()[:, 0]
+        self.origin, self.place, self.newlines = origin.to(device), place.to(device), newlines.to(device)
+        self.complete = len(patches) == tokens
+
+    def placed(self, index: Tensor) -> Tensor:
+        """Tokens of the tiles -> those of the image, ascending."""
+        found = self.place[index]
+        return (found if self.complete else found[found >= 0]).sort().values
+
+
+def _cat(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def tiled(
@@ -150,11 +186,18 @@ def tiled(
 
 
 def _whole(picture: TiledPicture, grid: tuple[int, int], height: int, width: int) -> TokenLayout:
-    each = geometry.patch_boxes(*grid, height, width)
     if picture.cut is None:  # unknown arrangement: boxes are in the pixels of each tile
         canvas = (width, height) if picture.tiles == 1 else None
-        return TokenLayout(picture.tiles, None, each.repeat(picture.tiles, 1), canvas=canvas)
+    else:
+        canvas = (picture.cut[1] * width, picture.cut[0] * height)
+    return TokenLayout(picture.tiles, None, _boxes(picture, grid, height, width), canvas=canvas)
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _boxes(picture: TiledPicture, grid: tuple[int, int], height: int, width: int) -> Tensor:
+    if picture.cut is None:
+        return geometry.patch_boxes(*grid, height, width).repeat(picture.tiles, 1)
     down, across = picture.cut
     size = (down * height, across * width)
-    boxes = [geometry.tile_boxes(grid, picture.cut, *size), geometry.patch_boxes(*grid, *size)]
-    return TokenLayout(picture.tiles, None, torch.cat(boxes), canvas=(size[1], size[0]))
+    return torch.cat([geometry.tile_boxes(grid, picture.cut, *size), geometry.patch_boxes(*grid, *size)])

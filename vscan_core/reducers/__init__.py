@@ -3,6 +3,7 @@
 from importlib import import_module
 
 from vscan_core.reducers.base import Reducer, Then
+from vscan_core.reducers.forced import Forced
 
 METHODS = (  # class names, in menu order; the module of each has the same name in lower case
     "VScan",
@@ -29,7 +30,7 @@ REDUCERS: dict[str, type[Reducer]] = {
     name.lower(): getattr(import_module(f"{__name__}.{name.lower()}"), name) for name in METHODS
 }
 
-__all__ = ["REDUCERS", "Reducer", "Then"]
+__all__ = ["REDUCERS", "Forced", "Reducer", "Then"]
 
 
 def __getattr__(name: str) -> type[Reducer]:

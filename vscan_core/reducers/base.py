@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import ClassVar
 
@@ -77,9 +76,9 @@ class Reducer(ABC):
     def select(self, signals: Signals, keep: int) -> Selection:
         """Cut 0: choose `keep` of the visual tokens of one image (or tile), by the signals in `needs`."""
 
-    def select_tiles(self, tiles: Sequence[Signals], keep: int) -> list[Selection]:
-        """Cut 0 of several tiles of one grid; for methods that can compute them together."""
-        return [self.select(one, keep) for one in tiles]
+    def select_tiles(self, tiles: Signals, keep: int) -> list[Selection]:
+        """Cut 0 of several tiles of one grid, `tiles` of which is the first axis; one by one, unless overridden."""
+        return [self.select(one, keep) for one in tiles.each()]
 
     def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
         """Number of tokens to merge in each block of the vision encoder; called only if `needs` includes the blocks."""

@@ -16,7 +16,7 @@ But:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
@@ -105,25 +105,27 @@ class VScan(Reducer):
 
         A layer left at None is the shallowest (local) or deepest (global) one recorded in `signals`.
         """
-        return self.select_tiles([signals], keep)[0]
+        return self.select_tiles(signals.as_tiles(), keep)[0]
 
-    def select_tiles(self, tiles: Sequence[Signals], keep: int) -> list[Selection]:
-        """As `select`, with the scans of all tiles at once; a subclass with its own `select` is asked tile by tile."""
+    def select_tiles(self, tiles: Signals, keep: int) -> list[Selection]:
+        """As `select`, for all tiles at once; a subclass with its own `select` is asked tile by tile."""
         if type(self).select is not VScan.select:
             return super().select_tiles(tiles, keep)
-        first, device = tiles[0], tiles[0].device
-        capped = not first.cls_attention
-        table = {layer: _rows([one.cls_attention[layer] for one in tiles]).mean(1) for layer in first.cls_attention}
-        table = table or {layer: _rows([one.received[layer] for one in tiles]) for layer in first.received}
-        shallow = table[min(table) if self.local_layer is None else self.local_layer]  # (tiles, tokens)
+        capped, table = not tiles.cls_attention, tiles.cls_attention or tiles.received
+        shallow = table[min(table) if self.local_layer is None else self.local_layer]
         output = table[max(table) if self.global_layer is None else self.global_layer]
-        scores = [{"local": low, "global": high} for low, high in zip(shallow, output, strict=True)]
-        if keep >= first.tokens:
-            return [Selection(kept=torch.arange(first.tokens, device=device), scores=row) for row in scores]
+        shallow, output = (
+            geometry.precise(one) if capped else geometry.precise(one).mean(1) for one in (shallow, output)
+        )
+        names = ("local", "global")
+        scores = [dict(zip(names, rows, strict=True)) for rows in zip(shallow.unbind(), output.unbind(), strict=True)]
+        tokens = output.shape[-1]
+        if keep >= tokens:
+            return [Selection(kept=torch.arange(tokens, device=output.device), scores=rows) for rows in scores]
 
         local_budget = int(keep * self.local_share)
         side = self.window or (RECEIVED_WINDOW if capped else CLS_WINDOW)
-        windows = geometry.Windows.of_grid(*_grid(first), side, output.device)
+        windows = geometry.Windows.of_grid(*(tiles.grid or _square(tokens)), side, output.device)
         if capped:
             local = capped_scan(shallow, windows, local_budget)
         else:
@@ -132,17 +134,13 @@ class VScan(Reducer):
         budget = keep - (local.shape[-1] if self.refill else local_budget)
         glob = geometry.top(output.scatter(-1, local, -torch.inf), budget)
         kept = torch.cat([local, glob], dim=-1).sort(-1).values
-        local, glob = local.sort(-1).values, glob.sort(-1).values
-        return [
-            Selection(kept[i], {"local": local[i], "global": glob[i]}, self._merged(one, kept[i]), scores[i])
-            for i, one in enumerate(tiles)
-        ]
-
-    def _merged(self, signals: Signals, kept: Tensor) -> Tensor | None:
-        if not self.merge:
-            return None
-        assert signals.projected is not None
-        return geometry.nearest_kept(signals.projected, kept)
+        merged: list[Tensor] | list[None] = [None] * len(kept)
+        if self.merge:
+            assert tiles.projected is not None
+            merged = list(geometry.nearest_kept(tiles.projected, kept).unbind())
+        labels = zip(local.sort(-1).values.unbind(), glob.sort(-1).values.unbind(), strict=True)
+        made = zip(kept.unbind(), labels, merged, scores, strict=True)
+        return [Selection(rows, dict(zip(names, why, strict=True)), into, from_) for rows, why, into, from_ in made]
 
 
 def window_scan(scores: Tensor, windows: geometry.Windows, budget: int, refill: bool) -> Tensor:
@@ -153,12 +151,12 @@ def window_scan(scores: Tensor, windows: geometry.Windows, budget: int, refill: 
     """
     share, remainder = divmod(budget, len(windows.sizes))
     order = windows.order(scores)
-    picked = order.index_select(-1, windows.best(share))
+    picked = order.index_select(-1, windows.ranked(0, share))
     if not refill or not remainder:
         return picked
-    following = windows.reach(share + 1) - windows.reach(share)  # windows that have one more token
-    candidates = torch.where(windows.rank(order) == share, scores, -torch.inf)
-    return torch.cat([picked, geometry.top(candidates, min(remainder, following))], dim=-1)
+    following = order.index_select(-1, windows.ranked(share, share + 1))  # of windows that have one more token
+    best = geometry.top(_only(scores, following), min(remainder, following.shape[-1]))
+    return torch.cat([picked, best], dim=-1)
 
 
 def capped_scan(scores: Tensor, windows: geometry.Windows, budget: int) -> Tensor:
@@ -167,18 +165,17 @@ def capped_scan(scores: Tensor, windows: geometry.Windows, budget: int) -> Tenso
     scores (..., tokens) -> (..., picked) indices, best first.
     """
     cap = -(-budget // len(windows.sizes))
-    allowed = windows.rank(windows.order(scores)) < cap
-    return geometry.top(torch.where(allowed, scores, -torch.inf), min(budget, windows.reach(cap)))
+    allowed = windows.order(scores).index_select(-1, windows.ranked(0, cap))
+    return geometry.top(_only(scores, allowed), min(budget, allowed.shape[-1]))
 
 
-def _rows(tiles: Sequence[Tensor]) -> Tensor:
-    return geometry.precise(torch.stack(list(tiles)))
+def _only(scores: Tensor, index: Tensor) -> Tensor:
+    """scores (..., tokens) at `index` (..., n), -inf elsewhere."""
+    return torch.full_like(scores, -torch.inf).scatter(-1, index, scores.gather(-1, index))
 
 
-def _grid(signals: Signals) -> tuple[int, int]:
-    if signals.grid is not None:
-        return signals.grid
-    side = round(signals.tokens**0.5)
-    if side * side != signals.tokens:
-        raise InputError(f"{signals.tokens} tokens do not form a square; set grid=(rows, cols) in the signals")
+def _square(tokens: int) -> tuple[int, int]:
+    side = round(tokens**0.5)
+    if side * side != tokens:
+        raise InputError(f"{tokens} tokens do not form a square; set grid=(rows, cols) in the signals")
     return side, side
