@@ -22,8 +22,9 @@ from vscan_core.errors import InputError
 from vscan_core.loading import DTYPES
 
 SHOWN = (  # the figures of a row that fit on the terminal; the record has all
-    "times_faster", "share_of_limit", "of_equally_long_stock", "first_token_ms", "step_ms", "tflops_per_s", "gb_per_s",
-    "times_smaller_kv_bytes", "times_smaller_peak_bytes", "prefill_operators", "step_operators",
+    "times_faster", "share_of_limit", "of_equally_long_stock", "of_stock_in_this_mode", "first_token_ms", "step_ms",
+    "tflops_per_s", "gb_per_s", "times_smaller_kv_bytes", "times_smaller_peak_bytes", "prefill_operators",
+    "step_operators",
 )  # fmt: skip
 
 

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
+from PIL import Image
+
+from vscan_core.bench.record import provenance
 from vscan_core.budget import check_retention
-from vscan_core.cli.shared import RETENTION, add_question, answers, comparison, method_named, print_result
+from vscan_core.cli.shared import RETENTION, add_question, answers, command_line, comparison, method_named, print_result
+from vscan_core.errors import InputError
 from vscan_core.events import Answer
+from vscan_core.html_report import write_report
+from vscan_core.media.videos import Video
+from vscan_core.multirun import Make
+from vscan_core.recording.recorder import from_answers
+from vscan_core.reducers import Reducer
 from vscan_core.report import as_dict, lines, verdict
 
 
@@ -18,6 +31,7 @@ def add(commands: Any) -> None:
     several = "see `methods`; several separated by commas, or repeat the option; default vscan"
     command.add_argument("--method", action="append", metavar="NAME", help=several)
     command.add_argument("--retention", **RETENTION)
+    command.add_argument("--report", metavar="F", help="HTML file to write: pictures, answers and figures in one page")
 
 
 def compare_methods(options: argparse.Namespace) -> None:
@@ -28,8 +42,8 @@ def compare_methods(options: argparse.Namespace) -> None:
     names = list(dict.fromkeys(name.strip() for given in options.method or ["vscan"] for name in given.split(",")))
     classes = [method_named(name) for name in names]
     check_retention(options.retention)
-    makers = [lambda cls=cls: cls(options.retention) for cls in classes]
-    _, baseline, others = answers(options, [lambda: None, *makers])
+    makers: list[Make] = [partial(cls, options.retention) for cls in classes]
+    source, baseline, others = answers(options, [lambda: None, *makers])
     found: dict[str, Any] = {"baseline": as_dict(baseline)}
     text = [lines(baseline)]
     for name, other in zip(names, others, strict=True):
@@ -45,4 +59,19 @@ def compare_methods(options: argparse.Namespace) -> None:
         found["runs"] = [
             {"method": name, **comparison(baseline, other)} for name, other in zip(names, others, strict=True)
         ]
+    if options.report:
+        ran = [(one, make()) for one, make in zip(others, makers, strict=True) if isinstance(one, Answer)]
+        _write_report(options, source, [(baseline, None), *ran])
     print_result(options, found, "\n".join(text))
+
+
+def _write_report(
+    options: argparse.Namespace, source: Image.Image | Video, runs: Sequence[tuple[Answer, Reducer | None]]
+) -> None:
+    if isinstance(source, Video):
+        raise InputError("A report shows a picture; leave out --report for a video.")
+    answers, reducers = zip(*runs, strict=True)
+    facts = provenance(command_line(options.typed), "cuda" if torch.cuda.is_available() else "cpu")
+    write_report(
+        from_answers(options.model, source, options.question, answers, reducers, facts=facts), Path(options.report)
+    )

@@ -1,6 +1,7 @@
-"""The library from a shell: `vscan ask|compare|sweep|bench|eval|methods|models ...`, or `python -m vscan_core ...`.
+"""The library from a shell: `vscan ask|compare|sweep|record|bench|eval|methods|models ...`.
 
-A new command is one file with a function `add(commands)` and one line in COMMANDS.
+`python -m vscan_core ...` is the same. A new command is one file with a function
+`add(commands)` and one line in COMMANDS.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ COMMANDS = (  # modules in the order of the help text; those of packages that ar
     "vscan_core.cli.ask",
     "vscan_core.cli.compare",
     "vscan_core.cli.sweep",
+    "vscan_core.cli.record",
     "vscan_core.cli.bench",
     "vscan_eval.command",
     "vscan_core.cli.methods",
@@ -28,7 +30,8 @@ COMMANDS = (  # modules in the order of the help text; those of packages that ar
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, 2 for bad input (one sentence on standard error)."""
-    options = parser().parse_args(arguments)
+    typed = sys.argv[1:] if arguments is None else arguments
+    options = parser().parse_args(typed, argparse.Namespace(typed=typed))
     disable_progress_bar()  # only the answer belongs on the terminal
     try:
         options.run(options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -92,6 +93,12 @@ def comparison(baseline: Answer, other: Answer | InputError) -> dict[str, Any]:
         return {"error": str(other)}
     same = same_answer(baseline, other)
     return {"reduced": as_dict(other), "ratios": ratios(baseline, other), "same_answer": same}
+
+
+def command_line(arguments: list[str]) -> str:
+    """The command as it was typed, but without the places of files on this machine: /home/x/a.png becomes a.png."""
+    shown = [Path(word).name or word if Path(word).is_absolute() else word for word in arguments]
+    return shlex.join(["vscan", *shown])
 
 
 def print_result(options: argparse.Namespace, found: Any, text: str) -> None:
