@@ -8,6 +8,7 @@ PARALLEL := -n $(WORKERS) --dist worksteal
 .PHONY: demo test quick check format coverage durations mutants versions ways docs wheel
 
 demo: .venv/demo-ready
+	$(if $(ARGS),,@echo 'The demo opens on port 7860; make demo ARGS="--port 8000" chooses another.')
 	$(BIN)/python -m app $(ARGS)
 
 # every test, on all cores
@@ -58,8 +59,9 @@ wheel: .venv/dev-ready
 	$(BIN)/python -m build
 
 .venv/demo-ready: requirements.txt
+	@echo 'Installing what the demo needs into .venv: a few minutes the first time.'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --progress-bar on -r requirements.txt
 	touch $@
 
 .venv/dev-ready: .venv/demo-ready pyproject.toml setup.py

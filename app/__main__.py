@@ -21,8 +21,8 @@ def launch_options(host: str, port: int) -> dict[str, Any]:
         "server_name": host,
         "server_port": port,
         "theme": theme.theme(),
-        "css_paths": [theme.CSS],
-        "head": theme.PAGE_HEAD,
+        "css_paths": theme.style_sheets(),
+        "head": theme.page_head(),
         "max_file_size": guard.MAX_FILE,
         "allowed_paths": [str(examples.FOLDER)],
         "app_kwargs": guard.app_kwargs(),
@@ -42,7 +42,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog=program, description="The VScan demo in your browser.")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this computer only)")
     parser.add_argument("--port", type=int, default=7860)
-    parser.add_argument("--model", default="mini", help="model that is chosen first; see `python -m vscan_core models`")
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("VSCAN_MODEL") or "mini",
+        help="model that is chosen first; see `python -m vscan_core models` (default: $VSCAN_MODEL, or mini)",
+    )
     arguments = parser.parse_args()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")

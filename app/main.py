@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from typing import Any
 
 import gradio as gr
 
 from .server.api import add_endpoints
 from .session.examples import Example, load_examples
 from .session.session import Session
-from .ui.links import link
+from .ui.history import earlier_runs
+from .ui.links import Place, link, present_button
 from .ui.page import Page
 
-PAGES = ("compare", "arena", "sweep", "benchmarks")  # folders, in the order of the tabs
+PAGES = ("compare", "explain", "arena", "sweep", "benchmarks")  # folders, in the order of the tabs
+PRESENTED = "explain"  # the page that a presentation shows
 TITLE = "VScan: fewer visual tokens, faster answers"
 WELCOME = """
 # VScan
@@ -32,18 +35,25 @@ def page_class(name: str) -> type[Page]:
 def build_app(session: Session, examples: list[Example] | None = None, pages: Sequence[str] = PAGES) -> gr.Blocks:
     """Build the app on a session, the first page open; `examples` None means those of assets/examples."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 2 * HOUR), fill_width=True) as demo:
-        gr.Markdown(WELCOME, elem_id="welcome")
+        with gr.Row(elem_id="top-line"):
+            gr.Markdown(WELCOME, elem_id="welcome")
+            present = gr.Button(
+                "Present", size="sm", scale=0, min_width=110, elem_id="present", visible=PRESENTED in pages
+            )
         shown = load_examples() if examples is None else examples
-        tab_of: dict[str, gr.Tab] = {}
+        places: dict[str, Place] = {}
+        asked: tuple[Any, ...] = ()
         with gr.Tabs(elem_id="tabs") as tabs:
             for name in pages:
                 page_type = page_class(name)
-                with gr.Tab(page_type.title, id=name) as tab_of[name]:
+                with gr.Tab(page_type.title, id=name) as tab:
                     page = page_type(session, shown)
-                if page.opened:
-                    opening = tab_of[name].select if len(tab_of) > 1 else demo.load  # the first is open from the start
-                    opening(**page.opened)
-        link(demo, tabs, tab_of)
+                    page.goes_on_with(asked)
+                places[name] = Place(page, tab)
+                asked = asked or page.asked
+        link(demo, tabs, places, session, shown, PRESENTED)
+        earlier_runs(tabs, places)
+        present_button(present, tabs, PRESENTED)
         add_endpoints(session)
     queued: gr.Blocks = demo.queue(default_concurrency_limit=1, max_size=20)
     return queued

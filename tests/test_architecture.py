@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("vscan_core", "vscan_eval", "app")
-PAGES = ("app.compare", "app.arena", "app.sweep", "app.benchmarks")
+PAGES = ("app.compare", "app.explain", "app.arena", "app.sweep", "app.benchmarks")
 API = ("vscan_core.attach", "vscan_core.inference", "vscan_core.lvlm", "vscan_core.loading", "vscan_core.cli")
 ON_DEMAND = {"vscan_core.bench.plots": {"plotly"}}  # of `vscan bench --plot`, which imports it last
 WAIST = ("selection", "budget", "trace", "events", "geometry", "measure", "machine", "errors")
@@ -36,9 +36,10 @@ MAY_NOT_REACH = {
     "vscan_eval.metrics": ("torch", "transformers", "vscan_eval.task"),
     "vscan_eval.tasks": ("transformers", "vscan_core.reducers", "vscan_core.families", *API),
     "app.formatting": ("gradio", "plotly", "app.session", "app.ui", "app.runs", "app.server", *PAGES),
-    "app.session": ("gradio", "plotly", "app.ui", "app.runs", "app.server", *PAGES),
+    "app.session": ("gradio", "plotly", "app.ui", "app.stage", "app.runs", "app.server", *PAGES),
     "app.charts": ("gradio", "app.session", "app.ui", "app.runs", "app.server", *PAGES),
-    "app.ui": ("app.runs", "app.server", *PAGES),
+    "app.ui": ("app.stage", "app.runs", "app.server", *PAGES),
+    "app.stage": ("app.runs", "app.server", *PAGES),
     "app.runs": ("app.server", *PAGES),
     "app.server": ("app.main",),
     **{page: ("app.server", *(other for other in PAGES if other != page)) for page in PAGES},

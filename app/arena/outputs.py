@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gradio as gr
 
+from vscan_core import REDUCERS
+
 from .. import formatting
 from ..runs import table
 from ..runs.outputs import RunsOutputs, download_row, runs_dataframe, status_lines, token_gallery
+from .settings import DEFAULT_METHODS
 
 ARENA_START = "Choose methods and press **Run**. All of them answer the same question about the same picture."
 ARENA_NOTE = (
@@ -36,9 +39,9 @@ ARENA_TABLE = table.RunsTable((
 def arena_outputs(place: str) -> RunsOutputs:
     """Build the right column; `place` goes before the ids of its widgets."""
     status, hint = status_lines(place, ARENA_START)
-    dataframe = runs_dataframe(place, ARENA_TABLE)
-    downloads = download_row(place, ARENA_NOTE, ("json", "png"))
+    planned = [REDUCERS[name].title for name in DEFAULT_METHODS]
+    gallery = token_gallery(f"{place}gallery", "The picture with the tokens of each method marked", planned, columns=4)
     with gr.Column(visible=False) as box:
-        gr.Markdown("## What each method keeps of the picture", elem_classes="section")
-        gallery = token_gallery(f"{place}gallery", "The picture with the tokens of each method marked", columns=4)
+        dataframe = runs_dataframe(place, ARENA_TABLE)
+        downloads = download_row(place, ARENA_NOTE, ("json", "png"))
     return RunsOutputs(ARENA_START, ARENA_TABLE, status, hint, dataframe, gallery, box, downloads)

@@ -1,38 +1,33 @@
-"""Where the time went: one bar per run, one colour per stage."""
+"""Where the time went: both runs on one time axis, as HTML of numbers and fixed words."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import plotly.graph_objects as go
+from collections.abc import Mapping, Sequence
 
 from vscan_core.events import Answer
-from vscan_core.report import shared_note
 
-from .style import STAGE_COLOURS, STAGE_NAMES, styled
+from .. import formatting
+from .style import STAGE_NAMES
 
 
-def time_chart(answers: Sequence[tuple[str, Answer]]) -> go.Figure:
-    """Stacked bars of (label, answer) pairs, the first on top; milliseconds, as measured in these runs."""
-    labels = [label for label, _ in answers]
-    figure = go.Figure()
-    for stage, name in STAGE_NAMES.items():
-        values = [stage_times(answer)[stage] for _, answer in answers]
-        figure.add_bar(
-            y=labels,
-            x=values,
-            name=name,
-            orientation="h",
-            marker={"color": STAGE_COLOURS[stage]},
-            width=0.55,
-            customdata=[shared_note(answer.timings.vision_shared_ms) for _, answer in answers],
-            hovertemplate=f"{name}: %{{x:.1f}} ms{'%{customdata}' if stage == 'vision' else ''}<extra>%{{y}}</extra>",
-        )
-    figure.update_layout(barmode="stack")
-    styled(figure, 250)
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_xaxes(title={"text": "milliseconds"}, rangemode="tozero")
-    return figure
+def time_axis(lanes: Sequence[tuple[str, Mapping[str, float], str]]) -> str:
+    """One lane per (fixed name, {stage: milliseconds}, note on the vision encoder); an empty axis if there are none."""
+    longest = max((sum(times.values()) for _, times, _ in lanes), default=0.0)
+    shown = "".join(_lane(name, times, note, longest or 1) for name, times, note in lanes)
+    signs = "".join(f'<li><i class="{stage}" aria-hidden="true"></i>{name}</li>' for stage, name in STAGE_NAMES.items())
+    return f'<div class="axis"><ul class="lanes">{shown}</ul><ul class="signs">{signs}</ul></div>'
+
+
+def _lane(name: str, times: Mapping[str, float], note: str, longest: float) -> str:
+    bars, words = [], []
+    for stage, value in times.items():
+        said = f"{STAGE_NAMES[stage]} {formatting.milliseconds(value)}{note if stage == 'vision' else ''}"
+        words.append(said)
+        bars.append(f'<i class="{stage}" style="width:{100 * value / longest:.2f}%" title="{said}"></i>')
+    return (
+        f'<li><span class="who">{name}</span><span class="bars" role="img" aria-label="{", ".join(words)}">'
+        f"{''.join(bars)}</span><b>{formatting.milliseconds(sum(times.values()))}</b></li>"
+    )
 
 
 def stage_times(answer: Answer) -> dict[str, float]:

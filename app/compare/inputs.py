@@ -1,4 +1,4 @@
-"""Left side of Compare: picture, question, examples, Run and Stop, how many tokens to keep, model, video."""
+"""What a visitor chooses on Compare: picture and question at the top; tokens, method and model below the answers."""
 
 from __future__ import annotations
 
@@ -9,27 +9,61 @@ import gradio as gr
 from ..session.examples import Example
 from ..session.session import Session
 from ..ui.inputs import model_picker, picture_and_question, retention_slider, run_and_stop
+from ..ui.run_events import run_clock
 from ..ui.video import video_input
+from .outputs import START
+
+DEFAULT_METHOD = "vscan"
 
 
 @dataclass(frozen=True)
-class CompareInputs:
-    """The widgets that the rest of the page needs."""
+class AskInputs:
+    """The row at the top."""
 
     picture: gr.Image
     question: gr.Textbox
-    retention: gr.Slider
-    budget: gr.Markdown  # what the retention stands for, in words
-    model: gr.Dropdown
-    video: gr.Video
     run: gr.Button
     stop: gr.Button
+    status: gr.Markdown
+    clock: gr.HTML
 
 
-def compare_inputs(session: Session, examples: list[Example]) -> CompareInputs:
-    """Build the left column."""
-    picture, question = picture_and_question(examples)
-    run, stop = run_and_stop()
-    retention, budget = retention_slider()
-    model = model_picker(session)
-    return CompareInputs(picture, question, retention, budget, model, video_input(session, model), run, stop)
+@dataclass(frozen=True)
+class HowInputs:
+    """Below the answers."""
+
+    retention: gr.Slider
+    budget: gr.Markdown  # what the retention stands for, in words
+    method: gr.Dropdown
+    model: gr.Dropdown
+    video: gr.Video
+
+
+def ask_inputs(examples: list[Example]) -> AskInputs:
+    """Build the row at the top."""
+    with gr.Row(elem_id="ask"):
+        picture, question = picture_and_question(examples)
+        run, stop = run_and_stop()
+        with gr.Row(elem_id="status-line"):
+            status = gr.Markdown(START, elem_id="status")
+            clock = run_clock("", "#answers")
+    return AskInputs(picture, question, run, stop, status, clock)
+
+
+def how_inputs(session: Session) -> HowInputs:
+    """Build what stands below the answers."""
+    with gr.Row(elem_id="how"):
+        retention, budget = retention_slider()
+        with gr.Column(min_width=260, elem_id="how-method"):
+            method = gr.Dropdown(
+                choices=[(found.title, name) for name, found in session.engine.methods().items()],
+                value=DEFAULT_METHOD,
+                label="Method",
+                info="How the visual tokens are chosen",
+                filterable=False,
+                elem_id="method",
+            )
+        with gr.Column(min_width=260, elem_id="how-model"):
+            model = model_picker(session)
+            video = video_input(session, model)
+    return HowInputs(retention, budget, method, model, video)

@@ -1,35 +1,36 @@
-"""Right side of Compare: two answers with their numbers, the verdict between them, and the charts."""
+"""Right side of Compare: exact figures, measured ones, both answers, and one time axis."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from vscan_core.events import Answer
+from vscan_core.report import ratios, same_answer, shared_note, token_steps
 
-from ..charts.time import time_chart
-from ..charts.tokens import tokens_chart
-from ..runs.comparison import ComparisonSnapshot
+from .. import formatting
+from ..charts.time import stage_times, time_axis
+from ..runs.comparison import BASELINE, REDUCED, ComparisonSnapshot, LiveRun
+from ..runs.pairs import median_stages, pairs_summary
 from ..ui import html
-from ..ui.charts import Chart, chart_plot
 from ..ui.messages import MEANINGLESS_TEXT
-
-START = "Press **Run** to ask the model twice."
-RUN_NAMES = ("Baseline", "VScan")
-SUBTITLES = ("all visual tokens", "fewer visual tokens")
-
-
-CHARTS = (
-    Chart("Where the time went", "time-chart", time_chart),
-    Chart("Visual tokens in each layer", "token-chart", tokens_chart),
+from .asked import CompareSettings, changed_note
+from .figures import (
+    COUNTED,
+    exact_figures,
+    measured_figures,
+    pane_head,
+    pane_numbers,
+    same_or_different,
 )
 
-
-def charted(now: ComparisonSnapshot) -> list[tuple[str, Answer]]:
-    """The answers by name, as the charts take them."""
-    return [(name, answer) for name, answer in zip(RUN_NAMES, now.answers, strict=True) if answer]
+START = "Press **Run** to ask the model twice: with all visual tokens, and with few."
+BASELINE_NAME = "Baseline"
+PANES = ("baseline", "vscan")  # in the ids of the widgets: whatever method it is
+ALL_TOKENS = "all visual tokens"
+LONG_ANSWER = 8  # tokens
 
 
 @dataclass(frozen=True)
@@ -37,64 +38,143 @@ class CompareOutputs:
     """The widgets that a run fills. Pairs are (baseline, reduced)."""
 
     status: gr.Markdown
+    clock: gr.HTML
     hint: gr.Markdown
+    exact: gr.HTML
+    measured: gr.HTML
+    changed: gr.HTML
+    thumb: gr.Image  # the picture that was asked about
+    question: gr.Textbox  # the question that was asked
+    heads: tuple[gr.HTML, gr.HTML]
     texts: tuple[gr.Textbox, gr.Textbox]
+    lines: tuple[gr.HTML, gr.HTML]
+    axis: gr.HTML
+    repeat: gr.Button
+    race: gr.Button
     numbers: tuple[gr.HTML, gr.HTML]
-    verdict: gr.HTML
 
     @property
     def widgets(self) -> list[Any]:
         """Outputs of a handler that fills them."""
-        return [self.status, self.hint, *self.texts, *self.numbers, self.verdict]
+        return [
+            self.status, self.hint, self.exact, self.measured, self.changed, self.thumb, self.question, *self.heads,
+            *self.texts, *self.lines, self.axis, self.repeat, self.race, *self.numbers,
+        ]  # fmt: skip
 
-    def fill(self, now: ComparisonSnapshot, readable: bool = True) -> dict[Any, Any]:
-        """The updates that show a snapshot; texts that are not `readable` (random weights) are left out."""
+    def fill(
+        self, now: ComparisonSnapshot, settings: CompareSettings, title: str, readable: bool = True
+    ) -> dict[Any, Any]:
+        """The updates that show a run; `title` is the method's.
+
+        Texts that are not `readable` (random weights) are left out, and answers about a picture that the model does
+        not know are not compared.
+        """
         texts = now.texts if readable else (MEANINGLESS_TEXT, MEANINGLESS_TEXT)
         return {
             self.status: now.status,
             self.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
+            self.changed: "",
+            self.question: settings.question,
             **dict(zip(self.texts, texts, strict=True)),
+            **dict(zip(self.heads, _heads(now, settings, title, readable), strict=True)),
+            **self._figures(now, title),
+            self.race: gr.update(visible=now.ended and readable and _long(now)),
+            self.repeat: gr.update(interactive=now.ended),
             **dict(zip(self.numbers, map(html.numbers_table, now.answers, (now.kept, False)), strict=True)),
-            self.verdict: html.verdict_panel(*now.answers, readable),
         }
 
+    def _figures(self, now: ComparisonSnapshot, title: str) -> dict[Any, Any]:
+        baseline, reduced = now.answers
+        found = pairs_summary(now.pairs)
+        lines = [
+            pane_numbers(now.answers[run], now.live[run], now.going == run, run, found.first_ms[run] if found else None)
+            for run in (BASELINE, REDUCED)
+        ]
+        out: dict[Any, Any] = {**dict(zip(self.lines, lines, strict=True)), self.axis: time_axis(_lanes(now, title))}
+        if not (baseline and reduced):
+            out[self.measured] = measured_figures(None, begun=True)
+        else:
+            factor = ratios(baseline, reduced)
+            steps = [*token_steps(baseline), *token_steps(reduced)]
+            out[self.exact] = exact_figures(steps, factor["tflops"], factor["kv_bytes"], COUNTED)
+            out[self.measured] = measured_figures(found, factor["tflops"])
+        return out
 
-def compare_outputs() -> CompareOutputs:
-    """Build the status line, and the verdict between the answers of the baseline and of VScan."""
-    status = gr.Markdown(START, elem_id="status")
+    def change(self, names: list[str]) -> dict[Any, Any]:
+        """Some settings are not those of the answers (any more)."""
+        return {self.changed: changed_note(names)}
+
+
+def _lanes(now: ComparisonSnapshot, title: str) -> list[tuple[str, Mapping[str, float], str]]:
+    """Both runs on the time axis: medians of the pairs up to the first token, and the run's own decoding."""
+    lanes: list[tuple[str, Mapping[str, float], str]] = []
+    for run, (name, answer) in enumerate(zip((BASELINE_NAME, title), now.answers, strict=True)):
+        if answer is not None:
+            times = stage_times(answer) | (median_stages(now.pairs)[run] if now.pairs else {})
+            lanes.append((name, times, shared_note(answer.timings.vision_shared_ms)))
+    return lanes
+
+
+def _long(now: ComparisonSnapshot) -> bool:
+    """Whether both answers have tokens enough to be watched."""
+    tokens = (
+        max(live.tokens, len(one.token_ids) if one else 0) for one, live in zip(now.answers, now.live, strict=True)
+    )
+    return min(tokens) >= LONG_ANSWER
+
+
+def _heads(now: ComparisonSnapshot, settings: CompareSettings, title: str, readable: bool) -> tuple[str, str]:
+    known = [answer for answer in now.answers if answer]
+    same = same_answer(*known) if len(known) == 2 and readable and not now.hint else None
+    share = formatting.percent(settings.retention)
+    return pane_head(BASELINE_NAME, ALL_TOKENS), pane_head(title, share, same_or_different(same))
+
+
+def compare_outputs(status: gr.Markdown, clock: gr.HTML) -> CompareOutputs:
+    """Build the right column; status line and clock stand elsewhere."""
+    exact = gr.HTML(exact_figures((0,), 1, 1), elem_id="exact")
+    with gr.Column(elem_id="answers"):
+        with gr.Row(elem_id="measuring"):
+            measured = gr.HTML(measured_figures(None), elem_id="measured")
+            repeat = gr.Button("Repeat", size="sm", scale=0, min_width=86, interactive=False, elem_id="repeat")
+        changed = gr.HTML("", elem_id="changed")
+        with gr.Row(elem_id="asked"):
+            thumb = gr.Image(
+                show_label=False, label="The picture that was asked about", interactive=False, container=False,
+                buttons=[], height=44, width=60, scale=0, min_width=60, elem_id="asked-picture",
+            )  # fmt: skip
+            question = gr.Textbox(
+                label="Question that was asked", show_label=False, interactive=False, container=False, lines=1,
+                placeholder="The question that was asked", elem_id="asked-question",
+            )  # fmt: skip
+        with gr.Row(equal_height=True, elem_id="panes"):
+            panes = [_pane(name) for name in PANES]
+        axis = gr.HTML(time_axis([]), elem_id="time-axis")
+        race = gr.Button("Replay both side by side, at the measured speed", size="sm", visible=False, elem_id="race")
     hint = gr.Markdown(visible=False, elem_id="hint")
-    with gr.Row(equal_height=True, elem_id="compare-columns"):
-        baseline_text, baseline_numbers = _answer(RUN_NAMES[0], SUBTITLES[0])
-        with gr.Column(scale=2, min_width=180, elem_classes="middle"):
-            verdict = gr.HTML(html.verdict_panel(None, None), elem_id="verdict")
-        reduced_text, reduced_numbers = _answer(RUN_NAMES[1], SUBTITLES[1])
-    return CompareOutputs(status, hint, (baseline_text, reduced_text), (baseline_numbers, reduced_numbers), verdict)
+    with gr.Accordion("All numbers of both runs", open=False, elem_id="all-numbers"), gr.Row():
+        numbers = [gr.HTML(html.numbers_table(None), elem_id=f"numbers-{name}") for name in PANES]
+    heads, texts, lines = zip(*panes, strict=True)
+    return CompareOutputs(
+        status, clock, hint, exact, measured, changed, thumb, question, heads, texts, lines, axis, repeat, race,
+        (numbers[0], numbers[1]),
+    )  # fmt: skip
 
 
-def _answer(name: str, subtitle: str) -> tuple[gr.Textbox, gr.HTML]:
-    with gr.Column(scale=3, min_width=260, elem_classes=["pane", name.lower()]):
-        gr.Markdown(f"### {name}\n{subtitle}", elem_classes="head")
+def _pane(name: str) -> tuple[gr.HTML, gr.Textbox, gr.HTML]:
+    title = BASELINE_NAME if name == PANES[BASELINE] else "VScan"
+    with gr.Column(min_width=220, elem_classes=["pane", name]):
+        head = gr.HTML(pane_head(title, ALL_TOKENS if name == PANES[BASELINE] else "fewer visual tokens"))
         text = gr.Textbox(
-            label=f"Answer of {name}",
+            label=f"Answer of {'the baseline' if name == PANES[BASELINE] else 'the run with fewer visual tokens'}",
             show_label=False,
-            lines=3,
-            max_lines=3,
+            lines=2,
+            max_lines=4,
             interactive=False,
             container=False,
             placeholder="The answer appears here.",
-            elem_id=f"answer-{name.lower()}",
+            elem_id=f"answer-{name}",
             html_attributes=gr.InputHTMLAttributes(spellcheck=False),
         )
-        numbers = gr.HTML(html.numbers_table(None), elem_id=f"numbers-{name.lower()}")
-    return text, numbers
-
-
-def compare_charts() -> tuple[gr.Row, list[gr.Plot]]:
-    """Build the charts side by side, in a row that is hidden until there is something to draw."""
-    plots = []
-    with gr.Row(visible=False, elem_id="charts") as box:
-        for chart in CHARTS:
-            with gr.Column(min_width=300):
-                gr.Markdown(f"### {chart.title}")
-                plots.append(chart_plot(chart))
-    return box, plots
+        line = gr.HTML(pane_numbers(None, LiveRun(), False, BASELINE), elem_id=f"live-{name}")
+    return head, text, line

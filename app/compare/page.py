@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import gradio as gr
 
-from vscan_core.catalog import is_random
 from vscan_core.errors import InputError
 
 from .. import formatting
-from ..runs.comparison import ComparisonSnapshot, comparison_snapshots
-from ..session.examples import Example, RightAnswers
-from ..session.session import Session
-from ..session.sources import Clip, OpenedSource
-from ..ui.charts import chart_updates
-from ..ui.errors import TOAST, answering, explained
-from ..ui.events import MODEL_LOADING, PREVIEW, PRIVATE, RUN, STOPPED, WAIT
+from ..session.examples import Example
+from ..session.session import FirstCut, Session
+from ..session.sources import OpenedSource
+from ..stage.view import preview_view
+from ..ui.errors import answering, explained
+from ..ui.events import MODEL_LOADING, PREVIEW
 from ..ui.page import Page
-from ..ui.token_map import view_of_first_cut, view_of_run
+from ..ui.run_events import RunControls
 from .about import about
-from .inputs import CompareInputs, compare_inputs
-from .outputs import CHARTS, START, CompareOutputs, charted, compare_charts, compare_outputs
+from .asked import CompareSettings, ShownComparison, chosen_settings, chosen_source, earlier_comparison
+from .figures import exact_figures
+from .inputs import AskInputs, HowInputs, ask_inputs, how_inputs
+from .outputs import START, CompareOutputs, compare_outputs
+from .put_back import PutBack
+from .race import RACE
+from .running import ComparisonRuns
 from .token_panel import TokenPanel, token_panel
+
+# whether nothing has been run on this page so far
+UNASKED = "(answered) => [answered, (window.runsOf?.['']?.runs ?? 0) === 0]"
+SMALL_PERCENT = 5
+FEW_LEFT = " Below 5 %, expect wrong answers: very little of the picture is left."
 
 
 class ComparePage(Page):
@@ -34,134 +40,131 @@ class ComparePage(Page):
 
     def __init__(self, session: Session, examples: list[Example]) -> None:
         self.session = session
-        self._right = RightAnswers(examples)
-        with gr.Row(elem_id="top"):
-            with gr.Column(scale=4, min_width=300, elem_id="ask"):
-                self.inputs: CompareInputs = compare_inputs(session, examples)
-            with gr.Column(scale=9, min_width=300):
-                self.outputs: CompareOutputs = compare_outputs()
-                self.tokens: TokenPanel = token_panel(session)
-                self.charts, self.plots = compare_charts()
-                about()
+        self.shown = gr.State(None)  # ShownComparison | None
+        self.ready = gr.State(0)  # changes once the page shows a preview
+        self.answered = gr.State(None)  # the answers of the first example
+        self.ask: AskInputs = ask_inputs(examples)
+        with gr.Row(elem_id="body"):
+            with gr.Column(scale=6, min_width=320, elem_id="stage-column"):
+                self.tokens: TokenPanel = token_panel()
+            with gr.Column(scale=5, min_width=320, elem_id="results", elem_classes="results"):
+                self.outputs: CompareOutputs = compare_outputs(self.ask.status, self.ask.clock)
+                self.how: HowInputs = how_inputs(session)
+        about()
+        self.runs = ComparisonRuns(session, examples, self.outputs, self.tokens, self.shown)
+        self.controls = RunControls("", self.ask.status, self.ask.clock, self.ask.run, self.ask.stop)
+        self.put_back = PutBack(session, self.tokens, self._settings)
         self._connect()
 
     @property
     def opened(self) -> dict[str, Any]:
         """Settings of the event that fills the page for a new visitor."""
-        return {"fn": self.on_picture, "inputs": self._preview_inputs(), "outputs": self._all_outputs(), **PREVIEW}
+        return {
+            "fn": self.on_open,
+            "inputs": self._settings,
+            "outputs": [*self._preview_outputs, self.ready],
+            **PREVIEW,
+        }
+
+    @property
+    def asked(self) -> tuple[Any, ...]:
+        """See Page."""
+        return self.how.model, self.ask.picture, self.ask.question, self.how.retention
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """See Page."""
+        return super().shared | {"method": self.how.method}
+
+    @property
+    def ended(self) -> tuple[Any, Any, Any]:
+        """See Page."""
+        return self.run_over, self.shown, earlier_comparison
 
     def _connect(self) -> None:
-        inputs, status = self.inputs, self.outputs.status
-        buttons, starts = [inputs.run, inputs.stop], [inputs.run.click, inputs.question.submit]
-        gr.on(starts, None, None, [status, *buttons], js=WAIT, **PRIVATE)
-        model, picture, *preview = self._preview_inputs()
-        run = gr.on(starts, self.on_run, [model, picture, inputs.question, *preview], self._run_outputs(), **RUN)
-        run.then(self.on_end, None, buttons, queue=False, **PRIVATE)
-        stop = inputs.stop.click(None, None, None, cancels=[run], **PRIVATE)
-        stop.then(self.on_stop, None, [*buttons, status], queue=False, **PRIVATE)
-        for chosen in (inputs.picture, inputs.video):
-            chosen.change(None, None, None, cancels=[run], **PRIVATE)
-            chosen.change(self.on_picture, self._preview_inputs(), self._all_outputs(), **PREVIEW)
-        outputs = [inputs.budget, *self.tokens.outputs]
-        inputs.retention.change(self.on_budget, self._preview_inputs(), outputs, **PREVIEW)
-        loading = {**MODEL_LOADING, "show_progress": "full", "show_progress_on": self.tokens.image}
-        inputs.model.change(self.on_budget, self._preview_inputs(), outputs, **loading)
+        ask, how, out = self.ask, self.how, self.outputs
+        filled = [self.shown, *out.widgets, *self.tokens.outputs]
+        starts = [ask.run.click, ask.question.submit]
+        self.run_over = self.controls.connect(starts, self.runs.on_run, self._settings, filled)
+        self.controls.connect([out.repeat.click], self.runs.on_repeat, [self.shown], [self.shown, *out.widgets])
+        changed = [ask.picture.change, how.video.change]
+        self.controls.stop_on([ask.stop.click, *changed])
+        first = self.ready.change(self.runs.on_first, self._settings, self.answered, **PREVIEW)
+        first.then(self.runs.on_show_first, [self.answered, gr.Checkbox(visible=False)], filled, js=UNASKED, **PREVIEW)
+        settings = [*self._settings, self.shown]
+        for trigger in changed:
+            trigger(self.on_picture, settings, self._preview_outputs, **PREVIEW)
+        ask.question.change(self.on_question, settings, [out.exact, out.changed], **PREVIEW)
+        for trigger in (how.retention.change, how.method.change):
+            trigger(self.on_setting, settings, self._preview_outputs, **PREVIEW)
+        loading = {**MODEL_LOADING, "show_progress": "full", "show_progress_on": self.tokens.stage}
+        how.model.change(self.on_setting, settings, self._preview_outputs, **loading)
+        out.race.click(None, None, None, js=RACE, api_visibility="private")
 
-    def _preview_inputs(self) -> list[Any]:
-        inputs = self.inputs
-        return [inputs.model, inputs.picture, inputs.retention, *self.tokens.switches, inputs.video]
+    @property
+    def _settings(self) -> list[Any]:
+        ask, how = self.ask, self.how
+        return [how.model, ask.picture, how.video, ask.question, how.retention, how.method]
 
-    def _run_outputs(self) -> list[Any]:
-        buttons = [self.inputs.run, self.inputs.stop]
-        return [*buttons, *self.outputs.widgets, self.charts, *self.plots, *self.tokens.outputs]
-
-    def _all_outputs(self) -> list[Any]:
-        return [self.inputs.budget, *self._run_outputs()]
-
-    def _source(self, model: str, picture: str | None, video: str | None) -> str | Clip:
-        """What is asked about: the video if there is one and the model takes it, else the picture; "": nothing."""
-        frames = self.session.engine.frames(model) if video else 0
-        return Clip(video, frames) if video and frames else picture or ""
+    @property
+    def _preview_outputs(self) -> list[Any]:
+        out = self.outputs
+        return [self.how.budget, out.status, out.exact, out.changed, *self.tokens.outputs]
 
     @answering
-    def on_budget(
-        self, model: str, path: str | None, percent: float, mode: str, score: str, cut: int, video: str | None = None
-    ) -> dict[Any, Any]:
-        """The slider or the model changed: its counts in words, and the first cut drawn again."""
+    def on_setting(self, *values: Any) -> dict[Any, Any]:
+        """A setting has changed: what is exact, the first cut drawn again, and whether the answers are of others."""
+        *asked, shown = values
         try:
-            return self._preview(model, self._source(model, path, video), percent, mode, score, cut)
+            return self._preview(*chosen_settings(self.session, *asked), shown)
         except InputError as error:
-            return {self.inputs.budget: explained(error)}
+            return {self.how.budget: explained(error)}
 
     @answering
-    def on_picture(
-        self, model: str, path: str | None, percent: float, mode: str, score: str, cut: int, video: str | None = None
-    ) -> dict[Any, Any]:
-        """Another picture or video: the old answers go, the first cut is drawn. A bad picture is reported at once."""
-        blank = self.outputs.fill(ComparisonSnapshot(status=START))
-        blank |= {self.charts: gr.update(visible=False), **self._buttons(busy=False)}
-        source = self._source(model, path, video)
+    def on_question(self, *values: Any) -> dict[Any, Any]:
+        """Every key that is pressed comes here, so nothing is drawn."""
+        *asked, shown = values
         try:
-            return blank | self._preview(model, source, percent, mode, score, cut)
+            opened, settings = chosen_settings(self.session, *asked)
+            first = self.session.preview(settings.model, opened, settings.retention, settings.method)
+            return self._exact(first, opened, settings, shown)
+        except InputError:
+            return {self.outputs.changed: ""}
+
+    @answering
+    def on_picture(self, *values: Any) -> dict[Any, Any]:
+        """Another picture or video; a bad one is reported at once."""
+        *asked, shown = values
+        try:
+            return {self.ask.status: START} | self._preview(*chosen_settings(self.session, *asked), shown)
         except InputError as error:
-            if source:
-                blank[self.outputs.status] = f"**{explained(error)}**"
-            return blank | self.tokens.clear() | {self.inputs.budget: ""}
+            told = f"**{explained(error)}**" if chosen_source(self.session, *asked[:3]) else START
+            return {self.ask.status: told, self.how.budget: ""} | self.tokens.clear()
+
+    @answering
+    def on_open(self, *asked: Any) -> dict[Any, Any]:
+        """A new visitor: the picture that is there, and then (see `ready`) the first example's answers."""
+        return self.on_picture(*asked, None) | {self.ready: 1}
 
     def _preview(
-        self, model: str, source: str | Clip, percent: float, mode: str, score: str, cut: int
+        self, opened: OpenedSource, settings: CompareSettings, shown: ShownComparison | None
     ) -> dict[Any, Any]:
-        retention, opened = percent / 100, self.session.open(source)
-        first = self.session.preview(model, opened, retention)
-        view = view_of_first_cut(source, first, retention)
+        model, retention = settings.model, settings.retention
+        first = self.session.preview(model, opened, retention, settings.method)
+        view = preview_view(first, retention, self.session.engine.method(settings.method).title)
         budget = formatting.budget_text(retention, first.schedule, first.trace.tokens)
-        return {self.inputs.budget: budget} | self.tokens.fill(opened, view, mode, score, cut)
+        return {
+            self.how.budget: budget + FEW_LEFT * (settings.percent < SMALL_PERCENT),
+            **self._exact(first, opened, settings, shown),
+            **self.tokens.fill(opened, view),
+        }
 
-    def on_run(
-        self,
-        model: str,
-        path: str | None,
-        question: str,
-        percent: float,
-        mode: str,
-        score: str,
-        cut: int,
-        video: str | None = None,
-    ) -> Iterator[dict[Any, Any]]:
-        """Both runs, streaming. Stop closes this generator, and with it the computation."""
-        try:
-            yield from self._run(model, self._source(model, path, video), question, percent / 100, mode, score)
-        except Exception as error:
-            sentence = explained(error)
-            gr.Warning(sentence, title=TOAST)
-            yield {self.outputs.status: f"**{sentence}**"} | self._buttons(busy=False)
-
-    def _run(
-        self, model: str, source: str | Clip, question: str, retention: float, mode: str, score: str
-    ) -> Iterator[dict[Any, Any]]:
-        opened: OpenedSource = self.session.open(source)
-        drawn, out = None, self._buttons(busy=True)
-        with closing(self.session.compare(model, opened, question, retention)) as events:
-            for now in comparison_snapshots(events):
-                # every step repeats what was shown before: the browser may skip a step, but never the last one
-                out |= self.outputs.fill(now, not is_random(model))
-                if now.trace is not None and now.trace is not drawn:
-                    drawn = now.trace
-                    view = view_of_run(source, drawn, retention)
-                    out |= self.tokens.with_picture_in_file(self.tokens.fill(opened, view, mode, score, None))
-                if now.ended:
-                    right = self._right.sentence(opened.digest, question)
-                    out |= chart_updates(CHARTS, self.plots, charted(now))
-                    out |= {self.charts: gr.update(visible=True), self.outputs.status: now.status + right}
-                yield dict(out)
-
-    def on_end(self) -> dict[Any, Any]:
-        """The run is over, one way or another."""
-        return self._buttons(busy=False)
-
-    def on_stop(self) -> dict[Any, Any]:
-        """Stop was pressed; the run itself is cancelled by Gradio, which closes its generator."""
-        return self._buttons(busy=False) | {self.outputs.status: STOPPED}
-
-    def _buttons(self, busy: bool) -> dict[Any, Any]:
-        return {self.inputs.run: gr.update(interactive=not busy), self.inputs.stop: gr.update(interactive=busy)}
+    def _exact(
+        self, first: FirstCut, opened: OpenedSource, settings: CompareSettings, shown: ShownComparison | None
+    ) -> dict[Any, Any]:
+        """What follows from the settings alone, and whether the answers are of others."""
+        tokens, schedule = first.trace.tokens, first.schedule
+        saved = self.session.savings(settings.model, opened, settings.question.strip() or "?", schedule, tokens)
+        steps = [tokens, *(number for _, number in sorted(schedule.items()))]
+        changed = shown.settings.changed(settings) if shown else []
+        return {self.outputs.exact: exact_figures(steps, *saved)} | self.outputs.change(changed)

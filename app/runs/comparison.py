@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TypeVar
 
-from vscan_core.events import Answer, Done, Event, Prefilled, Token
+from vscan_core.events import Answer, Done, Prefilled, Token
+from vscan_core.multirun import Refused
 from vscan_core.trace import Trace
 
-from ..session.turn import KeptDone, TurnOver
+from ..session.turn import KeptDone, Pair, PairStarts, TurnEvent, TurnOver
 from ..ui.messages import WAITING
 from .turn_time import KEPT_BASELINE, RunTime, TurnTime, turn_in_words, turn_time
 
@@ -20,17 +21,36 @@ PAUSE_S = 0.06  # between two snapshots of growing text
 BASELINE, REDUCED = 0, 1
 STARTING = ("Reading the picture and the question with all visual tokens …", "Now with fewer visual tokens …")
 WRITING = ("Writing the answer with all visual tokens …", "Writing the answer with fewer visual tokens …")
+REPEATING = "Measuring both again …"
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """A run while it goes on, by the clock of the server; its own timings replace these once it has ended."""
+
+    started_s: float | None = None
+    first_s: float | None = None  # from its start to the end of prefill
+    tokens: int = 0
+    last_s: float = 0.0  # from the first token to the latest
+    lengths: tuple[int, ...] = ()  # characters of the answer after each token
+
+    @property
+    def per_second(self) -> float | None:
+        """Tokens per second after the first; None while there is none."""
+        return (self.tokens - 1) / self.last_s if self.tokens > 1 and self.last_s > 0 else None
 
 
 @dataclass(frozen=True)
 class ComparisonSnapshot:
-    """Both runs at one moment. Pairs are (baseline, reduced)."""
+    """Both runs at one moment. Pairs of fields are (baseline, reduced)."""
 
     status: str = STARTING[0]
     texts: tuple[str, str] = ("", "")
     answers: tuple[Answer | None, Answer | None] = (None, None)
+    live: tuple[LiveRun, LiveRun] = field(default=(LiveRun(), LiveRun()))
     trace: Trace | None = None  # of the reduced run, once its prompt has been read
     kept: bool = False  # whether the baseline's answer is that of an earlier turn
+    pairs: tuple[Pair, ...] = ()  # both runs measured one right after the other
     time: TurnTime | None = None  # once both runs are over
 
     @property
@@ -43,12 +63,20 @@ class ComparisonSnapshot:
         """What the model has to say about the picture as a whole, if anything."""
         return next((answer.hint for answer in self.answers if answer and answer.hint), None)
 
+    @property
+    def going(self) -> int | None:
+        """Which run goes on, or None."""
+        if None not in self.answers:
+            return None
+        place = REDUCED if self.answers[BASELINE] else BASELINE
+        return place if self.live[place].started_s is not None else None
+
 
 def comparison_snapshots(
-    events: Iterable[Event | TurnOver | None], pause_s: float = PAUSE_S
+    events: Iterable[TurnEvent | None], pause_s: float = PAUSE_S
 ) -> Generator[ComparisonSnapshot, None, None]:
     """Follow the events; growing text is shown at most once per `pause_s`, everything else at once."""
-    now = ComparisonSnapshot()
+    now = ComparisonSnapshot(live=(LiveRun(started_s=monotonic()), LiveRun()))
     yield now
     shown_at = monotonic()
     for event in events:
@@ -59,21 +87,46 @@ def comparison_snapshots(
         shown_at = monotonic()
 
 
-def _after(now: ComparisonSnapshot, event: Event | TurnOver | None) -> ComparisonSnapshot:
+def _after(now: ComparisonSnapshot, event: TurnEvent | None) -> ComparisonSnapshot:
     if event is None:
-        return replace(now, status=WAITING)
+        return replace(now, status=WAITING, live=(LiveRun(started_s=monotonic()), LiveRun()))
     if isinstance(event, TurnOver):
         return _over(now, event)
+    if isinstance(event, PairStarts):
+        return replace(now, status=REPEATING)
+    if isinstance(event, Pair):
+        return replace(now, pairs=(*now.pairs, event))
+    assert not isinstance(event, Refused)
     run = event.run
+    live = _after_live(now.live[run], event)
     if isinstance(event, Prefilled):
-        return replace(now, status=WRITING[run], trace=event.trace if run == REDUCED else now.trace)
+        trace = event.trace if run == REDUCED else now.trace
+        return replace(now, status=WRITING[run], trace=trace, live=_with(now.live, run, live))
     if isinstance(event, Token):
-        return replace(now, texts=_with(now.texts, run, event.text))
-    assert isinstance(event, Done)
+        return replace(now, texts=_with(now.texts, run, event.text), live=_with(now.live, run, live))
+    return _done(now, event)
+
+
+def _after_live(live: LiveRun, event: Prefilled | Token | Done) -> LiveRun:
+    clock = monotonic()
+    if isinstance(event, Prefilled):
+        start = clock if live.started_s is None else live.started_s
+        return replace(live, started_s=start, first_s=clock - start)
+    if isinstance(event, Token):
+        assert live.started_s is not None and live.first_s is not None
+        lengths = (*live.lengths, len(event.text))
+        return replace(live, tokens=live.tokens + 1, last_s=clock - live.started_s - live.first_s, lengths=lengths)
+    return live
+
+
+def _done(now: ComparisonSnapshot, event: Done) -> ComparisonSnapshot:
+    """A run has ended; after the baseline, the reduced run begins."""
+    run = event.run
     now = replace(now, texts=_with(now.texts, run, event.answer.text), answers=_with(now.answers, run, event.answer))
     if run == REDUCED:
         return now
-    return replace(now, status=STARTING[REDUCED], kept=isinstance(event, KeptDone))
+    live = _with(now.live, REDUCED, LiveRun(started_s=monotonic()))
+    return replace(now, status=STARTING[REDUCED], kept=isinstance(event, KeptDone), live=live)
 
 
 def _over(now: ComparisonSnapshot, event: TurnOver) -> ComparisonSnapshot:

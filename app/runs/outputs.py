@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import gradio as gr
+from PIL import Image
 
 from ..ui.charts import Chart, chart_plot
 from .progress import RunsSnapshot, RunState
@@ -31,6 +32,7 @@ class RunsOutputs:
     downloads: dict[str, gr.DownloadButton]  # by file name extension
     charts: Sequence[RunsChart] = ()
     plots: Sequence[gr.Plot] = ()
+    planned: Sequence[str] = ()  # titles of the tiles before anything has run
 
     @property
     def widgets(self) -> list[Any]:
@@ -45,14 +47,18 @@ class RunsOutputs:
             self.status: status or self.start,
             self.hint: gr.update(value="", visible=False),
             self.box: gr.update(visible=False),
-            self.gallery: None,
+            self.gallery: waiting_tiles(self.planned),
             self.table: {"headers": self.columns.headers, "data": []},
         }
         return empty | dict.fromkeys(self.plots) | self.no_files()
 
     def fill(self, now: RunsSnapshot) -> dict[Any, Any]:
-        """Everything but charts and downloads, which come when runs have ended."""
-        pictures = [(run.picture, caption(run)) for run in now.runs if run.picture]
+        """Everything but charts and downloads, which come when runs have ended. Tiles are there from the start."""
+        pictures = [
+            (run.picture, caption(run)) if run.picture else waiting_tiles([run.title])[0]
+            for run in now.runs[1:]
+            if not run.problem
+        ]
         return {
             self.status: now.status,
             self.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
@@ -64,6 +70,11 @@ class RunsOutputs:
     def no_files(self) -> dict[Any, Any]:
         """Nothing to download."""
         return {button: gr.update(value=None, interactive=False) for button in self.downloads.values()}
+
+
+def waiting_tiles(titles: Sequence[str]) -> list[tuple[Any, str]]:
+    """A grey tile for each run that has no picture yet, so that nothing jumps when the pictures come."""
+    return [(Image.new("RGBA", (4, 3), (128, 128, 128, 40)), f"{title} …") for title in titles]
 
 
 def status_lines(place: str, start: str) -> tuple[gr.Markdown, gr.Markdown]:
@@ -100,9 +111,10 @@ def download_row(place: str, note: str, extensions: Sequence[str]) -> dict[str, 
         }
 
 
-def token_gallery(elem_id: str, label: str, columns: int | None = 2) -> gr.Gallery:
-    """The picture once per run, with its tokens marked, and what the marks mean."""
+def token_gallery(elem_id: str, label: str, planned: Sequence[str], columns: int | None = 2) -> gr.Gallery:
+    """The picture once per run, with its tokens marked, and what the marks mean; one tile per planned run at first."""
     gallery = gr.Gallery(
+        value=waiting_tiles(planned),
         show_label=False,
         label=label,
         columns=columns,

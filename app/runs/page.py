@@ -24,8 +24,9 @@ from ..session.session import Session
 from ..session.sources import OpenedSource
 from ..ui.charts import chart_updates
 from ..ui.errors import TOAST, answering, explained
-from ..ui.events import PREVIEW, PRIVATE, RUN, STOPPED, WAIT
+from ..ui.events import PREVIEW, PRIVATE
 from ..ui.page import Page
+from ..ui.run_events import RunControls, run_clock
 from .export_json import json_file, runs_as_json
 from .export_png import PageHead, page_as_png
 from .inputs import PlanInputs, runs_inputs
@@ -63,8 +64,10 @@ class RunsPage(Page, Generic[S]):
         with gr.Row():
             with gr.Column(scale=4, min_width=300, elem_id=f"{place}ask"):
                 self.inputs = runs_inputs(session, examples, place, self.plan_inputs)
-            with gr.Column(scale=9, min_width=300):
+            with gr.Column(scale=9, min_width=300, elem_classes="results"):
+                clock = run_clock(place, f"#{place}status")
                 self.outputs = self.build_outputs(place)
+        self.controls = RunControls(place, self.outputs.status, clock, self.inputs.run, self.inputs.stop)
         self._connect()
 
     @abstractmethod
@@ -86,17 +89,12 @@ class RunsPage(Page, Generic[S]):
         return {"fn": self.on_budget, "inputs": inputs.for_budget, "outputs": inputs.budget, **PREVIEW}
 
     def _connect(self) -> None:
-        inputs, buttons = self.inputs, [self.inputs.run, self.inputs.stop]
+        inputs, budget = self.inputs, self.inputs.budget
+        filled = [self.state, *self.outputs.widgets]
         starts = [inputs.run.click, inputs.question.submit]
-        gr.on(starts, None, None, [self.outputs.status, *buttons], js=WAIT, **PRIVATE)
-        filled = [*buttons, self.state, *self.outputs.widgets]
-        run = gr.on(starts, self.on_run, inputs.for_run, filled, **RUN)
-        ends = [*buttons, *self.outputs.downloads.values()]
-        run.then(self.on_end, self.state, ends, queue=False, **PRIVATE)
-        stop = inputs.stop.click(None, None, None, cancels=[run], **PRIVATE)
-        stop.then(self.on_stop, self.state, [*ends, self.outputs.status], queue=False, **PRIVATE)
-        budget = inputs.budget
-        inputs.picture.change(None, None, None, cancels=[run], **PRIVATE)
+        run = self.controls.connect(starts, self.on_run, inputs.for_run, filled)
+        self.run_over = run.then(self.on_end, self.state, [*self.outputs.downloads.values()], queue=False, **PRIVATE)
+        self.controls.stop_on([inputs.stop.click, inputs.picture.change])
         inputs.picture.change(self.on_picture, inputs.for_budget, [*filled, budget], **PREVIEW)
         changes = [widget.change for widget in (*inputs.plan, inputs.model)]
         gr.on(changes, self.on_budget, inputs.for_budget, budget, **PREVIEW)
@@ -120,7 +118,8 @@ class RunsPage(Page, Generic[S]):
     @answering
     def on_picture(self, model: str, path: str | None, *plan: Any) -> dict[Any, Any]:
         """Another picture: the old answers go, and a bad picture is reported at once."""
-        out, budget = self._buttons(busy=False) | {self.state: None}, self.inputs.budget
+        out: dict[Any, Any] = {self.state: None}
+        budget = self.inputs.budget
         try:
             text = self._budget(model, path, *plan)
         except InputError as error:
@@ -135,7 +134,7 @@ class RunsPage(Page, Generic[S]):
         except Exception as error:
             sentence = explained(error)
             gr.Warning(sentence, title=TOAST)
-            yield {self.outputs.status: f"**{sentence}**"} | self._buttons(busy=False)
+            yield {self.outputs.status: f"**{sentence}**"}
 
     def _run(self, path: str, opened: OpenedSource, settings: S) -> Iterator[dict[Any, Any]]:
         out: dict[Any, Any] = {self.state: None} | self.outputs.no_files()
@@ -143,7 +142,7 @@ class RunsPage(Page, Generic[S]):
         with closing(stream_runs(self.session, opened, settings, lambda trace: self._picture(opened, trace))) as steps:
             for now in steps:
                 # every step repeats what was shown before: the browser may skip a step, but never the last one
-                out |= self.outputs.fill(now) | self._buttons(busy=True)
+                out |= self.outputs.fill(now)
                 if now.started:
                     out[self.state] = ShownRuns(settings, now, path)
                 if now.over > over:
@@ -157,14 +156,6 @@ class RunsPage(Page, Generic[S]):
     @answering
     def on_end(self, shown: ShownRuns[S] | None) -> dict[Any, Any]:
         """The runs have ended, one way or another: what was shown can be saved."""
-        return self._buttons(busy=False) | self._downloads(shown)
-
-    @answering
-    def on_stop(self, shown: ShownRuns[S] | None) -> dict[Any, Any]:
-        """Stop was pressed, and Gradio closes the generator of the run. What had ended can be saved."""
-        return self._buttons(busy=False) | self._downloads(shown) | {self.outputs.status: STOPPED}
-
-    def _downloads(self, shown: ShownRuns[S] | None) -> dict[Any, Any]:
         updates = self.outputs.no_files()
         files = {} if shown is None else self._files(shown)
         for extension, content in files.items():
@@ -172,9 +163,6 @@ class RunsPage(Page, Generic[S]):
             file = save_bytes_to_cache(content, f"vscan-{self.name}.{extension}", button.GRADIO_CACHE)
             updates[button] = gr.update(value=file, interactive=True)
         return updates
-
-    def _buttons(self, busy: bool) -> dict[Any, Any]:
-        return {self.inputs.run: gr.update(interactive=not busy), self.inputs.stop: gr.update(interactive=busy)}
 
     def _picture(self, opened: OpenedSource, trace: Trace) -> str:
         """The tokens of the run that answered, drawn into a file."""

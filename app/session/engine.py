@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 
 from PIL import Image
 
@@ -11,6 +11,7 @@ from vscan_core import LVLM, Event, InputError, Reducer, Video, catalog
 from vscan_core.catalog import ModelCard
 from vscan_core.families import FAMILIES
 from vscan_core.inference import compare_prepared
+from vscan_core.measure import prefill_tflops
 from vscan_core.multirun import Encoding, encode_for
 from vscan_core.prepared import PreparedInputs, shapes_of
 
@@ -59,6 +60,18 @@ class Engine:
     def inputs(self, lvlm: LVLM, image: Image.Image | Video, question: str) -> PreparedInputs:
         """Prepare a picture or a video and a question, once for all runs. Raises InputError."""
         return lvlm.inputs(image, question)
+
+    def prompt_tokens(self, lvlm: LVLM, inputs: PreparedInputs) -> int:
+        """The length of the whole prompt, with all visual tokens."""
+        return int(inputs["input_ids"].shape[1])
+
+    def prefill_flops(self, lvlm: LVLM, tokens_per_layer: Sequence[int]) -> float:
+        """10^12 floating-point operations of a prefill in which so many tokens enter each layer, by formula."""
+        return prefill_tflops(tokens_per_layer, lvlm.model.config.text_config)
+
+    def answers_unasked(self, name: str) -> bool:
+        """Whether a run of this model takes about a second, so that an example may be answered before anybody asks."""
+        return name == "mini"
 
     def encode(self, lvlm: LVLM, inputs: PreparedInputs) -> Encoding:
         """Encode a picture or a video with the signals of all methods on offer, unless that has been done."""

@@ -15,11 +15,13 @@ FOLDER = asset("examples")
 
 @dataclass(frozen=True)
 class Example:
-    """A picture file, a question about it, and the right answer if it is known."""
+    """A picture file, a question about it, and what is known of it."""
 
     image: str
     question: str
-    answer: str = ""
+    answer: str = ""  # the right one
+    retention: float | None = None  # at which it shows something; None: any
+    note: str = ""  # what it shows, measured, in a sentence
 
 
 def load_examples(folder: Path = FOLDER) -> list[Example]:
@@ -29,18 +31,25 @@ def load_examples(folder: Path = FOLDER) -> list[Example]:
     except (OSError, ValueError):
         return []
     found = [
-        Example(str(folder / entry["image"]), str(entry["question"]), str(entry.get("answer", ""))) for entry in entries
+        Example(
+            str(folder / entry["image"]),
+            str(entry["question"]),
+            str(entry.get("answer", "")),
+            entry.get("retention"),
+            str(entry.get("note", "")),
+        )
+        for entry in entries
     ]
     return [example for example in found if Path(example.image).is_file()]
 
 
 class RightAnswers:
-    """The right answers of the examples, shown after a run; known by a hash of the picture, and the question."""
+    """What is known of the examples, shown after a run; found by a hash of the picture, and the question."""
 
     def __init__(self, examples: list[Example]) -> None:
-        self._answers = {(digest_of(each.image), each.question): each.answer for each in examples if each.answer}
+        self._known = {(digest_of(each.image), each.question): each for each in examples if each.answer}
 
     def sentence(self, digest: str, question: str) -> str:
-        """The right answer, if this is one of the examples; else nothing."""
-        answer = self._answers.get((digest, question.strip()))
-        return f" The right answer: **{answer}**." if answer else ""
+        """The right answer, and what the example shows, if this is one; else nothing."""
+        example = self._known.get((digest, question.strip()))
+        return f"The right answer: **{example.answer}**. {example.note}".strip() if example else ""

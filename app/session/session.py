@@ -8,16 +8,16 @@ same question about the same picture one run less.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from vscan_core.engine.preview import VisionPreview
 from vscan_core.errors import InputError
-from vscan_core.events import Answer, Event
+from vscan_core.events import Answer
 from vscan_core.media.images import open_image
 from vscan_core.media.videos import open_video
 from vscan_core.multirun import Refused
@@ -27,8 +27,9 @@ from .devices import Device
 from .engine import Engine
 from .lru_cache import LRUCache
 from .models import Models
+from .scan import scan_data
 from .sources import Clip, OpenedSource, Source, digest_of
-from .turn import Asked, TurnEvent, TurnOver, turn
+from .turn import Asked, Pair, PairStarts, TurnEvent, pairs_turn, turn
 
 if TYPE_CHECKING:
     from vscan_core import LVLM, Reducer
@@ -45,6 +46,7 @@ class FirstCut:
     trace: ImageTrace
     boxes: Tensor  # (tokens, 4) on the CPU, in pixels of the picture
     schedule: dict[int, int]  # {layer: visual tokens of the picture that enter from there on}
+    scan: dict[str, Any] | None = None  # of VScan: what a browser needs to repeat it, see `scan_data`
 
 
 class Session:
@@ -61,6 +63,7 @@ class Session:
         self._opened: LRUCache[OpenedSource] = LRUCache(8)
         self._vision: LRUCache[VisionPreview] = LRUCache(8)
         self._baselines: LRUCache[Answer] = LRUCache(KEPT_BASELINES)
+        self._prompts: LRUCache[int] = LRUCache(KEPT_BASELINES)  # lengths of prompts in tokens
         self.models = Models(engine, default_model, self.forget, self._warm_up)
 
     def model(self, name: str) -> LVLM:
@@ -120,7 +123,7 @@ class Session:
         schedule = reducer.schedule(per_tile, lvlm.anatomy, tiles)
         if 0 in schedule:  # planned per tile; newline tokens stay, and padding was never there
             schedule[0] = len(trace.kept)
-        return FirstCut(trace, vision.boxes.cpu(), schedule)
+        return FirstCut(trace, vision.boxes.cpu(), schedule, scan_data(vision, reducer, lvlm.anatomy))
 
     def compare(
         self,
@@ -130,23 +133,55 @@ class Session:
         retention: float,
         method: str = "vscan",
         max_new_tokens: int = MAX_NEW_TOKENS,
-    ) -> Generator[Event | TurnOver | None, None, None]:
+        pairs_s: float = 0.0,
+    ) -> Generator[TurnEvent | None, None, None]:
         """Baseline and reduced run, step by step; None while it waits for the device. Close it to stop.
 
+        pairs_s: Seconds in which both are measured again, in pairs, up to the first token.
         Raises InputError, also if the model does not support the method.
         """
         reducer = self.engine.method(method)(retention)
         asked = self._asked(model, source, question, max_new_tokens)
         reducer.needs(asked.lvlm.anatomy)  # what is missing is said before the baseline runs
 
-        def both() -> Generator[Event | TurnOver, None, None]:
-            with closing(turn(self.engine, self._baselines, asked, [lambda: reducer])) as events:
+        def both() -> Generator[TurnEvent, None, None]:
+            with closing(turn(self.engine, self._baselines, asked, [lambda: reducer], pairs_s)) as events:
                 for event in events:
                     if isinstance(event, Refused):
                         raise event.reason
                     yield event
 
         return self.device(model).steps(both)
+
+    def pairs(
+        self, model: str, source: Source, question: str, retention: float, method: str, pairs_s: float
+    ) -> Generator[PairStarts | Pair | None, None, None]:
+        """Measure both again in pairs, up to the first token; None while it waits for the device. Close it to stop."""
+        reducer = self.engine.method(method)(retention)
+        asked = self._asked(model, source, question, MAX_NEW_TOKENS)
+        return self.device(model).steps(lambda: pairs_turn(self.engine, asked, reducer, pairs_s))
+
+    def savings(
+        self, model: str, source: Source, question: str, schedule: Mapping[int, int], tokens: int
+    ) -> tuple[float, float]:
+        """How many times fewer FLOPs, and how many times less KV cache, a prefill by this schedule takes, by formula.
+
+        Raises InputError if the question or the picture is not accepted.
+        """
+        opened, lvlm = self.open(source), self.model(model)
+        key = (model, opened.digest, question.strip())
+
+        def prompt() -> int:
+            return self.engine.prompt_tokens(lvlm, self.engine.inputs(lvlm, opened.image, question))
+
+        whole = self._prompts.get(key, prompt)
+        layers = lvlm.anatomy.text_layers
+        left = [tokens] * layers
+        for layer, number in sorted(schedule.items()):
+            left[layer:] = [number] * (layers - layer)
+        reduced = [whole - tokens + number for number in left]
+        flops = self.engine.prefill_flops(lvlm, [whole] * layers) / self.engine.prefill_flops(lvlm, reduced)
+        return flops, whole * layers / sum(reduced)
 
     def run_each(
         self, model: str, source: Source, question: str, makers: Sequence[Callable[[], Reducer]]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from PIL import Image
 
-from vscan_core.events import Answer, Done, Event, Prefilled, Token
+from vscan_core.events import Answer, Done, Event, Prefilled, Timings, Token
 from vscan_core.media.videos import Video
 from vscan_core.multirun import Make, Refused, run_each
 
@@ -22,11 +22,28 @@ from .lru_cache import LRUCache
 
 if TYPE_CHECKING:
     from vscan_core import LVLM, Reducer
+    from vscan_core.multirun import Encoding
+    from vscan_core.prepared import PreparedInputs
+
+MOST_PAIRS = 7  # odd, so that the median is one of them
 
 
 @dataclass(frozen=True)
 class KeptDone(Done):
     """The baseline's answer is that of an earlier turn, with its figures as they were measured then."""
+
+
+@dataclass(frozen=True)
+class PairStarts:
+    """The baseline and the method are about to be measured once more."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both runs up to the first token, one right after the other, in alternating order."""
+
+    baseline: Timings
+    reduced: Timings
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,7 @@ class TurnOver:
     encoded: bool  # whether the vision encoder ran in it: otherwise the picture had been encoded before
 
 
-TurnEvent: TypeAlias = Event | Refused | TurnOver
+TurnEvent: TypeAlias = Event | Refused | PairStarts | Pair | TurnOver
 BaselineKey: TypeAlias = tuple[str, str, str, int]  # name of the model, digest of the picture, question, length limit
 
 
@@ -59,11 +76,12 @@ class Asked:
 
 
 def turn(
-    engine: Engine, baselines: LRUCache[Answer], asked: Asked, makers: Sequence[Make]
+    engine: Engine, baselines: LRUCache[Answer], asked: Asked, makers: Sequence[Make], pairs_s: float = 0.0
 ) -> Generator[TurnEvent, None, None]:
     """The baseline and the makers' methods, one after another; the baseline is run 0. Closing it stops the run.
 
-    Only answers that are complete are kept. Raises InputError if the question or the picture is not accepted.
+    Only answers that are complete are kept. `pairs_s`: seconds in which the baseline and the first method are measured
+    again in pairs. Raises InputError if the question or the picture is not accepted.
     """
     start = time.perf_counter()
     inputs = engine.inputs(asked.lvlm, asked.image, asked.question)
@@ -75,11 +93,44 @@ def turn(
             return _kept_run(kept)
         return engine.run(asked.lvlm, inputs, encoding, reducer, asked.max_new_tokens)
 
+    spent_ms = 0.0
     for event in run_each(run, [lambda: None, *makers]):
-        if isinstance(event, Done) and event.run == 0 and kept is None:
-            baselines.put(asked.key, event.answer)
+        if isinstance(event, Done):
+            spent_ms += event.answer.timings.prefill_and_reduce_ms
+            if event.run == 0 and kept is None:
+                baselines.put(asked.key, event.answer)
         yield event
-    yield TurnOver(1000 * (time.perf_counter() - start), encoding.new)
+    over = TurnOver(1000 * (time.perf_counter() - start), encoding.new)
+    if spent_ms < 1000 * pairs_s:
+        yield from _pairs(engine, asked, inputs, encoding, makers[0](), pairs_s)
+    yield over
+
+
+def pairs_turn(
+    engine: Engine, asked: Asked, reducer: Reducer, pairs_s: float
+) -> Generator[PairStarts | Pair, None, None]:
+    """Pairs alone, for an answer that is there already; at least one. Closing it stops the measurement."""
+    inputs = engine.inputs(asked.lvlm, asked.image, asked.question)
+    yield from _pairs(engine, asked, inputs, engine.encode(asked.lvlm, inputs), reducer, pairs_s)
+
+
+def _pairs(
+    engine: Engine, asked: Asked, inputs: PreparedInputs, encoding: Encoding, reducer: Reducer | None, pairs_s: float
+) -> Generator[PairStarts | Pair, None, None]:
+    """As many as are expected to take `pairs_s` seconds in all, but at least one and at most MOST_PAIRS."""
+    begun = time.perf_counter()
+    for number in range(MOST_PAIRS):
+        spent = time.perf_counter() - begun
+        if number and spent * (number + 1) / number > pairs_s:
+            break
+        timings: dict[bool, Timings] = {}
+        for is_baseline in (True, False) if number % 2 else (False, True):
+            yield PairStarts()
+            one = None if is_baseline else reducer
+            for event in engine.run(asked.lvlm, inputs, encoding, one, 1):
+                if isinstance(event, Done):
+                    timings[is_baseline] = event.answer.timings
+        yield Pair(timings[True], timings[False])
 
 
 def _kept_run(answer: Answer) -> Generator[Event, None, None]:

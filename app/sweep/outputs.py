@@ -18,7 +18,7 @@ from ..runs.outputs import (
 )
 from ..runs.progress import RunState
 from ..ui.charts import Chart
-from .settings import tokens_per_second
+from .settings import SWEEP_RETENTIONS, tokens_per_second
 
 SWEEP_START = "Press **Run**: the same question, with fewer and fewer visual tokens."
 SWEEP_NOTE = (
@@ -53,9 +53,12 @@ CHARTS: tuple[RunsChart, ...] = (
 def sweep_outputs(place: str) -> RunsOutputs:
     """Build the right column; `place` goes before the ids of its widgets."""
     status, hint = status_lines(place, SWEEP_START)
+    planned = [formatting.percent(share) for share in SWEEP_RETENTIONS]
+    gallery = token_gallery(f"{place}gallery", "The picture at each retention, with the kept tokens marked", planned)
     with gr.Column(visible=False) as box:
-        gallery = token_gallery(f"{place}gallery", "The picture at each retention, with the kept tokens marked")
         plots = chart_sections(CHARTS)
-    dataframe = runs_dataframe(place, SWEEP_TABLE)
-    downloads = download_row(place, SWEEP_NOTE, ("json", "csv", "png"))
-    return RunsOutputs(SWEEP_START, SWEEP_TABLE, status, hint, dataframe, gallery, box, downloads, CHARTS, plots)
+        dataframe = runs_dataframe(place, SWEEP_TABLE)
+        downloads = download_row(place, SWEEP_NOTE, ("json", "csv", "png"))
+    return RunsOutputs(
+        SWEEP_START, SWEEP_TABLE, status, hint, dataframe, gallery, box, downloads, CHARTS, plots, planned
+    )  # fmt: skip

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .. import formatting
+from ..runs.copy_as import Recipe, copy_buttons
 from ..runs.export_json import runs_as_json
 from ..runs.page import RunsPage, ShownRuns
+from ..runs.table import shown_text
+from ..session.examples import Example
+from ..session.session import Session
 from ..session.sources import OpenedSource
+from ..ui.history import EarlierRun
 from .export_csv import runs_as_csv
 from .inputs import one_method_at_retentions
 from .outputs import sweep_outputs
@@ -19,6 +24,35 @@ class SweepPage(RunsPage[SweepSettings]):
 
     name, title = "sweep", "Sweep"
     plan_inputs, build_outputs = staticmethod(one_method_at_retentions), staticmethod(sweep_outputs)
+
+    def __init__(self, session: Session, examples: list[Example]) -> None:
+        super().__init__(session, examples)
+        copy_buttons("sweep-", self.inputs.for_run, self.recipe)
+
+    def recipe(self, model: str, path: str | None, question: str, *plan: Any) -> Recipe:
+        """What is chosen now, as code. Raises InputError."""
+        settings = self._settings(model, self.session.open(path), question, *plan)
+        return Recipe(model, str(path), settings.question, (settings.method,), settings.retentions)
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """See Page."""
+        inputs, (_, method) = self.inputs, self.inputs.plan
+        return {"model": inputs.model, "picture": inputs.picture, "question": inputs.question, "method": method}
+
+    @property
+    def ended(self) -> tuple[Any, Any, Any]:
+        """See Page."""
+        return self.run_over, self.state, self.earlier_run
+
+    def earlier_run(self, shown: ShownRuns[SweepSettings] | None) -> EarlierRun | None:
+        """For the list of earlier runs, once all runs are over."""
+        if shown is None or not shown.now.ended:
+            return None
+        settings = shown.settings
+        values: dict[str, Any] = {"model": settings.model, "question": settings.question, "method": settings.method}
+        values["picture"] = shown.path
+        return EarlierRun(self.name, values, f"{self._plan_in_words(settings)}: {shown_text(shown.now.runs[0])}")
 
     def _budget(self, model: str, path: str | None, *plan: Any) -> str:
         retentions, method = plan

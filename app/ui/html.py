@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from vscan_core import report
-from vscan_core.draw.fates import Fate, Fates
 from vscan_core.events import Answer
 
 from .. import formatting
@@ -87,33 +86,3 @@ def _figure(number: str, meaning: str) -> str:
 
 def _panel(figures: Iterable[str], note: str) -> str:
     return f'<div class="verdict"><div class="figures">{"".join(figures)}</div>{note}</div>'
-
-
-def legend(fates: Fates, tokens: int, unseen: bool = False) -> str:
-    """Every fate that occurs: its sign as drawn, its meaning, its count; `unseen`: parts that the model never saw."""
-    meanings = {
-        Fate.GLOBAL: ("global", "Kept: stands out in the picture as a whole"),
-        Fate.LOCAL: ("local", "Kept: stands out in its own neighbourhood"),
-        Fate.KEPT: ("kept", "Kept"),
-        Fate.MERGED: ("merged", "Merged into the most similar kept token"),
-        Fate.DROPPED: ("dropped", "Dropped before the language model"),
-    }
-    rows = [_row(sign, text, fates.count(fate)) for fate, (sign, text) in meanings.items() if fates.count(fate)]
-    for layer, number in fates.pruned_at.items():
-        rows.append(_row("pruned", f"Dropped at layer {layer}: not needed for the question", number))
-    if unseen:
-        rows.append(_row("unseen", "Outside the area that the model sees", None))
-    total = f'<p class="total"><b>{fates.kept:,}</b> of {tokens:,} visual tokens are left.</p>'
-    return f'<ul class="legend">{"".join(rows)}</ul>{total}'
-
-
-def _row(sign: str, text: str, number: int | None) -> str:
-    count = "" if number is None else f"<b>{number:,}</b>"
-    return f'<li><i class="sign {sign}" aria-hidden="true"></i><span>{text}</span>{count}</li>'
-
-
-def scale(shaded: bool) -> str:
-    """The legend of a heat map; `shaded`: some tokens have no score because they had been dropped."""
-    bar = '<div class="scale"><span>low attention</span><i aria-hidden="true"></i><span>high attention</span></div>'
-    note = '<p class="total">Shaded parts have no score: their tokens had already been dropped.</p>'
-    return bar + note if shaded else bar

@@ -11,6 +11,7 @@ import gradio as gr
 
 from vscan_core.catalog import is_random
 
+from ..session.downloads import download_gb
 from ..session.examples import Example
 from ..session.session import Session
 from .errors import explained
@@ -19,6 +20,7 @@ from .picture import picture_input
 
 MAX_QUESTION = 1000
 NOT_HERE = "\N{EN DASH} not here"  # style.css greys options that end so
+AT_LEAST, ADVANCED = "\N{GREATER-THAN OR EQUAL TO}", "Advanced:"  # style.css writes headings above such options
 PUBLISHED = (("11.1 %", 11.1), ("22.2 %", 22.2), ("33.3 %", 33.3), ("All", 100))
 
 
@@ -116,19 +118,32 @@ def model_picker(session: Session, prefix: str = "") -> gr.Dropdown:
 
 
 def menu(session: Session) -> list[tuple[str, str]]:
-    """(label, name): first what runs here, then what does not; random weights that do not fit are left out."""
-    cards = session.engine.models()
-    fits = {name: session.models.unavailable(name) is None for name in cards}
-    here = [(card.title, name) for name, card in cards.items() if fits[name]]
-    rest = [(name, card) for name, card in cards.items() if not fits[name] and not is_random(name)]
-    return here + [(f"{card.title} {NOT_HERE}", name) for name, card in rest]
+    """(label, name) in groups: what answers here, what is downloaded first, what does not fit, and random weights.
+
+    The smallest download comes first. Random weights that do not fit are left out. style.css writes a heading above
+    each group, which it knows by its labels.
+    """
+    fits = {name: session.models.unavailable(name) is None for name in session.engine.models()}
+    names = sorted(fits, key=lambda name: (is_random(name), not fits[name], download_gb(name) if fits[name] else 0))
+    return [(_label(session, name, fits[name]), name) for name in names if fits[name] or not is_random(name)]
+
+
+def _label(session: Session, name: str, fits: bool) -> str:
+    title = session.engine.models()[name].title
+    if not fits:
+        return f"{title} {NOT_HERE}"
+    size, first_word = download_gb(name), session.models.expected(name).partition(" to the first word")[0]
+    parts = [f"{ADVANCED} {title}" if is_random(name) else title]
+    parts += [f"{AT_LEAST} {size:.1f} GB"] if size else []
+    return " \N{MIDDLE DOT} ".join([*parts, *filter(None, [first_word.lower()])])
 
 
 def loading(session: Session, name: str) -> Iterator[str]:
     """The text under the picker while a model is downloaded and loaded, and afterwards."""
     about = describe(session, name)
     if session.models.unavailable(name) is None and not session.models.ready(name):
-        wait = "" if is_random(name) else " The first time, its weights are downloaded, which may take minutes."
+        size = download_gb(name)
+        wait = f" Its weights are downloaded first: {size:.1f} GB or more, which may take minutes." if size else ""
         yield f"{about}\n\n**Loading …**{wait}"
         try:
             session.model(name)

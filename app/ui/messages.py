@@ -1,7 +1,8 @@
-"""Sentences that several pages show."""
+"""Sentences that several pages show. What goes on ends in an ellipsis; what is over does not."""
 
 from __future__ import annotations
 
-WAITING = "Waiting for the model: it is answering another visitor's question …"
+WAITING = "Waiting: the model is answering another question first …"
 KEPT_EARLIER = "kept from an earlier run"
 MEANINGLESS_TEXT = "This model has random weights: only its numbers mean something."
+STOPPED = "Stopped."

@@ -19,6 +19,24 @@ class Page(ABC):
         """Build and connect the widgets; called inside the tab."""
 
     @property
+    def asked(self) -> tuple[Any, ...]:
+        """Its widgets for model, picture, question and retention in percent, in this order; (): none to share."""
+        return ()
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """Its widgets for what pages share and the address has, by their keys in `ui.address.ADDRESS_KEYS`."""
+        return dict(zip(("model", "picture", "question", "keep"), self.asked, strict=False))
+
+    @property
+    def ended(self) -> tuple[Any, Any, Any] | None:
+        """The event after a run, the state that it leaves, and what makes a `ui.history.EarlierRun` or None of that."""
+        return None
+
+    def goes_on_with(self, asked: tuple[Any, ...]) -> None:  # noqa: B027  (most pages need not override it)
+        """Called once, inside the tab: `asked` of the first page that has any, or ()."""
+
+    @property
     def opened(self) -> dict[str, Any]:
         """Settings (fn, inputs, outputs ...) of the event that fills the page when its tab is opened; {}: none."""
         return {}

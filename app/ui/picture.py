@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from typing import Any
 
 import gradio as gr
@@ -11,9 +12,18 @@ from .errors import TOAST
 
 def picture_input(**settings: Any) -> gr.Image:
     """A gr.Image that passes on the path of the uploaded file, whatever it holds; vscan_core.media.images checks it."""
-    image = gr.Image(type="filepath", image_mode=None, **settings)
-    image.preprocess = as_path  # type: ignore[method-assign]
+    image: gr.Image = passing_paths(gr.Image)(type="filepath", image_mode=None, **settings)
     return image
+
+
+def passing_paths(component: Any) -> Any:
+    """A kind of `component` whose handlers get the path of the file.
+
+    It is a class of its own, because Gradio makes new instances of a widget that an event leaves as it is; and it is
+    made without Gradio's metaclass, which would write a file beside this one.
+    """
+    own = {"preprocess": lambda self, payload: as_path(payload), "is_template": True}
+    return ABCMeta.__new__(type(component), component.__name__, (component,), own)
 
 
 def as_path(payload: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Colours and type; spacing and the rest are in style.css."""
+"""Colours and type; spacing and the rest are in the style sheets."""
 
 from __future__ import annotations
 
@@ -10,23 +10,40 @@ import gradio as gr
 PAGE_HEAD = """
 <meta name="description" content="VScan: fewer visual tokens, faster answers. See what is kept and why.">
 <style>
-  .gradio-container { min-width: 0 !important; }
+  .gradio-container { width: 100%; min-width: 0 !important; max-width: 1440px !important; margin: 0 auto !important; }
   @media (max-width: 700px) { .gradio-container .main.fillable { padding: 8px 12px !important; } }
 </style>
 """
 
-CSS = Path(__file__).parent / "style.css"
+APP = Path(__file__).parents[1]
+# the visitor's own have every character; Gradio's files for headings have 99, and another face filled in the rest
+SYSTEM_FONTS = ("system-ui", "sans-serif")
+SYSTEM_MONO = ("ui-monospace", "monospace")
+SCRIPTS = ("accessible.js", "address.js", "tour.js")
+WHITE_ON = "*primary_700"  # the lightest orange on which white text can be read (5.2 to 1)
+
+
+def page_head() -> str:
+    """What goes into the page's head: its description, a few styles, and the scripts of the whole app."""
+    scripts = ((APP / "ui" / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    return PAGE_HEAD + "".join(f"<script>\n{script}</script>" for script in scripts)
+
+
+def style_sheets() -> list[Path]:
+    """Those of the whole app first, then those that pages have in their folders."""
+    common = sorted((APP / "ui").glob("*.css"))
+    return [*common, *sorted(set(APP.glob("*/*.css")) - set(common))]
 
 
 def theme() -> gr.themes.Base:
-    """A calm theme; the fonts come from this server or the visitor's system, never from elsewhere."""
+    """A calm theme, without fonts of its own."""
     return gr.themes.Default(
         primary_hue="orange",
         secondary_hue="blue",
         neutral_hue="slate",
         radius_size="md",
-        font=[gr.themes.LocalFont("IBM Plex Sans"), "system-ui", "sans-serif"],
-        font_mono=[gr.themes.LocalFont("IBM Plex Mono"), "monospace"],
+        font=SYSTEM_FONTS,
+        font_mono=SYSTEM_MONO,
     ).set(
         block_border_width="1px",
         block_shadow="none",
@@ -38,4 +55,8 @@ def theme() -> gr.themes.Base:
         block_title_text_color="*neutral_700",
         block_label_text_color="*neutral_600",
         input_placeholder_color="*neutral_500",
+        button_primary_background_fill=WHITE_ON,
+        button_primary_background_fill_dark=WHITE_ON,
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
     )

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ..session.session import Session
-from .picture import as_path
+from .picture import passing_paths
 
 TAKES_VIDEOS = (
     "The model looks at {frames} frames of the video (at most 10 MB). "
@@ -21,7 +21,7 @@ def video_input(session: Session, model: gr.Dropdown) -> gr.Video:
     """The input in a box of its own, which follows the chosen model."""
     with gr.Accordion("Ask about a video", open=False, elem_id="video-box"):
         note = gr.Markdown(_note(session, session.default_model), elem_id="video-note")
-        video = gr.Video(
+        video: gr.Video = passing_paths(gr.Video)(
             sources=["upload"],
             label="Video",
             height=200,
@@ -29,7 +29,6 @@ def video_input(session: Session, model: gr.Dropdown) -> gr.Video:
             elem_id="video",
             buttons=[],
         )
-    video.preprocess = as_path
 
     def on_model(name: str) -> tuple[str, Any]:
         return _note(session, name), gr.update(visible=bool(session.engine.frames(name)))

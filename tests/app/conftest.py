@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from PIL import Image, ImageDraw
 
@@ -34,17 +35,23 @@ class Server:
 
 
 @contextmanager
-def serving(engine: Engine, examples: list[Example], pages: Sequence[str] = PAGES) -> Iterator[Server]:
+def launched(demo: gr.Blocks) -> Iterator[str]:
+    """The address of a demo while it runs."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    session = Session(engine)
-    demo = build_app(session, examples, pages)
     demo.launch(**launch_options("127.0.0.1", port), prevent_thread_lock=True, quiet=True)
     try:
-        yield Server(f"http://127.0.0.1:{port}/", session)
+        yield f"http://127.0.0.1:{port}/"
     finally:
         demo.close(verbose=False)
+
+
+@contextmanager
+def serving(engine: Engine, examples: list[Example], pages: Sequence[str] = PAGES) -> Iterator[Server]:
+    session = Session(engine)
+    with launched(build_app(session, examples, pages)) as url:
+        yield Server(url, session)
 
 
 @pytest.fixture
@@ -97,3 +104,11 @@ def browser() -> Iterator[object]:
         chromium = playwright.chromium.launch(executable_path=found, args=BROWSER_FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def hall(browser: object, picture_file: str) -> Iterator[object]:
+    """A page with nothing but a stage."""
+    from tests.app.hall import opened_hall
+
+    yield from opened_hall(browser, picture_file)

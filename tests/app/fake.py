@@ -87,10 +87,12 @@ class FakeEngine(Engine):
     pause_s: float = 0.0
     answer_words: tuple[str, ...] = ("a", "red", "ball")
     hint: str | None = None
+    unasked: bool = False
     fails_with: Exception | None = None
     alive: int = 0  # runs under way
     steps: int = 0
     ran: list[str] = field(default_factory=list)  # methods of the runs so far
+    limits: list[int] = field(default_factory=list)  # their greatest lengths
     encoded: set[bytes] = field(default_factory=set)  # pictures that have been encoded
     lvlm: FakeLVLM = field(default_factory=FakeLVLM)
 
@@ -114,6 +116,15 @@ class FakeEngine(Engine):
 
     def methods(self) -> dict[str, type[VScan]]:
         return METHODS
+
+    def prompt_tokens(self, lvlm: FakeLVLM, inputs: Any) -> int:
+        return TOKENS + 20
+
+    def prefill_flops(self, lvlm: FakeLVLM, tokens_per_layer: Any) -> float:
+        return sum(tokens_per_layer) * 1e-4
+
+    def answers_unasked(self, name: str) -> bool:
+        return self.unasked
 
     def warm_up(self, lvlm: FakeLVLM) -> None:
         pass
@@ -143,6 +154,7 @@ class FakeEngine(Engine):
         trace = fake_trace(lvlm, image, reducer)
         method = type(reducer).__name__.lower() if reducer else "baseline"
         self.ran.append(method)
+        self.limits.append(limit)
         yield Prefilled(0, method, trace)
         answer_so_far: list[str] = []
         for word in (*self.answer_words, question[:60])[:limit]:

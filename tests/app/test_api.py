@@ -104,16 +104,15 @@ def test_overlay_counts_add_up(client: Client, picture_file: str) -> None:
 
 
 def test_a_second_look_at_a_picture_is_quick(mini_server: Server, picture_file: str) -> None:
-    """Preview and drawing, as the slider asks for them: well under 200 ms on the server."""
-    from app.ui.token_map import TOKENS, draw_view, view_of_first_cut
+    """Preview and what the stage shows of it, as the slider asks for them: well under 200 ms on the server."""
+    from app.stage.view import preview_view, stage_data
 
     session = mini_server.session
     times = []
     for retention in (0.1, 0.15, 0.2, 0.25):
         start = time.perf_counter()
         opened = session.open(picture_file)
-        view = view_of_first_cut(picture_file, session.preview("mini", opened, retention), retention)
-        draw_view(opened, view, TOKENS, None, None)
+        stage_data(opened, preview_view(session.preview("mini", opened, retention), retention))
         times.append(time.perf_counter() - start)
     assert min(times[1:]) < 0.2
 

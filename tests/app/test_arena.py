@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import pickle
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 from app import formatting
 from app.arena.outputs import ARENA_TABLE
 from app.arena.page import ArenaPage
+from app.arena.presets import presets
 from app.arena.settings import arena_settings
 from app.runs import table
 from app.runs.fonts import font, printable, wrapped
@@ -23,6 +25,8 @@ from app.runs.progress import RunState, run_snapshots
 from app.session.examples import Example
 from app.session.session import Session
 from tests.app.fake import FakeEngine
+from vscan_core import REDUCERS
+from vscan_core.cli.main import parser
 from vscan_core.errors import InputError
 from vscan_core.events import Done
 
@@ -109,7 +113,7 @@ def test_bad_input_is_one_sentence_and_the_page_lives_on(
 ) -> None:
     given = {"picture": picture, "methods": ("vscan",)} | other
     last = run(page, given.pop("picture"), *given.pop("methods"), **given)[-1]
-    assert sentence in last[page.outputs.status] and last[page.inputs.run]["interactive"]
+    assert sentence in last[page.outputs.status]
     assert not page.session.device("mini").busy
     assert len(rows(page, run(page, picture, "vscan")[-1])) == 2
 
@@ -122,11 +126,10 @@ def test_stop_frees_the_device_and_what_had_ended_can_be_saved(picture: str) -> 
     assert page.session.device("mini").busy and engine.alive == 1
     steps.close()
     assert not page.session.device("mini").busy and engine.alive == 0
-    out = page.on_stop(step[page.state])
-    assert out[page.outputs.status] == "Stopped." and out[page.inputs.run]["interactive"]
+    out = page.on_end(step[page.state])
     saved = json.loads(Path(out[page.outputs.downloads["json"]]["value"]).read_text())
     assert [run["method"] for run in saved["runs"]] == ["baseline", "vscan"] and not saved["ended"]
-    assert not page.on_stop(None)[page.outputs.downloads["json"]]["interactive"]
+    assert not page.on_end(None)[page.outputs.downloads["json"]]["interactive"]
 
 
 def test_the_files_hold_what_was_shown(page: ArenaPage, picture: str) -> None:
@@ -209,3 +212,47 @@ def test_unknown_methods_are_refused_before_anything_runs(picture: str) -> None:
     session = Session(FakeEngine())
     with pytest.raises(InputError, match="no method"):
         arena_settings(session, "mini", session.open(picture), "What?", 0.2, ["vscan", "magic"])
+
+
+def test_a_row_of_a_paper_is_a_method_and_a_budget() -> None:
+    rows = presets(REDUCERS)
+    assert rows["VisionZip 64"] == ("visionzip", 11.1) and rows["FastV 192"] == ("fastv", 33.3)
+    assert list(rows)[0].endswith(" 192") and len(rows) > 20
+    assert set(presets({"coarse": FakeEngine().methods()["coarse"]})) == set()
+
+
+def test_each_method_has_a_tile_from_the_start(page: ArenaPage, picture: str) -> None:
+    assert [text for _, text in page.on_methods(["vscan", "coarse"], None)] == ["VScan …", "Coarse …"]
+    steps = run(page, picture, "vscan", "coarse")
+    assert {len(step[page.outputs.gallery]) for step in steps} == {2}
+    shown = steps[-1][page.state]
+    assert "value" not in page.on_methods(["picky"], shown)  # pictures that are there stay
+
+
+def test_a_run_that_has_ended_is_told_for_the_list_of_earlier_ones(page: ArenaPage, picture: str) -> None:
+    steps = run(page, picture, "vscan")
+    assert page.earlier_run(None) is None and page.earlier_run(steps[-2][page.state]) is None
+    told = page.earlier_run(steps[-1][page.state])
+    assert told is not None and told.words.endswith("a red ball What?") and told.tab == "arena"
+    assert told.values == {
+        "model": "mini", "question": "What?", "keep": pytest.approx(11.1), "picture": picture, "methods": ["vscan"],
+    }  # fmt: skip
+
+
+def test_a_run_can_be_copied_as_code(page: ArenaPage, picture: str, tmp_path: Path, capsys, monkeypatch) -> None:
+    recipe = page.recipe("mini", picture, 'What\'s "there"?', 11.1, ["vscan"])
+    monkeypatch.chdir(Path(picture).parent)
+    exec(compile(recipe.as_python, "copied", "exec"), {})
+    baseline, reduced = (line.split(" | ") for line in capsys.readouterr().out.splitlines())
+    assert (
+        baseline[:2] == ["baseline", "576.0"]
+        and reduced[0] == "vscan"
+        and float(reduced[1]) == pytest.approx(64, abs=1)
+    )
+    words = shlex.split(recipe.as_command)
+    asked = parser().parse_args(words[1:])
+    assert asked.question == 'What\'s "there"?' and asked.image == "picture.png" and words[0] == "vscan"
+    several = replace(recipe, retentions=(0.5, 0.111)).as_command
+    assert (
+        parser().parse_args(shlex.split(several)[1:]).retentions and '"' not in replace(recipe, question="x").as_command
+    )

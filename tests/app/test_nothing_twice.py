@@ -15,14 +15,13 @@ from torch import nn
 from app.arena.outputs import ARENA_TABLE
 from app.arena.settings import arena_settings
 from app.charts.first_token import first_token_chart
-from app.charts.time import time_chart
 from app.runs.comparison import comparison_snapshots
 from app.runs.export_json import runs_as_json
 from app.runs.settings import stream_runs
 from app.runs.turn_time import RunTime, turn_in_words, turn_time
 from app.session.engine import Engine
 from app.session.session import Session
-from app.session.turn import KeptDone, TurnOver
+from app.session.turn import KeptDone, Pair, TurnOver
 from app.ui import html
 from tests.app.conftest import MINI
 from tests.app.fake import FakeEngine
@@ -115,8 +114,6 @@ def test_both_runs_show_the_same_time_of_the_encoder(mini_session: Session, tmp_
     assert baseline.timings.vision_shared_ms == reduced.timings.vision_shared_ms > 0
     rows = [html.numbers_table(answer).split("encoded once for all runs")[1][:60] for answer in (baseline, reduced)]
     assert rows[0] == rows[1]
-    hovers = time_chart([("Baseline", baseline), ("VScan", reduced)]).data[0].customdata
-    assert hovers[0] == hovers[1] and "encoded once for all runs" in hovers[0]
 
 
 def test_the_baseline_is_kept_for_the_same_question_and_picture(picture: str) -> None:
@@ -218,3 +215,23 @@ def test_what_a_turn_took_counts_the_encoding_once() -> None:
         "All runs took 290 ms in total, with the picture encoded once; other work, such as drawing, took 20.0 ms."
     )
     assert "encoded once beforehand;" in turn_in_words("All runs", before)
+
+
+def test_pairs_share_the_encoding_and_alternate(picture: str) -> None:
+    engine = FakeEngine()
+    session = Session(engine)
+    events = list(session.compare("mini", picture, QUESTION, 0.2, pairs_s=2.0))
+    assert sum(isinstance(event, Pair) for event in events) == 7 and isinstance(events[-1], TurnOver)
+    assert engine.ran == ["baseline", "vscan", *["vscan", "baseline", "baseline", "vscan"] * 3, "vscan", "baseline"]
+    assert engine.limits[2:] == [1] * 14 and len(engine.encoded) == 1
+    again = list(session.pairs("mini", picture, QUESTION, 0.2, "vscan", 2.0))
+    assert sum(isinstance(event, Pair) for event in again) == 7
+
+
+def test_pairs_that_would_take_too_long_are_left_out(picture: str) -> None:
+    session = Session(FakeEngine())
+    events = list(session.compare("mini", picture, QUESTION, 0.2, pairs_s=0.1))  # both prefills: 0.16 s
+    assert not any(isinstance(event, Pair) for event in events)
+    session = Session(FakeEngine(pause_s=0.05))
+    events = list(session.pairs("mini", picture, QUESTION, 0.2, "vscan", 0.25))  # 0.1 s each
+    assert 1 <= sum(isinstance(event, Pair) for event in events) <= 2

@@ -11,12 +11,15 @@ import pytest
 from PIL import Image
 
 from app import formatting
-from app.charts.time import stage_times, time_chart
-from app.charts.tokens import tokens_chart
+from app.charts.time import stage_times, time_axis
+from app.compare import figures
+from app.formatting import TIMES
+from app.runs.comparison import LiveRun
+from app.runs.pairs import median_stages, pairs_summary
 from app.session.examples import load_examples
+from app.session.turn import Pair
 from app.ui import html
 from tests.app.fake import FakeLVLM, fake_answer, fake_trace
-from vscan_core.draw.fates import fates
 from vscan_core.events import Answer
 from vscan_core.reducers.vscan import VScan
 
@@ -64,8 +67,9 @@ def test_the_slider_in_words() -> None:
 def test_the_table_shows_the_recorded_counts_and_no_text_of_the_model(answers: tuple[Answer, Answer]) -> None:
     shown = html.numbers_table(answers[1])
     assert "96 → 32" in shown and "1.3 ms" in shown
+    shown += figures.pane_numbers(answers[1], LiveRun(), False, 1)
     for piece in ("script", "${", "`", "{{", "alert"):
-        assert piece not in shown + html.verdict_panel(*answers)
+        assert piece not in shown
 
 
 def test_both_tables_have_the_same_rows_before_and_after_a_run(answers: tuple[Answer, Answer]) -> None:
@@ -73,46 +77,79 @@ def test_both_tables_have_the_same_rows_before_and_after_a_run(answers: tuple[An
     assert rows[0] == rows[1] == rows[2] and len(rows[0]) == 11
 
 
-def test_the_verdict_says_times_and_whether_the_answer_is_the_same(answers: tuple[Answer, Answer]) -> None:
-    shown = html.verdict_panel(*answers)
+def pairs_of(answers: tuple[Answer, Answer], *factors: float) -> list[Pair]:
+    """One pair per factor by which the reduced run's prefill takes longer than the fake engine's."""
+    baseline, reduced = (answer.timings for answer in answers)
+    prefills = [reduced.prefill_ms * factor for factor in factors]
+    firsts = [reduced.vision_ms + reduced.reduce_ms + prefill for prefill in prefills]
+    return [
+        Pair(baseline, replace(reduced, prefill_ms=prefill, ttft_ms=first))
+        for prefill, first in zip(prefills, firsts, strict=True)
+    ]
+
+
+def measured(pairs: list[Pair], flops: float = 9.0) -> str:
+    return figures.measured_figures(pairs_summary(pairs), flops)
+
+
+def test_a_factor_is_a_median_with_its_range(answers: tuple[Answer, Answer]) -> None:
+    shown = measured(pairs_of(answers, 1, 1.1, 1.2))
+    assert f"7.6 {TIMES} faster" in shown and "7.0 to 8.3" in shown and "median of 3 pairs" in shown
+    assert f"4.1 {TIMES} sooner" in shown and "vision included" in shown and "FLOPs" not in shown
+
+
+def test_too_few_pairs_are_not_shown_in_large_type(answers: tuple[Answer, Answer]) -> None:
+    shown = measured(pairs_of(answers, 1))
+    assert "too few for a median" in shown and f"8.3 {TIMES} faster" in shown and "<b>8.3" not in shown
+
+
+def test_slower_is_called_slower_and_later(answers: tuple[Answer, Answer]) -> None:
+    shown = measured(pairs_of(answers, 10, 10.5, 11))
     assert (
-        f"8.3 {formatting.TIMES}" in shown
-        and "faster prefill" in shown
-        and "Same answer" in shown
-        and "not a benchmark" in shown
+        f"1.2 {TIMES} slower" in shown
+        and "1.1 to 1.2" in shown
+        and f"1.2 {TIMES} later" in shown
+        and "faster" not in shown
     )
-    other = replace(answers[1], text="something else")
-    assert "Different answer" in html.verdict_panel(answers[0], other)
+    assert "no clear difference" in measured(pairs_of(answers, 8, 8.8, 9.6))
 
 
-def test_the_verdict_admits_when_it_got_slower(answers: tuple[Answer, Answer]) -> None:
-    shown = html.verdict_panel(answers[1], answers[0])
-    assert "slower prefill" in shown and "more FLOPs" in shown and "faster" not in shown
+def test_a_busy_machine_gets_words_instead_of_a_factor(answers: tuple[Answer, Answer]) -> None:
+    calm = pairs_of(answers, 1, 1, 1)
+    odd = calm[0].reduced
+    busy = [
+        [*calm, Pair(replace(calm[0].baseline, prefill_ms=400), replace(odd, prefill_ms=40))],
+        [*calm, Pair(calm[0].baseline, replace(odd, vision_ms=30))],
+        pairs_of(answers, 1, 1, 3),
+    ]
+    for pairs in busy:
+        shown = measured(pairs)
+        assert "machine is busy" in shown and TIMES not in shown, shown
+    assert "144 ms to 400 ms" in measured(busy[0])
+    merged = [Pair(one.baseline, replace(one.reduced, vision_ms=10, vision_shared_ms=0)) for one in calm]
+    assert "machine is busy" not in measured(merged)  # a method that changes the encoder has its own time for it
 
 
-def test_the_legend_counts_every_token_once(answers: tuple[Answer, Answer]) -> None:
-    shown = html.legend(fates(answers[1].trace.images[0]), 576)
-    counts = [int(number) for number in re.findall(r"<b>(\d+)</b></li>", shown)]
-    assert sum(counts) == 576 and "layer 3" in shown and "<b>32</b> of 576" in shown
+def test_more_than_the_flops_explain_gets_a_comment(answers: tuple[Answer, Answer]) -> None:
+    assert "More than its FLOPs alone explain" in measured(pairs_of(answers, 1, 1, 1), flops=5)
+    one = measured(pairs_of(answers, 1), flops=5)
+    assert "machine is busy" in one and "8.3" not in one
 
 
-def test_time_chart_stacks_the_four_stage_times(answers: tuple[Answer, Answer]) -> None:
-    figure = time_chart([("Baseline", answers[0]), ("VScan", answers[1])])
-    assert [bar.name for bar in figure.data] == ["Vision", "Selection", "Prefill", "Decode"]
-    for place, answer in enumerate(answers):
-        assert sum(bar.x[place] for bar in figure.data) == pytest.approx(answer.timings.total_ms)
-    assert stage_times(answers[0])["reduce"] == 0
+def test_medians_of_the_stages_know_one_time_of_the_shared_encoder(answers: tuple[Answer, Answer]) -> None:
+    pairs = pairs_of(answers, 1, 2, 9)
+    baseline, reduced = median_stages([*pairs, replace(pairs[0], baseline=replace(pairs[0].baseline, vision_ms=23))])
+    assert baseline["vision"] == reduced["vision"] == 21.5
+    assert reduced["prefill"] == 1.5 * pairs[0].reduced.prefill_ms
 
 
-def test_tokens_chart_shows_what_entered_each_layer(answers: tuple[Answer, Answer]) -> None:
-    figure = tokens_chart([("Baseline", answers[0]), ("VScan", answers[1])])
-    assert list(figure.data[1].y) == [96, 96, 96, 32, 32, 32, 32] and figure.data[1].line.shape == "hv"
-    assert figure.data[1].x[-1] == 6
-
-
-def test_charts_have_no_colours_that_fight_the_theme(answers: tuple[Answer, Answer]) -> None:
-    figure = json.loads(time_chart([("Baseline", answers[0])]).to_json())
-    assert figure["layout"]["paper_bgcolor"] == figure["layout"]["plot_bgcolor"] == "rgba(0,0,0,0)"
+def test_the_axis_has_one_lane_per_run_and_all_stages(answers: tuple[Answer, Answer]) -> None:
+    lanes = [(name, stage_times(one), "") for name, one in zip(("Baseline", "VScan"), answers, strict=True)]
+    shown = time_axis(lanes)
+    widths = [float(width) for width in re.findall(r"width:([\d.]+)%", shown)]
+    assert sum(widths[:4]) == pytest.approx(100, abs=0.1) and sum(widths[4:]) < 50
+    assert "Vision 21.5 ms, Selection 0.0 ms, Prefill 144 ms, Decode 50.0 ms" in shown
+    assert stage_times(answers[0])["reduce"] == 0 and "<li><span" not in time_axis([])
 
 
 def test_examples_may_be_absent_or_broken(tmp_path: Path) -> None:

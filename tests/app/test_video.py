@@ -14,14 +14,12 @@ from app.compare.page import ComparePage
 from app.session.examples import Example
 from app.session.session import Session
 from app.session.sources import Clip
-from app.ui.token_map import HEAT, PICTURE, TOKENS, describe_token, draw_view
 from tests.app.conftest import Server, serving
-from tests.app.test_browser import OVERLAY, open_page
+from tests.app.test_browser import open_page
 from tests.app.test_browser import page as page  # a fixture
 from tests.app.video_engine import VideoEngine
 from tests.video_files import shades, write
 
-VIEW = ("Tokens", "global", 1)
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
@@ -43,39 +41,34 @@ def compare() -> ComparePage:
         return ComparePage(Session(VideoEngine()), [])
 
 
+def asked(model: str, picture: str | None, video: str | None) -> list[Any]:
+    """The values of the page's widgets, in the order of the handlers' arguments."""
+    return [model, picture, video, "word4 ?", 30, "vscan"]
+
+
 def run(compare: ComparePage, model: str, picture: str | None, video: str | None) -> dict[Any, Any]:
-    return list(compare.on_run(model, picture, "word4 ?", 30, *VIEW, video))[-1]
+    return list(compare.runs.on_run(*asked(model, picture, video)))[-1]
 
 
 def test_the_question_is_about_the_video_if_the_model_takes_it(
     compare: ComparePage, picture: str, video_file: str
 ) -> None:
-    view = run(compare, "video-llava", picture, video_file)[compare.tokens.state]
-    assert view.source == Clip(video_file, 8) and view.trace.frames == 8
+    last = run(compare, "video-llava", picture, video_file)
+    assert last[compare.shown].settings.source == Clip(video_file, 8)
+    assert last[compare.tokens.stage]["frames"] == [[frame] for frame in range(1, 9)]
     for model, video in (("mini", video_file), ("video-llava", None)):
-        view = run(compare, model, picture, video)[compare.tokens.state]
-        assert view.source == picture and not view.trace.frames
+        last = run(compare, model, picture, video)
+        assert last[compare.shown].settings.source == picture and last[compare.tokens.stage]["frames"] == []
 
 
 def test_the_preview_and_the_run_show_the_frames(compare: ComparePage, picture: str, video_file: str) -> None:
-    out = compare.on_picture("video-llava", picture, 30, *VIEW, video_file)
-    assert out[compare.tokens.image]["alt_text"].startswith("The video with")
-    assert "of 296" in out[compare.inputs.budget].replace("**", "")  # 8 frames of 36 tokens and CLS
-    view = run(compare, "video-llava", picture, video_file)[compare.tokens.state]
-    assert "same number for every frame" in draw_view(compare.session.open(view.source), view, TOKENS, None, None).note
-    looks = [
-        draw_view(compare.session.open(view.source), view, mode, "global", 1).picture
-        for mode in (TOKENS, HEAT, PICTURE)
-    ]
-    assert len({drawing.tobytes() for drawing in looks}) == 3 and {drawing.size[0] for drawing in looks} == {1008}
-    assert view.trace.cuts[0].kept.tolist() == out[compare.tokens.state].trace.kept.tolist()
-
-
-def test_a_click_names_the_frame(compare: ComparePage, picture: str, video_file: str) -> None:
-    view = run(compare, "video-llava", picture, video_file)[compare.tokens.state]
-    width = 1008 // 3  # three frames in a row
-    for x, y, frame in ((width // 2, 100, 1), (width + width // 2, 100, 2), (width // 2, 400, 4)):
-        assert describe_token(compare.session.open(view.source), view, None, x, y).startswith(f"Frame {frame}, row")
+    out = compare.on_picture(*asked("video-llava", picture, video_file), None)
+    assert "of 296" in out[compare.how.budget].replace("**", "")  # 8 frames of 36 tokens and CLS
+    last = run(compare, "video-llava", picture, video_file)
+    assert "same number for every frame" in last[compare.tokens.note]
+    preview, ran = out[compare.tokens.stage], last[compare.tokens.stage]
+    assert preview["cuts"] == ran["cuts"][:1] and preview["boxes"] == ran["boxes"] and len(ran["cells"]) == 8
+    assert ran["size"][0] == 1008 and ran["cells"][3][0] == 0  # three frames in a row
 
 
 @pytest.mark.parametrize(("content", "sentence"), [(b"", "is empty"), (b"hello", "not a video"), (None, "no longer")])
@@ -85,8 +78,8 @@ def test_bad_videos_are_told_in_one_sentence(
     path = tmp_path / "video.mp4"
     if content is not None:
         path.write_bytes(content)
-    assert sentence in compare.on_picture("video-llava", picture, 30, *VIEW, str(path))[compare.outputs.status]
-    assert sentence in run(compare, "video-llava", picture, str(path))[compare.outputs.status]
+    assert sentence in compare.on_picture(*asked("video-llava", picture, str(path)), None)[compare.ask.status]
+    assert sentence in run(compare, "video-llava", picture, str(path))[compare.ask.status]
     assert run(compare, "video-llava", picture, None)[compare.outputs.numbers[1]]
 
 
@@ -114,9 +107,9 @@ def test_a_visitor_asks_about_a_video(page: Any, video_server: Server, video_fil
     page.wait_for_selector("#video input[type=file]", state="attached")
 
     page.set_input_files("#video input[type=file]", video_file)
-    page.wait_for_function(f"() => document.querySelector('{OVERLAY}')?.alt.startsWith('The video')")
+    page.wait_for_function("() => document.querySelector('.stage-view img')?.alt.startsWith('The video')")
     page.click("#run")
-    page.wait_for_selector("#time-chart .js-plotly-plot .bars path", state="attached")
-    assert "Dropped at layer" in page.inner_text("#legend") and "296" in page.inner_text("#numbers-baseline")
+    page.wait_for_function("() => document.querySelector('.stage-legend')?.innerText.includes('Dropped at layer')")
+    assert page.locator(".stage-stops b").all_inner_texts()[0] == "296"
     assert page.locator("#video button[aria-label^='Trim']").is_hidden()
     assert page.evaluate("document.documentElement.scrollWidth") <= 1400

@@ -141,7 +141,7 @@ def test_the_finest_tokens_are_on_top_wherever_they_stand_in_the_prompt() -> Non
 
 
 def test_newline_tokens_without_pixels_are_left_out() -> None:
-    boxes = geometry.patch_boxes(4, 4, 64, 64)
+    boxes = geometry.patch_boxes(4, 4, 64, 64).clone()
     boxes[3] = torch.nan
     for marks in (fates(VSCAN), torch.rand(16)):
         assert token_map(Image.new("RGB", (64, 64)), VSCAN, boxes, marks).size == (SIDE, SIDE)
