@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# one for each worker: a demo that closes removes its files, whose names are hashes of their contents
+FILES_OF_DEMOS = tempfile.TemporaryDirectory(prefix="vscan-demo-")
+os.environ["GRADIO_TEMP_DIR"] = FILES_OF_DEMOS.name
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and so do the processes that they start
     os.environ["OMP_NUM_THREADS"] = "1"
 

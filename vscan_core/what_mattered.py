@@ -7,7 +7,7 @@ tokens, so a region is left out together with those around it: otherwise hardly 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -43,6 +43,15 @@ class WhatMattered:
     regions: tuple[tuple[tuple[int, ...], ...], ...]  # [row][column]: the region's visual tokens, as in the trace
 
 
+@dataclass(frozen=True)
+class RegionsLeftOut:
+    """How far `leave_regions_out` has come."""
+
+    done: int
+    total: int
+    seconds: float  # that all of them take, estimated from the prefill of the answer
+
+
 def what_mattered(
     lvlm: LVLM,
     image: Image.Image,
@@ -66,6 +75,22 @@ def what_mattered(
         InputError: The picture or the question is not accepted, or the regions are too many, or too few for the margin.
         OutOfMemory: Memory ran out.
     """
+    steps = leave_regions_out(lvlm, image, question, regions=regions, margin=margin, max_new_tokens=max_new_tokens)
+    *_, found = steps
+    assert isinstance(found, WhatMattered)
+    return found
+
+
+def leave_regions_out(
+    lvlm: LVLM,
+    image: Image.Image,
+    question: str,
+    *,
+    regions: tuple[int, int] = REGIONS,
+    margin: int = AROUND,
+    max_new_tokens: int = 16,
+) -> Generator[RegionsLeftOut | WhatMattered, None, None]:
+    """`what_mattered` step by step: before each region how far it is, last the result. Close it to stop."""
     if not all(1 <= side <= 32 for side in regions):
         raise InputError(f"regions must be 1 to 32 rows and columns, but are {regions[0]} x {regions[1]}")
     if margin < 0 or max(regions) <= 2 * margin + 1:
@@ -82,7 +107,10 @@ def what_mattered(
         teacher = _with_answer(inputs, ids)
         logprob, _ = _likelihood(lvlm, teacher, ids, None, shared)
         loss, changed = torch.full(regions, torch.nan), torch.zeros(regions, dtype=torch.bool)
-        for row, col in product(range(regions[0]), range(regions[1])):
+        total = regions[0] * regions[1]
+        seconds = total * done.answer.timings.prefill_ms / 1000
+        for number, (row, col) in enumerate(product(range(regions[0]), range(regions[1]))):
+            yield RegionsLeftOut(number, total, seconds)
             if parts[row][col]:
                 lines = parts[max(row - margin, 0) : row + margin + 1]
                 around = [
@@ -91,7 +119,7 @@ def what_mattered(
                 without = Forced.on(trace.images[0], Grid(1.0), drop=around)
                 now, same = _likelihood(lvlm, teacher, ids, without, shared)
                 loss[row, col], changed[row, col] = logprob - now, not same
-    return WhatMattered(done.answer, logprob, loss, changed, parts)
+    yield WhatMattered(done.answer, logprob, loss, changed, parts)
 
 
 def tokens_in_regions(

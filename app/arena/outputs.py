@@ -43,5 +43,5 @@ def arena_outputs(place: str) -> RunsOutputs:
     gallery = token_gallery(f"{place}gallery", "The picture with the tokens of each method marked", planned, columns=4)
     with gr.Column(visible=False) as box:
         dataframe = runs_dataframe(place, ARENA_TABLE)
-        downloads = download_row(place, ARENA_NOTE, ("json", "png"))
+        downloads = download_row(place, ARENA_NOTE, ("json", "png", "html"))
     return RunsOutputs(ARENA_START, ARENA_TABLE, status, hint, dataframe, gallery, box, downloads)

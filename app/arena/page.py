@@ -20,6 +20,7 @@ from ..ui.history import EarlierRun
 from .inputs import methods_at_one_retention
 from .outputs import arena_outputs
 from .settings import ArenaSettings, arena_settings
+from .two_methods import TwoMethods
 
 FEW_OF_ALL = ". Below 5 %, expect wrong answers: very little of the picture is left"
 
@@ -34,7 +35,12 @@ class ArenaPage(RunsPage[ArenaSettings]):
         super().__init__(session, examples)
         _, methods = self.inputs.plan
         methods.change(self.on_methods, [methods, self.state], self.outputs.gallery, **PREVIEW)
+        self.two.fill_after(self.run_over, self.state)
+        self.two.hide_on([self.controls.clock.submit, self.inputs.picture.change])
         copy_buttons("arena-", self.inputs.for_run, self.recipe)
+
+    def _build_below(self, place: str) -> None:
+        self.two = TwoMethods(self.session, self.state, place)
 
     @property
     def opened(self) -> dict[str, Any]:
@@ -69,10 +75,8 @@ class ArenaPage(RunsPage[ArenaSettings]):
         values |= {"picture": shown.path, "methods": list(settings.methods)}
         return EarlierRun(self.name, values, f"{self._plan_in_words(settings)}: {shown_text(shown.now.runs[0])}")
 
-    def recipe(self, model: str, path: str | None, question: str, *plan: Any) -> Recipe:
-        """What is chosen now, as code. Raises InputError."""
-        settings = self._settings(model, self.session.open(path), question, *plan)
-        return Recipe(model, str(path), settings.question, settings.methods, (settings.retention,))
+    def _recipe(self, settings: ArenaSettings, path: str) -> Recipe:
+        return Recipe(settings.model, path, settings.question, settings.methods, (settings.retention,))
 
     @answering
     def on_methods(self, methods: list[str], shown: ShownRuns[ArenaSettings] | None) -> Any:

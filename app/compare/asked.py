@@ -31,6 +31,11 @@ class CompareSettings:
         """As a share."""
         return self.percent / 100
 
+    @property
+    def about(self) -> tuple[str, str, str]:
+        """What was asked about what, whatever the method."""
+        return self.model, self.digest, self.question.strip()
+
     def changed(self, now: CompareSettings) -> list[str]:
         """Names of the settings that are different `now`."""
         pairs = {

@@ -50,6 +50,9 @@ class CompareOutputs:
     lines: tuple[gr.HTML, gr.HTML]
     axis: gr.HTML
     repeat: gr.Button
+    tools: gr.Row  # below the answers; the page adds the buttons that copy
+    report: gr.DownloadButton  # `ReportFile` fills it
+    mattered: gr.Button
     race: gr.Button
     numbers: tuple[gr.HTML, gr.HTML]
 
@@ -58,7 +61,7 @@ class CompareOutputs:
         """Outputs of a handler that fills them."""
         return [
             self.status, self.hint, self.exact, self.measured, self.changed, self.thumb, self.question, *self.heads,
-            *self.texts, *self.lines, self.axis, self.repeat, self.race, *self.numbers,
+            *self.texts, *self.lines, self.axis, self.repeat, self.report, self.race, *self.numbers,
         ]  # fmt: skip
 
     def fill(
@@ -80,6 +83,7 @@ class CompareOutputs:
             **self._figures(now, title),
             self.race: gr.update(visible=now.ended and readable and _long(now)),
             self.repeat: gr.update(interactive=now.ended),
+            self.report: gr.update(interactive=False),
             **dict(zip(self.numbers, map(html.numbers_table, now.answers, (now.kept, False)), strict=True)),
         }
 
@@ -150,14 +154,17 @@ def compare_outputs(status: gr.Markdown, clock: gr.HTML) -> CompareOutputs:
         with gr.Row(equal_height=True, elem_id="panes"):
             panes = [_pane(name) for name in PANES]
         axis = gr.HTML(time_axis([]), elem_id="time-axis")
-        race = gr.Button("Replay both side by side, at the measured speed", size="sm", visible=False, elem_id="race")
+        with gr.Row(elem_id="run-tools") as tools:
+            report = gr.DownloadButton("Report (HTML)", size="sm", interactive=False, elem_id="report")
+            mattered = gr.Button("What mattered", size="sm", elem_id="mattered")
+            race = gr.Button("Replay both", size="sm", visible=False, elem_id="race")
     hint = gr.Markdown(visible=False, elem_id="hint")
     with gr.Accordion("All numbers of both runs", open=False, elem_id="all-numbers"), gr.Row():
         numbers = [gr.HTML(html.numbers_table(None), elem_id=f"numbers-{name}") for name in PANES]
     heads, texts, lines = zip(*panes, strict=True)
     return CompareOutputs(
-        status, clock, hint, exact, measured, changed, thumb, question, heads, texts, lines, axis, repeat, race,
-        (numbers[0], numbers[1]),
+        status, clock, hint, exact, measured, changed, thumb, question, heads, texts, lines, axis, repeat, tools,
+        report, mattered, race, (numbers[0], numbers[1]),
     )  # fmt: skip
 
 

@@ -9,26 +9,32 @@ import gradio as gr
 from vscan_core.errors import InputError
 
 from .. import formatting
+from ..runs.copy_as import Recipe, copy_buttons
 from ..session.examples import Example
 from ..session.session import FirstCut, Session
 from ..session.sources import OpenedSource
-from ..stage.view import preview_view
+from ..stage.view import StageView, preview_view, run_view
 from ..ui.errors import answering, explained
-from ..ui.events import MODEL_LOADING, PREVIEW
+from ..ui.events import MODEL_LOADING, PREVIEW, PRIVATE
 from ..ui.page import Page
 from ..ui.run_events import RunControls
 from .about import about
 from .asked import CompareSettings, ShownComparison, chosen_settings, chosen_source, earlier_comparison
 from .figures import exact_figures
 from .inputs import AskInputs, HowInputs, ask_inputs, how_inputs
+from .mattered import Mattered
 from .outputs import START, CompareOutputs, compare_outputs
 from .put_back import PutBack
 from .race import RACE
+from .report_file import ReportFile, recipe_of
 from .running import ComparisonRuns
 from .token_panel import TokenPanel, token_panel
 
 # whether nothing has been run on this page so far
 UNASKED = "(answered) => [answered, (window.runsOf?.['']?.runs ?? 0) === 0]"
+# where the map is not beside the button
+TO_THE_MAP = """() => { if (window.innerWidth < 700)
+    document.querySelector("#overlay").scrollIntoView({ behavior: "smooth", block: "start" }); }"""
 SMALL_PERCENT = 5
 FEW_LEFT = " Below 5 %, expect wrong answers: very little of the picture is left."
 
@@ -50,10 +56,14 @@ class ComparePage(Page):
             with gr.Column(scale=5, min_width=320, elem_id="results", elem_classes="results"):
                 self.outputs: CompareOutputs = compare_outputs(self.ask.status, self.ask.clock)
                 self.how: HowInputs = how_inputs(session)
+                with self.outputs.tools:  # again: now there is what a copy is made of
+                    copy_buttons("", self._settings, self.recipe)
         about()
         self.runs = ComparisonRuns(session, examples, self.outputs, self.tokens, self.shown)
         self.controls = RunControls("", self.ask.status, self.ask.clock, self.ask.run, self.ask.stop)
         self.put_back = PutBack(session, self.tokens, self._settings)
+        self.mattered = Mattered(session, self.ask.status, self.tokens, self.view_of)
+        self.report = ReportFile(session, self.outputs.report)
         self._connect()
 
     @property
@@ -86,19 +96,25 @@ class ComparePage(Page):
         filled = [self.shown, *out.widgets, *self.tokens.outputs]
         starts = [ask.run.click, ask.question.submit]
         self.run_over = self.controls.connect(starts, self.runs.on_run, self._settings, filled)
-        self.controls.connect([out.repeat.click], self.runs.on_repeat, [self.shown], [self.shown, *out.widgets])
+        again = self.controls.connect([out.repeat.click], self.runs.on_repeat, [self.shown], [self.shown, *out.widgets])
+        asked = [*self._settings, self.shown]
+        filled_map = [out.status, *self.tokens.outputs]
+        mattered = self.controls.connect([out.mattered.click], self.mattered.on_ask, asked, filled_map)
+        mattered.then(None, None, None, js=TO_THE_MAP, api_visibility="private")
         changed = [ask.picture.change, how.video.change]
         self.controls.stop_on([ask.stop.click, *changed])
         first = self.ready.change(self.runs.on_first, self._settings, self.answered, **PREVIEW)
-        first.then(self.runs.on_show_first, [self.answered, gr.Checkbox(visible=False)], filled, js=UNASKED, **PREVIEW)
-        settings = [*self._settings, self.shown]
+        unasked = [self.answered, gr.Checkbox(visible=False)]
+        first_shown = first.then(self.runs.on_show_first, unasked, filled, js=UNASKED, **PREVIEW)
+        for over in (self.run_over, again, first_shown):
+            over.then(self.report.on_end, self.shown, out.report, queue=False, **PRIVATE)
         for trigger in changed:
-            trigger(self.on_picture, settings, self._preview_outputs, **PREVIEW)
-        ask.question.change(self.on_question, settings, [out.exact, out.changed], **PREVIEW)
+            trigger(self.on_picture, asked, self._preview_outputs, **PREVIEW)
+        ask.question.change(self.on_question, asked, [out.exact, out.changed], **PREVIEW)
         for trigger in (how.retention.change, how.method.change):
-            trigger(self.on_setting, settings, self._preview_outputs, **PREVIEW)
+            trigger(self.on_setting, asked, self._preview_outputs, **PREVIEW)
         loading = {**MODEL_LOADING, "show_progress": "full", "show_progress_on": self.tokens.stage}
-        how.model.change(self.on_setting, settings, self._preview_outputs, **loading)
+        how.model.change(self.on_setting, asked, self._preview_outputs, **loading)
         out.race.click(None, None, None, js=RACE, api_visibility="private")
 
     @property
@@ -149,15 +165,26 @@ class ComparePage(Page):
     def _preview(
         self, opened: OpenedSource, settings: CompareSettings, shown: ShownComparison | None
     ) -> dict[Any, Any]:
-        model, retention = settings.model, settings.retention
-        first = self.session.preview(model, opened, retention, settings.method)
+        retention = settings.retention
+        first = self.session.preview(settings.model, opened, retention, settings.method)
         view = preview_view(first, retention, self.session.engine.method(settings.method).title)
         budget = formatting.budget_text(retention, first.schedule, first.trace.tokens)
         return {
             self.how.budget: budget + FEW_LEFT * (settings.percent < SMALL_PERCENT),
             **self._exact(first, opened, settings, shown),
-            **self.tokens.fill(opened, view),
+            **self.tokens.fill(opened, view, settings),
         }
+
+    def view_of(self, opened: OpenedSource, settings: CompareSettings, shown: ShownComparison | None) -> StageView:
+        """The map of the run that is shown, if it is one with these settings; else of the first cut."""
+        title, retention = self.session.engine.method(settings.method).title, settings.retention
+        if shown and shown.now.trace and not shown.settings.changed(settings):
+            return run_view(shown.now.trace, retention, title)
+        return preview_view(self.session.preview(settings.model, opened, retention, settings.method), retention, title)
+
+    def recipe(self, *asked: Any) -> Recipe:
+        """What is chosen now, as code. Raises InputError."""
+        return recipe_of(chosen_settings(self.session, *asked)[1])
 
     def _exact(
         self, first: FirstCut, opened: OpenedSource, settings: CompareSettings, shown: ShownComparison | None

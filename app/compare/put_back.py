@@ -62,7 +62,7 @@ class PutBack:
         told = _told(marks, before, after, not is_random(model))
         more = forced.excess(trace.budget[0], self.session.model(model).anatomy)
         view = run_view(after.trace, retention, f"{method.title} with forced tokens")
-        return {self.tokens.told: f"{told} {more}".strip(), **self.tokens.fill(opened, view)}
+        return {self.tokens.told: f"{told} {more}".strip(), **self.tokens.fill(opened, view, settings)}
 
 
 def _told(marks: Marks, before: Answer, after: Answer, readable: bool) -> str:

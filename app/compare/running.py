@@ -56,6 +56,7 @@ class ComparisonRuns:
     def _run(self, opened: OpenedSource, settings: CompareSettings) -> Iterator[dict[Any, Any]]:
         drawn: Trace | None = None
         out: dict[Any, Any] = {self.outputs.thumb: self._thumb(settings)}
+        begun: dict[Any, Any] = {self.shown: ShownComparison(settings, ComparisonSnapshot())}
         asked = settings.model, opened, settings.question, settings.retention, settings.method
         with closing(self.session.compare(*asked, pairs_s=PAIRS_S)) as events:
             for now in comparison_snapshots(events):
@@ -64,11 +65,11 @@ class ComparisonRuns:
                 if now.trace is not None and now.trace is not drawn:
                     drawn = now.trace
                     view = run_view(drawn, settings.retention, self._title(settings.method))
-                    out |= self.tokens.fill(opened, view)
+                    out |= self.tokens.fill(opened, view, settings)
                 if now.ended:
                     out |= {self.outputs.status: self._with_right_answer(settings, now, now.status)}
                     out |= {self.shown: ShownComparison(settings, now)}
-                yield dict(out)
+                yield begun | out
 
     def _filled(self, now: ComparisonSnapshot, settings: CompareSettings) -> dict[Any, Any]:
         return self.outputs.fill(now, settings, self._title(settings.method), not is_random(settings.model))
@@ -121,7 +122,7 @@ class ComparisonRuns:
         view = run_view(answered.now.trace, settings.retention, self._title(settings.method))
         return {
             **self._filled(now, settings),
-            **self.tokens.fill(opened, view),
+            **self.tokens.fill(opened, view, settings),
             self.outputs.thumb: self._thumb(settings),
             self.shown: answered,
             self.outputs.status: self._with_right_answer(settings, now, self.first.words),

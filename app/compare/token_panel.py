@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
@@ -10,10 +10,14 @@ import gradio as gr
 from vscan_core.trace import ImageTrace
 
 from .. import formatting
+from ..session.lru_cache import LRUCache
 from ..session.sources import OpenedSource
-from ..stage.view import StageView, stage_data
+from ..stage.view import RegionScore, StageView, stage_data
 from ..stage.widget import Marks, marks_of, stage
 from ..ui.events import PRIVATE
+from .asked import CompareSettings
+
+KEPT_SCORES = 64
 
 
 @dataclass(frozen=True)
@@ -25,14 +29,21 @@ class TokenPanel:
     marks: gr.State  # Marks: tokens to force in or out
     again: gr.Button  # asks again with the marks; `PutBack` connects it
     told: gr.Textbox  # what came of it
+    mattered: LRUCache[RegionScore] = field(default_factory=lambda: LRUCache(KEPT_SCORES))  # by `CompareSettings.about`
 
     @property
     def outputs(self) -> list[Any]:
         """Outputs of every handler that fills or clears."""
         return [self.stage, self.note]
 
-    def fill(self, opened: OpenedSource, view: StageView) -> dict[Any, Any]:
-        """The updates that show `view`, a view of what has been opened."""
+    def fill(
+        self, opened: OpenedSource, view: StageView, asked: CompareSettings, opens: bool = False
+    ) -> dict[Any, Any]:
+        """The updates that show `view`, a view of what has been opened, with what mattered for what was `asked`.
+
+        opens: Show what mattered at once.
+        """
+        view = replace(view, mattered=self.mattered.find(asked.about), opens_mattered=opens)
         return {self.stage: stage_data(opened, view), self.note: _note(view)}
 
     def clear(self) -> dict[Any, Any]:

@@ -13,7 +13,9 @@ from ..ui.charts import Chart, chart_plot
 from .progress import RunsSnapshot, RunState
 from .table import TOKEN_LEGEND, RunsTable, caption
 
-DOWNLOADS = {"json": "Save numbers (JSON)", "csv": "Save table (CSV)", "png": "Save page (PNG)"}
+DOWNLOADS = {
+    "json": "Save numbers (JSON)", "csv": "Save table (CSV)", "png": "Save page (PNG)", "html": "Save report (HTML)",
+}  # fmt: skip
 
 RunsChart: TypeAlias = Chart[Sequence[RunState]]
 

@@ -27,6 +27,8 @@ from ..ui.errors import TOAST, answering, explained
 from ..ui.events import PREVIEW, PRIVATE
 from ..ui.page import Page
 from ..ui.run_events import RunControls, run_clock
+from .copy_as import Recipe
+from .export_html import runs_as_html
 from .export_json import json_file, runs_as_json
 from .export_png import PageHead, page_as_png
 from .inputs import PlanInputs, runs_inputs
@@ -39,7 +41,7 @@ S = TypeVar("S", bound=RunSettings)
 
 @dataclass(frozen=True)
 class ShownRuns(Generic[S]):
-    """What the visitor's state holds for the downloads: plain values, a few kilobytes per run."""
+    """What the visitor's state holds for the downloads: a few kilobytes per run, on the CPU."""
 
     settings: S
     now: RunsSnapshot
@@ -67,6 +69,7 @@ class RunsPage(Page, Generic[S]):
             with gr.Column(scale=9, min_width=300, elem_classes="results"):
                 clock = run_clock(place, f"#{place}status")
                 self.outputs = self.build_outputs(place)
+                self._build_below(place)
         self.controls = RunControls(place, self.outputs.status, clock, self.inputs.run, self.inputs.stop)
         self._connect()
 
@@ -80,13 +83,24 @@ class RunsPage(Page, Generic[S]):
 
     @abstractmethod
     def _plan_in_words(self, settings: S) -> str:
-        """For the PNG export."""
+        """For the exports."""
+
+    @abstractmethod
+    def _recipe(self, settings: S, path: str) -> Recipe:
+        """The runs as code."""
+
+    def recipe(self, model: str, path: str | None, question: str, *plan: Any) -> Recipe:
+        """What is chosen now, as code. Raises InputError."""
+        return self._recipe(self._settings(model, self.session.open(path), question, *plan), str(path))
 
     @property
     def opened(self) -> dict[str, Any]:
         """Arguments of `Tab.select` that fill the page when it is opened."""
         inputs = self.inputs
         return {"fn": self.on_budget, "inputs": inputs.for_budget, "outputs": inputs.budget, **PREVIEW}
+
+    def _build_below(self, place: str) -> None:
+        """What a page has below the outputs of its runs; most have nothing."""
 
     def _connect(self) -> None:
         inputs, budget = self.inputs, self.inputs.budget
@@ -150,7 +164,7 @@ class RunsPage(Page, Generic[S]):
                     out |= chart_updates(self.outputs.charts, self.outputs.plots, now.runs)
                 if now.ended:
                     right = self._right.sentence(opened.digest, settings.question)
-                    out[self.outputs.status] = now.text_note or now.status + right
+                    out[self.outputs.status] = now.text_note or f"{now.status} {right}".strip()
                 yield dict(out)
 
     @answering
@@ -175,11 +189,12 @@ class RunsPage(Page, Generic[S]):
         """The content of every file by extension."""
         settings, cards = shown.settings, self.session.engine.models()
         model = cards[settings.model].title if settings.model in cards else settings.model
-        facts = (model, f"{self._plan_in_words(settings)} · {settings.device}")
-        head = PageHead(f"VScan {self.title}", settings.question, facts)
+        plan, command = self._plan_in_words(settings), self._recipe(settings, shown.path).as_command
+        head = PageHead(f"VScan {self.title}", settings.question, (model, f"{plan} · {settings.device}"))
         image = self.session.open(shown.path).image
         picture = at_drawing_size(image.frames[0] if isinstance(image, Video) else image)
         return {
             "json": json_file(runs_as_json(settings, shown.now)),
             "png": page_as_png(head, shown.now, picture, self.outputs.columns.columns),
+            "html": runs_as_html(settings, shown.now, picture, self.session.engine.methods(), plan, command),
         }

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any
 
-from vscan_core.events import Done, Prefilled, Token
+from vscan_core.events import Answer, Done, Prefilled, Token
 from vscan_core.multirun import Refused
 from vscan_core.report import as_dict, ratios, same_answer, token_steps
 from vscan_core.trace import Trace
 
 from ..session.turn import KeptDone, Pair, PairStarts, TurnEvent, TurnOver
 from ..ui.messages import WAITING
+from .on_cpu import on_cpu
 from .turn_time import KEPT_BASELINE, RunTime, TurnTime, turn_in_words, turn_time
 
 BASELINE_METHOD = "baseline"
@@ -25,7 +26,7 @@ DrawTokens = Callable[[Trace], str | None]  # draws the tokens of a run and retu
 
 @dataclass(frozen=True)
 class RunState:
-    """What is known of one run. Plain values only: it is kept in the visitor's state and exported."""
+    """What is known of one run, in a few kilobytes on the CPU: it is kept in the visitor's state and exported."""
 
     title: str  # as the page names the run
     method: str  # key in REDUCERS, or BASELINE_METHOD
@@ -34,6 +35,7 @@ class RunState:
     text_note: str | None = None  # shown instead of a text that means nothing
     counts: tuple[int, ...] = ()  # distinct counts of visual tokens in the order of the layers
     answer: dict[str, Any] | None = None  # as_dict of the run, once it has ended
+    done: Answer | None = field(default=None, compare=False, repr=False)  # the same with its whole trace
     ratios: dict[str, float] | None = None  # baseline / this run
     same: bool | None = None  # whether its text is the baseline's
     picture: str | None = None  # file with its tokens marked
@@ -133,6 +135,7 @@ def _done(now: RunsSnapshot, event: Done, baseline: Done, draw: DrawTokens) -> R
         text=answer.text,
         counts=tuple(token_steps(answer)),
         answer=as_dict(answer),
+        done=on_cpu(answer),
         ratios=None if first else ratios(baseline.answer, answer),
         same=None if first else same_answer(baseline.answer, answer),
         picture=None if first else draw(answer.trace),

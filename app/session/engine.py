@@ -14,6 +14,7 @@ from vscan_core.inference import compare_prepared
 from vscan_core.measure import prefill_tflops
 from vscan_core.multirun import Encoding, encode_for
 from vscan_core.prepared import PreparedInputs, shapes_of
+from vscan_core.what_mattered import RegionsLeftOut, WhatMattered, leave_regions_out
 
 WARM_UP_QUESTION = "What is in the picture, and how many of them are there?"
 
@@ -83,6 +84,12 @@ class Engine:
         """Events of one run on a picture that has been encoded; nothing is computed between two `next`."""
         shared = encoding.shared
         yield from compare_prepared(lvlm, inputs, [reducer], max_new_tokens=max_new_tokens, shared=shared)
+
+    def leave_regions_out(
+        self, lvlm: LVLM, image: Image.Image, question: str
+    ) -> Generator[RegionsLeftOut | WhatMattered, None, None]:
+        """What mattered for the answer, step by step; the last step is the result. Raises InputError."""
+        yield from leave_regions_out(lvlm, image, question)
 
     def warm_up(self, lvlm: LVLM) -> None:
         """Run the baseline and the default method once, untimed, if all pictures have one shape for this model.

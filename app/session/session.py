@@ -19,9 +19,10 @@ from vscan_core.engine.preview import VisionPreview
 from vscan_core.errors import InputError
 from vscan_core.events import Answer
 from vscan_core.media.images import open_image
-from vscan_core.media.videos import open_video
+from vscan_core.media.videos import Video, open_video
 from vscan_core.multirun import Refused
 from vscan_core.trace import ImageTrace
+from vscan_core.what_mattered import RegionsLeftOut, WhatMattered
 
 from .devices import Device
 from .engine import Engine
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 MAX_NEW_TOKENS = 64
 KEPT_BASELINES = 64
+ONLY_PICTURES = "What mattered can be asked about pictures, not about videos."
 PREVIEW_QUESTION = "?"  # the signals of a preview do not depend on it
 
 
@@ -160,6 +162,16 @@ class Session:
         reducer = self.engine.method(method)(retention)
         asked = self._asked(model, source, question, MAX_NEW_TOKENS)
         return self.device(model).steps(lambda: pairs_turn(self.engine, asked, reducer, pairs_s))
+
+    def leave_regions_out(
+        self, model: str, source: Source, question: str
+    ) -> Generator[RegionsLeftOut | WhatMattered | None, None, None]:
+        """What mattered for the answer, step by step; None while it waits for the device. Close it to stop."""
+        opened, lvlm = self.open(source), self.model(model)
+        if isinstance(opened.image, Video):
+            raise InputError(ONLY_PICTURES)
+        picture = opened.image
+        return self.device(model).steps(lambda: self.engine.leave_regions_out(lvlm, picture, question))
 
     def savings(
         self, model: str, source: Source, question: str, schedule: Mapping[int, int], tokens: int

@@ -26,7 +26,9 @@ function fillViews(stage) {
     box.replaceChildren(...choices.map(([view, label]) => {
       const button = made("button", "", label);
       button.type = "button"; button.dataset.view = view; button.setAttribute("role", "radio");
-      if (view !== "tokens" && view !== "both") button.title = "Heat map of the attention that the choice is taken from";
+      if (view !== "tokens" && view !== "both") {
+        button.title = data.scores[view].about || "Heat map of the attention that the choice is taken from";
+      }
       button.addEventListener("click", () => { stage.view = view; checkViews(stage); fillDepth(stage); stage.draw(true); });
       return button;
     }));
@@ -40,6 +42,7 @@ function checkViews(stage) {
   for (const button of stage.find(".stage-views").children) {
     const on = button.dataset.view === stage.view;
     button.setAttribute("aria-checked", on); button.tabIndex = on ? 0 : -1;
+    if (on) button.parentElement.scrollLeft = button.offsetLeft - button.parentElement.offsetLeft - 60; // where they do not fit
   }
 }
 
@@ -55,6 +58,7 @@ function fillLegend(stage) {
   const { map, codes } = stage, counts = counted(codes), list = stage.find(".stage-legend"), rows = [];
   const heat = !["tokens", "both"].includes(stage.view);
   stage.find(".stage-scale").hidden = !heat;
+  if (heat) fillScale(stage);
   if (stage.view === "both") {
     const sides = [0, 0, 0, 0];
     map.stops.at(-1).forEach((code, token) => { sides[(code <= KEPT) + 2 * (map.other[token] <= KEPT)]++; });
@@ -75,6 +79,12 @@ function fillLegend(stage) {
   list.dataset.key = key;
   rows.forEach((row, i) => legendRow(stage, list, i, row));
   while (list.children.length > rows.length) list.lastChild.remove();
+}
+
+function fillScale(stage) { // what dark and bright mean
+  const score = stage.map.data.scores[stage.view], [low, , high] = stage.find(".stage-scale").children;
+  const most = Math.max(...score.values.filter((value) => value !== null), TWICE);
+  [low.textContent, high.textContent] = score.name === MATTERED ? ["as likely", likelihood(most)] : ["low attention", "high attention"];
 }
 
 function keptMeaning({ map, codes }) { // why tokens stay that no scan has chosen

@@ -113,7 +113,7 @@ class Painter {
 
   heat(pen, score) { // dark blue (lowest) to yellow (99th percentile and above); shade where there is none
     this.ground(pen);
-    const levels = (score.levels ??= levelsOf(score.values));
+    const levels = (score.levels ??= levelsOf(score));
     for (const token of this.map.painted) {
       if (this.map.overlap) pen.clearRect(...this.rect(token));
       pen.fillStyle = levels[token] < 0 ? SHADE[DROPPED] : RAMP[levels[token]];
@@ -186,10 +186,12 @@ class Painter {
   }
 }
 
-function levelsOf(values) { // 0 to 63, -1 where there is no score; a few huge values would leave the rest dark
+// 0 to 63, -1 where there is no score; a few huge values would leave the rest dark. What mattered begins at 0, and is
+// bright only where the answer becomes at most half as likely: else nothing mattered.
+function levelsOf({ name, values }) {
   const known = values.filter((value) => value !== null).sort((a, b) => a - b);
   const place = 0.99 * (known.length - 1), below = Math.floor(place);
   const high = known[below] + ((known[below + 1] ?? known[below]) - known[below]) * (place - below);
-  const range = Math.max(high - known[0], 1e-12);
-  return values.map((value) => (value === null ? -1 : Math.round(63 * Math.min((value - known[0]) / range, 1))));
+  const low = name === MATTERED ? 0 : known[0], range = Math.max(high - low, name === MATTERED ? TWICE : 1e-12);
+  return values.map((value) => (value === null ? -1 : Math.round(63 * Math.min(Math.max((value - low) / range, 0), 1))));
 }

@@ -6,7 +6,7 @@ const STEP_MS = 1400, NARROW = 560, WIDE = 640; // milliseconds per cut; pixels
 class Stage {
   constructor(root, options, send) {
     this.root = root; this.options = options; this.send = send;
-    this.view = "tokens"; this.off = new Set(); this.token = -1; this.pinned = false; this.depth = 0;
+    this.view = options.view || "tokens"; this.off = new Set(); this.token = -1; this.pinned = false; this.depth = 0;
     this.pace = STEP_MS; this.live = null; this.map = null; this.scan = null; this.forced = new Map(); this.brush = null;
     this.frame = this.find(".stage-view");
     this.image = null;
@@ -38,6 +38,9 @@ class Stage {
     this.scan = data.scan || this.scan;
     this.depth = last ? data.cuts.length : Math.min(this.depth, data.cuts.length);
     this.live = null;
+    const score = before && before.scores[this.view], open = (found) => String(data.scores.findIndex(found));
+    if (score) this.view = open(({ name, layer }) => name === score.name && layer === score.layer);
+    if (data.opens) this.view = open(({ name }) => name === data.opens);
     if (this.view === "both" ? !data.other : this.view !== "tokens" && !data.scores[Number(this.view)]) this.view = "tokens";
     if (!before || !this.image || before.picture.url !== data.picture.url) this.place(data);
     this.root.classList.remove("stage-empty");
@@ -109,7 +112,8 @@ class Stage {
     this.painter.hand(pen, token, this.codes, target, absorbed);
     this.painter.marks(pen, this.forced);
     this.root.classList.toggle("stage-pinned", this.pinned);
-    this.say(token < 0 ? this.missed ? map.describe(-1) : HINT : map.describe(token, this.codes, Boolean(this.live)) + (this.pinned ? " (pinned)" : ""));
+    const about = map.data.scores[this.view]?.about || HINT;
+    this.say(token < 0 ? this.missed ? map.describe(-1) : about : map.describe(token, this.codes, Boolean(this.live)) + (this.pinned ? " (pinned)" : ""));
   }
 
   say(text) { if (this.told.textContent !== text) this.told.textContent = text; }

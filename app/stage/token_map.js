@@ -1,6 +1,7 @@
 // What is known about the tokens of one picture, and how it is said in words. No drawing here.
 const GLOBAL = 0, LOCAL = 1, KEPT = 2, MERGED = 3, DROPPED = 4, PRUNED = 5, OPEN = 6; // 0 to 5 as `Fate` in Python
-const SCORE_NAMES = { global: "Whole picture", local: "Neighbourhood", text: "Question" };
+const MATTERED = "mattered", TWICE = Math.log(2);
+const SCORE_NAMES = { global: "Whole picture", local: "Neighbourhood", text: "Question", [MATTERED]: "What mattered" };
 
 class TokenMap {
   constructor(data, like = null) { // like: a map of the same tokens at the same places
@@ -137,22 +138,28 @@ class TokenMap {
   ranks(token, live) { // a score in words, for every score that the token has; only those of the first cut while `live`
     const told = [];
     for (const score of inOrder(this.data.scores)) {
-      if (!score.ranks[token] || score.values[token] === null || (live && score.layer)) continue;
+      if (score.name === MATTERED || !score.ranks[token] || score.values[token] === null || (live && score.layer)) continue;
       told.push(`${scoreLabel(score)} rank ${score.ranks[token]} of ${summary(score).known}, ${amount(score, token)}`);
     }
     return told;
   }
 
+  mattered(token) { // what its region did for the answer, in words; "" if that has not been asked
+    const score = this.data.scores.find(({ name }) => name === MATTERED), loss = score ? score.values[token] : null;
+    return loss === null ? "" : `Without its region and those around it, the answer is ${likelihood(loss)}.`;
+  }
+
   describe(token, codes, live = false) { // one or more sentences
     if (token < 0) return "The model did not see this part of the picture.";
     const place = this.placeInWords(token), ranks = this.ranks(token, live);
-    let text = `${place[0].toUpperCase()}${place.slice(1)}: ${this.fate(token, codes)}.`;
+    const who = this.other ? `. ${this.data.title}` : "";
+    let text = `${place[0].toUpperCase()}${place.slice(1)}${who}: ${this.fate(token, codes)}.`;
     if (codes[token] <= KEPT && !live && codes !== this.stops[0]) {
       const more = this.absorbed(token).length;
       if (more) text += ` Stands for ${more + 1} tokens: itself and ${more} merged into it.`;
     }
     if (this.other) text += ` ${this.data.other.title}: ${this.other[token] <= KEPT ? "kept" : "dropped"}.`;
-    return ranks.length ? `${text} Attention: ${ranks.join("; ")}.` : text;
+    return [text, ranks.length ? `Attention: ${ranks.join("; ")}.` : "", this.mattered(token)].filter(Boolean).join(" ");
   }
 }
 
@@ -168,6 +175,13 @@ function amount(score, token) {
   if (!share) return `score ${value}`;
   const times = value / mean;
   return times < 0.01 ? "less than 0.01 times the average" : `${Number(times.toPrecision(2))} times the average`;
+}
+
+function likelihood(loss) { // a fall of the logarithm of a probability, in words
+  const times = Math.exp(Math.abs(loss));
+  if (times < 1.05) return "about as likely";
+  const told = times < 1000 ? Number(times.toPrecision(2)).toLocaleString("en") : "more than 1,000";
+  return `${told} times ${loss > 0 ? "less" : "more"} likely`;
 }
 
 const inOrder = (scores) => Object.keys(SCORE_NAMES).flatMap((name) => scores.filter((score) => score.name === name))

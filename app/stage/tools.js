@@ -167,12 +167,14 @@ function fillTable(stage) { // the same facts as words, made only when somebody 
   const details = stage.find(".stage-table"), box = details.querySelector("div");
   if (!details.open || !stage.map) return box.replaceChildren();
   const table = made("table"), head = made("tr"), body = made("tbody"), codes = stage.codes;
-  for (const title of ["Token", "Place", "What became of it", "Attention"]) {
+  const titles = ["Token", "Place", "What became of it", "Attention"];
+  if (stage.map.data.scores.some(({ name }) => name === MATTERED)) titles.push("What mattered");
+  for (const title of titles) {
     const cell = made("th", "", title); cell.scope = "col"; head.append(cell);
   }
   for (let token = 0; token < stage.map.tokens; token++) {
-    const row = made("tr"), texts = [token + 1, stage.map.placeInWords(token), stage.map.fate(token, codes), stage.map.ranks(token, Boolean(stage.live)).join("; ")];
-    for (const text of texts) row.append(made("td", "", String(text)));
+    const row = made("tr"), texts = [token + 1, stage.map.placeInWords(token), stage.map.fate(token, codes), stage.map.ranks(token, Boolean(stage.live)).join("; "), stage.map.mattered(token)];
+    for (const text of texts.slice(0, titles.length)) row.append(made("td", "", String(text)));
     body.append(row);
   }
   table.append(made("caption", "", `${kept(codes)} of ${stage.map.tokens} visual tokens are kept.`), made("thead"), body);

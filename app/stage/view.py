@@ -12,7 +12,7 @@ from gradio.utils import get_upload_folder
 from torch import Tensor
 
 from vscan_core.draw.canvas import Canvas, canvas_of
-from vscan_core.draw.map_data import cuts_data, map_data
+from vscan_core.draw.map_data import cuts_data, map_data, score_data
 from vscan_core.trace import ImageTrace, Trace
 
 from ..session.lru_cache import LRUCache
@@ -20,7 +20,16 @@ from ..session.session import FirstCut
 from ..session.sources import OpenedSource
 
 VSCAN = "VScan"
+MATTERED = "mattered"  # name of its score on the map
 _FILES: LRUCache[str] = LRUCache(64)  # paths of pictures at drawing size
+
+
+@dataclass(frozen=True, eq=False)
+class RegionScore:
+    """One more heat map: for each token, how much the logarithm of the answer's probability falls without it."""
+
+    values: Tensor  # (tokens,); NaN: no value
+    about: str  # a sentence on what it shows; it is never taken for HTML
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class StageView:
     method: str = VSCAN  # title of the method
     scan: dict[str, Any] | None = None  # what the browser needs to repeat the first cut, see `scan_data`
     other: tuple[str, ImageTrace] | None = None  # title and trace of a second method on the same picture
+    mattered: RegionScore | None = None
+    opens_mattered: bool = False  # whether the map shows it at once
 
 
 def preview_view(first: FirstCut, retention: float, method: str = VSCAN) -> StageView:
@@ -50,6 +61,8 @@ def stage_data(opened: OpenedSource, view: StageView) -> dict[str, Any]:
     """The value of a stage: numbers, fixed words, and the picture's file."""
     canvas = canvas_of(opened.image, view.trace, view.boxes)
     data = map_data(view.trace, canvas)
+    if view.mattered is not None:
+        data["scores"].append(score_data(MATTERED, 0, view.mattered.values) | {"about": view.mattered.about})
     return data | {
         "picture": FileData(path=_file_of(opened, view.trace, canvas)).model_dump(),
         "retention": view.retention,
@@ -58,6 +71,7 @@ def stage_data(opened: OpenedSource, view: StageView) -> dict[str, Any]:
         "vscan": VSCAN in view.method,
         "scan": view.scan,
         "other": _other(view),
+        "opens": MATTERED if view.opens_mattered else None,
     }
 
 

@@ -28,13 +28,14 @@ class Marks:
     drop: tuple[int, ...] = ()
 
 
-def stage(elem_id: str, slider: str = "", markable: bool = False) -> gr.HTML:
+def stage(elem_id: str, slider: str = "", markable: bool = False, view: str = "tokens") -> gr.HTML:
     """Build a stage; its value is what `stage_data` returns, or None.
 
     Args:
         elem_id: Its id on the page.
         slider: CSS selector of the page's retention slider in percent; moving it redraws the first cut at once.
         markable: Whether tokens can be marked. Marks arrive as the event "marked", see `marks_of`.
+        view: What the map shows at first: "tokens", or "both" for two methods.
     """
     return gr.HTML(
         value=None,
@@ -44,6 +45,7 @@ def stage(elem_id: str, slider: str = "", markable: bool = False) -> gr.HTML:
         elem_id=elem_id,
         slider=slider,
         markable=markable,
+        view=view,
     )
 
 

@@ -58,7 +58,7 @@ def sweep_outputs(place: str) -> RunsOutputs:
     with gr.Column(visible=False) as box:
         plots = chart_sections(CHARTS)
         dataframe = runs_dataframe(place, SWEEP_TABLE)
-        downloads = download_row(place, SWEEP_NOTE, ("json", "csv", "png"))
+        downloads = download_row(place, SWEEP_NOTE, ("json", "csv", "png", "html"))
     return RunsOutputs(
         SWEEP_START, SWEEP_TABLE, status, hint, dataframe, gallery, box, downloads, CHARTS, plots, planned
     )  # fmt: skip

@@ -29,10 +29,8 @@ class SweepPage(RunsPage[SweepSettings]):
         super().__init__(session, examples)
         copy_buttons("sweep-", self.inputs.for_run, self.recipe)
 
-    def recipe(self, model: str, path: str | None, question: str, *plan: Any) -> Recipe:
-        """What is chosen now, as code. Raises InputError."""
-        settings = self._settings(model, self.session.open(path), question, *plan)
-        return Recipe(model, str(path), settings.question, (settings.method,), settings.retentions)
+    def _recipe(self, settings: SweepSettings, path: str) -> Recipe:
+        return Recipe(settings.model, path, settings.question, (settings.method,), settings.retentions)
 
     @property
     def shared(self) -> dict[str, Any]:

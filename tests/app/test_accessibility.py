@@ -66,7 +66,7 @@ def test_no_tab_has_serious_findings_in_either_theme(page: Any, axe: str) -> Non
 def test_the_focus_stays_and_the_answers_are_announced(page: Any) -> None:
     page.locator("#run").focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("() => document.querySelector('#spoken').innerText.includes('yes')")
+    page.wait_for_function("() => document.querySelector('#spoken')?.innerText.includes('yes')")
     page.wait_for_function("() => document.activeElement.id === 'run'")
     assert page.get_attribute("#status", "role") == "status" == page.get_attribute("#spoken", "role")
 

@@ -116,7 +116,7 @@ def test_what_is_asked_goes_along_and_back_stays_in_the_app(page: Any, server: S
     has_picture(page, "sweep-", "olive.png")
     assert page.input_value("#sweep-question textarea") == "Why?"
     tab(page, "Compare").click()
-    page.wait_for_function("() => document.querySelector('#question textarea').value === 'Why?'")
+    page.wait_for_function("() => document.querySelector('#question textarea')?.value === 'Why?'")
 
     for name in ("Sweep", "Arena"):
         page.go_back()
@@ -145,7 +145,7 @@ def test_a_picture_of_ones_own_survives_a_reload_and_is_in_no_address(
     stranger = browser.new_context().new_page()
     stranger.goto(page.url)
     has_picture(stranger, "", "teal.png")
-    stranger.wait_for_function("() => document.querySelector('#question textarea').value === 'Is it mine?'")
+    stranger.wait_for_function("() => document.querySelector('#question textarea')?.value === 'Is it mine?'")
     stranger.context.close()
 
 

@@ -7,6 +7,7 @@ import json
 import pickle
 import shlex
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -129,14 +130,16 @@ def test_stop_frees_the_device_and_what_had_ended_can_be_saved(picture: str) -> 
     out = page.on_end(step[page.state])
     saved = json.loads(Path(out[page.outputs.downloads["json"]]["value"]).read_text())
     assert [run["method"] for run in saved["runs"]] == ["baseline", "vscan"] and not saved["ended"]
+    assert "Stopped before every run" in Path(out[page.outputs.downloads["html"]]["value"]).read_text()
     assert not page.on_end(None)[page.outputs.downloads["json"]]["interactive"]
+    assert page.two.on_end(step[page.state], None, None)[page.two.box] == gr.update(visible=False)  # only one has ended
 
 
 def test_the_files_hold_what_was_shown(page: ArenaPage, picture: str) -> None:
     last = run(page, picture, "vscan", "picky", question=EVIL)[-1]
     out = page.on_end(last[page.state])
-    numbers, image = (Path(out[button]["value"]) for button in page.outputs.downloads.values())
-    assert (numbers.name, image.name) == ("vscan-arena.json", "vscan-arena.png")
+    numbers, image, report = (Path(out[button]["value"]) for button in page.outputs.downloads.values())
+    assert (numbers.name, image.name, report.name) == ("vscan-arena.json", "vscan-arena.png", "vscan-arena.html")
     found = json.loads(numbers.read_text())
     assert found["settings"]["question"] == EVIL and found["settings"]["methods"] == ["vscan", "picky"]
     assert found["versions"]["vscan_core"] and "not a benchmark" in found["note"]
@@ -147,6 +150,10 @@ def test_the_files_hold_what_was_shown(page: ArenaPage, picture: str) -> None:
     assert len(vscan["trace"]["images"][0]["cuts"][0]["kept"]) == 96 and "problem" in picky
     with Image.open(image) as drawn:
         assert drawn.format == "PNG" and drawn.width == 1760 and len(drawn.getcolors(1 << 22)) > 1000
+    text = report.read_text()
+    assert EVIL not in text and f'<h1>Fewer visual tokens, one question</h1><p class="question">{escape(EVIL)}' in text
+    assert text.count("<article>") == text.count("data:image/jpeg") == 2 and "Picky: Cannot run here" in text
+    assert "576 → 96 → 32" in text and "vscan compare --method vscan,picky" in text and "Stopped" not in text
 
 
 @pytest.mark.parametrize("size", [(16, 700), (700, 16)])
@@ -256,3 +263,20 @@ def test_a_run_can_be_copied_as_code(page: ArenaPage, picture: str, tmp_path: Pa
     assert (
         parser().parse_args(shlex.split(several)[1:]).retentions and '"' not in replace(recipe, question="x").as_command
     )
+
+
+def test_the_map_holds_vscan_and_the_next_method_at_first(page: ArenaPage, picture: str) -> None:
+    two = page.two
+    shown = run(page, picture, "picky", "coarse", "vscan", percent=60)[-1][page.state]
+    out = two.on_end(shown, None, None)
+    assert out[two.box]["visible"] and (out[two.one]["value"], out[two.other]["value"]) == ("vscan", "picky")
+    assert out[two.one]["choices"] == [("Picky", "picky"), ("Coarse", "coarse"), ("VScan", "vscan")]
+    assert out[two.stage]["title"] == "VScan" and out[two.stage]["other"]["title"] == "Picky"
+    again = two.on_end(shown, "coarse", "vscan")  # what was chosen stays
+    assert (again[two.one]["value"], again[two.other]["value"]) == ("coarse", "vscan")
+    assert two.on_one(shown, "picky", "picky")[two.other]["value"] == "coarse"  # the other one makes way
+    assert two.on_other(shown, "picky", "picky")[two.one]["value"] == "coarse"
+    gone = run(page, picture, "coarse", "absent", "vscan")[-1][page.state]
+    out = two.on_end(gone, "picky", "absent")
+    assert (out[two.one]["value"], out[two.other]["value"]) == ("vscan", "coarse")
+    assert "value" not in two.on_one(gone, "absent", "vscan") and "value" not in two.on_other(None, "vscan", "coarse")

@@ -60,7 +60,7 @@ def test_a_visitor_uploads_asks_and_moves_the_slider(page: Any, mini_server: Ser
 
     page.fill(QUESTION, "What is there?")
     page.click("#run")
-    page.wait_for_function("() => document.querySelector('#status').innerText.includes('took')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('took')")
     assert (
         page.inner_text("#changed").strip() == "" and page.input_value("#asked-question textarea") == "What is there?"
     )
@@ -93,7 +93,7 @@ def test_nothing_jumps_and_what_matters_is_above_the_fold(
             box = page.locator(part).first.bounding_box()
             assert box["y"] + box["height"] <= height, part
     page.click("#run")
-    page.wait_for_function("() => document.querySelector('#status').innerText.includes('took')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('took')")
     assert page.evaluate("window.shifted") < 0.1
     if width < 700:
         page.wait_for_function("() => document.querySelector('#answers').getBoundingClientRect().top < 200")
@@ -108,9 +108,9 @@ def test_both_answers_can_be_replayed_on_one_clock(page: Any, slow_server: Serve
     page.wait_for_selector("#race")
     whole = page.input_value("#answer-baseline textarea")
     page.click("#race")
-    page.wait_for_function("() => document.querySelector('#live-vscan').innerText.includes('at the measured speed')")
-    page.wait_for_function("text => document.querySelector('#answer-vscan textarea').value === text", arg=whole)
-    page.wait_for_function("() => document.querySelector('#live-vscan').innerText.includes('to the first token')")
+    page.wait_for_function("() => document.querySelector('#live-vscan')?.innerText.includes('at the measured speed')")
+    page.wait_for_function("text => document.querySelector('#answer-vscan textarea')?.value === text", arg=whole)
+    page.wait_for_function("() => document.querySelector('#live-vscan')?.innerText.includes('to the first token')")
     assert page.input_value("#answer-baseline textarea") == whole
 
 
@@ -121,7 +121,7 @@ def test_the_clock_of_a_pane_ticks_and_another_method_gives_its_name(page: Any, 
     page.wait_for_function("() => document.querySelector('#token-note')?.innerText.includes('Preview')")
     page.click("#run")
     page.wait_for_function("() => parseFloat(document.querySelector('#live-baseline [data-clock]')?.innerText) > 0.3")
-    page.wait_for_function("() => document.querySelector('#live-baseline').innerText.includes('tokens/s')")
+    page.wait_for_function("() => document.querySelector('#live-baseline')?.innerText.includes('tokens/s')")
     assert "Coarse" in page.inner_text(".pane.vscan")
     page.click("#stop")
     page.wait_for_selector("#run:not([disabled])")
@@ -249,9 +249,10 @@ def test_one_method_sweeps_through_the_retentions(page: Any, mini_server: Server
     page.click("#sweep-run")
     page.wait_for_selector("#sweep-csv:not([disabled])")
     rows = page.evaluate(SHOWN.replace("arena", "sweep"))
-    assert [row[0] for row in rows] == ["Baseline", "50 %", "33.3 %", "22.2 %", "11.1 %", "5.6 %", "2.8 %"]
+    assert rows[0][0].startswith("Baseline")  # "kept from an earlier run", if there was one
+    assert [row[0] for row in rows[1:]] == ["50 %", "33.3 %", "22.2 %", "11.1 %", "5.6 %", "2.8 %"]
     assert [row[3] for row in rows][:5] == ["576", "432 → 144", "288 → 96", "192 → 64", "96 → 32"]
-    assert all(row[1] and row[5].endswith("ms") for row in rows)
+    assert all(row[1] and row[5].endswith("s") for row in rows)  # seconds on a busy machine
     assert page.locator("#sweep-gallery img").count() == 6 and "2.8 % · 24 → 8" in page.inner_text("#sweep-gallery")
     page.wait_for_selector("#sweep-chart .js-plotly-plot .bars path", state="attached")
     for kind, starts in (("json", b"{"), ("csv", b"retention,"), ("png", b"\x89PNG")):
@@ -340,14 +341,14 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Any, mini_server: Server, 
     page = context.new_page()
     open_page(page, mini_server, f"?__theme={theme}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.get_by_role("tab", name="Arena").click()
+    # by their links: tabs for which there is no room at this width are in a menu
+    page.goto(mini_server.url + f"?tab=arena&__theme={theme}")
     page.wait_for_selector("#arena-gallery img")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    page.get_by_role("tab", name="Sweep").click()
+    page.goto(mini_server.url + f"?tab=sweep&__theme={theme}")
     page.click("#sweep-run")
     page.wait_for_selector("#sweep-png:not([disabled])")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    # by its link: where the headings are wider, the last tab moves into a menu at this width
     page.goto(mini_server.url + f"?tab=benchmarks&__theme={theme}")
     for tab, shown in (("Accuracy", "#benchmarks"), ("Speed", "#speed-chart"), ("Papers", "#reported-chart")):
         page.get_by_role("tab", name=tab, exact=True).click()

@@ -63,7 +63,7 @@ def test_stopped_is_said_when_the_work_has_stopped(page: Any, server: Server) ->
     engine: Any = server.session.engine
     engine.pause_s = 1.5  # a slow model: one step outlasts the click by far
     page.click("#run")
-    page.wait_for_function("() => document.querySelector('#status').innerText.includes('Writing')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('Writing')")
     page.evaluate(TOLD.replace("PLACE", ""))
     page.click("#stop")
     idle(page)
@@ -81,7 +81,7 @@ def test_stop_then_another_model_then_run(page: Any, server: Server) -> None:
     page.locator("li[data-testid=dropdown-option]", has_text="Other Model").click()
     engine.answer_words = ("done",)
     page.click("#run")  # waits until it may be clicked
-    page.wait_for_function("() => document.querySelector('#status').innerText.includes('took')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('took')")
     idle(page)
 
 
@@ -111,7 +111,7 @@ def test_a_full_queue_says_so(page: Any, server: Server) -> None:
 
     page.route(re.compile(r"queue/join"), full)
     page.click("#run")
-    page.wait_for_function("() => document.querySelector('#status').innerText.includes('press Run again')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('press Run again')")
     idle(page)
 
 
@@ -119,7 +119,7 @@ def test_a_failure_of_the_server_is_told(page: Any, server: Server) -> None:
     engine: Any = server.session.engine
     engine.fails_with = RuntimeError("secret")
     page.click("#run")
-    page.wait_for_function("() => document.querySelector('#status').innerText.includes('(code ')")
+    page.wait_for_function("() => document.querySelector('#status')?.innerText.includes('(code ')")
     idle(page)
 
 
@@ -127,7 +127,7 @@ def test_a_lost_connection_is_told_while_it_lasts(page: Any, server: Server) -> 
     page.click("#run")
     page.wait_for_function(WRITING)
     page.context.set_offline(True)
-    page.wait_for_function("() => document.querySelector('#clock').innerText.includes('connection')")
+    page.wait_for_function("() => document.querySelector('#clock')?.innerText.includes('connection')")
     page.context.set_offline(False)
 
 
@@ -145,5 +145,5 @@ def test_a_sweep_ends_as_well(page: Any, server: Server) -> None:
     assert page.evaluate("window.told.includes('Stopping …')")
     page.route(re.compile(r"queue/join"), lambda route: route.fulfill(status=503, body="{}"))
     page.click("#sweep-run")
-    page.wait_for_function("() => document.querySelector('#sweep-status').innerText.includes('press Run again')")
+    page.wait_for_function("() => document.querySelector('#sweep-status')?.innerText.includes('press Run again')")
     idle(page, "sweep-")

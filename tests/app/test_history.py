@@ -42,8 +42,8 @@ def test_an_earlier_run_comes_back_and_is_seen_by_nobody_else(browser: Any, tmp_
         assert EVIL in mine.inner_text("#earlier") and "yes" in mine.inner_text("#earlier")
         mine.get_by_role("tab", name="Compare").click()
         names.nth(1).click()
-        mine.wait_for_function("() => document.querySelector('#arena-question textarea').value === 'Is it teal?'")
-        mine.wait_for_function("() => document.querySelector('[role=tab][aria-selected=true]').innerText === 'Arena'")
+        mine.wait_for_function("() => document.querySelector('#arena-question textarea')?.value === 'Is it teal?'")
+        mine.wait_for_function("() => document.querySelector('[role=tab][aria-selected=true]')?.innerText === 'Arena'")
         assert not mine.locator("#arena-methods").get_by_label("Coarse").is_checked()
         assert other.locator("#earlier").count() == 0
         for page in (mine, other):

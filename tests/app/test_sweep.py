@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,10 @@ def test_stop_frees_the_device_and_what_had_ended_can_be_saved(picture: str) -> 
 def test_the_files_hold_what_was_shown(page: SweepPage, picture: str) -> None:
     last = run(page, picture, question=EVIL)[-1]
     out = page.on_end(last[page.state])
-    numbers, rows_file, image = (Path(out[button]["value"]) for button in page.outputs.downloads.values())
-    assert (numbers.name, rows_file.name, image.name) == ("vscan-sweep.json", "vscan-sweep.csv", "vscan-sweep.png")
+    numbers, rows_file, image, report = (Path(out[button]["value"]) for button in page.outputs.downloads.values())
+    assert [file.name for file in (numbers, rows_file, image, report)] == [
+        f"vscan-sweep.{extension}" for extension in ("json", "csv", "png", "html")
+    ]
     found = json.loads(numbers.read_text())
     assert found["settings"]["question"] == EVIL and found["settings"]["retentions"] == [0.5, 0.1]
     lines = list(csv.DictReader(rows_file.open()))
@@ -131,6 +134,9 @@ def test_the_files_hold_what_was_shown(page: SweepPage, picture: str) -> None:
     assert float(lines[1]["tokens_per_second"]) == 160 and lines[0]["method"] == "baseline"
     with Image.open(image) as drawn:
         assert drawn.width == 1760
+    text = report.read_text()
+    assert EVIL not in text and escape(EVIL) in text and "VScan at 2 retentions." in text
+    assert [text.count(f"<h2>{title}</h2>") for title in ("Baseline", "50 %", "10 %")] == [1, 1, 1]
     assert len(pickle.dumps(last[page.state])) < 100_000
 
 

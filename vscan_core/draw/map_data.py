@@ -82,9 +82,14 @@ def _scores_data(trace: ImageTrace) -> list[dict[str, Any]]:
         for name, score in cut.scores.items():
             values = score.detach().float().cpu()
             if len(values) == trace.tokens and bool(values.isfinite().any()):
-                numbers = [_rounded(value) for value in values.tolist()]
-                found.append({"name": name, "layer": cut.layer, "values": numbers, "ranks": ranks_of(values)})
+                found.append(score_data(name, cut.layer, values))
     return found
+
+
+def score_data(name: str, layer: int, values: Tensor) -> dict[str, Any]:
+    """One score (tokens,) as `map_data` gives it; NaN: the token has none."""
+    numbers = [_rounded(value) for value in values.tolist()]
+    return {"name": name, "layer": layer, "values": numbers, "ranks": ranks_of(values)}
 
 
 def _rounded(value: float) -> float | None:
