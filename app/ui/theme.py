@@ -10,7 +10,8 @@ import gradio as gr
 PAGE_HEAD = """
 <meta name="description" content="VScan: fewer visual tokens, faster answers. See what is kept and why.">
 <style>
-  .gradio-container { width: 100%; min-width: 0 !important; max-width: 1440px !important; margin: 0 auto !important; }
+  .gradio-container { width: 100%; min-width: 0 !important; max-width: none !important; }
+  .gradio-container main.contain { width: 100%; max-width: 1376px; margin: 0 auto !important; }
   @media (max-width: 700px) { .gradio-container .main.fillable { padding: 8px 12px !important; } }
 </style>
 """

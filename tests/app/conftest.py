@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -23,6 +24,7 @@ from tests.app.fake import FakeEngine
 from vscan_core.resources import asset
 
 MINI = asset("mini")
+PATIENCE = 20_000  # milliseconds; a busy computer loads the page slowly
 BROWSER_FLAGS = ["--no-sandbox", "--headless=new", "--disable-gpu", "--disable-dev-shm-usage"]
 
 
@@ -112,3 +114,17 @@ def hall(browser: object, picture_file: str) -> Iterator[object]:
     from tests.app.hall import opened_hall
 
     yield from opened_hall(browser, picture_file)
+
+
+@contextmanager
+def visiting(browser: Any, width: int = 1400, height: int = 1000, **options: Any) -> Iterator[Any]:
+    """The page of a fresh visitor; every error on it fails the test."""
+    context = browser.new_context(viewport={"width": width, "height": height}, **options)
+    context.set_default_timeout(PATIENCE)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda line: errors.append(line.text) if "Content Security" in line.text else None)
+    yield page
+    context.close()
+    assert not errors

@@ -13,10 +13,8 @@ from PIL import Image
 from app.session.examples import Example
 from app.session.session import Session
 from app.ui.address import from_address
-from tests.app.conftest import Server, serving
+from tests.app.conftest import Server, serving, visiting
 from tests.app.fake import FakeEngine
-
-PATIENCE = 20_000
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +67,8 @@ def server(examples: list[Example]) -> Iterator[Server]:
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     """A fresh visitor; every error on the page fails the test."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
-    assert not errors
+    with visiting(browser) as page:
+        yield page
 
 
 def budget_has(page: Any, place: str, text: str) -> None:
@@ -136,6 +128,7 @@ def test_a_picture_of_ones_own_survives_a_reload_and_is_in_no_address(
     Image.new("RGB", (90, 60), "red").save(tmp_path / "own.png")
     page.goto(server.url + "?picture=olive&question=Is+it+mine%3F")
     has_picture(page, "", "olive.png")
+    budget_has(page, "", "%")  # the page has been filled, so the address has been read
     page.click("#picture button[aria-label='Remove Image']")
     page.set_input_files("#picture input[type=file]", str(tmp_path / "own.png"))
     has_picture(page, "", "own.png")

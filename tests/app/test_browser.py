@@ -13,26 +13,18 @@ from app.benchmarks.page import BenchmarksPage
 from app.session.examples import Example
 from app.session.session import Session
 from tests.app import recorded
-from tests.app.conftest import Server, serving
+from tests.app.conftest import PATIENCE, Server, serving, visiting
 from tests.app.fake import FakeEngine
 
 OVERLAY = "#overlay canvas"
 QUESTION = "#question textarea, #question input"
-PATIENCE = 20_000  # milliseconds; a busy computer loads the page slowly
 
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     """A fresh visitor; every error on the page fails the test."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda line: errors.append(line.text) if "Content Security" in line.text else None)
-    yield page
-    context.close()
-    assert not errors
+    with visiting(browser) as page:
+        yield page
 
 
 def open_page(page: Any, server: Server, query: str = "") -> None:
@@ -77,7 +69,7 @@ SHIFTS = """() => { window.shifted = 0; new PerformanceObserver(list => list.get
     ).observe({type: "layout-shift", buffered: true}); }"""
 
 
-@pytest.mark.parametrize(("width", "height"), [(1440, 900), (390, 844)])
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1440, 900), (390, 844)])
 def test_nothing_jumps_and_what_matters_is_above_the_fold(
     browser: Any, mini_server: Server, width: int, height: int
 ) -> None:

@@ -9,11 +9,10 @@ import pytest
 from PIL import Image
 
 from app.session.examples import Example
-from tests.app.conftest import Server, serving
+from tests.app.conftest import PATIENCE, Server, serving, visiting
 from tests.app.fake import FakeEngine
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-PATIENCE = 20_000  # milliseconds
 TOLD = "() => document.querySelectorAll('.story-nav li').length === 6"
 HINT = "A picture like none that it was trained on: treat the answer as a guess. The selection of tokens is real."
 STEP = "name => document.querySelector('.story').dataset.name === name"
@@ -39,14 +38,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     """A fresh visitor with calm animations; every error on the page fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720}, reduced_motion="reduce")
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    context.close()
-    assert not errors
+    with visiting(browser, 1280, 720, reduced_motion="reduce") as page:
+        yield page
 
 
 def is_open(page: Any) -> bool:

@@ -96,7 +96,7 @@ def comparison(baseline: Answer, other: Answer | InputError) -> dict[str, Any]:
 
 
 def command_line(arguments: list[str]) -> str:
-    """The command as it was typed, but without the places of files on this machine: /home/x/a.png becomes a.png."""
+    """The command as it was typed, but without the folders of absolute paths."""
     shown = [Path(word).name or word if Path(word).is_absolute() else word for word in arguments]
     return shlex.join(["vscan", *shown])
 

@@ -68,9 +68,7 @@ def record(
     picture = as_rgb(image)
     runs = [
         RecordedRun(
-            title="Baseline" if method is None else method.title,
-            settings="" if method is None else repr(method),
-            retention=1.0 if method is None else method.retention,
+            **_named(method),
             answer=_settled(answer, repeats, picture),
             token_ms=tuple(token_ms),
             texts=tuple(texts),
@@ -98,9 +96,7 @@ def from_answers(
     picture = as_rgb(image)
     runs = [
         RecordedRun(
-            title="Baseline" if method is None else method.title,
-            settings="" if method is None else repr(method),
-            retention=1.0 if method is None else method.retention,
+            **_named(method),
             answer=replace(answer, trace=_in_pixels_of(picture, answer.trace)),
             token_ms=(),
             texts=(),
@@ -109,6 +105,13 @@ def from_answers(
         for method, answer in zip(reducers, answers, strict=True)
     ]
     return Recording(picture, lvlm_name, question, is_random(lvlm_name), tuple(runs), dict(facts or {}), note)
+
+
+def _named(method: Reducer | None) -> dict[str, Any]:
+    """What a RecordedRun says of its method."""
+    if method is None:
+        return {"title": "Baseline", "settings": "", "retention": 1.0}
+    return {"title": method.title, "settings": repr(method), "retention": method.retention}
 
 
 def _full_run(
