@@ -42,14 +42,15 @@ def page(browser: Any) -> Iterator[Any]:
         yield page
 
 
-def is_open(page: Any) -> bool:
-    return bool(page.evaluate("() => document.querySelector('.story-deck')?.open ?? false"))
+def has_opened(page: Any) -> None:
+    """Waits until the presentation is told and shown: the first comes before the second."""
+    page.wait_for_function(TOLD)
+    page.wait_for_function("() => document.querySelector('.story-deck')?.open")
 
 
 def test_everything_is_legible_and_on_the_screen(page: Any, server: Server) -> None:
     page.goto(f"{server.url}?present=1&__theme=dark")
-    page.wait_for_function(TOLD)
-    assert is_open(page)
+    has_opened(page)
     for number in range(6):
         if number:
             page.keyboard.press("ArrowRight")
@@ -64,8 +65,8 @@ def test_keys_of_clickers_lead_through_it_and_escape_leaves(page: Any, server: S
     page.goto(server.url)
     assert page.locator("#tour").count() == 0  # a driven browser is left alone, unless the address asks
     page.click("#present")  # from any page
-    page.wait_for_function(TOLD)
-    assert is_open(page) and "present=1" in page.url
+    has_opened(page)
+    assert "present=1" in page.url
     for key, name in (("PageDown", "patches"), (" ", "global"), ("ArrowRight", "local"), ("PageUp", "global"),
                       ("ArrowLeft", "patches"), ("End", "answers"), ("Home", "picture")):  # fmt: skip
         page.keyboard.press(key)
@@ -74,7 +75,7 @@ def test_keys_of_clickers_lead_through_it_and_escape_leaves(page: Any, server: S
     page.wait_for_function("() => document.fullscreenElement?.classList.contains('story-screen')")
     page.keyboard.press("f")
     page.wait_for_function("() => !document.fullscreenElement")
-    assert is_open(page)
+    assert page.evaluate("() => document.querySelector('.story-deck').open")
     page.keyboard.press("Escape")
     page.wait_for_function("() => !document.querySelector('.story-deck').open")
     assert "present" not in page.url and page.is_visible(".story-nav")  # the steps are back on their page
@@ -82,7 +83,7 @@ def test_keys_of_clickers_lead_through_it_and_escape_leaves(page: Any, server: S
 
 def test_costs_are_products_of_what_was_measured(page: Any, server: Server) -> None:
     page.goto(server.url + "?present=1")
-    page.wait_for_function(TOLD)
+    has_opened(page)
     page.keyboard.press("End")
     page.wait_for_function(ANSWERED)
     cells = page.locator(".story-costs td")
