@@ -12,8 +12,9 @@ from .server.api import add_endpoints
 from .session.examples import Example, load_examples
 from .session.session import Session
 from .ui.history import earlier_runs
-from .ui.links import Place, link, present_button
+from .ui.links import ONLY_JS, Place, link, present_button
 from .ui.page import Page
+from .words.language import SWITCH
 
 PAGES = ("compare", "explain", "arena", "sweep", "benchmarks")  # folders, in the order of the tabs
 PRESENTED = "explain"  # the page that a presentation shows
@@ -37,6 +38,7 @@ def build_app(session: Session, examples: list[Example] | None = None, pages: Se
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 2 * HOUR), fill_width=True) as demo:
         with gr.Row(elem_id="top-line"):
             gr.Markdown(WELCOME, elem_id="welcome")
+            language = gr.Button("中文", size="sm", scale=0, min_width=80, elem_id="language")
             present = gr.Button(
                 "Present", size="sm", scale=0, min_width=110, elem_id="present", visible=PRESENTED in pages
             )
@@ -53,6 +55,7 @@ def build_app(session: Session, examples: list[Example] | None = None, pages: Se
                 asked = asked or page.asked
         link(demo, tabs, places, session, shown, PRESENTED)
         earlier_runs(tabs, places)
+        language.click(js=SWITCH, **ONLY_JS)
         present_button(present, tabs, PRESENTED)
         add_endpoints(session)
     queued: gr.Blocks = demo.queue(default_concurrency_limit=1, max_size=20)

@@ -36,6 +36,7 @@ MAY_NOT_REACH = {
     "vscan_eval.metrics": ("torch", "transformers", "vscan_eval.task"),
     "vscan_eval.tasks": ("transformers", "vscan_core.reducers", "vscan_core.families", *API),
     "app.formatting": ("gradio", "plotly", "app.session", "app.ui", "app.runs", "app.server", *PAGES),
+    "app.words": ("gradio", "plotly", "torch", "vscan_core", "app.session", "app.ui", "app.runs", "app.server", *PAGES),
     "app.session": ("gradio", "plotly", "app.ui", "app.stage", "app.runs", "app.server", *PAGES),
     "app.charts": ("gradio", "app.session", "app.ui", "app.runs", "app.server", *PAGES),
     "app.ui": ("app.stage", "app.runs", "app.server", *PAGES),

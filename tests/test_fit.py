@@ -218,3 +218,9 @@ def test_speed_is_measured_once_and_disturbs_no_random_numbers(monkeypatch) -> N
     finally:
         machine.cpu_tflops_per_s.cache_clear()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_processor_is_called_by_its_name(tmp_path) -> None:
+    named = linux(tmp_path, {"proc/cpuinfo": "processor\t: 0\nmodel name\t: Swift 9000\n\nprocessor\t: 1\n"})
+    assert machine.cpu_name(named) == "Swift 9000"
+    assert machine.cpu_name(tmp_path / "elsewhere") == machine.platform.machine()

@@ -1,4 +1,4 @@
-"""What this machine has for a model on its CPU: memory that is free, and how fast it multiplies matrices.
+"""What this machine has for a model on its CPU: its name, memory that is free, and how fast it multiplies matrices.
 
 Memory: what the kernel calls available, or less if a control group (v1 or v2, as containers use them) leaves less.
 Speed: one matrix product of the size that a prefill makes, measured once per process and type.
@@ -7,6 +7,7 @@ Speed: one matrix product of the size that a prefill makes, measured once per pr
 from __future__ import annotations
 
 import os
+import platform
 import statistics
 import time
 from collections.abc import Iterator
@@ -18,6 +19,15 @@ import torch
 MEASURED_ROWS, MEASURED_WIDTH = 576, 2048  # of the measured product: tokens, and a side of the square of weights
 ENOUGH_S = 1.0  # no further repetition after that long
 SYSTEM_ROOT = Path("/")
+
+
+def cpu_name(system: Path = SYSTEM_ROOT) -> str:
+    """The processor's name as the kernel gives it; where it gives none, the kind of its instructions, such as arm64."""
+    for line in _text(system / "proc" / "cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name" and value.strip():
+            return value.strip()
+    return platform.machine()
 
 
 def available_gb(system: Path = SYSTEM_ROOT) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from functools import cached_property
 
 from PIL import Image
 
@@ -16,11 +17,18 @@ from vscan_core.multirun import Encoding, encode_for
 from vscan_core.prepared import PreparedInputs, shapes_of
 from vscan_core.what_mattered import RegionsLeftOut, WhatMattered, leave_regions_out
 
+from .hub import Hub
+
 WARM_UP_QUESTION = "What is in the picture, and how many of them are there?"
 
 
 class Engine:
     """Models, methods and runs."""
+
+    @cached_property
+    def hub(self) -> Hub:
+        """Where models are downloaded from."""
+        return Hub()
 
     def models(self) -> Mapping[str, ModelCard]:
         """Models on offer by name."""
@@ -28,7 +36,7 @@ class Engine:
 
     def unavailable(self, name: str, released_gb: float = 0.0) -> str | None:
         """Why a model cannot run here, in one sentence; None if it can, once `released_gb` of memory are free."""
-        return catalog.unavailable(name, released_gb=released_gb)
+        return catalog.unavailable(name, released_gb=released_gb) or self.hub.missing(name)
 
     def expected(self, name: str, released_gb: float = 0.0) -> str:
         """How long the first word of a model that can run will take, estimated; "" if there is nothing to say."""

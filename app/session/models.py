@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from vscan_core.errors import InputError
@@ -35,6 +36,19 @@ class Models:
         if name in self._there:
             return None
         return self._engine.unavailable(name, self._released_gb(name))
+
+    def begin(self, name: str) -> Future[LVLM]:
+        """Load a model beside what else goes on; the future raises what `get` raises."""
+        found: Future[LVLM] = Future()
+
+        def load() -> None:
+            try:
+                found.set_result(self.get(name))
+            except Exception as error:
+                found.set_exception(error)
+
+        threading.Thread(target=load, name=f"loads {name}", daemon=True).start()
+        return found
 
     def expected(self, name: str) -> str:
         """How long the first word of a model that can run will take, estimated; "" if there is nothing to say."""

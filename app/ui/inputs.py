@@ -11,11 +11,11 @@ import gradio as gr
 
 from vscan_core.catalog import is_random
 
-from ..session.downloads import download_gb
 from ..session.examples import Example
+from ..session.hub import download_gb
 from ..session.session import Session
-from .errors import explained
 from .events import MODEL_LOADING, PRIVATE
+from .model_loading import describe, loading
 from .picture import picture_input
 
 MAX_QUESTION = 1000
@@ -136,27 +136,3 @@ def _label(session: Session, name: str, fits: bool) -> str:
     parts = [f"{ADVANCED} {title}" if is_random(name) else title]
     parts += [f"{AT_LEAST} {size:.1f} GB"] if size else []
     return " \N{MIDDLE DOT} ".join([*parts, *filter(None, [first_word.lower()])])
-
-
-def loading(session: Session, name: str) -> Iterator[str]:
-    """The text under the picker while a model is downloaded and loaded, and afterwards."""
-    about = describe(session, name)
-    if session.models.unavailable(name) is None and not session.models.ready(name):
-        size = download_gb(name)
-        wait = f" Its weights are downloaded first: {size:.1f} GB or more, which may take minutes." if size else ""
-        yield f"{about}\n\n**Loading …**{wait}"
-        try:
-            session.model(name)
-        except Exception as error:
-            about = f"{about}\n\n**Not available here:** {explained(error)}"
-    yield about
-
-
-def describe(session: Session, name: str) -> str:
-    """A model in words, with the time that it is expected to take, or the reason why it cannot run here."""
-    card = session.engine.models().get(name)
-    if card is None:
-        return ""
-    if reason := session.models.unavailable(name):
-        return f"{card.description}\n\n**Not available here:** {reason}"
-    return "\n\n".join(filter(None, (card.description, session.models.expected(name))))

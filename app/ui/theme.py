@@ -6,6 +6,8 @@ from pathlib import Path
 
 import gradio as gr
 
+from ..words.language import language_head
+
 # Gradio confines CSS to the page's content; what lies around the content goes into the head
 PAGE_HEAD = """
 <meta name="description" content="VScan: fewer visual tokens, faster answers. See what is kept and why.">
@@ -25,9 +27,9 @@ WHITE_ON = "*primary_700"  # the lightest orange on which white text can be read
 
 
 def page_head() -> str:
-    """What goes into the page's head: its description, a few styles, and the scripts of the whole app."""
+    """What goes into the page's head: its description, a few styles, its words, and the scripts of the whole app."""
     scripts = ((APP / "ui" / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    return PAGE_HEAD + "".join(f"<script>\n{script}</script>" for script in scripts)
+    return PAGE_HEAD + language_head() + "".join(f"<script>\n{script}</script>" for script in scripts)
 
 
 def style_sheets() -> list[Path]:

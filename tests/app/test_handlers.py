@@ -260,7 +260,7 @@ def test_out_of_memory_is_told_and_survived(picture: str) -> None:
 
 
 def test_an_unavailable_model_is_explained_on_the_page(page: ComparePage, picture: str) -> None:
-    from app.ui.inputs import describe
+    from app.ui.model_loading import describe
 
     assert "needs about 16.2 GB" in describe(page.session, "big")
     assert "Not available" not in describe(page.session, "mini")

@@ -16,7 +16,8 @@ from app.runs.comparison import ComparisonSnapshot, comparison_snapshots
 from app.session.devices import Device
 from app.session.lru_cache import LRUCache
 from app.session.session import Session
-from app.ui.inputs import describe, loading, menu
+from app.ui.inputs import menu
+from app.ui.model_loading import describe, loading
 from tests.app.fake import FakeEngine, FakeLVLM
 from vscan_core.errors import InputError
 from vscan_core.events import Done, Prefilled

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ import torch
 import transformers
 
 from vscan_core.errors import InputError
+from vscan_core.machine import cpu_name
 
 LIBRARIES = (torch, transformers, numpy, scipy)
 ROUNDED = 4  # significant digits
@@ -26,7 +26,7 @@ ROUNDED = 4  # significant digits
 def provenance(command: str, device: torch.device | str = "cpu") -> dict[str, Any]:
     """What every record says beside its figures; threads are those of this process."""
     on_cpu = torch.device(device).type == "cpu"
-    processor = f"CPU {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads in use"
+    processor = f"CPU {cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads in use"
     return {
         "command": command,
         "commit": _commit(),

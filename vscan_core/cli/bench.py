@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shlex
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -17,7 +15,7 @@ import torch
 from vscan_core.bench.benchmark import Benchmark
 from vscan_core.bench.record import Record, provenance, rows_of
 from vscan_core.bench.suites import SUITES, Suite
-from vscan_core.cli.shared import ATTENTION
+from vscan_core.cli.shared import ATTENTION, command_line
 from vscan_core.errors import InputError
 from vscan_core.loading import DTYPES
 
@@ -61,7 +59,7 @@ def bench(options: argparse.Namespace) -> None:
         "seed": options.seed,
         "dtype": suite.dtype,
         "size": list(suite.size),
-        **provenance(shlex.join(["vscan", *sys.argv[1:]]), device),
+        **provenance(command_line(options.typed), device),
     }
     print(
         f"{facts['hardware']}, {suite.dtype}, torch {torch.__version__}; medians and quartiles of {suite.rounds} runs"
