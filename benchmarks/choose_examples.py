@@ -145,9 +145,13 @@ def note(one: Chosen) -> str:
         right = [_title(method) for method in PEERS if one.asked.right(one.retention, method)]
         others = f"{_listed(right)} {'is' if len(right) == 1 else 'are'} right" if right else "so does every method"
         return f"Here VScan fails: at {share} it says {said['vscan']!r}; {others}."
-    lost = [f"{_title(method)} says {said[method]!r}" for method in one.asked.lost(one.retention)]
+    lost = [_title(method) for method in one.asked.lost(one.retention)]
+    wrong = list(dict.fromkeys(said[method] for method in one.asked.lost(one.retention)))
     if not lost:
         return f"An easy one: at {share} every method is right."
+    if len(wrong) == 1 and len(lost) > 1:
+        return f"At {share} VScan is right; {_listed(lost)} say {wrong[0]!r}."
+    lost = [f"{_title(method)} says {said[method]!r}" for method in one.asked.lost(one.retention)]
     return f"At {share} VScan is right; {_listed(lost)}."
 
 

@@ -48,7 +48,7 @@ def test_they_are_chosen_by_what_was_measured() -> None:
     ]
     assert choose(list(reversed(ROWS))) == chosen
     notes = [entry(one)["note"] for one in chosen]
-    assert notes[0] == "At 11.1 % VScan is right; Random says 'no' and Grid says 'no'."
+    assert notes[0] == "At 11.1 % VScan is right; Random and Grid say 'no'."
     assert notes[2] == "An easy one: at 11.1 % every method is right."
     assert notes[4] == "Here VScan fails: at 11.1 % it says 'no'; Random and Grid are right."
     assert counts(ROWS)[str(HIGH)] == {"vscan": 7, "random": 5, "grid": 6}

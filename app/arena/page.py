@@ -17,12 +17,11 @@ from ..session.sources import OpenedSource
 from ..ui.errors import answering
 from ..ui.events import PREVIEW
 from ..ui.history import EarlierRun
+from ..ui.messages import FEW_LEFT
 from .inputs import methods_at_one_retention
 from .outputs import arena_outputs
 from .settings import ArenaSettings, arena_settings
 from .two_methods import TwoMethods
-
-FEW_OF_ALL = ". Below 5 %, expect wrong answers: very little of the picture is left"
 
 
 class ArenaPage(RunsPage[ArenaSettings]):
@@ -104,7 +103,7 @@ class ArenaPage(RunsPage[ArenaSettings]):
             f"- {self.session.engine.method(name).title}: {self._counts(model, retention, name, tokens)}"
             for name in methods
         ]
-        return "\n".join([text + FEW_OF_ALL * (retention < 0.05), "", *counts])
+        return "\n".join([text + f". {FEW_LEFT}" * (retention < 0.05), "", *counts])
 
     def _settings(self, model: str, opened: OpenedSource, question: str, *plan: Any) -> ArenaSettings:
         percent, methods = plan

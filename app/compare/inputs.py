@@ -22,6 +22,7 @@ class AskInputs:
 
     picture: gr.Image
     question: gr.Textbox
+    examples: gr.Gallery
     run: gr.Button
     stop: gr.Button
     status: gr.Markdown
@@ -42,12 +43,12 @@ class HowInputs:
 def ask_inputs(examples: list[Example]) -> AskInputs:
     """Build the row at the top."""
     with gr.Row(elem_id="ask"):
-        picture, question = picture_and_question(examples)
+        picture, question, gallery = picture_and_question(examples)
         run, stop = run_and_stop()
         with gr.Row(elem_id="status-line"):
             status = gr.Markdown(START, elem_id="status")
             clock = run_clock("", "#answers")
-    return AskInputs(picture, question, run, stop, status, clock)
+    return AskInputs(picture, question, gallery, run, stop, status, clock)
 
 
 def how_inputs(session: Session) -> HowInputs:

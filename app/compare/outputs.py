@@ -27,6 +27,7 @@ from .figures import (
 )
 
 START = "Press **Run** to ask the model twice: with all visual tokens, and with few."
+APPEARS_HERE = "The answer appears here."
 BASELINE_NAME = "Baseline"
 PANES = ("baseline", "vscan")  # in the ids of the widgets: whatever method it is
 ALL_TOKENS = "all visual tokens"
@@ -72,13 +73,14 @@ class CompareOutputs:
         Texts that are not `readable` (random weights) are left out, and answers about a picture that the model does
         not know are not compared.
         """
-        texts = now.texts if readable else (MEANINGLESS_TEXT, MEANINGLESS_TEXT)
+        texts = now.texts if readable else ("", "")
+        instead = APPEARS_HERE if readable else MEANINGLESS_TEXT
         return {
             self.status: now.status,
             self.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
             self.changed: "",
             self.question: settings.question,
-            **dict(zip(self.texts, texts, strict=True)),
+            **{box: gr.update(value=text, placeholder=instead) for box, text in zip(self.texts, texts, strict=True)},
             **dict(zip(self.heads, _heads(now, settings, title, readable), strict=True)),
             **self._figures(now, title),
             self.race: gr.update(visible=now.ended and readable and _long(now)),
@@ -179,7 +181,7 @@ def _pane(name: str) -> tuple[gr.HTML, gr.Textbox, gr.HTML]:
             max_lines=4,
             interactive=False,
             container=False,
-            placeholder="The answer appears here.",
+            placeholder=APPEARS_HERE,
             elem_id=f"answer-{name}",
             html_attributes=gr.InputHTMLAttributes(spellcheck=False),
         )

@@ -16,6 +16,8 @@ from ..session.sources import OpenedSource
 from ..stage.view import StageView, preview_view, run_view
 from ..ui.errors import answering, explained
 from ..ui.events import MODEL_LOADING, PREVIEW, PRIVATE
+from ..ui.inputs import examples_set
+from ..ui.messages import FEW_LEFT
 from ..ui.page import Page
 from ..ui.run_events import RunControls
 from .about import about
@@ -36,7 +38,6 @@ UNASKED = "(answered) => [answered, (window.runsOf?.['']?.runs ?? 0) === 0]"
 TO_THE_MAP = """() => { if (window.innerWidth < 700)
     document.querySelector("#overlay").scrollIntoView({ behavior: "smooth", block: "start" }); }"""
 SMALL_PERCENT = 5
-FEW_LEFT = " Below 5 %, expect wrong answers: very little of the picture is left."
 
 
 class ComparePage(Page):
@@ -56,6 +57,7 @@ class ComparePage(Page):
             with gr.Column(scale=5, min_width=320, elem_id="results", elem_classes="results"):
                 self.outputs: CompareOutputs = compare_outputs(self.ask.status, self.ask.clock)
                 self.how: HowInputs = how_inputs(session)
+                examples_set(self.how.retention, self.ask.examples, examples)
                 with self.outputs.tools:  # again: now there is what a copy is made of
                     copy_buttons("", self._settings, self.recipe)
         about()
@@ -170,7 +172,7 @@ class ComparePage(Page):
         view = preview_view(first, retention, self.session.engine.method(settings.method).title)
         budget = formatting.budget_text(retention, first.schedule, first.trace.tokens)
         return {
-            self.how.budget: budget + FEW_LEFT * (settings.percent < SMALL_PERCENT),
+            self.how.budget: budget + f". {FEW_LEFT}" * (settings.percent < SMALL_PERCENT),
             **self._exact(first, opened, settings, shown),
             **self.tokens.fill(opened, view, settings),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from html import escape
 from typing import Any
 
 from vscan_core.catalog import is_random
@@ -35,14 +36,14 @@ class PutBack:
     def on_again(self, marks: Marks | None, *asked: Any) -> Iterator[dict[Any, Any]]:
         """The method as it is and with the marks, one after the other; a failure is said in their place."""
         try:
-            yield {self.tokens.told: ASKING_AGAIN}
+            yield {self.tokens.told: _said(ASKING_AGAIN)}
             yield self._again(marks or Marks(), *asked)
         except Exception as error:
-            yield {self.tokens.told: explained(error)}
+            yield {self.tokens.told: _said(explained(error))}
 
     def _again(self, marks: Marks, *asked: Any) -> dict[Any, Any]:
         if not marks.keep and not marks.drop:
-            return {self.tokens.told: UNMARKED}
+            return {self.tokens.told: _said(UNMARKED)}
         opened, settings = chosen_settings(self.session, *asked)
         model, retention = settings.model, settings.retention
         method = self.session.engine.method(settings.method)
@@ -62,7 +63,11 @@ class PutBack:
         told = _told(marks, before, after, not is_random(model))
         more = forced.excess(trace.budget[0], self.session.model(model).anatomy)
         view = run_view(after.trace, retention, f"{method.title} with forced tokens")
-        return {self.tokens.told: f"{told} {more}".strip(), **self.tokens.fill(opened, view, settings)}
+        return {self.tokens.told: _said(f"{told} {more}".strip()), **self.tokens.fill(opened, view, settings)}
+
+
+def _said(text: str) -> str:
+    return f'<p role="status">{escape(text)}</p>'
 
 
 def _told(marks: Marks, before: Answer, after: Answer, readable: bool) -> str:

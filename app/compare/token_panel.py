@@ -28,7 +28,7 @@ class TokenPanel:
     note: gr.Markdown
     marks: gr.State  # Marks: tokens to force in or out
     again: gr.Button  # asks again with the marks; `PutBack` connects it
-    told: gr.Textbox  # what came of it
+    told: gr.HTML  # what came of it
     mattered: LRUCache[RegionScore] = field(default_factory=lambda: LRUCache(KEPT_SCORES))  # by `CompareSettings.about`
 
     @property
@@ -56,7 +56,7 @@ def token_panel() -> TokenPanel:
     map_widget = stage("overlay", "#retention", markable=True)
     with gr.Row(visible=False, elem_id="put-back") as row:
         again = gr.Button("Ask again with the marked tokens", size="sm", scale=0, min_width=260, elem_id="again")
-        told = gr.Textbox(show_label=False, label="What came of it", interactive=False, lines=1, elem_id="again-told")
+        told = gr.HTML(elem_id="again-told")
     panel = TokenPanel(map_widget, gr.Markdown(elem_id="token-note"), gr.State(Marks()), again, told)
 
     def on_marked(event: gr.EventData) -> tuple[Marks, Any, str]:

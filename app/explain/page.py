@@ -27,6 +27,7 @@ from ..session.turn import Pair
 from ..ui.errors import explained
 from ..ui.events import PREVIEW, RUN
 from ..ui.page import Page
+from ..words.language import IN_ENGLISH
 from . import recorded
 from .recorded import label_of, recorded_story, recordings
 from .story import StorySetting, story
@@ -167,10 +168,10 @@ def _in_more_words() -> None:
     with gr.Accordion("The code: VScan in one file", open=False):
         gr.Code(inspect.getsource(vscan), language="python", interactive=False, elem_id="how-code", show_label=False)
     with gr.Accordion("The card of the embedded model", open=False):
-        gr.Markdown(_document(asset("mini", "README.md")))
+        gr.Markdown(_document(asset("mini", "README.md")), elem_classes=IN_ENGLISH)
     if _FINDINGS.is_file():
         with gr.Accordion("What this project found", open=False):
-            gr.Markdown(_document(_FINDINGS))
+            gr.Markdown(_document(_FINDINGS), elem_classes=IN_ENGLISH)
 
 
 def _document(path: Path) -> str:

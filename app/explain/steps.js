@@ -33,6 +33,7 @@ function render() {
   Object.assign(section.dataset, { step, name: now.name });
   one("count").textContent = `Step ${step + 1} of ${story.steps.length}${story.recorded ? " \u00b7 a recorded run" : ""}`;
   section.querySelector("h2").textContent = now.title;
+  one("question").translate = false;
   one("question").textContent = step === 0 || last ? `\u201c${story.question}\u201d` : "";
   const right = last && story.answers.length ? story.right : "";
   one("sentence").textContent = now.phases.length === 1 ? `${now.phases[0]} ${right}`.trim() : "";
@@ -60,7 +61,8 @@ function answers(shown) {
   story.answers.forEach((each, i) => {
     const card = cards.appendChild(tag("div", i ? "vscan" : "baseline"));
     card.append(tag("small", "", `${i ? "VScan" : "All tokens"}: ${each.tokens}`));
-    card.append(tag("p", "", each.text || "(random weights: no answer)"));
+    const said = card.appendChild(tag("p", "", each.text || "(random weights: no answer)"));
+    said.translate = !each.text; // what a model said stays as it is
   });
   const figures = place.appendChild(tag("dl", "story-figures"));
   for (const [value, meaning] of story.figures) {

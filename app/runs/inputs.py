@@ -10,7 +10,7 @@ import gradio as gr
 
 from ..session.examples import Example
 from ..session.session import Session
-from ..ui.inputs import model_picker, picture_and_question, run_and_stop
+from ..ui.inputs import examples_set, model_picker, picture_and_question, run_and_stop
 
 # the widgets in which a visitor plans the runs, in the order of the handlers' arguments, and what the plan costs
 PlanInputs: TypeAlias = tuple[tuple[gr.Slider | gr.CheckboxGroup | gr.Dropdown, ...], gr.Markdown]
@@ -43,8 +43,10 @@ def runs_inputs(
     session: Session, examples: list[Example], place: str, plan_inputs: Callable[[Session, str], PlanInputs]
 ) -> RunsInputs:
     """Build the left column; `place` goes before the ids of its widgets, `plan_inputs` builds the page's own."""
-    picture, question = picture_and_question(examples, place)
+    picture, question, gallery = picture_and_question(examples, place)
     run, stop = run_and_stop(place)
     plan, budget = plan_inputs(session, place)
+    if isinstance(plan[0], gr.Slider):
+        examples_set(plan[0], gallery, examples)
     model = model_picker(session, place)
     return RunsInputs(picture, question, plan, budget, model, run, stop)

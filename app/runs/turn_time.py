@@ -40,6 +40,4 @@ def turn_in_words(who: str, time: TurnTime) -> str:
     """A sentence that begins with `who` took it."""
     shown, other = map(formatting.milliseconds, (time.shown_ms, time.other_ms))
     when = "" if time.encoded else " beforehand"
-    return (
-        f"{who} took {shown} in total, with the picture encoded once{when}; other work, such as drawing, took {other}."
-    )
+    return f"{who} took {shown}, the picture encoded once{when}; other work took {other}."

@@ -12,7 +12,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from vscan_core.catalog import MODELS
 
-PATIENCE_S = 3.0
+HUB_TIMEOUT_S = 3.0
 ASKED_AGAIN_S = 60.0
 NEEDED = (".safetensors", ".json", ".model", ".txt", ".jinja")  # what loading fetches of a repository
 
@@ -62,7 +62,7 @@ class Download:
         self._source = MODELS[name].source
         self.exact = True
         try:
-            files = HfApi().model_info(self._source, files_metadata=True, timeout=PATIENCE_S).siblings or []
+            files = HfApi().model_info(self._source, files_metadata=True, timeout=HUB_TIMEOUT_S).siblings or []
             self.total_gb = sum(file.size or 0 for file in files if file.rfilename.endswith(NEEDED)) / 1e9
         except Exception:  # then the estimate must do; loading itself says what is wrong
             self.total_gb = 0.0
@@ -88,6 +88,6 @@ def _answers() -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        return bool(get_session().head(constants.ENDPOINT, timeout=PATIENCE_S, follow_redirects=True).status_code < 500)
+        return bool(get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S, follow_redirects=True).status_code < 500)
     except Exception:  # no name, no route, a refusal, a broken certificate: not reachable
         return False

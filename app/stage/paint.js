@@ -146,7 +146,7 @@ class Painter {
     cells.forEach(([x0, , x1, y1], tile) => {
       pen.font = `${Math.max(10, Math.min(22, (x1 - x0) / 13)) * scale}px system-ui, sans-serif`;
       const text = codes ? `${times[tile]}: ${left[tile][0]} of ${left[tile][1]}` : times[tile];
-      pen.fillText(text, (x0 + 2) * scale, (y1 + 16) * scale);
+      pen.fillText(window.words?.text(text) ?? text, (x0 + 2) * scale, (y1 + 16) * scale);
     });
   }
 

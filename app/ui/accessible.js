@@ -30,7 +30,7 @@
     spoken.textContent = page ? answers.map((each) => `${each.closest("label")?.innerText || each.ariaLabel}: ${each.value}`).join(". ") : "";
   }
   const spoken = document.createElement("div");
-  spoken.id = "spoken"; spoken.className = "unseen-text"; spoken.setAttribute("role", "status");
+  spoken.id = "spoken"; spoken.translate = false; spoken.className = "unseen-text"; spoken.setAttribute("role", "status");
   spoken.style.cssText = "position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap";
 
   addEventListener("focusin", (event) => { if (event.target.closest?.(".buttons")) pressed = event.target; else if (event.target !== document.body) pressed = null; });

@@ -20,7 +20,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def explained(error: Exception) -> str:
+def explained(error: BaseException) -> str:
     """One sentence for the visitor; the details of a failure of the server go to the log under a code."""
     if isinstance(error, InputError):
         return str(error).translate(HARMLESS)  # messages are rendered as HTML, and may quote the visitor

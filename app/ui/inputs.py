@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import gradio as gr
 
@@ -24,8 +25,8 @@ AT_LEAST, ADVANCED = "\N{GREATER-THAN OR EQUAL TO}", "Advanced:"  # style.css wr
 PUBLISHED = (("11.1 %", 11.1), ("22.2 %", 22.2), ("33.3 %", 33.3), ("All", 100))
 
 
-def picture_and_question(examples: list[Example], prefix: str = "") -> tuple[gr.Image, gr.Textbox]:
-    """The picture, examples to choose from, and the question; a clicked example fills both."""
+def picture_and_question(examples: list[Example], prefix: str = "") -> tuple[gr.Image, gr.Textbox, gr.Gallery]:
+    """The picture, the question, and examples to choose from; a clicked example fills both."""
     first = examples[0] if examples else Example("", "What is in the picture?")
     picture = picture_input(
         value=first.image or None,
@@ -64,7 +65,17 @@ def picture_and_question(examples: list[Example], prefix: str = "") -> tuple[gr.
         return example.image, example.question
 
     gallery.select(pick, None, [picture, question], **PRIVATE)
-    return picture, question
+    return picture, question, gallery
+
+
+def examples_set(retention: gr.Slider, gallery: gr.Gallery, examples: list[Example]) -> None:
+    """A clicked example also sets the retention at which it shows something, if there is one."""
+
+    def pick(event: gr.SelectData) -> Any:
+        found = examples[int(event.index)].retention
+        return gr.skip() if found is None else round(100 * found, 1)
+
+    gallery.select(pick, None, retention, **PRIVATE)
 
 
 def run_and_stop(prefix: str = "") -> tuple[gr.Button, gr.Button]:
@@ -103,7 +114,7 @@ def model_picker(session: Session, prefix: str = "") -> gr.Dropdown:
         choices=choices,
         value=session.default_model,
         label="Model",
-        info="Models in grey do not fit on this machine; choose one to see why." if some_do_not_fit else None,
+        info="Models in grey cannot run on this machine; choose one to see why." if some_do_not_fit else None,
         filterable=False,
         elem_id=f"{prefix}model",
     )

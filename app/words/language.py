@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
+WORDS = Path(__file__).parent
+IN_ENGLISH = "in-english"  # class of a document that is not translated
 SWITCH = "() => window.words.turn()"  # to the other language; the page is loaded again, its settings are in its address
 
 
@@ -14,10 +15,10 @@ def language_head() -> str:
 
     The language is that of `?lang=`, else what was last switched to, else the browser's.
     """
-    script = (FOLDER / "translate.js").read_text(encoding="utf-8")
+    script = (WORDS / "translate.js").read_text(encoding="utf-8")
     return f'<script type="application/json" id="words">{_catalogue()}</script><script>\n{script}</script>'
 
 
 def _catalogue() -> str:
-    text = json.dumps(json.loads((FOLDER / "zh.json").read_text(encoding="utf-8")), ensure_ascii=False)
+    text = json.dumps(json.loads((WORDS / "zh.json").read_text(encoding="utf-8")), ensure_ascii=False)
     return text.replace("</", "<\\/")  # the only thing that could end the script it stands in

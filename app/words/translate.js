@@ -23,9 +23,11 @@ window.words = (() => {
   const KINDS = { B: "\uE000", STRONG: "\uE000", I: "\uE002", EM: "\uE002", CODE: "\uE004", A: "\uE006" };
   const BREAK = "\uE008", OTHER = 0xE100; // others are numbered: OTHER + 2 n opens, OTHER + 2 n + 1 closes
   const INLINE = new Set([..."B STRONG I EM CODE A SPAN SMALL SUP SUB KBD ABBR BR Q U S MARK VAR SAMP TIME LABEL".split(" ")]);
-  const SKIPPED = "script, style, textarea, pre, canvas, [contenteditable=true], [translate=no]";
-  const LABELS = ["aria-label", "title", "placeholder", "alt"];
-  const SENTENCES = /(?<=[.?!][\uE001\uE003\uE005\uE007]?) (?=\S)/, PARTS = /(?<=[;:,][\uE001\uE003\uE005\uE007]?) | \u00b7 /;
+  const SKIPPED = "script, style, textarea, pre, canvas, [contenteditable=true], [translate=no], .in-english";
+  const LABELS = ["aria-label", "aria-valuetext", "aria-roledescription", "title", "placeholder", "alt"];
+  const SENTENCES = /(?<=[.?!]\p{Co}?) (?=\S)/u, PARTS = /(?<=[;:]\p{Co}?) | \u00b7 /u, LISTED = /(?<=,\p{Co}?) /u;
+  const BORDER = /[.?!;]\p{Co}? (?=\S)/u;
+  const FULL = { ".": "。", ",": "，", ";": "；", ":": "：", "?": "？", "!": "！" };
   const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
   const marked = (text) => text
     .replace(/\*\*([^*]+)\*\*/g, "\uE000$1\uE001").replace(/\*([^*]+)\*/g, "\uE002$1\uE003")
@@ -38,28 +40,36 @@ window.words = (() => {
     if (!key.includes("{}")) { exact.set(key, value); continue; }
     const literal = key.split("{}");
     const longest = literal.reduce((a, b) => (b.length > a.length ? b : a));
-    templates.push({ longest, weight: key.length, value, shape: new RegExp(`^${literal.map(escaped).join("(.+?)")}$`, "su") });
+    const any = /^[^A-Za-z%:]*[A-Za-z]{0,3}[^A-Za-z%:]*$/.test(literal.join("")) ? "(\\S+?)" : "(.+?)"; // next to nothing is said: single words only
+    const lists = literal.map((part) => part.endsWith(": ")); // what follows may be a list of several parts
+    templates.push({ longest, lists, weight: key.length, value, shape: new RegExp(`^${literal.map(escaped).join(any)}$`, "su") });
   }
   templates.sort((a, b) => b.weight - a.weight);
 
   const wordless = (text) => !/[A-Za-z]{2}/.test(text);
+  const whole = (part) => [...part.matchAll(/\p{Co}/gu)].reduce((open, [mark]) => open + (mark === BREAK ? 0 : mark.charCodeAt(0) % 2 ? -1 : 1), 0) === 0;
   const filled = (value, parts) => {
     let next = 0;
     return value.replace(/\{(\d?)\}/g, (_, n) => { const part = parts[n ? n - 1 : next++]; return text(part) ?? part; });
   };
-  function looked(english) {
-    if (exact.has(english)) return exact.get(english);
-    for (const { longest, shape, value } of templates) {
-      const parts = english.includes(longest) && english.match(shape);
-      if (parts) return filled(value, parts.slice(1));
-    }
-    for (const border of [SENTENCES, PARTS]) {
-      const pieces = english.split(border);
-      if (pieces.length < 2) continue;
-      const turned = pieces.map((piece) => text(piece));
-      if (turned.some((each) => each !== null)) return joined(pieces.map((piece, n) => turned[n] ?? piece), english);
+  function template(english, wide) {
+    for (const { longest, lists, shape, value } of templates) {
+      const parts = english.includes(longest) ? english.match(shape)?.slice(1) : null;
+      if (parts?.every((part, n) => whole(part) && (wide || !(lists[n] ? SENTENCES : BORDER).test(part)))) return filled(value, parts);
     }
     return null;
+  }
+  function pieceByPiece(english, border) {
+    const pieces = english.split(border), turned = pieces.map((piece) => pieces.length > 1 ? text(piece) : null);
+    return turned.some((each) => each !== null) ? joined(pieces.map((piece, n) => turned[n] ?? piece), english) : null;
+  }
+  function withoutItsEnd(english) {
+    const [, core, end, close] = english.match(/^(.+)([.,;:?!])(\p{Co}?)$/su) ?? [], chinese = core && text(core);
+    return chinese ? chinese + FULL[end] + close : null;
+  }
+  function looked(english) {
+    return exact.get(english) ?? template(english, false) ?? pieceByPiece(english, SENTENCES) ?? withoutItsEnd(english)
+      ?? pieceByPiece(english, PARTS) ?? template(english, true) ?? pieceByPiece(english, LISTED);
   }
   // between Chinese marks no blanks; the sign between two parts stays
   function joined(pieces, english) {
@@ -78,6 +88,11 @@ window.words = (() => {
     const [before, core, after] = around(node.data), chinese = core && text(core);
     if (chinese && !/\p{Co}/u.test(chinese)) node.data = before + chinese + after;
   }
+  const FIELDS = "input[readonly]"; // what a menu shows as chosen; nobody types there
+  function turnField(field) {
+    const chinese = text(field.value);
+    if (chinese && chinese !== field.value) field.value = chinese;
+  }
   function turnLabels(element) {
     for (const name of LABELS) {
       const core = element.getAttribute(name)?.trim().replace(/\s+/g, " "), chinese = core && text(core);
@@ -86,7 +101,7 @@ window.words = (() => {
   }
 
   const inline = (element) => INLINE.has(element.tagName) && !element.matches(SKIPPED) && [...element.children].every(inline);
-  const sentence = (element) => element.children.length && [...element.children].every(inline)
+  const sentence = (element) => element.children.length && element.role !== "option" && [...element.children].every(inline)
     && [...element.childNodes].some((node) => node.nodeType === 3 && !wordless(node.data));
 
   function serialised(element, elements) { // its text with marks; `elements` by mark, in order
@@ -144,10 +159,12 @@ window.words = (() => {
         else addedNodes.forEach((node) => again.add(node.nodeType === 1 && !INLINE.has(node.tagName) ? node : host(node)));
       }
       for (const node of again) if (node?.isConnected && !node.closest(SKIPPED)) visit(node);
+      document.querySelectorAll(FIELDS).forEach(turnField);
       watch.takeRecords();
     });
     document.title = text(document.title) ?? document.title;
     visit(document.body);
+    document.querySelectorAll(FIELDS).forEach(turnField);
     watch.observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: LABELS });
   }
   if (document.body) start(); else addEventListener("DOMContentLoaded", start);

@@ -58,7 +58,7 @@ def refused(page: ComparePage, picture: str | None, **other: Any) -> str:
 
 def test_a_run_fills_everything(page: ComparePage, picture: str) -> None:
     last, out = run(page, picture)[-1], page.outputs
-    assert last[out.texts[0]] == last[out.texts[1]] == "a red ball What?"
+    assert last[out.texts[0]]["value"] == last[out.texts[1]]["value"] == "a red ball What?"
     assert "576 → 96 → 32" in last[out.exact] and "counted in the run" in last[out.exact] and "9.0" in last[out.exact]
     assert f"8.3 {TIMES} faster" in last[out.measured] and "median of 7 pairs" in last[out.measured]
     assert "same answer" in last[out.heads[1]] and "VScan" in last[out.heads[1]] and "11.1 %" in last[out.heads[1]]
@@ -101,7 +101,7 @@ def test_repeat_adds_pairs_and_keeps_the_answers(page: ComparePage, picture: str
     shown = run(page, picture)[-1][page.shown]
     last = list(page.runs.on_repeat(shown))[-1]
     assert "14 pairs" in last[page.ask.status] and "median of 14 pairs" in last[page.outputs.measured]
-    assert last[page.outputs.texts[0]] == "a red ball What?" and len(last[page.shown].now.pairs) == 14
+    assert last[page.outputs.texts[0]]["value"] == "a red ball What?" and len(last[page.shown].now.pairs) == 14
     assert list(page.runs.on_repeat(None)) == []
 
 
@@ -140,7 +140,8 @@ def test_text_of_random_weights_is_not_shown_and_never_right(picture: str) -> No
     page.session.models._there["dummy:x"] = page.session.model("mini")
     last = run(page, picture, model="dummy:x")[-1]
     assert "answer" not in last[page.outputs.heads[1]] and "9.0" in last[page.outputs.exact]
-    assert last[page.outputs.texts[0]] == outputs.MEANINGLESS_TEXT and "576" in last[page.outputs.numbers[0]]
+    assert last[page.outputs.texts[0]]["placeholder"] == outputs.MEANINGLESS_TEXT
+    assert "576" in last[page.outputs.numbers[0]]
     assert "right answer" not in last[page.ask.status] and not last[page.outputs.race]["visible"]
 
 
@@ -193,7 +194,7 @@ def test_the_first_example_is_answered_once_for_everybody(picture: str) -> None:
     for _ in range(2):
         answered = page.runs.on_first(*asked(picture))
         filled = page.runs.on_show_first(answered, True)
-        assert filled[page.outputs.texts[1]] == "a red ball What?"
+        assert filled[page.outputs.texts[1]]["value"] == "a red ball What?"
         assert "when the page was first opened" in filled[page.ask.status]
     assert page.session.engine.ran.count("vscan") == 1 + 7  # the pairs
     assert list(page.runs.on_show_first(answered, False)) == [page.shown]  # the visitor has pressed Run already

@@ -212,7 +212,7 @@ def test_what_a_turn_took_counts_the_encoding_once() -> None:
     before = turn_time(runs, TurnOver(240, False))
     assert (before.shown_ms, before.other_ms) == (290, 20)
     assert turn_in_words("All runs", took) == (
-        "All runs took 290 ms in total, with the picture encoded once; other work, such as drawing, took 20.0 ms."
+        "All runs took 290 ms, the picture encoded once; other work took 20.0 ms."
     )
     assert "encoded once beforehand;" in turn_in_words("All runs", before)
 
