@@ -52,7 +52,8 @@ class CompareOutputs:
     axis: gr.HTML
     repeat: gr.Button
     tools: gr.Row  # below the answers; the page adds the buttons that copy
-    report: gr.DownloadButton  # `ReportFile` fills it
+    report: gr.DownloadButton  # `ReportFiles` fills both
+    page: gr.DownloadButton
     mattered: gr.Button
     race: gr.Button
     numbers: tuple[gr.HTML, gr.HTML]
@@ -62,7 +63,7 @@ class CompareOutputs:
         """Outputs of a handler that fills them."""
         return [
             self.status, self.hint, self.exact, self.measured, self.changed, self.thumb, self.question, *self.heads,
-            *self.texts, *self.lines, self.axis, self.repeat, self.report, self.race, *self.numbers,
+            *self.texts, *self.lines, self.axis, self.repeat, self.report, self.page, self.race, *self.numbers,
         ]  # fmt: skip
 
     def fill(
@@ -86,6 +87,7 @@ class CompareOutputs:
             self.race: gr.update(visible=now.ended and readable and _long(now)),
             self.repeat: gr.update(interactive=now.ended),
             self.report: gr.update(interactive=False),
+            self.page: gr.update(interactive=False),
             **dict(zip(self.numbers, map(html.numbers_table, now.answers, (now.kept, False)), strict=True)),
         }
 
@@ -158,6 +160,7 @@ def compare_outputs(status: gr.Markdown, clock: gr.HTML) -> CompareOutputs:
         axis = gr.HTML(time_axis([]), elem_id="time-axis")
         with gr.Row(elem_id="run-tools") as tools:
             report = gr.DownloadButton("Report (HTML)", size="sm", interactive=False, elem_id="report")
+            page = gr.DownloadButton("Page (PNG)", size="sm", interactive=False, elem_id="page")
             mattered = gr.Button("What mattered", size="sm", elem_id="mattered")
             race = gr.Button("Replay both", size="sm", visible=False, elem_id="race")
     hint = gr.Markdown(visible=False, elem_id="hint")
@@ -166,7 +169,7 @@ def compare_outputs(status: gr.Markdown, clock: gr.HTML) -> CompareOutputs:
     heads, texts, lines = zip(*panes, strict=True)
     return CompareOutputs(
         status, clock, hint, exact, measured, changed, thumb, question, heads, texts, lines, axis, repeat, tools,
-        report, mattered, race, (numbers[0], numbers[1]),
+        report, page, mattered, race, (numbers[0], numbers[1]),
     )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from .mattered import Mattered
 from .outputs import START, CompareOutputs, compare_outputs
 from .put_back import PutBack
 from .race import RACE
-from .report_file import ReportFile, recipe_of
+from .report_file import ReportFiles, recipe_of
 from .running import ComparisonRuns
 from .token_panel import TokenPanel, token_panel
 
@@ -65,7 +65,7 @@ class ComparePage(Page):
         self.controls = RunControls("", self.ask.status, self.ask.clock, self.ask.run, self.ask.stop)
         self.put_back = PutBack(session, self.tokens, self._settings)
         self.mattered = Mattered(session, self.ask.status, self.tokens, self.view_of)
-        self.report = ReportFile(session, self.outputs.report)
+        self.files = ReportFiles(session, self.outputs.report, self.outputs.page)
         self._connect()
 
     @property
@@ -109,7 +109,7 @@ class ComparePage(Page):
         unasked = [self.answered, gr.Checkbox(visible=False)]
         first_shown = first.then(self.runs.on_show_first, unasked, filled, js=UNASKED, **PREVIEW)
         for over in (self.run_over, again, first_shown):
-            over.then(self.report.on_end, self.shown, out.report, queue=False, **PRIVATE)
+            over.then(self.files.on_end, self.shown, self.files.buttons, queue=False, **PRIVATE)
         for trigger in changed:
             trigger(self.on_picture, asked, self._preview_outputs, **PREVIEW)
         ask.question.change(self.on_question, asked, [out.exact, out.changed], **PREVIEW)

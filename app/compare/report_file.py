@@ -1,4 +1,4 @@
-"""The HTML report of the run that the page shows."""
+"""The files of the run that the page shows: a report (HTML) and a page (PNG)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import gradio as gr
 from gradio.processing_utils import save_bytes_to_cache
 
 from vscan_core.bench.record import provenance
+from vscan_core.catalog import is_random
 from vscan_core.draw.canvas import at_drawing_size
 from vscan_core.errors import InputError
 from vscan_core.html_report import html_report
@@ -17,17 +18,20 @@ from vscan_core.recording.recorded import REPEATED_TIMES, Recording
 from vscan_core.recording.recorder import from_answers
 from vscan_core.report import SHARED
 
+from ..formatting import percent
 from ..runs.comparison import ComparisonSnapshot
 from ..runs.copy_as import Recipe
+from ..runs.export_png import PageHead
 from ..runs.on_cpu import on_cpu
 from ..runs.pairs import pairs_summary
 from ..session.session import Session
 from ..ui.errors import answering
-from ..ui.messages import KEPT_EARLIER
+from ..ui.messages import KEPT_EARLIER, MEANINGLESS_TEXT
 from .asked import CompareSettings, ShownComparison
+from .page_file import comparison_as_png
 
 PICTURES_ONLY = "A run about a video cannot be copied or saved as a report; please choose a picture."
-REPORT_NAME = "vscan-compare.html"
+FILE_NAME = "vscan-compare"
 
 
 def recipe_of(settings: CompareSettings) -> Recipe:
@@ -38,19 +42,36 @@ def recipe_of(settings: CompareSettings) -> Recipe:
     return Recipe(settings.model, settings.source, settings.question, (settings.method,), (share,))
 
 
-class ReportFile:
-    """Writes the report once a run is over, and hands it to the button that saves it."""
+class ReportFiles:
+    """Writes both files once a run is over, and hands them to the buttons that save them."""
 
-    def __init__(self, session: Session, button: gr.DownloadButton) -> None:
-        self.session, self.button = session, button
+    def __init__(self, session: Session, report: gr.DownloadButton, page: gr.DownloadButton) -> None:
+        self.session, self.buttons = session, [report, page]
 
     @answering
-    def on_end(self, shown: ShownComparison | None) -> Any:
+    def on_end(self, shown: ShownComparison | None) -> list[Any]:
         """A run has ended, one way or another: what was complete can be saved; videos cannot."""
         if shown is None or not shown.now.ended or not isinstance(shown.settings.source, str):
-            return gr.update(value=None, interactive=False)
-        content = html_report(self._recording(shown)).encode()
-        return gr.update(value=save_bytes_to_cache(content, REPORT_NAME, self.button.GRADIO_CACHE), interactive=True)
+            return [gr.update(value=None, interactive=False) for _ in self.buttons]
+        contents = {"html": html_report(self._recording(shown)).encode(), "png": self._page(shown)}
+        files = [
+            save_bytes_to_cache(content, f"{FILE_NAME}.{ending}", button.GRADIO_CACHE)
+            for button, (ending, content) in zip(self.buttons, contents.items(), strict=True)
+        ]
+        return [gr.update(value=file, interactive=True) for file in files]
+
+    def _page(self, shown: ShownComparison) -> bytes:
+        settings, cards = shown.settings, self.session.engine.models()
+        image = self.session.open(settings.source).image
+        assert not isinstance(image, Video)
+        title = self.session.engine.method(settings.method).title
+        kept = f"{title} at {percent(settings.retention)} of the visual tokens, averaged over the layers"
+        model = cards[settings.model].title if settings.model in cards else settings.model
+        head = PageHead(
+            "VScan Compare", settings.question, (f"{model} · {self.session.device(settings.model).name}", kept)
+        )
+        note = MEANINGLESS_TEXT if is_random(settings.model) else None
+        return comparison_as_png(head, shown.now, image, (title, settings.retention), note)
 
     def _recording(self, shown: ShownComparison) -> Recording:
         settings, now = shown.settings, shown.now

@@ -88,6 +88,7 @@ def _answers() -> bool:
     if constants.HF_HUB_OFFLINE:
         return False
     try:
-        return bool(get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S, follow_redirects=True).status_code < 500)
+        answer = get_session().head(constants.ENDPOINT, timeout=HUB_TIMEOUT_S, follow_redirects=True)
+        return bool(answer.status_code < 500)
     except Exception:  # no name, no route, a refusal, a broken certificate: not reachable
         return False

@@ -160,6 +160,7 @@ function saveKept(stage) { // after every cut; what a moved slider shows is only
   const cuts = stage.live ? [{ layer: 0, kept: left(stage.live) }]
     : data.cuts.map((cut, i) => ({ layer: cut.layer, kept: left(stops[i + 1]) }));
   const about = { method: data.title, retention: stage.live ? stage.slider / 100 : data.retention, tokens: data.tokens, cuts };
+  if (stage.map.other) about.other = { method: data.other.title, kept: left(stage.map.other) };
   download(new Blob([JSON.stringify(about)], { type: "application/json" }), "vscan-kept.json");
 }
 

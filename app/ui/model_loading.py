@@ -11,7 +11,7 @@ from ..session.session import Session
 from .errors import explained
 
 POLL_S = 0.5
-PROGRESS = '<progress value="{there:.4f}" max="{total:.4f}" aria-label="Share of the model that has arrived"></progress>'
+PROGRESS = '<label>{told}<progress value="{there:.4f}" max="{total:.4f}"></progress></label>'  # the text names the bar
 
 
 def loading(session: Session, name: str, poll_s: float = POLL_S) -> Iterator[str]:
@@ -46,7 +46,8 @@ def _downloading(download: Download, found: Future[Any], poll_s: float) -> Itera
         if there >= total:
             break
         size = f"{total:.2f} GB" if download.exact else f"about {total:.2f} GB"
-        text = f"**Downloading …** {there:.2f} of {size}\n\n{PROGRESS.format(there=there, total=total)}"
+        told = f"**Downloading …** {there:.2f} of {size}"
+        text = PROGRESS.format(told=told, there=there, total=total)
         if text != last:
             yield text
         last = text

@@ -17,8 +17,11 @@ from PIL import Image
 
 from app.compare.mattered import LEAVING_OUT, MOST_S, region_score
 from app.compare.page import ComparePage
+from app.compare.page_file import measured_in_words
+from app.runs.pairs import pairs_summary
 from app.session.examples import Example
 from app.session.session import ONLY_PICTURES, Session
+from app.session.turn import Pair
 from app.ui.messages import MEANINGLESS_TEXT
 from tests.app.conftest import Server, serving
 from tests.app.fake import GRID, TOKENS, FakeEngine, FakeLVLM, fake_answer, fake_trace
@@ -27,6 +30,7 @@ from tests.app.test_browser import SHIFTS, open_page, wait_for_stop
 from tests.app.test_browser import page as page  # a fixture
 from vscan_core.catalog import DUMMY
 from vscan_core.errors import InputError
+from vscan_core.events import Timings
 from vscan_core.what_mattered import RegionsLeftOut, WhatMattered
 
 EVIL = "</title><script>alert(1)</script>'; rm -rf / #"
@@ -85,12 +89,12 @@ def test_a_run_is_copied_as_it_is_chosen(picture: str) -> None:
 def test_the_report_is_of_the_run_that_is_shown_and_escapes_what_was_asked(picture: str) -> None:
     page = page_with(FakeEngine())
     asked = values(picture, EVIL)
-    update = page.report.on_end(shown_after(page, asked))
+    update, _ = page.files.on_end(shown_after(page, asked))
     text = Path(update["value"]).read_text()
     assert update["interactive"] and Path(update["value"]).name == "vscan-compare.html"
     assert "<script" not in text and "&lt;script&gt;alert(1)" in text and "data:image/jpeg;base64," in text
     assert "Visual tokens: 576 → 96 → 32" in text and "Median of 7 alternating rounds" in text
-    again = Path(page.report.on_end(shown_after(page, asked))["value"]).read_text()
+    again = Path(page.files.on_end(shown_after(page, asked))[0]["value"]).read_text()
     assert "kept from an earlier run" in again and "kept from an earlier run" not in text
 
 
@@ -101,7 +105,29 @@ def test_a_run_that_was_stopped_or_cannot_be_reported_has_no_file(picture: str) 
     steps.close()
     assert part[page.outputs.report]["interactive"] is False
     for shown in (None, part[page.shown]):
-        assert page.report.on_end(shown) == {"__type__": "update", "value": None, "interactive": False}
+        assert page.files.on_end(shown) == [{"__type__": "update", "value": None, "interactive": False}] * 2
+
+
+def test_the_page_as_a_picture_has_the_tokens_and_both_answers(picture: str) -> None:
+    page = page_with(FakeEngine())
+    _, update = page.files.on_end(shown_after(page, values(picture, "What?")))
+    with Image.open(update["value"]) as drawn:
+        colours = drawn.convert("RGB").resize((400, 400)).getcolors(160_000)
+        assert drawn.width == 1760 and drawn.height > 700 and len(colours) > 100  # not a blank page
+    _, other = page.files.on_end(shown_after(page, values(picture, "What else?")))
+    assert Path(other["value"]).read_bytes() != Path(update["value"]).read_bytes()
+
+
+def test_what_was_measured_is_said_in_words_or_not_at_all() -> None:
+    def pair(prefill: float, vision: float = 30.0) -> Pair:
+        return Pair(*(Timings(v, 0.0, p, v + p, None, v + p) for v, p in ((30.0, 40.0), (vision, prefill))))
+
+    found = pairs_summary([pair(10.0), pair(8.0), pair(9.0)])
+    assert found and measured_in_words(found).startswith("Median of 3 pairs of runs: prefill 4.4")
+    assert "(4 to 5)" in measured_in_words(found)
+    for pairs in ([pair(10.0)], [pair(10.0, 60.0)] * 3):
+        few = pairs_summary(pairs)
+        assert few and measured_in_words(few).startswith("No factor is given")
 
 
 def test_what_mattered_is_one_more_heat_map_that_stays_while_the_same_is_asked(picture: str) -> None:
