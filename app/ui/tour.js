@@ -69,5 +69,11 @@
   }
 
   if (!wanted()) return;
-  const waiting = setInterval(() => { if (shown("#run")) { clearInterval(waiting); start(); } }, 300);
+  const PATIENCE = 10; // a slow page is built piece by piece: what is hidden here (on a phone) is not waited for longer
+  let tries = 0;
+  const waiting = setInterval(() => {
+    if (!shown("#run") || (!HINTS.every(([target]) => shown(target)) && ++tries < PATIENCE)) return;
+    clearInterval(waiting);
+    start();
+  }, 300);
 })();

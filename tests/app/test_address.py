@@ -132,7 +132,7 @@ def test_a_picture_of_ones_own_survives_a_reload_and_is_in_no_address(
     page.click("#picture button[aria-label='Remove Image']")
     page.set_input_files("#picture input[type=file]", str(tmp_path / "own.png"))
     has_picture(page, "", "own.png")
-    page.wait_for_function("() => !location.search.includes('picture')")
+    page.wait_for_function("() => !location.search.includes('picture') && sessionStorage.getItem('vscan-upload')")
     page.reload()
     has_picture(page, "", "own.png")
     stranger = browser.new_context().new_page()

@@ -108,7 +108,7 @@ def test_a_table_holds_the_same_facts(hall: Hall) -> None:
     assert page.locator(".stage-table td").count() == 0
     page.click(".stage-table summary")
     rows = page.locator(".stage-table tbody tr")
-    assert rows.count() == 576
+    page.wait_for_function("() => document.querySelectorAll('.stage-table tbody tr').length === 576")
     kept = [i for i, text in enumerate(rows.all_inner_texts()) if "kept by the" in text]
     assert kept == hall.views["run"].trace.kept.tolist()
 
