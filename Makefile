@@ -23,6 +23,7 @@ quick: .venv/dev-ready
 check: .venv/dev-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/mypy
 	$(PYTEST) -q tests/test_architecture.py tests/test_names.py
 

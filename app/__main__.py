@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-NEEDS = ("gradio", "plotly")  # what the library alone does without
+if TYPE_CHECKING:
+    import argparse
+
+    from .server.drain import StopSignal
+    from .server.operations import Operations
+
+NEEDS = ("gradio", "plotly", "prometheus_client", "pydantic_settings")  # what the library alone does without
+INSTALL = "the demo needs gradio and plotly; install them with: pip install 'vscan-core[demo]'"
+start_log = logging.getLogger("app")
 
 
-def launch_options(host: str, port: int) -> dict[str, Any]:
+def launch_options(host: str, port: int, operations: Operations | None = None) -> dict[str, Any]:
     """Arguments of `Blocks.launch`."""
     from .server import guard
     from .session import examples
-    from .ui import theme
+    from .ui import events, theme
 
     return {
         "server_name": host,
@@ -24,8 +31,10 @@ def launch_options(host: str, port: int) -> dict[str, Any]:
         "css_paths": theme.style_sheets(),
         "head": theme.page_head(),
         "max_file_size": guard.MAX_FILE,
+        "max_threads": events.THREADS,
         "allowed_paths": [str(examples.FOLDER)],
-        "app_kwargs": guard.app_kwargs(),
+        "app_kwargs": operations.app_kwargs() if operations else guard.app_kwargs(),
+        "auth": operations.login if operations else None,
         "show_error": False,
         "footer_links": ["api", "settings"],
         "run_history": False,
@@ -37,40 +46,49 @@ def launch_options(host: str, port: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Load the model, then open the port."""
-    program = f"python -m {__package__}" if sys.argv[0].endswith("__main__.py") else None  # None: the script's own name
-    parser = argparse.ArgumentParser(prog=program, description="The VScan demo in your browser.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this computer only)")
-    parser.add_argument("--port", type=int, default=7860)
-    parser.add_argument(
-        "--model",
-        default=os.environ.get("VSCAN_MODEL") or "mini",
-        help="model that is chosen first; see `python -m vscan_core models` (default: $VSCAN_MODEL, or mini)",
-    )
-    arguments = parser.parse_args()
+    """Load the model, then open the port; SIGTERM ends the process gently."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-
+    program = f"python -m {__package__}" if sys.argv[0].endswith("__main__.py") else None  # None: the script's own name
     try:
-        from .main import build_app
+        from .server.settings import parsed_settings, unknown_variables
+
+        settings, parser = parsed_settings(program=program)
+        if settings.logs_json:
+            os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: its bars are no JSON
+        from .server.drain import StopSignal
+        from .server.logs import begin_logging
+        from .server.operations import Operations
     except ModuleNotFoundError as error:
         if error.name not in NEEDS:
             raise
-        parser.error(f"the demo needs {' and '.join(NEEDS)}; install them with: pip install 'vscan-core[demo]'")
-    from vscan_core.errors import InputError
-
-    from .session.engine import Engine
-    from .session.session import Session
-
-    session = Session(Engine(), arguments.model)
+        print(f"{program or 'vscan-demo'}: error: {INSTALL}", file=sys.stderr)
+        sys.exit(2)
+    stop = StopSignal()
+    begin_logging(settings.logs_json)
+    for sentence in unknown_variables():
+        start_log.warning(sentence)
     try:
-        session.model(arguments.model)
-    except InputError as error:
+        operations = Operations(settings)
+        operations.session.model(settings.model)
+    except ValueError as error:  # an InputError, too
         parser.error(str(error))
+    serve(operations, parser, stop)
+
+
+def serve(operations: Operations, parser: argparse.ArgumentParser, stop: StopSignal) -> None:
+    """Open the port, and close it when the process is asked to stop."""
+    from .main import build_app
+
+    settings = operations.settings
+    demo = build_app(operations.session)
+    operations.before_launch(demo)
+    options = launch_options(settings.host, settings.port, operations)
     try:
-        build_app(session).launch(**launch_options(arguments.host, arguments.port))
+        demo.launch(**options, prevent_thread_lock=True, quiet=settings.logs_json)
     except OSError as error:
-        parser.error(f"port {arguments.port} on {arguments.host} cannot be used; choose another with --port ({error})")
+        where = f"port {settings.port} on {settings.host}"
+        parser.error(f"{where} cannot be used; choose another with --port ({error})")
+    operations.serve(demo, stop)
 
 
 if __name__ == "__main__":

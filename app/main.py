@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from .server.api import add_endpoints
+from .server.joins import bound_joins
 from .session.examples import Example, load_examples
 from .session.session import Session
 from .ui.history import earlier_runs
@@ -25,6 +26,7 @@ A vision-language model reads every picture as hundreds of **visual tokens**. VS
 Ask a question once and compare: both answers, which tokens were kept, and what that saved.
 """
 HOUR = 3600
+MOST_QUEUED = 500  # of all visitors together; what one may queue is bounded by FairUse
 
 
 def page_class(name: str) -> type[Page]:
@@ -57,6 +59,7 @@ def build_app(session: Session, examples: list[Example] | None = None, pages: Se
         earlier_runs(tabs, places)
         language.click(js=SWITCH, **ONLY_JS)
         present_button(present, tabs, PRESENTED)
-        add_endpoints(session)
-    queued: gr.Blocks = demo.queue(default_concurrency_limit=1, max_size=20)
+        add_endpoints(session, session.visits)
+    queued: gr.Blocks = demo.queue(default_concurrency_limit=1, max_size=MOST_QUEUED, api_open=False)
+    bound_joins(queued, session.visits.fair)
     return queued

@@ -49,7 +49,7 @@ def html_report(recording: Recording, licences: Sequence[str] = ()) -> str:
     owned = [f"Model {recording.model}: {card.licence}."] if card is not None and card.licence else []
     parts = [
         f"<header><h1>{title}</h1>",
-        f'<p class="question">{escape(recording.question)}</p>',
+        f'<p class="question" translate="no">{escape(recording.question)}</p>',
         f"<p>{escape(recording.note)}</p>" if recording.note else "",
         f"</header>{_hint(recording)}",
         f'<main><section class="runs">{"".join(_run(recording, run) for run in recording.runs)}</section>',
@@ -88,9 +88,9 @@ def _run(recording: Recording, run: RecordedRun) -> str:
     counts = dict.fromkeys([image.tokens, *token_steps(answer)])  # each once: the baseline's stay the same
     steps = " → ".join(f"{count:,}" for count in counts)
     if recording.random_weights:
-        text, verdict = "<em>This model has random weights: its text means nothing.</em>", ""
+        text, verdict, kept_as_is = "<em>This model has random weights: its text means nothing.</em>", "", ""
     else:
-        text, verdict = escape(answer.text), _verdict(recording, run)
+        text, verdict, kept_as_is = escape(answer.text), _verdict(recording, run), ' translate="no"'
     rows = [(meaning, found.count(fate)) for fate, meaning in MEANINGS.items() if image.cuts and found.count(fate)]
     rows += [(f"dropped at layer {layer} of the language model", count) for layer, count in found.pruned_at.items()]
     legend = "".join(f"<li>{meaning}: <b>{count:,}</b></li>" for meaning, count in rows)
@@ -101,7 +101,8 @@ def _run(recording: Recording, run: RecordedRun) -> str:
     )
     return (
         f'<article><h2>{escape(run.title)}</h2><img src="{_jpeg(drawn)}" alt="{what}" width="{WIDTH}">'
-        f'<p class="answer">{text}</p>{verdict}<p class="steps">Visual tokens: {steps}</p><ul>{legend}</ul></article>'
+        f'<p class="answer"{kept_as_is}>{text}</p>{verdict}<p class="steps">Visual tokens: {steps}</p>'
+        f"<ul>{legend}</ul></article>"
     )
 
 
@@ -182,7 +183,8 @@ def _listed(title: str, rows: Sequence[str]) -> str:
     """A section with one line per row, which is escaped."""
     if not rows:
         return ""
-    return f"<section><h2>{title}</h2><ul>{''.join(f'<li>{escape(row)}</li>' for row in rows)}</ul></section>"
+    lines = "".join(f"<li>{escape(row)}</li>" for row in rows)
+    return f'<section><h2>{title}</h2><ul translate="no">{lines}</ul></section>'
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[Any]], note: str) -> str:

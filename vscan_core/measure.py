@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -148,6 +149,7 @@ def memory_guard(device: torch.device) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not ran_out(error):
             raise
+        traceback.clear_frames(error.__traceback__)  # whoever keeps the error keeps no tensors
         exhausted = True
     if exhausted:  # outside the except block, where the frames of the error no longer hold tensors
         release_memory()

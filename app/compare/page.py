@@ -62,7 +62,7 @@ class ComparePage(Page):
                     copy_buttons("", self._settings, self.recipe)
         about()
         self.runs = ComparisonRuns(session, examples, self.outputs, self.tokens, self.shown)
-        self.controls = RunControls("", self.ask.status, self.ask.clock, self.ask.run, self.ask.stop)
+        self.controls = RunControls("", self.ask.status, self.ask.clock, self.ask.run, self.ask.stop, session.visits)
         self.put_back = PutBack(session, self.tokens, self._settings)
         self.mattered = Mattered(session, self.ask.status, self.tokens, self.view_of)
         self.files = ReportFiles(session, self.outputs.report, self.outputs.page)

@@ -70,7 +70,8 @@ class RunsPage(Page, Generic[S]):
                 clock = run_clock(place, f"#{place}status")
                 self.outputs = self.build_outputs(place)
                 self._build_below(place)
-        self.controls = RunControls(place, self.outputs.status, clock, self.inputs.run, self.inputs.stop)
+        run, stop = self.inputs.run, self.inputs.stop
+        self.controls = RunControls(place, self.outputs.status, clock, run, stop, session.visits)
         self._connect()
 
     @abstractmethod

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 from PIL import Image
 
 from vscan_core.draw.fates import Fate, fates
 from vscan_core.draw.token_map import token_map
-from vscan_core.events import Answer
 
 from ..arena.settings import arena_settings, default_methods
 from ..runs.comparison import ComparisonSnapshot, comparison_snapshots
 from ..runs.export_json import runs_as_json
 from ..runs.settings import RunSettings, stream_runs
+from ..session.inputs import check_length, check_share, check_visible
 from ..session.session import MAX_NEW_TOKENS, Session
 from ..session.sources import OpenedSource
+from ..session.visitors import Visits
 from ..sweep.settings import SWEEP_RETENTIONS_TEXT, retentions_from, sweep_settings
 from ..ui.errors import answering, streaming
-from ..ui.messages import KEPT_EARLIER
+from ..ui.events import AS_PREVIEW, AS_RUN
+from ..ui.fairness import visiting
 from ..ui.picture import picture_input
+from .numbers import numbers
+
+T = TypeVar("T")
 
 
 class Endpoints:
-    """What the endpoints do."""
+    """What the endpoints do. Bad values and visitors who ask for too much are refused in one sentence."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session, visits: Visits | None = None) -> None:
+        self.session, self.visits = session, visits or Visits()
 
     @streaming
     def compare(
-        self, image: str, question: str, retention: float, model: str, method: str, max_new_tokens: float
+        self,
+        image: str,
+        question: str,
+        retention: float,
+        model: str,
+        method: str,
+        max_new_tokens: float,
+        request: gr.Request | None = None,
     ) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Answer a question about a picture twice, with all visual tokens and with few; streams both answers.
 
@@ -48,10 +60,10 @@ class Endpoints:
         Returns:
             The baseline's answer so far; the reduced run's answer so far; numbers of every run that has ended.
         """
-        limit = max(1, min(int(max_new_tokens or MAX_NEW_TOKENS), MAX_NEW_TOKENS))
-        with closing(self.session.compare(model, image, question or "", retention, method, limit)) as events:
-            for now in comparison_snapshots(events):
-                yield *now.texts, numbers(now)
+        asked = model, image, check_visible(question or ""), check_share(retention), method
+        limit = check_length(max_new_tokens, MAX_NEW_TOKENS)
+        for now in self._visiting(request, lambda: self._compare(*asked, limit)):
+            yield *now.texts, numbers(now)
 
     @answering
     def overlay(self, image: str, retention: float, model: str, method: str) -> tuple[Image.Image, dict[str, Any]]:
@@ -67,7 +79,7 @@ class Endpoints:
             The picture with its tokens marked; the counts.
         """
         opened = self.session.open(image)
-        first = self.session.preview(model, opened, retention, method)
+        first = self.session.preview(model, opened, check_share(retention), method)
         found = fates(first.trace)
         counts = {fate.name.lower(): found.count(fate) for fate in Fate if fate is not Fate.PRUNED}
         return token_map(opened.image, first.trace, first.boxes, found), {
@@ -78,7 +90,13 @@ class Endpoints:
 
     @streaming
     def arena(
-        self, image: str, question: str, retention: float, methods: list[str], model: str
+        self,
+        image: str,
+        question: str,
+        retention: float,
+        methods: list[str],
+        model: str,
+        request: gr.Request | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Answer a question about a picture with all visual tokens and then with each method; streams every result.
 
@@ -93,12 +111,23 @@ class Endpoints:
             Settings, versions and all numbers of the runs that have ended, the baseline first; a method that cannot
             run with this model or budget has a "problem" in their place. Single runs, not a benchmark.
         """
-        opened = self.session.open(image)
-        settings = arena_settings(self.session, model, opened, question or "", retention, methods or [])
-        yield from self._runs(opened, settings)
+        asked, share = check_visible(question or ""), check_share(retention)
+
+        def settings(opened: OpenedSource) -> RunSettings:
+            return arena_settings(self.session, model, opened, asked, share, methods or [])
+
+        yield from self._visiting(request, lambda: self._runs(image, settings))
 
     @streaming
-    def sweep(self, image: str, question: str, retentions: str, model: str, method: str) -> Iterator[dict[str, Any]]:
+    def sweep(
+        self,
+        image: str,
+        question: str,
+        retentions: str,
+        model: str,
+        method: str,
+        request: gr.Request | None = None,
+    ) -> Iterator[dict[str, Any]]:
         """Answer a question about a picture with all visual tokens and then at each retention; streams every result.
 
         Args:
@@ -112,12 +141,32 @@ class Endpoints:
             Settings, versions and all numbers of the runs that have ended, the baseline first; a retention that the
             method does not reach has a "problem" in their place. Single runs, not a benchmark.
         """
-        shares = retentions_from(retentions or "")
-        opened = self.session.open(image)
-        settings = sweep_settings(self.session, model, opened, question or "", shares, method)
-        yield from self._runs(opened, settings)
+        asked, shares = check_visible(question or ""), [check_share(one) for one in retentions_from(retentions or "")]
 
-    def _runs(self, opened: OpenedSource, settings: RunSettings) -> Iterator[dict[str, Any]]:
+        def settings(opened: OpenedSource) -> RunSettings:
+            return sweep_settings(self.session, model, opened, asked, shares, method)
+
+        yield from self._visiting(request, lambda: self._runs(image, settings))
+
+    def _visiting(
+        self, request: gr.Request | None, start: Callable[[], Generator[T, None, None]]
+    ) -> Generator[T, None, None]:
+        """The steps that `start` begins, within what one visitor may have; nothing is opened before that is clear."""
+        with closing(visiting(self.visits, request, start)) as steps:
+            for step, _ in steps:
+                yield step
+
+    def _compare(
+        self, model: str, image: str, question: str, retention: float, method: str, limit: int
+    ) -> Generator[ComparisonSnapshot, None, None]:
+        with closing(self.session.compare(model, image, question, retention, method, limit)) as events:
+            yield from comparison_snapshots(events)
+
+    def _runs(
+        self, image: str, settings_of: Callable[[OpenedSource], RunSettings]
+    ) -> Generator[dict[str, Any], None, None]:
+        opened = self.session.open(image)
+        settings = settings_of(opened)
         over = 0
         with closing(stream_runs(self.session, opened, settings)) as steps:
             for now in steps:
@@ -126,9 +175,9 @@ class Endpoints:
                     yield runs_as_json(settings, now)
 
 
-def add_endpoints(session: Session) -> None:
+def add_endpoints(session: Session, visits: Visits | None = None) -> None:
     """Attach the endpoints to widgets that the page does not show; their labels document the parameters."""
-    endpoints = Endpoints(session)
+    endpoints = Endpoints(session, visits)
     with gr.Column(visible=False):
         inputs = [
             picture_input(label="Picture file (JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF)"),
@@ -145,33 +194,7 @@ def add_endpoints(session: Session) -> None:
         methods = gr.CheckboxGroup(names, value=default_methods(session), label="Names of the reduction methods")
         shares = gr.Textbox(SWEEP_RETENTIONS_TEXT, label="Shares of visual tokens to keep, with commas between them")
         trigger = gr.Button()
-    run: dict[str, Any] = {"concurrency_id": "run", "concurrency_limit": 1}
-    preview: dict[str, Any] = {"concurrency_id": "preview", "concurrency_limit": 2}
-    trigger.click(endpoints.compare, inputs, [*texts, counts], api_name="compare", **run)
-    trigger.click(endpoints.overlay, [inputs[0], *inputs[2:5]], [picture, counts], api_name="overlay", **preview)
-    trigger.click(endpoints.arena, [*inputs[:3], methods, inputs[3]], counts, api_name="arena", **run)
-    trigger.click(endpoints.sweep, [*inputs[:2], shares, *inputs[3:5]], counts, api_name="sweep", **run)
-
-
-def numbers(now: ComparisonSnapshot) -> dict[str, Any]:
-    """Numbers of the runs that have ended, with units in the names."""
-    runs = {answer.method: _numbers(answer) for answer in now.answers if answer}
-    kept = {"baseline_kept": KEPT_EARLIER} if now.kept else {}
-    took = {"turn": vars(now.time)} if now.time else {}
-    return {
-        **runs,
-        **kept,
-        **took,
-        "hint": now.hint,
-        "same_answer": now.ended and now.texts[0].split() == now.texts[1].split(),
-    }
-
-
-def _numbers(answer: Answer) -> dict[str, Any]:
-    return {
-        "text": answer.text,
-        "finished": answer.finished,
-        "visual_tokens_per_layer": answer.trace.visual_tokens_per_layer,
-        **vars(answer.timings),
-        **vars(answer.cost),
-    }
+    trigger.click(endpoints.compare, inputs, [*texts, counts], api_name="compare", **AS_RUN)
+    trigger.click(endpoints.overlay, [inputs[0], *inputs[2:5]], [picture, counts], api_name="overlay", **AS_PREVIEW)
+    trigger.click(endpoints.arena, [*inputs[:3], methods, inputs[3]], counts, api_name="arena", **AS_RUN)
+    trigger.click(endpoints.sweep, [*inputs[:2], shares, *inputs[3:5]], counts, api_name="sweep", **AS_RUN)

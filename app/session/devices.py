@@ -6,49 +6,56 @@ the steps of a run are handed to the device's own thread.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 from vscan_core.errors import InputError
 
+from .line import Ticket, WaitingLine
+from .visitors import VISIT
+
 T = TypeVar("T")
 
 _END = object()
+FIRST_WAIT_S, WAIT_S = 0.1, 0.5  # until somebody who waits is told about it, and between two times
 BUSY = "The model is still busy with another question; please try again in a moment."
 
 
 class Device:
-    """A lock that says whose turn it is, and the thread in which the work is done."""
+    """A line that says whose turn it is, and the thread in which the work is done."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._lock = threading.Lock()  # not an RLock: taken and released in different threads
+        self._line = WaitingLine()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"run on {name}")
 
     @property
     def busy(self) -> bool:
         """Whether somebody's turn is under way."""
-        return self._lock.locked()
+        return self._line.taken
 
     def call(self, work: Callable[[], T], patience_s: float) -> T:
-        """Do a short piece of work when it is our turn; refuse after `patience_s` of waiting."""
-        if not self._lock.acquire(timeout=patience_s):
-            raise InputError(BUSY)
+        """Do a short piece of work, before any run that waits; refuse after `patience_s` of waiting."""
+        ticket = self._line.join(short=True)
         try:
+            if not ticket.wait(patience_s):
+                raise InputError(BUSY)
             return self._thread.submit(work).result()
         finally:
-            self._lock.release()
+            ticket.leave()
 
     def steps(self, start: Callable[[], Generator[T, None, None]]) -> Generator[T | None, None, None]:
         """Run a generator step by step; None while it waits for its turn.
 
         Closing this generator closes the inner one, in the device's thread, and gives the turn back: that is Stop.
         """
-        while not self._lock.acquire(timeout=0.1):
-            yield None
+        visit = VISIT.get()
+        ticket = self._line.join(visit.visitor.address if visit else "")
         try:
+            with closing(self._turn_of(ticket)) as waiting:
+                yield from waiting
             inner = self._thread.submit(start).result()
             try:
                 while (step := self._thread.submit(next, inner, _END).result()) is not _END:
@@ -56,4 +63,17 @@ class Device:
             finally:
                 self._thread.submit(inner.close).result()
         finally:
-            self._lock.release()
+            ticket.leave()
+
+    def _turn_of(self, ticket: Ticket) -> Generator[None, None, None]:
+        """None, again and again, until it is our turn; the visit knows what to expect meanwhile."""
+        visit, patience_s = VISIT.get(), FIRST_WAIT_S
+        try:
+            while not ticket.wait(patience_s):
+                patience_s = WAIT_S
+                if visit:
+                    visit.outlook = ticket.outlook()
+                yield
+        finally:
+            if visit:
+                visit.outlook = None

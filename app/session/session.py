@@ -18,8 +18,7 @@ from torch import Tensor
 from vscan_core.engine.preview import VisionPreview
 from vscan_core.errors import InputError
 from vscan_core.events import Answer
-from vscan_core.media.images import open_image
-from vscan_core.media.videos import Video, open_video
+from vscan_core.media.videos import Video
 from vscan_core.multirun import Refused
 from vscan_core.trace import ImageTrace
 from vscan_core.what_mattered import RegionsLeftOut, WhatMattered
@@ -28,9 +27,11 @@ from .devices import Device
 from .engine import Engine
 from .lru_cache import LRUCache
 from .models import Models
+from .quotas import FairUse
 from .scan import scan_data
-from .sources import Clip, OpenedSource, Source, digest_of
+from .sources import Clip, OpenedSource, Source, decoded, digest_of
 from .turn import Asked, Pair, PairStarts, TurnEvent, pairs_turn, turn
+from .visitors import Visits
 
 if TYPE_CHECKING:
     from vscan_core import LVLM, Reducer
@@ -57,7 +58,8 @@ class Session:
     A `source` is the path of a file, or what `open` made of it: an event that needs it more than once opens it first.
     """
 
-    def __init__(self, engine: Engine, default_model: str = "mini") -> None:
+    def __init__(self, engine: Engine, default_model: str = "mini", fair: FairUse | None = None) -> None:
+        self.visits = Visits(fair)
         self.engine = engine
         self.default_model = default_model
         self._devices: dict[str, Device] = {}
@@ -100,10 +102,8 @@ class Session:
         if not source:
             raise InputError("Please choose a picture first.")
         digest = digest_of(source)
-        if isinstance(source, Clip):
-            key, clip = (digest, source.frames), source
-            return self._opened.get(key, lambda: OpenedSource(digest, open_video(clip.path, clip.frames)))
-        return self._opened.get(digest, lambda: OpenedSource(digest, open_image(source)))
+        key = (digest, source.frames) if isinstance(source, Clip) else digest
+        return self._opened.get(key, lambda: OpenedSource(digest, decoded(source)))
 
     def preview(self, model: str, source: Source, retention: float, method: str = "vscan") -> FirstCut:
         """The first cut, from cached signals; the vision encoder runs only for a new picture."""
@@ -117,7 +117,7 @@ class Session:
             return lvlm.preview(opened.image, needs)
 
         def run_encoder() -> VisionPreview:
-            return self.device(model).call(look, patience_s=20)
+            return self.device(model).call(look, patience_s=self.visits.fair.answer_s)
 
         vision = self._vision.get((model, opened.digest, needs), run_encoder)
         trace = vision.trace(reducer)
@@ -146,8 +146,10 @@ class Session:
         asked = self._asked(model, source, question, max_new_tokens)
         reducer.needs(asked.lvlm.anatomy)  # what is missing is said before the baseline runs
 
+        answer_s = self.visits.fair.answer_s
+
         def both() -> Generator[TurnEvent, None, None]:
-            with closing(turn(self.engine, self._baselines, asked, [lambda: reducer], pairs_s)) as events:
+            with closing(turn(self.engine, self._baselines, asked, [lambda: reducer], pairs_s, answer_s)) as events:
                 for event in events:
                     if isinstance(event, Refused):
                         raise event.reason
@@ -200,7 +202,8 @@ class Session:
     ) -> Generator[TurnEvent | None, None, None]:
         """The baseline and these reducers in one turn; a refusal is reported in its place. Close it to stop."""
         asked = self._asked(model, source, question, MAX_NEW_TOKENS)
-        return self.device(model).steps(lambda: turn(self.engine, self._baselines, asked, makers))
+        answer_s = self.visits.fair.answer_s
+        return self.device(model).steps(lambda: turn(self.engine, self._baselines, asked, makers, answer_s=answer_s))
 
     def _asked(self, model: str, source: Source, question: str, max_new_tokens: int) -> Asked:
         opened = self.open(source)

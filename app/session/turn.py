@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from PIL import Image
 
+from vscan_core.errors import InputError
 from vscan_core.events import Answer, Done, Event, Prefilled, Timings, Token
 from vscan_core.media.videos import Video
 from vscan_core.multirun import Make, Refused, run_each
 
 from .engine import Engine
+from .inputs import check_visible
 from .lru_cache import LRUCache
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from vscan_core.prepared import PreparedInputs
 
 MOST_PAIRS = 7  # odd, so that the median is one of them
+ANSWER_S = 300.0  # seconds; see FairUse
+TOO_LONG = "This answer took longer than {seconds:.0f} s and was ended, so that others get their turn."
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ BaselineKey: TypeAlias = tuple[str, str, str, int]  # name of the model, digest 
 
 @dataclass(frozen=True)
 class Asked:
-    """What all runs of a turn are asked."""
+    """What all runs of a turn are asked. Raises InputError for a question in which there is nothing to see."""
 
     model: str
     lvlm: LVLM
@@ -69,6 +73,9 @@ class Asked:
     question: str
     max_new_tokens: int
 
+    def __post_init__(self) -> None:
+        check_visible(self.question)
+
     @property
     def key(self) -> BaselineKey:
         """What the baseline's answer depends on."""
@@ -76,12 +83,18 @@ class Asked:
 
 
 def turn(
-    engine: Engine, baselines: LRUCache[Answer], asked: Asked, makers: Sequence[Make], pairs_s: float = 0.0
+    engine: Engine,
+    baselines: LRUCache[Answer],
+    asked: Asked,
+    makers: Sequence[Make],
+    pairs_s: float = 0.0,
+    answer_s: float = ANSWER_S,
 ) -> Generator[TurnEvent, None, None]:
     """The baseline and the makers' methods, one after another; the baseline is run 0. Closing it stops the run.
 
     Only answers that are complete are kept. `pairs_s`: seconds in which the baseline and the first method are measured
-    again in pairs. Raises InputError if the question or the picture is not accepted.
+    again in pairs. `answer_s`: seconds that each answer may take. Raises InputError if the question or the picture is
+    not accepted, or if an answer takes longer.
     """
     start = time.perf_counter()
     inputs = engine.inputs(asked.lvlm, asked.image, asked.question)
@@ -93,17 +106,28 @@ def turn(
             return _kept_run(kept)
         return engine.run(asked.lvlm, inputs, encoding, reducer, asked.max_new_tokens)
 
-    spent_ms = 0.0
+    spent_ms, begun = 0.0, start
     for event in run_each(run, [lambda: None, *makers]):
         if isinstance(event, Done):
             spent_ms += event.answer.timings.prefill_and_reduce_ms
             if event.run == 0 and kept is None:
                 baselines.put(asked.key, event.answer)
         yield event
+        begun = _within(answer_s, begun, isinstance(event, Done | Refused))
     over = TurnOver(1000 * (time.perf_counter() - start), encoding.new)
     if spent_ms < 1000 * pairs_s:
         yield from _pairs(engine, asked, inputs, encoding, makers[0](), pairs_s)
     yield over
+
+
+def _within(answer_s: float, begun: float, over: bool) -> float:
+    """When the answer under way began; `over`: the next one begins now. Raises InputError if it takes too long."""
+    now = time.perf_counter()
+    if over:
+        return now
+    if now - begun > answer_s:
+        raise InputError(TOO_LONG.format(seconds=answer_s))
+    return begun
 
 
 def pairs_turn(

@@ -13,6 +13,8 @@ import gradio as gr
 
 from vscan_core.errors import InputError
 
+from .faults import FAULT_SENTENCES, fault_kind
+
 HARMLESS = str.maketrans({"<": "(", ">": ")", "&": "+"})
 TOAST = "That did not work"  # title above the sentence
 log = logging.getLogger("app")
@@ -24,6 +26,10 @@ def explained(error: BaseException) -> str:
     """One sentence for the visitor; the details of a failure of the server go to the log under a code."""
     if isinstance(error, InputError):
         return str(error).translate(HARMLESS)  # messages are rendered as HTML, and may quote the visitor
+    kind = fault_kind(error)
+    if kind in FAULT_SENTENCES:
+        log.error("fault: %s", kind, exc_info=error)
+        return FAULT_SENTENCES[kind]
     code = secrets.token_hex(3)
     log.error("failure %s", code, exc_info=error)
     return f"Something went wrong on the server (code {code}). Please try again."

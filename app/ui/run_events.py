@@ -8,7 +8,7 @@ ever. Here every run has an id of its own, made in the browser; Stop sends it, a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +16,14 @@ from typing import Any
 
 import gradio as gr
 
+from vscan_core.errors import InputError
+
 from ..session.lru_cache import LRUCache
+from ..session.visitors import Visits
+from .errors import TOAST, explained
 from .events import PRIVATE, RUN
-from .messages import STOPPED
+from .fairness import visiting, waiting_words
+from .messages import STOPPED, WAITING
 
 BEGINNING = "Waiting for the model …"
 STOPPING = "Stopping …"
@@ -52,6 +57,7 @@ class RunControls:
     clock: gr.HTML
     run: gr.Button
     stop: gr.Button
+    visits: Visits = field(default_factory=Visits)
     stopped: LRUCache[bool] = field(default_factory=lambda: LRUCache(MOST_IDS))  # ids of runs that shall end
 
     def connect(
@@ -81,19 +87,31 @@ class RunControls:
         if run_id:
             self.stopped.put(run_id[:64], True)
 
-    def _until_stopped(self, handler: Callable[..., Any]) -> Callable[..., Iterator[dict[Any, Any]]]:
-        """The handler with the run's id as its last argument; "Stopped." is said when its work has ended."""
+    def _until_stopped(
+        self, handler: Callable[..., Generator[dict[Any, Any], None, None]]
+    ) -> Callable[..., Iterator[dict[Any, Any]]]:
+        """The handler with the run's id as its last argument; "Stopped." is said when its work has ended.
 
-        def following(*inputs: Any) -> Iterator[dict[Any, Any]]:
+        A visitor who has too many runs is told so, and one who waits is told for how long.
+        """
+
+        def following(request: gr.Request, *inputs: Any) -> Iterator[dict[Any, Any]]:
             *values, run_id = inputs
-            with closing(handler(*values)) as updates:
-                for update in updates:
-                    if self.stopped.find(str(run_id)):
-                        break
-                    yield update
-                else:
-                    return
-            yield {self.status: STOPPED}
+
+            def stopped() -> bool:
+                return bool(self.stopped.find(str(run_id)))
+
+            try:
+                with closing(visiting(self.visits, request, lambda: handler(*values), stopped)) as updates:
+                    for update, outlook in updates:
+                        if outlook and update.get(self.status) == WAITING:
+                            update = {**update, self.status: waiting_words(outlook)}
+                        yield update
+                if stopped():
+                    yield {self.status: STOPPED}
+            except InputError as error:  # the handler tells its own
+                gr.Warning(explained(error), title=TOAST)
+                yield {self.status: f"**{explained(error)}**"}
 
         return following
 

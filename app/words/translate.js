@@ -167,6 +167,17 @@ window.words = (() => {
     document.querySelectorAll(FIELDS).forEach(turnField);
     watch.observe(document.body, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: LABELS });
   }
+  // a report that is saved is in the language of the page
+  const click = HTMLAnchorElement.prototype.click;
+  HTMLAnchorElement.prototype.click = async function () {
+    if (!this.download.endsWith(".html")) { click.call(this); return; }
+    const report = new DOMParser().parseFromString(await (await fetch(this.href)).text(), "text/html");
+    report.documentElement.lang = code;
+    visit(report.body);
+    const file = URL.createObjectURL(new Blob([`<!doctype html>\n${report.documentElement.outerHTML}`], { type: "text/html" }));
+    click.call(Object.assign(document.createElement("a"), { href: file, download: this.download }));
+    setTimeout(() => URL.revokeObjectURL(file), 10000);
+  };
   if (document.body) start(); else addEventListener("DOMContentLoaded", start);
   return { language, turn, text: (english) => text(english) ?? english };
 })();

@@ -170,6 +170,21 @@ def test_the_browser_chooses_and_the_switch_is_remembered(browser: Any, mini_ser
         page.wait_for_function("() => document.querySelector('#question textarea')?.value === 'Is there a dog?'")
 
 
+def test_a_saved_report_is_in_the_language_of_the_page(browser: Any, mini_server: Server) -> None:
+    with visiting(browser, locale="zh-CN") as page:
+        page.goto(mini_server.url)
+        page.wait_for_selector("#report:not([disabled])")
+        with page.expect_download() as download:
+            page.click("#report")
+        report = Path(download.value.path()).read_text()
+        assert download.value.suggested_filename == "vscan-compare.html"
+        page.set_content(report)
+        question = page.inner_text("p.question")
+        assert {"精确数字", "实测", "数字来源"} <= set(page.locator("h2").all_inner_texts())
+        assert 'lang="zh-CN"' in report and "<script" not in report and not CHINESE.search(question)
+        assert [text for text in page.evaluate(LEFT) if in_english(text)] == []
+
+
 def test_nothing_on_any_tab_is_left_in_english(browser: Any, mini_server: Server) -> None:
     with visiting(browser, locale="zh-CN") as page:
         page.goto(mini_server.url)

@@ -1,21 +1,26 @@
 """Pictures in: every file becomes upright 8-bit RGB, or is refused in one sentence.
 
 `as_rgb` makes any picture upright, opaque 8-bit RGB of a sane size, so that later code need not think about formats.
-`open_image` does it for an untrusted file: nothing is decoded before the size in its header has been checked.
+`open_image` does it for an untrusted file: nothing is decoded before it is known that it is little work. What still
+takes long or much memory can be stopped where another process does it: see `isolated.py`.
 """
 
 from __future__ import annotations
 
-import struct
+import io
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from vscan_core.errors import InputError
+from vscan_core.media.bare import bare_picture
+from vscan_core.media.flatten import flattened
+from vscan_core.media.refusals import too_much_memory
+from vscan_core.media.work import MAX_MEGAPIXELS as MAX_MEGAPIXELS
+from vscan_core.media.work import TOO_MANY_PIXELS, check_memory, decoder_bytes
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF", "TIFF")
-MAX_MEGAPIXELS = 40
 MAX_ASPECT = 50  # long side : short side
 MIN_SIDE = 16  # pixels
 WORKING_SIDE = 2048  # longer side after opening; models look at less
@@ -23,7 +28,6 @@ WORKING_SIDE = 2048  # longer side after opening; models look at less
 _ACCEPTED = "please use a JPEG, PNG, WebP, GIF, BMP, AVIF or TIFF picture"
 _DAMAGED = "This picture file is damaged or incomplete; please choose another one."
 _CLOSED = "This picture was closed before it was read; keep its file open, or open it with open_image."
-_TOO_BIG = f"This picture has more than {MAX_MEGAPIXELS} megapixels; please make it smaller first."
 _ORIENTATION = 0x0112  # the EXIF tag in which cameras note how they were held
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,23 +40,48 @@ _TURNS = {
 }
 
 
+class _Damaged(InputError):
+    """The file is a picture, but not a whole one."""
+
+
 def open_image(path: str | Path) -> Image.Image:
     """Open a picture file and prepare it with `as_rgb`. Of an animation, the first frame is taken.
 
-    Raises InputError if it is not a picture, or is damaged, too large, too small or too thin.
+    Notes and profiles in the file that cannot be read are ignored. Raises InputError if it is not a picture, or is
+    damaged, too large, too small, too thin or too much work.
     """
     try:
-        image = Image.open(path, formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(_TOO_BIG) from None
-    except UnidentifiedImageError:
-        raise InputError(_why_unknown(Path(path))) from None
+        content = Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError("There is no such picture file.") from None
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error):
-        raise InputError(_why_unknown(Path(path))) from None
+    except OSError:
+        raise InputError("This picture file cannot be read.") from None
+    decoder = decoder_bytes(content)
+    try:
+        return _decoded(content, decoder)
+    except _Damaged as refusal:
+        bare = bare_picture(content)
+        if bare is None or bare == content:
+            raise InputError(str(refusal)) from None
+    try:
+        return _decoded(bare, decoder)
+    except _Damaged as refusal:
+        raise InputError(str(refusal)) from None
+
+
+def _decoded(content: bytes, decoder: Callable[[int], int]) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InputError(TOO_MANY_PIXELS) from None
+    except MemoryError:
+        raise InputError(too_much_memory("picture")) from None
+    except Exception:  # whatever Pillow says of a file that is none of FORMATS
+        why = _why_unknown(content)
+        raise (_Damaged if why == _DAMAGED else InputError)(why) from None
     with image:
-        _check_size(*image.size)
+        _check_shape(*image.size)
+        check_memory(image, decoder)
         return as_rgb(image)
 
 
@@ -68,11 +97,9 @@ def as_rgb(image: Image.Image) -> Image.Image:
     if rgb and turn is None and small == image.size:
         return image
     try:
-        flat = _opaque(_eight_bit(image))
-    except Exception:
-        raise InputError(_DAMAGED) from None
-    if flat.size != small:
-        flat = flat.resize(small, Image.Resampling.LANCZOS, reducing_gap=2.0)
+        flat = _shrunk(image, small)
+    except Exception as error:
+        raise _refusal(error) from None
     if turn is not None:
         flat = flat.transpose(turn)
     flat.info = {}  # the orientation has been applied; the rest is private
@@ -93,10 +120,17 @@ def working_size(width: int, height: int) -> tuple[int, int]:
     return max(round(width * scale), 1), max(round(height * scale), 1)
 
 
-def _check_size(width: int, height: int) -> None:
-    """Refuse what is too large to decode, or too small or too thin to be useful."""
-    if width * height > MAX_MEGAPIXELS * 1_000_000:
-        raise InputError(_TOO_BIG)
+def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Opaque 8-bit RGB of this size, in a new picture; where colours need no thought, it is shrunk first."""
+    plain = image.mode in ("RGB", "L") and not image.has_transparency_data
+    flat = image if plain else flattened(image)
+    if flat.size != size:
+        flat = flat.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return flat.convert("RGB") if flat is image or flat.mode != "RGB" else flat
+
+
+def _check_shape(width: int, height: int) -> None:
+    """Refuse what is too small or too thin to be useful."""
     if min(width, height) < MIN_SIDE:
         raise InputError(
             f"This picture is {width} x {height} pixels; please choose one of at least {MIN_SIDE} pixels on each side."
@@ -116,8 +150,8 @@ def _read(image: Image.Image) -> None:
     closed = getattr(image, "fp", None) is None
     try:
         image.load()
-    except Exception:
-        raise InputError(_CLOSED if closed else _DAMAGED) from None
+    except Exception as error:
+        raise (InputError(_CLOSED) if closed else _refusal(error)) from None
     if not all(image.size):
         raise InputError(f"This picture is {image.width} x {image.height} pixels; please choose one that has pixels.")
 
@@ -130,50 +164,23 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Scale grey of more than 8 bit to 8 bit; Pillow's own convert would clip it to white.
-
-    65535 -> 255, 32768 -> 127 for 16 bit. 32-bit and floating-point grey has no agreed white point: 0 to 1 is taken
-    as such, up to 65535 as 16 bit, and anything else is stretched from its darkest to its lightest pixel.
-    """
-    if not (image.mode == "F" or image.mode.startswith("I")):
-        return image
-    raw = np.asarray(image)
-    grey = np.nan_to_num(raw.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(grey.min()), float(grey.max())
-    if image.mode == "F" and low >= 0 and high <= 1:
-        grey = grey * 255
-    elif low >= 0 and high <= 65535:
-        grey = grey / 257
-    else:
-        grey = (grey - low) / ((high - low) or 1.0) * 255
-    clear = image.info.get("transparency")  # the one shade that is transparent, if any: white, as in `_opaque`
-    return Image.fromarray(np.where(raw == clear, 255, grey).astype(np.uint8))
+def _refusal(error: Exception) -> InputError:
+    """What to say of a picture that could not be decoded. Pillow's decoders report a lack of memory in two ways."""
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return InputError(too_much_memory("picture"))
+    return _Damaged(_DAMAGED)
 
 
-def _opaque(image: Image.Image) -> Image.Image:
-    """RGB without transparency, on a white background; always a new picture."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-    paper = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(paper, layer).convert("RGB")
-
-
-def _why_unknown(path: Path) -> str:
+def _why_unknown(content: bytes) -> str:
     """One sentence about a file that is none of FORMATS, from its first bytes."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-    except OSError:
-        return "This picture file cannot be read."
+    head = content[:512]
     if not head:
         return f"This file is empty; {_ACCEPTED}."
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"):
         return f"HEIC pictures cannot be read here; {_ACCEPTED}."
     if b"<svg" in head.lower():
         return f"SVG drawings cannot be read here; {_ACCEPTED}."
-    known = head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*"))
+    known = head.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"))
     if known or head[8:12] == b"WEBP" or head[4:12] == b"ftypavif":
         return _DAMAGED
     return f"This file is not a picture that can be read here; {_ACCEPTED}."

@@ -7,6 +7,7 @@ Qwen2.5-VL; only what lies between a key frame and a wanted frame is decoded.
 
 from __future__ import annotations
 
+import os
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -18,12 +19,15 @@ import av
 from PIL import Image
 
 from vscan_core.errors import InputError
-from vscan_core.media.images import MAX_ASPECT, MAX_MEGAPIXELS, MIN_SIDE
+from vscan_core.media.images import MAX_ASPECT, MIN_SIDE
+from vscan_core.media.refusals import too_much_memory, too_slow
+from vscan_core.media.work import MAX_MEGAPIXELS
 
 DEMUXERS = "mov,matroska,avi,gif,mpeg,mpegts,ogg"  # FFmpeg's names; mov is MP4, too, and matroska WebM
 MAX_FRAMES = 64  # taken from one video
 MAX_MINUTES = 10
 MAX_SECONDS_READING = 60
+MAX_THREADS = 4  # of a decoder; each keeps frames of its own in memory
 FRAME_SIDE = 1024  # longer side of a frame in pixels; models look at less
 
 _ACCEPTED = "please use an MP4, MOV, WebM, MKV, AVI, MPEG, Ogg or GIF video"
@@ -77,6 +81,8 @@ def open_video(path: str | Path, frames: int = 8) -> Video:
             return _video(container, targets, keys)
     except InputError:
         raise
+    except MemoryError:
+        raise InputError(too_much_memory("video")) from None
     except EOFError:  # the header is followed by nothing
         raise InputError(_EMPTY if file.stat().st_size else _why(file)) from None
     except (av.FFmpegError, OSError, ValueError):
@@ -133,6 +139,7 @@ def _spread(total: int, wanted: int) -> list[int]:
 def _video(container: Any, targets: Sequence[int], keys: Sequence[int]) -> Video:
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
+    stream.thread_count = min(os.cpu_count() or 1, MAX_THREADS)
     taken = [(_picture(frame), frame.time or 0.0) for frame in _frames(container, stream, targets, keys)]
     return Video([picture for picture, _ in taken], [seconds - taken[0][1] for _, seconds in taken])
 
@@ -149,7 +156,7 @@ def _frames(container: Any, stream: Any, targets: Sequence[int], keys: Sequence[
             decoded = container.decode(stream)
         while frame is None or frame.pts < target:
             if time.monotonic() > deadline:
-                raise InputError("This video takes too long to read; please make it shorter or its frames smaller.")
+                raise InputError(too_slow("video"))
             following = next(decoded, None)
             if following is None:
                 break

@@ -13,7 +13,7 @@ from vscan_core.errors import InputError
 from vscan_core.reducers.settings import check_kind, frozen
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
-MANY = 1 << 20  # more tokens, and more tiles, than any image has, so that every cut drops some
+MANY = 1 << 60  # more tokens, and more tiles, than any image has, so that every cut drops some
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,45 @@
+"""What fails although nobody did anything wrong: a full disk, no memory; and the sentences for it."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+
+from vscan_core.errors import InputError, OutOfMemory
+from vscan_core.measure import ran_out, release_memory
+
+from ..session.uploads import DISK_FULL
+
+DISK, MEMORY, INTERNAL = "disk", "memory", "internal"
+NO_MEMORY = "The server is short of memory at the moment; please try again later."
+FAULT_SENTENCES = {DISK: DISK_FULL, MEMORY: NO_MEMORY}
+# no space, quota, read-only, not permitted (twice), file too large, and a file in the place of a folder (twice)
+_OF_THE_DISK = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENOTDIR, errno.EEXIST,
+)  # fmt: skip
+
+
+def fault_kind(error: BaseException) -> str | None:
+    """`DISK`, `MEMORY` or `INTERNAL`; None for what a visitor can put right."""
+    if isinstance(error, OutOfMemory) or (isinstance(error, Exception) and ran_out(error)):
+        return MEMORY
+    if isinstance(error, InputError):
+        return None
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        return DISK
+    return INTERNAL
+
+
+def let_go(error: BaseException) -> None:
+    """Free what an exception still holds: the local variables of the functions that it came through, its causes' too.
+
+    An exception lives until the last message about it is sent, and in it, after a failed allocation, all that the run
+    had allocated before.
+    """
+    known: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in known:
+        known.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        one = one.__cause__ or one.__context__
+    release_memory()

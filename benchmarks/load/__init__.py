@@ -1,0 +1,1 @@
+"""Load on the demo, by visitors who speak Gradio's own protocol. Loopback only; start: `python -m benchmarks.load`."""

@@ -1,0 +1,1 @@
+"""What an operator needs beside the demo: the folder of a Hugging Face Space, and what watches a container."""
