@@ -39,7 +39,7 @@ def launch_options(host: str, port: int, operations: Operations | None = None) -
         "footer_links": ["api", "settings"],
         "run_history": False,
         "enable_monitoring": False,
-        "state_session_capacity": 200,
+        "state_session_capacity": 100,  # about a megabyte each
         "ssr_mode": False,
         "strict_cors": True,
     }

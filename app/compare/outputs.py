@@ -52,8 +52,9 @@ class CompareOutputs:
     axis: gr.HTML
     repeat: gr.Button
     tools: gr.Row  # below the answers; the page adds the buttons that copy
-    report: gr.DownloadButton  # `ReportFiles` fills both
-    page: gr.DownloadButton
+    report: gr.Button  # `ReportFiles` answers both
+    page: gr.Button
+    file: gr.File  # what was written last; never shown
     mattered: gr.Button
     race: gr.Button
     numbers: tuple[gr.HTML, gr.HTML]
@@ -159,8 +160,9 @@ def compare_outputs(status: gr.Markdown, clock: gr.HTML) -> CompareOutputs:
             panes = [_pane(name) for name in PANES]
         axis = gr.HTML(time_axis([]), elem_id="time-axis")
         with gr.Row(elem_id="run-tools") as tools:
-            report = gr.DownloadButton("Report (HTML)", size="sm", interactive=False, elem_id="report")
-            page = gr.DownloadButton("Page (PNG)", size="sm", interactive=False, elem_id="page")
+            report = gr.Button("Report (HTML)", size="sm", interactive=False, elem_id="report")
+            page = gr.Button("Page (PNG)", size="sm", interactive=False, elem_id="page")
+            file = gr.File(visible="hidden", elem_id="saved-file")
             mattered = gr.Button("What mattered", size="sm", elem_id="mattered")
             race = gr.Button("Replay both", size="sm", visible=False, elem_id="race")
     hint = gr.Markdown(visible=False, elem_id="hint")
@@ -169,7 +171,7 @@ def compare_outputs(status: gr.Markdown, clock: gr.HTML) -> CompareOutputs:
     heads, texts, lines = zip(*panes, strict=True)
     return CompareOutputs(
         status, clock, hint, exact, measured, changed, thumb, question, heads, texts, lines, axis, repeat, tools,
-        report, page, mattered, race, (numbers[0], numbers[1]),
+        report, page, file, mattered, race, (numbers[0], numbers[1]),
     )  # fmt: skip
 
 

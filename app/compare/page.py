@@ -65,7 +65,7 @@ class ComparePage(Page):
         self.controls = RunControls("", self.ask.status, self.ask.clock, self.ask.run, self.ask.stop, session.visits)
         self.put_back = PutBack(session, self.tokens, self._settings)
         self.mattered = Mattered(session, self.ask.status, self.tokens, self.view_of)
-        self.files = ReportFiles(session, self.outputs.report, self.outputs.page)
+        self.files = ReportFiles(session, self.outputs.report, self.outputs.page, self.outputs.file)
         self._connect()
 
     @property
@@ -117,6 +117,7 @@ class ComparePage(Page):
             trigger(self.on_setting, asked, self._preview_outputs, **PREVIEW)
         loading = {**MODEL_LOADING, "show_progress": "full", "show_progress_on": self.tokens.stage}
         how.model.change(self.on_setting, asked, self._preview_outputs, **loading)
+        self.files.connect(self.shown)
         out.race.click(None, None, None, js=RACE, api_visibility="private")
 
     @property

@@ -26,12 +26,15 @@ from ..runs.on_cpu import on_cpu
 from ..runs.pairs import pairs_summary
 from ..session.session import Session
 from ..ui.errors import answering
+from ..ui.events import PRIVATE
 from ..ui.messages import KEPT_EARLIER, MEANINGLESS_TEXT
 from .asked import CompareSettings, ShownComparison
 from .page_file import comparison_as_png
 
 PICTURES_ONLY = "A run about a video cannot be copied or saved as a report; please choose a picture."
 FILE_NAME = "vscan-compare"
+SAVE = """(file) => { if (file) Object.assign(document.createElement("a"),
+    { href: file.url, download: file.orig_name ?? "vscan" }).click(); }"""
 
 
 def recipe_of(settings: CompareSettings) -> Recipe:
@@ -43,22 +46,35 @@ def recipe_of(settings: CompareSettings) -> Recipe:
 
 
 class ReportFiles:
-    """Writes both files once a run is over, and hands them to the buttons that save them."""
+    """Writes a file when somebody asks for it, and hands it to the browser."""
 
-    def __init__(self, session: Session, report: gr.DownloadButton, page: gr.DownloadButton) -> None:
-        self.session, self.buttons = session, [report, page]
+    def __init__(self, session: Session, report: gr.Button, page: gr.Button, file: gr.File) -> None:
+        self.session, self.buttons, self._file = session, [report, page], file
 
-    @answering
+    def connect(self, shown: gr.State) -> None:
+        """Once, inside the page: `shown` is the run that the page shows."""
+        for button, write in zip(self.buttons, (self.on_report, self.on_page), strict=True):
+            written = button.click(write, shown, self._file, **PRIVATE)
+            written.success(None, self._file, None, js=SAVE, api_visibility="private")
+
     def on_end(self, shown: ShownComparison | None) -> list[Any]:
         """A run has ended, one way or another: what was complete can be saved; videos cannot."""
-        if shown is None or not shown.now.ended or not isinstance(shown.settings.source, str):
-            return [gr.update(value=None, interactive=False) for _ in self.buttons]
-        contents = {"html": html_report(self._recording(shown)).encode(), "png": self._page(shown)}
-        files = [
-            save_bytes_to_cache(content, f"{FILE_NAME}.{ending}", button.GRADIO_CACHE)
-            for button, (ending, content) in zip(self.buttons, contents.items(), strict=True)
-        ]
-        return [gr.update(value=file, interactive=True) for file in files]
+        there = shown is not None and shown.now.ended and isinstance(shown.settings.source, str)
+        return [gr.update(interactive=there) for _ in self.buttons]
+
+    @answering
+    def on_report(self, shown: ShownComparison) -> str:
+        """The report (HTML)."""
+        return self._written(html_report(self._recording(shown)).encode(), "html")
+
+    @answering
+    def on_page(self, shown: ShownComparison) -> str:
+        """The page (PNG)."""
+        return self._written(self._page(shown), "png")
+
+    def _written(self, content: bytes, ending: str) -> str:
+        path: str = save_bytes_to_cache(content, f"{FILE_NAME}.{ending}", self._file.GRADIO_CACHE)
+        return path
 
     def _page(self, shown: ShownComparison) -> bytes:
         settings, cards = shown.settings, self.session.engine.models()

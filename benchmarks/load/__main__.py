@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     command = f"python -m benchmarks.load {kind} --visitors {visitors}"
     if options.pause is not None:
         command += f" --pause {options.pause:g}"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the demo is stopped, too
     load = os.getloadavg()[0]
     with demo_process() as demo:
         measure = measure_crowd if options.soak is None else measure_soak

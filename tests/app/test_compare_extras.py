@@ -89,12 +89,14 @@ def test_a_run_is_copied_as_it_is_chosen(picture: str) -> None:
 def test_the_report_is_of_the_run_that_is_shown_and_escapes_what_was_asked(picture: str) -> None:
     page = page_with(FakeEngine())
     asked = values(picture, EVIL)
-    update, _ = page.files.on_end(shown_after(page, asked))
-    text = Path(update["value"]).read_text()
-    assert update["interactive"] and Path(update["value"]).name == "vscan-compare.html"
+    shown = shown_after(page, asked)
+    assert [update["interactive"] for update in page.files.on_end(shown)] == [True, True]
+    file = Path(page.files.on_report(shown))
+    text = file.read_text()
+    assert file.name == "vscan-compare.html"
     assert "<script" not in text and "&lt;script&gt;alert(1)" in text and "data:image/jpeg;base64," in text
     assert "Visual tokens: 576 → 96 → 32" in text and "Median of 7 alternating rounds" in text
-    again = Path(page.files.on_end(shown_after(page, asked))[0]["value"]).read_text()
+    again = Path(page.files.on_report(shown_after(page, asked))).read_text()
     assert "kept from an earlier run" in again and "kept from an earlier run" not in text
 
 
@@ -105,17 +107,17 @@ def test_a_run_that_was_stopped_or_cannot_be_reported_has_no_file(picture: str) 
     steps.close()
     assert part[page.outputs.report]["interactive"] is False
     for shown in (None, part[page.shown]):
-        assert page.files.on_end(shown) == [{"__type__": "update", "value": None, "interactive": False}] * 2
+        assert page.files.on_end(shown) == [{"__type__": "update", "interactive": False}] * 2
 
 
 def test_the_page_as_a_picture_has_the_tokens_and_both_answers(picture: str) -> None:
     page = page_with(FakeEngine())
-    _, update = page.files.on_end(shown_after(page, values(picture, "What?")))
-    with Image.open(update["value"]) as drawn:
+    file = page.files.on_page(shown_after(page, values(picture, "What?")))
+    with Image.open(file) as drawn:
         colours = drawn.convert("RGB").resize((400, 400)).getcolors(160_000)
         assert drawn.width == 1760 and drawn.height > 700 and len(colours) > 100  # not a blank page
-    _, other = page.files.on_end(shown_after(page, values(picture, "What else?")))
-    assert Path(other["value"]).read_bytes() != Path(update["value"]).read_bytes()
+    other = page.files.on_page(shown_after(page, values(picture, "What else?")))
+    assert Path(other).read_bytes() != Path(file).read_bytes()
 
 
 def test_what_was_measured_is_said_in_words_or_not_at_all() -> None:
