@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .card import joined_card, split_card
-from .check_space import LFS, binary_suffixes, report_space
+from .check_space import LFS, TEST_TOOLS, binary_suffixes, report_space
 
 ROOT = Path(__file__).parents[1]
 PUSHED = (
@@ -67,6 +67,9 @@ def assembled(folder: Path, options: argparse.Namespace, root: Path = ROOT) -> N
     readme = folder / "README.md"
     card, rest = split_card(readme.read_text(encoding="utf-8"))
     readme.write_text(joined_card(changed_card(card, options), rest), encoding="utf-8")
+    pins = folder / "requirements.txt"
+    lines = pins.read_text(encoding="utf-8").splitlines(keepends=True)
+    pins.write_text("".join(line for line in lines if not TEST_TOOLS.match(line)), encoding="utf-8")
     kept = (root / ".gitattributes").read_text(encoding="utf-8")
     large = "".join(f"*{suffix} {LFS}\n" for suffix in binary_suffixes(folder))
     (folder / ".gitattributes").write_text(f"{kept}# the Hub refuses binary files outside Git LFS\n{large}", "utf-8")

@@ -18,7 +18,7 @@ from benchmarks.load.crowd import broken_promises, measure_crowd, measure_soak
 from benchmarks.load.demo_process import DemoProcess, demo_process
 from benchmarks.load.headless_page import HeadlessPage
 from benchmarks.load.simulated_visitor import VisitNotes, drawn_picture, visit
-from benchmarks.load.watching import Holdings, growth_per_100, holdings, spread, thinned
+from benchmarks.load.watching import Holdings, growth_per_100, holdings, median_and_p95, thinned
 from tests.app.conftest import serving
 from tests.app.fake import FakeEngine
 from tests.ways import run_apart
@@ -37,8 +37,8 @@ GOOD: dict[str, Any] = {
 
 
 def test_percentiles() -> None:
-    assert spread(range(1, 101)) == {"median": 50.5, "p95": 95, "max": 100, "n": 100}
-    assert spread([2.0]) == {"median": 2, "p95": 2, "max": 2, "n": 1} and spread([]) == {"n": 0}
+    assert median_and_p95(range(1, 101)) == {"median": 50.5, "p95": 95, "max": 100, "n": 100}
+    assert median_and_p95([2.0]) == {"median": 2, "p95": 2, "max": 2, "n": 1} and median_and_p95([]) == {"n": 0}
 
 
 def test_growth_is_the_slope_through_all_samples() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .demo_process import DemoProcess
 from .simulated_visitor import VisitNotes, visit
-from .watching import Holdings, files_by_kind, growth_per_100, holdings, spread, thinned, watch_health
+from .watching import Holdings, files_by_kind, growth_per_100, holdings, median_and_p95, thinned, watch_health
 
 HEALTHZ_MOST_MS = 1000.0
 GROWTH_MOST_MB = 1.0  # of memory, in 100 requests after the warm-up
@@ -98,10 +98,10 @@ def figures_of(notes: VisitNotes, health_ms: list[float]) -> dict[str, Any]:
         "answered": notes.answered,
         "previews": notes.previews,
         "previews_refused": notes.previews_refused,
-        "wait_s": spread(notes.wait_s),
-        "answer_s": spread(notes.answer_s),
-        "preview_s": spread(notes.preview_s),
-        "healthz_ms": spread(health_ms, 1),
+        "wait_s": median_and_p95(notes.wait_s),
+        "answer_s": median_and_p95(notes.answer_s),
+        "preview_s": median_and_p95(notes.preview_s),
+        "healthz_ms": median_and_p95(health_ms, 1),
         "problems": len(notes.problems),
         "first_problems": notes.problems[:PROBLEMS_SHOWN],
     }

@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 from gradio_client.utils import apply_diff
 
-PATIENCE_S = 180.0
+PAGE_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class HeadlessPage:
 
     def __init__(self, url: str, address: str | None = None) -> None:
         transport = httpx.AsyncHTTPTransport(local_address=address) if address else None
-        self.client = httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, transport=transport)
+        self.client = httpx.AsyncClient(base_url=url, timeout=PAGE_TIMEOUT_S, transport=transport)
         self.session = secrets.token_hex(6)
         self.values: dict[int, Any] = {}
         self.ids: dict[str, int] = {}

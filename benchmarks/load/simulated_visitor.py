@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 
 from .headless_page import EventEnd, HeadlessPage
 
-COUNTED = re.compile(r"\d+ of \d+")  # what the page says under the slider once it has counted the tokens
-QUESTIONS = ("What is there?", "Is there a red ball?", "What colour is it?", "How many things are there?")
+TOKENS_COUNTED = re.compile(r"\d+ of \d+")  # what the page says under the slider once it has counted the tokens
+VISITORS_QUESTIONS = ("What is there?", "Is there a red ball?", "What colour is it?", "How many things are there?")
 SHAPES_PER_PICTURE = 5
 
 
@@ -75,7 +75,7 @@ async def visit(
         for _ in range(previews):
             await asyncio.sleep(chance.uniform(0.5, 1.5) * pause_s)
             await _preview(page, notes, "retention", round(chance.uniform(3, 60), 1))
-        notes.add(await page.change("question", chance.choice(QUESTIONS)))
+        notes.add(await page.change("question", chance.choice(VISITORS_QUESTIONS)))
         await asyncio.sleep(chance.uniform(0.5, 1.5) * pause_s)
         await _ask(page, notes)
     except httpx.HTTPError as error:
@@ -91,7 +91,7 @@ async def _preview(page: HeadlessPage, notes: VisitNotes, widget: str, value: ob
     notes.previews += 1
     notes.preview_s.append(time.perf_counter() - start)
     notes.add(ends)
-    if not all(end.ok for end in ends) or not COUNTED.search(str(page.value("budget"))):
+    if not all(end.ok for end in ends) or not TOKENS_COUNTED.search(str(page.value("budget"))):
         notes.previews_refused += 1
         notes.problems.append(f"preview: {page.value('budget') or page.value('status')}"[:200])
 

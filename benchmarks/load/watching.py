@@ -62,7 +62,7 @@ async def watch_health(demo: DemoProcess, milliseconds: list[float]) -> None:
             await asyncio.sleep(HEALTH_EVERY_S)
 
 
-def spread(values: Sequence[float], digits: int = 3) -> dict[str, float | int]:
+def median_and_p95(values: Sequence[float], digits: int = 3) -> dict[str, float | int]:
     """Median, 95th percentile, greatest and number of values; [1, 2, ..., 100] -> 50.5, 95, 100, 100."""
     if not values:
         return {"n": 0}

@@ -24,7 +24,7 @@ from tests.app.fake import FakeEngine
 from vscan_core.resources import asset
 
 MINI = asset("mini")
-PATIENCE = 20_000  # milliseconds; a busy computer loads the page slowly
+PATIENCE = 60_000  # milliseconds; a busy computer loads the page slowly
 BROWSER_FLAGS = ["--no-sandbox", "--headless=new", "--disable-gpu", "--disable-dev-shm-usage"]
 
 

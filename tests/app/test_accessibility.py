@@ -14,7 +14,7 @@ from app.session.examples import Example
 from tests.app.conftest import Server, serving
 from tests.app.fake import FakeEngine
 
-PATIENCE = 20_000
+PATIENCE = 60_000
 FINDINGS = """rules => axe.run(document, {resultTypes: ["violations"], ...(rules && {runOnly: rules})})
     .then(found => found.violations
     .filter(each => ["serious", "critical"].includes(each.impact))

@@ -151,7 +151,10 @@ def test_the_files_hold_what_was_shown(page: ArenaPage, picture: str) -> None:
     with Image.open(image) as drawn:
         assert drawn.format == "PNG" and drawn.width == 1760 and len(drawn.getcolors(1 << 22)) > 1000
     text = report.read_text()
-    assert EVIL not in text and f'<h1>Fewer visual tokens, one question</h1><p class="question">{escape(EVIL)}' in text
+    assert (
+        EVIL not in text
+        and f'<h1>Fewer visual tokens, one question</h1><p class="question" translate="no">{escape(EVIL)}' in text
+    )
     assert text.count("<article>") == text.count("data:image/jpeg") == 2 and "Picky: Cannot run here" in text
     assert "576 → 96 → 32" in text and "vscan compare --method vscan,picky" in text and "Stopped" not in text
 

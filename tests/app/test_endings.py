@@ -40,7 +40,7 @@ def page(browser: Any, server: Server) -> Iterator[Any]:
     engine.pause_s, engine.answer_words, engine.fails_with = 0.05, ("word",) * 200, None
     server.session.forget()  # no baseline of another test
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto(server.url)
     page.wait_for_function("() => document.querySelector('#budget')?.innerText.includes('of 576')")

@@ -25,7 +25,7 @@ from vscan_core.events import Timings
 from vscan_core.media.images import open_image
 from vscan_core.recording import RecordedRun, Recording, save_recording
 
-PATIENCE = 20_000  # milliseconds
+PATIENCE = 60_000  # milliseconds
 QUESTION = "What is there?"
 HOSTILE = "<img src=x onerror=alert(1)> ${alert(1)} {{constructor}} `"
 TOLD = "() => document.querySelectorAll('.story-nav li').length === 6"

@@ -158,6 +158,7 @@ def test_the_browser_chooses_and_the_switch_is_remembered(browser: Any, mini_ser
     with visiting(browser, locale="zh-CN") as page:
         page.goto(mini_server.url)
         page.wait_for_function("() => document.querySelector('#run')?.innerText === '运行'")
+        page.wait_for_function("() => document.querySelector('#answer-vscan textarea')?.value")  # the page is alive
         page.click("#language")
         page.wait_for_url("**lang=en*")
         page.wait_for_function("() => document.querySelector('#run')?.innerText === 'Run'")
