@@ -47,7 +47,6 @@ def main(argv: list[str] | None = None) -> None:
     command = f"python -m benchmarks.load {kind} --visitors {visitors}"
     if options.pause is not None:
         command += f" --pause {options.pause:g}"
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the demo is stopped, too
     load = os.getloadavg()[0]
     with demo_process() as demo:
         measure = measure_crowd if options.soak is None else measure_soak
@@ -61,4 +60,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the demo is stopped, too
     main()
