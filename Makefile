@@ -5,7 +5,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test quick check format coverage durations mutants versions ways docs wheel
+.PHONY: demo test quick check format coverage durations mutants versions ways probes reliability docs wheel
 
 demo: .venv/demo-ready
 	$(if $(ARGS),,@echo 'The demo opens on port 7860; make demo ARGS="--port 8000" chooses another.')
@@ -50,6 +50,13 @@ versions: .venv/dev-ready
 # every way of calling a model, on every family, written to docs/ways.md; takes minutes
 ways: .venv/dev-ready
 	WRITE_WAYS=1 $(PYTEST) -q tests/test_ways.py
+
+# nearly a thousand hostile requests, pictures and crowds against a demo; `make reliability` also writes docs/reliability.md
+probes: .venv/dev-ready
+	CHECK_PROBES=1 $(PYTEST) -q tests/probes/test_probes.py
+
+reliability: .venv/dev-ready
+	WRITE_RELIABILITY=1 $(PYTEST) -q tests/probes/test_probes.py
 
 # the documentation as a site, in site/
 docs: .venv/dev-ready

@@ -63,7 +63,7 @@ class Engine:
         """The method of this name. Raises InputError if it is not on offer."""
         known = self.methods()
         if name not in known:
-            raise InputError(f"There is no method {name[:40]!r}; choose from: {', '.join(known)}.")
+            raise InputError(f"There is no method {str(name)[:40]!r}; choose from: {', '.join(known)}.")
         return known[name]
 
     def inputs(self, lvlm: LVLM, image: Image.Image | Video, question: str) -> PreparedInputs:

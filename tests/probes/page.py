@@ -20,8 +20,7 @@ CROWD, SOAK = (REPOSITORY / "assets" / "recorded" / name for name in ("load-cpu.
 HELD, BROKEN = "held", "got through"
 INTRODUCTION = """# Reliability
 
-Written by `make reliability`, and checked by every test run: a probe that gets through, or an outcome that changes,
-fails there.
+Written by `make reliability`; `make probes` fails if a probe gets through or an outcome has changed.
 
 Every probe is sent to a demo of its own, started as for a public host (`VSCAN_PUBLIC`, `VSCAN_TRUSTED_HOSTS`) with the
 embedded model. A probe **gets through** if the server contacts anybody (every connection and look-up of its process is

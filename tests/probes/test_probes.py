@@ -16,6 +16,7 @@ from tests.probes.sending import running_demo
 from tests.probes.values import KIND as VALUES
 
 WRITING = bool(os.environ.get("WRITE_RELIABILITY"))  # `make reliability`
+CHECKING = bool(os.environ.get("CHECK_PROBES"))  # `make probes`
 LEAST = 450
 APART = (VALUES, PICTURES, CROWDING)  # each on a demo of its own; all others share one
 OUTCOMES: dict[tuple[str, str], str] = {}
@@ -27,6 +28,7 @@ def test_there_are_enough_probes_and_each_has_a_name_of_its_own() -> None:
     assert len({page.cell(name) for _, name in names}) > 0.9 * len(names)
 
 
+@pytest.mark.skipif(not (WRITING or CHECKING), reason="minutes of probes: `make probes`, `make reliability`")
 @pytest.mark.parametrize("group", ["requests", *APART])
 def test_no_probe_gets_through(group: str) -> None:
     probes = [probe for probe in all_probes() if (probe.kind if probe.kind in APART else "requests") == group]
@@ -56,4 +58,3 @@ def test_the_page_lists_these_probes_faults_and_loads_and_no_others() -> None:
     names |= {("fault", page.cell(page.fault_title(name))) for name in page.fault_names()}
     names |= {("load", page.cell(command)) for command, _ in page.load_rows()}
     assert set(rows) == names
-    assert set(rows.values()) <= {"refused", "answered", page.HELD}
