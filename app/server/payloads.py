@@ -128,11 +128,11 @@ def _check_named_values(payload: dict[str, Any], blocks: gr.Blocks, name: str) -
 
 
 def _check_type(value: Any, widget: Any, place: int) -> None:
-    if value is None or getattr(widget, "stateful", False):
-        return
+    if getattr(widget, "stateful", False) or (value is None and not isinstance(widget, gr.CheckboxGroup)):
+        return  # Gradio itself fails at a choice list that is null
     label = shortened(str(getattr(widget, "label", "") or type(widget).__name__.lower()), 60)
     if isinstance(widget, gr.Image | gr.Video | gr.File):
-        if not isinstance(value, dict | list):
+        if not isinstance(value, dict):
             raise Refusal(422, "values", WRONG_TYPE.format(place=place, label=label, wanted="an uploaded file"))
         return
     kind = widget.api_info().get("type")
