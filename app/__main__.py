@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .server.drain import StopSignal
     from .server.operations import Operations
 
-NEEDS = ("gradio", "plotly", "prometheus_client", "pydantic_settings")  # what the library alone does without
+NEEDS = ("gradio", "limits", "plotly", "prometheus_client", "pydantic_settings")  # what the library alone does without
 INSTALL = "the demo needs gradio and plotly; install them with: pip install 'vscan-core[demo]'"
 start_log = logging.getLogger("app")
 
