@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from gradio.route_utils import delete_files_created_by_app
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vscan_core.errors import InputError
 
 from ..session.uploads import DISK_FULL, Uploads
+from .refusals import Refusal
 
 UPLOAD_PATH = "/gradio_api/upload"
 UNDECLARED = 10_000_000  # bytes that an upload without a length is taken for: the most that it can have
 
 
 class UploadGate:
-    """ASGI middleware, for behind what settles the sender's address and the length of bodies."""
+    """ASGI middleware for behind `Guard`, which settles the sender's address and answers what is refused here."""
 
     def __init__(self, app: ASGIApp, uploads: Uploads) -> None:
         self.app, self.uploads = app, uploads
@@ -29,9 +29,8 @@ class UploadGate:
                 # the folder is looked through: not in the thread that serves everybody
                 await run_in_threadpool(self.uploads.admit, address, _declared(scope), lambda age: _tidy(scope, age))
             except InputError as error:
-                status = 507 if str(error) == DISK_FULL else 429
-                await JSONResponse({"error": str(error), "detail": str(error)}, status)(scope, receive, send)
-                return
+                full = str(error) == DISK_FULL
+                raise Refusal(507 if full else 429, "disk" if full else "uploads", str(error)) from None
         await self.app(scope, receive, send)
 
 

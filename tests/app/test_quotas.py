@@ -14,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.server.refusals import Refusal, refusal_response
 from app.server.upload_gate import UPLOAD_PATH, UploadGate
 from app.session.engine import Engine
 from app.session.inputs import check_length, check_share, check_visible
@@ -144,13 +146,28 @@ def test_uploads_that_arrive_at_once_are_all_counted(tmp_path: Path) -> None:
         uploads.admit("b", 600)
 
 
+class Answered:
+    """Answers what is refused, as the door does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Refusal as refusal:
+            await refusal_response(refusal.status, refusal.sentence)(scope, receive, send)
+
+
 def test_the_gate_refuses_in_one_sentence_and_lets_everything_else_pass(tmp_path: Path) -> None:
     async def read(request: Request) -> PlainTextResponse:
         return PlainTextResponse(str(len(await request.body())))
 
     uploads = Uploads(tmp_path, FairUse(upload_bytes=1000, all_upload_bytes=1500, uploads_per_minute=5))
     routes = [Route("/{path:path}", read, methods=["GET", "POST"])]
-    client = TestClient(Starlette(routes=routes, middleware=[Middleware(UploadGate, uploads=uploads)]))
+    client = TestClient(
+        Starlette(routes=routes, middleware=[Middleware(Answered), Middleware(UploadGate, uploads=uploads)])
+    )
     assert client.post(UPLOAD_PATH, content=b"x" * 600).text == "600"
     refused = client.post(UPLOAD_PATH, content=b"x" * 600)
     assert refused.status_code == 429 and refused.json()["error"].startswith("You have uploaded")
