@@ -15,6 +15,8 @@ from .race import race_numbers
 BY_FORMULA, COUNTED = "exact, by formula", "exact, counted in the run"
 NOT_MEASURED = "Press <b>Run</b> to measure the speed on this machine."
 MEASURING = "Measuring …"
+ONE_RUN = f"One run of each is too few to compare speeds. Press <b>Repeat</b> to measure at least {ENOUGH_PAIRS} pairs."
+OTHERS_WAIT = "Others are waiting, so the speed was not measured. Press <b>Repeat</b> to get in line for it."
 SAME_SPEED = 1.03  # a ratio nearer to 1 is no difference
 
 
@@ -29,10 +31,13 @@ def exact_figures(steps: Sequence[int], flops: float, kv: float, label: str = BY
     return f'<div class="figures exact">{cells}<em>{label}</em></div>'
 
 
-def measured_figures(found: PairsSummary | None, flops: float = 0.0, begun: bool = False) -> str:
-    """Medians of pairs with their range; in words instead, if this machine was busy or there are too few."""
+def measured_figures(found: PairsSummary | None, flops: float = 0.0, otherwise: str = NOT_MEASURED) -> str:
+    """Medians of pairs with their range; in words instead, if this machine was busy or there are too few.
+
+    `otherwise` is said if there are none at all.
+    """
     if found is None:
-        return f'<div class="figures measured"><p>{MEASURING if begun else NOT_MEASURED}</p></div>'
+        return f'<div class="figures measured"><p>{otherwise}</p></div>'
     suspicious = not found.enough and found.beyond(flops)
     if found.busy or suspicious:
         low, high = formatting.milliseconds(found.same_work_ms.low), formatting.milliseconds(found.same_work_ms.high)

@@ -19,6 +19,9 @@ from ..ui.messages import MEANINGLESS_TEXT
 from .asked import CompareSettings, changed_note
 from .figures import (
     COUNTED,
+    MEASURING,
+    ONE_RUN,
+    OTHERS_WAIT,
     exact_figures,
     measured_figures,
     pane_head,
@@ -101,12 +104,13 @@ class CompareOutputs:
         ]
         out: dict[Any, Any] = {**dict(zip(self.lines, lines, strict=True)), self.axis: time_axis(_lanes(now, title))}
         if not (baseline and reduced):
-            out[self.measured] = measured_figures(None, begun=True)
+            out[self.measured] = measured_figures(None, otherwise=MEASURING)
         else:
             factor = ratios(baseline, reduced)
             steps = [*token_steps(baseline), *token_steps(reduced)]
             out[self.exact] = exact_figures(steps, factor["tflops"], factor["kv_bytes"], COUNTED)
-            out[self.measured] = measured_figures(found, factor["tflops"])
+            otherwise = MEASURING if not now.ended else OTHERS_WAIT if now.others_wait else ONE_RUN
+            out[self.measured] = measured_figures(found, factor["tflops"], otherwise)
         return out
 
     def change(self, names: list[str]) -> dict[Any, Any]:

@@ -11,7 +11,7 @@ from vscan_core.events import Answer, Done, Prefilled, Token
 from vscan_core.multirun import Refused
 from vscan_core.trace import Trace
 
-from ..session.turn import KeptDone, Pair, PairStarts, TurnEvent, TurnOver
+from ..session.turn import KeptDone, OthersWait, Pair, PairStarts, TurnEvent, TurnOver
 from ..ui.messages import WAITING
 from .turn_time import KEPT_BASELINE, RunTime, TurnTime, turn_in_words, turn_time
 
@@ -51,6 +51,7 @@ class ComparisonSnapshot:
     trace: Trace | None = None  # of the reduced run, once its prompt has been read
     kept: bool = False  # whether the baseline's answer is that of an earlier turn
     pairs: tuple[Pair, ...] = ()  # both runs measured one right after the other
+    others_wait: bool = False  # so that no more pairs were measured
     time: TurnTime | None = None  # once both runs are over
 
     @property
@@ -96,6 +97,8 @@ def _after(now: ComparisonSnapshot, event: TurnEvent | None) -> ComparisonSnapsh
         return replace(now, status=REPEATING)
     if isinstance(event, Pair):
         return replace(now, pairs=(*now.pairs, event))
+    if isinstance(event, OthersWait):
+        return replace(now, others_wait=True)
     assert not isinstance(event, Refused)
     run = event.run
     live = _after_live(now.live[run], event)

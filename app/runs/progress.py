@@ -12,7 +12,7 @@ from vscan_core.multirun import Refused
 from vscan_core.report import as_dict, ratios, same_answer, token_steps
 from vscan_core.trace import Trace
 
-from ..session.turn import KeptDone, Pair, PairStarts, TurnEvent, TurnOver
+from ..session.turn import KeptDone, OthersWait, Pair, PairStarts, TurnEvent, TurnOver
 from ..ui.messages import WAITING
 from .on_cpu import on_cpu
 from .turn_time import KEPT_BASELINE, RunTime, TurnTime, turn_in_words, turn_time
@@ -115,7 +115,7 @@ def _after(now: RunsSnapshot, event: TurnEvent | None, explain: Callable[[Except
         return replace(now, status=WAITING)
     if isinstance(event, TurnOver):
         return _over(now, event)
-    assert not isinstance(event, PairStarts | Pair)
+    assert not isinstance(event, PairStarts | Pair | OthersWait)
     run = now.runs[event.run]
     if isinstance(event, Prefilled):
         return replace(now, status=f"{_place(now, event.run)}: {run.title} is writing …")

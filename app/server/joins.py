@@ -9,6 +9,7 @@ import gradio as gr
 from fastapi import HTTPException
 
 from ..session.quotas import FairUse
+from ..session.visitors import program_session, visitor_name
 
 FULL_FOR_YOU = "You have {number} requests waiting here; please wait until some of them are answered."
 
@@ -22,9 +23,11 @@ def bound_joins(demo: gr.Blocks, fair: FairUse) -> None:
     push = queue.push
 
     async def push_if_fair(body: Any, request: Any, username: str | None) -> Any:
+        if body.session_hash is None:  # Gradio would make every call a session, and so a visitor, of its own
+            body.session_hash = program_session()
         address = _address(request)
-        waiting = [(event.session_hash, _address(event.request)) for event in _events(queue)]
-        mine = sum(one == (body.session_hash, address) for one in waiting)
+        waiting = [(visitor_name(event.session_hash), _address(event.request)) for event in _events(queue)]
+        mine = sum(one == (visitor_name(body.session_hash), address) for one in waiting)
         ours = sum(other == address for _, other in waiting)
         if mine >= fair.queued or ours >= fair.queued_per_address:
             raise HTTPException(429, FULL_FOR_YOU.format(number=mine if mine >= fair.queued else ours))

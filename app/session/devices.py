@@ -36,6 +36,11 @@ class Device:
         """Whether somebody's turn is under way."""
         return self._line.taken
 
+    @property
+    def wanted(self) -> bool:
+        """Whether a run waits for its turn."""
+        return self._line.wanted
+
     def call(self, work: Callable[[], T], patience_s: float) -> T:
         """Do a short piece of work, before any run that waits; refuse after `patience_s` of waiting."""
         ticket = self._line.join(short=True)

@@ -68,6 +68,12 @@ class WaitingLine:
         """Whether it is somebody's turn."""
         return self._turn is not None
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for a turn that is not short."""
+        with self._changed:
+            return any(not ticket.short for ticket in self._waiting)
+
     def join(self, address: str = "", short: bool = False) -> Ticket:
         """Get in line. `short`: takes well under a second, and goes before all that is not."""
         with self._changed:

@@ -20,6 +20,7 @@ class FairUse:
     """The limits. An address is a network address; many visitors may share one, behind a router or a proxy."""
 
     runs: int = 2  # of one visitor: one under way, one waiting
+    runs_of_programs: int = 8  # of all programs of one address that name no session
     runs_per_address: int = 64  # under way or waiting
     runs_per_minute: int = 60  # of one visitor
     runs_per_minute_and_address: int = 600

@@ -139,23 +139,24 @@ class Session:
     ) -> Generator[TurnEvent | None, None, None]:
         """Baseline and reduced run, step by step; None while it waits for the device. Close it to stop.
 
-        pairs_s: Seconds in which both are measured again, in pairs, up to the first token.
+        pairs_s: Seconds in which both are measured again, in pairs, up to the first token; not while others wait.
         Raises InputError, also if the model does not support the method.
         """
         reducer = self.engine.method(method)(retention)
         asked = self._asked(model, source, question, max_new_tokens)
         reducer.needs(asked.lvlm.anatomy)  # what is missing is said before the baseline runs
 
-        answer_s = self.visits.fair.answer_s
+        answer_s, device = self.visits.fair.answer_s, self.device(model)
 
         def both() -> Generator[TurnEvent, None, None]:
-            with closing(turn(self.engine, self._baselines, asked, [lambda: reducer], pairs_s, answer_s)) as events:
+            runs = turn(self.engine, self._baselines, asked, [lambda: reducer], pairs_s, answer_s, lambda: device.wanted)
+            with closing(runs) as events:
                 for event in events:
                     if isinstance(event, Refused):
                         raise event.reason
                     yield event
 
-        return self.device(model).steps(both)
+        return device.steps(both)
 
     def pairs(
         self, model: str, source: Source, question: str, retention: float, method: str, pairs_s: float

@@ -7,7 +7,7 @@ asked the same question about the same picture.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -51,6 +51,11 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class OthersWait:
+    """Measuring in pairs ends here, or does not begin, since others wait for this device."""
+
+
+@dataclass(frozen=True)
 class TurnOver:
     """All runs of a turn have ended."""
 
@@ -58,7 +63,7 @@ class TurnOver:
     encoded: bool  # whether the vision encoder ran in it: otherwise the picture had been encoded before
 
 
-TurnEvent: TypeAlias = Event | Refused | PairStarts | Pair | TurnOver
+TurnEvent: TypeAlias = Event | Refused | PairStarts | Pair | OthersWait | TurnOver
 BaselineKey: TypeAlias = tuple[str, str, str, int]  # name of the model, digest of the picture, question, length limit
 
 
@@ -89,12 +94,13 @@ def turn(
     makers: Sequence[Make],
     pairs_s: float = 0.0,
     answer_s: float = ANSWER_S,
+    wanted: Callable[[], bool] = lambda: False,
 ) -> Generator[TurnEvent, None, None]:
     """The baseline and the makers' methods, one after another; the baseline is run 0. Closing it stops the run.
 
     Only answers that are complete are kept. `pairs_s`: seconds in which the baseline and the first method are measured
-    again in pairs. `answer_s`: seconds that each answer may take. Raises InputError if the question or the picture is
-    not accepted, or if an answer takes longer.
+    again in pairs, unless the device is `wanted` by others. `answer_s`: seconds that each answer may take. Raises
+    InputError if the question or the picture is not accepted, or if an answer takes longer.
     """
     start = time.perf_counter()
     inputs = engine.inputs(asked.lvlm, asked.image, asked.question)
@@ -116,7 +122,11 @@ def turn(
         begun = _within(answer_s, begun, isinstance(event, Done | Refused))
     over = TurnOver(1000 * (time.perf_counter() - start), encoding.new)
     if spent_ms < 1000 * pairs_s:
-        yield from _pairs(engine, asked, inputs, encoding, makers[0](), pairs_s)
+        for pair in _pairs(engine, asked, inputs, encoding, makers[0](), pairs_s):
+            if wanted():
+                yield OthersWait()
+                break
+            yield pair
     yield over
 
 

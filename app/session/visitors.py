@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterator
@@ -18,7 +19,10 @@ from .quotas import FairUse, Rates
 T = TypeVar("T")
 
 TOO_MANY_RUNS = "You have a run under way and another one waiting; please wait until one has ended, or stop it."
+TOO_MANY_PROGRAMS = "The programs of your network have enough runs under way; please wait until one has ended."
 CROWDED = "Too many runs of your network are waiting; please try again in a minute."
+PROGRAM = "program-"  # how the sessions of programs begin that name none
+LONGEST_NAME = 64  # characters; a browser makes 11
 _END = object()
 
 
@@ -40,6 +44,16 @@ class Visit:
 
 # set while a step of a run is asked for, in the thread that asks: the device reads from it who waits
 VISIT: ContextVar[Visit | None] = ContextVar("visit", default=None)
+
+
+def program_session() -> str:
+    """A session for one call of a program that has named none: nobody can guess it."""
+    return PROGRAM + secrets.token_hex(16)
+
+
+def visitor_name(session: str | None) -> str:
+    """Whose session it is: that of a page for itself, those of programs that named none for one visitor together."""
+    return PROGRAM if session and session.startswith(PROGRAM) else (session or "")[:LONGEST_NAME]
 
 
 class Visits:
@@ -70,7 +84,10 @@ class Visits:
 
     def _enter(self, visitor: Visitor) -> None:
         with self._lock:
-            if self._visitors[visitor] >= self.fair.runs:
+            if visitor.session == PROGRAM:
+                if self._visitors[visitor] >= self.fair.runs_of_programs:
+                    raise InputError(TOO_MANY_PROGRAMS)
+            elif self._visitors[visitor] >= self.fair.runs:
                 raise InputError(TOO_MANY_RUNS)
             if self._addresses[visitor.address] >= self.fair.runs_per_address:
                 raise InputError(CROWDED)

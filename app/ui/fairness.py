@@ -11,14 +11,13 @@ from typing import TypeVar
 import gradio as gr
 
 from ..session.line import Outlook
-from ..session.visitors import Visitor, Visits, steps_in_visit
+from ..session.visitors import Visitor, Visits, steps_in_visit, visitor_name
 from .errors import log
 from .listener import StreamListener
 
 T = TypeVar("T")
 
 TOLD_AGAIN_S = 2.0  # while nothing has changed; Gradio notices only then that a visitor has left
-LONGEST_SESSION = 64  # characters of a session's name; a browser makes 11
 
 
 def visitor_of(request: gr.Request | None) -> Visitor:
@@ -26,7 +25,7 @@ def visitor_of(request: gr.Request | None) -> Visitor:
     if request is None:
         return Visitor()
     address = getattr(request.client, "host", None) if request.request is not None else None
-    return Visitor(str(request.session_hash or "")[:LONGEST_SESSION], str(address or ""))
+    return Visitor(visitor_name(request.session_hash), str(address or ""))
 
 
 def visiting(

@@ -57,9 +57,9 @@ class Desk:
             sent = httpx.post(f"{self.url}gradio_api/upload", files={"files": ("a.png", file)}, timeout=PATIENCE_S)
         return str(sent.json()[0])
 
-    def answer(self, endpoint: str, *values: Any) -> str:
+    def answer(self, endpoint: str, *values: Any, session: str | None = None) -> str:
         """The stream of a call from its beginning to its end."""
-        event = self.post(endpoint, *values).json()["event_id"]
+        event = self.post(endpoint, *values, session=session).json()["event_id"]
         return httpx.get(f"{self.url}gradio_api/call/{endpoint}/{event}", timeout=PATIENCE_S).text
 
 
@@ -118,7 +118,7 @@ def test_a_run_ends_when_its_listener_leaves_also_while_it_waits(picture: str) -
 
 def test_fifty_visitors_at_once_are_all_answered(picture: str) -> None:
     with desk(FakeEngine(), picture, FairUse()) as here, ThreadPoolExecutor(50) as pool:
-        found = list(pool.map(lambda place: here.answer("compare", f"{place}?", *COMPARE[1:]), range(50)))
+        found = list(pool.map(lambda n: here.answer("compare", f"{n}?", *COMPARE[1:], session=f"s{n}"), range(50)))
     assert all("event: complete" in text and f"a red ball {place}?" in text for place, text in enumerate(found))
     assert here.visits.under_way() == 0
 
@@ -136,11 +136,24 @@ def test_a_third_run_of_one_session_is_refused_in_a_sentence(picture: str) -> No
         assert [job.result(PATIENCE_S)[0] for job in jobs if job is not ended[0]] == ["a red ball What?"] * 2
 
 
+def test_programs_that_name_no_session_are_one_visitor(picture: str) -> None:
+    with desk(FakeEngine(), picture, FairUse()) as here, ThreadPoolExecutor(30) as pool:
+        with held(here.session, picture):
+            asked = [pool.submit(here.answer, "compare", f"{place}?", *COMPARE[1:]) for place in range(30)]
+            until(lambda: sum(one.done() for one in asked) == 22)
+            refused = [one.result() for one in asked if one.done()]
+            assert all("event: error" in text and "programs of your network" in text for text in refused)
+            page = pool.submit(here.answer, "compare", *COMPARE, session="page")
+        told = [one.result() for one in asked]
+        assert all(f"a red ball {place}?" in told[place] for place in range(30) if told[place] not in refused)
+        assert "a red ball" in page.result()
+
+
 def test_previews_are_answered_while_runs_fill_the_line(picture: str) -> None:
     with desk(FakeEngine(), picture, FairUse()) as here:
         here.session.preview("mini", picture, 0.5)  # somebody has seen this picture before
         with ThreadPoolExecutor(16) as pool, held(here.session, picture):
-            runs = [pool.submit(here.answer, "compare", *COMPARE) for _ in range(12)]
+            runs = [pool.submit(here.answer, "compare", *COMPARE, session=f"s{place}") for place in range(12)]
             until(lambda: here.visits.under_way() == 12)
             previews = list(pool.map(lambda share: here.answer("overlay", share, "mini", "vscan"), (0.1, 0.2, 0.3)))
             assert all("first_cut" in text for text in previews) and not any(run.done() for run in runs)

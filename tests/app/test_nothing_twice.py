@@ -21,7 +21,7 @@ from app.runs.settings import stream_runs
 from app.runs.turn_time import RunTime, turn_in_words, turn_time
 from app.session.engine import Engine
 from app.session.session import Session
-from app.session.turn import KeptDone, Pair, TurnOver
+from app.session.turn import KeptDone, OthersWait, Pair, PairStarts, TurnOver
 from app.ui import html
 from tests.app.conftest import MINI
 from tests.app.fake import FakeEngine
@@ -226,6 +226,19 @@ def test_pairs_share_the_encoding_and_alternate(picture: str) -> None:
     assert engine.limits[2:] == [1] * 14 and len(engine.encoded) == 1
     again = list(session.pairs("mini", picture, QUESTION, 0.2, "vscan", 2.0))
     assert sum(isinstance(event, Pair) for event in again) == 7
+
+
+def test_pairs_wait_while_others_do(picture: str) -> None:
+    engine = FakeEngine()
+    session = Session(engine)
+    mine, yours = (session.compare("mini", picture, question, 0.2, pairs_s=2.0) for question in ("Mine?", "Yours?"))
+    events = [next(mine)]
+    assert next(yours) is None
+    events += mine
+    assert sum(isinstance(event, OthersWait) for event in events) == 1 and isinstance(events[-1], TurnOver)
+    assert not any(isinstance(event, PairStarts | Pair) for event in events) and engine.ran == ["baseline", "vscan"]
+    after = list(yours)
+    assert sum(isinstance(event, Pair) for event in after) == 7 and not any(isinstance(e, OthersWait) for e in after)
 
 
 def test_pairs_that_would_take_too_long_are_left_out(picture: str) -> None:
