@@ -19,7 +19,8 @@ class DoorLimits:
     upload_bytes: int = MAX_UPLOAD
     json_bytes: int = MAX_JSON
     form_bytes: int = MAX_FORM
-    idle_seconds: float = 10.0  # between two pieces of a body
+    idle_seconds: float = 10.0  # between two pieces of a body, and of a connection without a request
+    idle_per_address: int = 200  # connections without a request
     body_seconds: float = 15.0  # for a whole body that is no upload
     upload_seconds: float = 90.0  # for a whole upload: 10 MB at 1 Mbit/s
     answer_seconds: float = 120.0  # for a whole answer that is no stream

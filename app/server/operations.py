@@ -19,6 +19,7 @@ from ..session.quotas import FairUse
 from ..session.uploads import Uploads
 from ..session.zero_gpu import zero_gpu_is_on
 from . import guard
+from .connections import close_idle_connections
 from .drain import Drain, StopSignal, serve_until_stopped
 from .health import Probe, Readiness, health_routes
 from .limits import DoorLimits
@@ -100,5 +101,6 @@ class Operations:
         """Keep a launched demo open until SIGTERM, and close it gently."""
         if self.settings.logs_json:
             adopt_web_server_logs()
+        close_idle_connections(demo)
         self.readiness.reasons()  # asks the model for the first time
         serve_until_stopped(demo, self.drain, stop, self.settings.drain_seconds)

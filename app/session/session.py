@@ -149,7 +149,9 @@ class Session:
         answer_s, device = self.visits.fair.answer_s, self.device(model)
 
         def both() -> Generator[TurnEvent, None, None]:
-            runs = turn(self.engine, self._baselines, asked, [lambda: reducer], pairs_s, answer_s, lambda: device.wanted)
+            runs = turn(
+                self.engine, self._baselines, asked, [lambda: reducer], pairs_s, answer_s, lambda: device.wanted
+            )
             with closing(runs) as events:
                 for event in events:
                     if isinstance(event, Refused):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.probes.sending import Sender
 
 STALLED = 60
+UNASKED = 800
 
 
 @contextmanager
@@ -79,11 +80,18 @@ def slow_body(sender: Sender) -> str | None:
 
 def idle_connections(sender: Sender) -> str | None:
     """Connections that say nothing."""
-    with _open_connections(sender.demo.port, 200, b"", sender.new_visitor()):
-        return still_served(sender)
+    return _closed_in_time(sender, b"")
 
 
 def half_heads(sender: Sender) -> str | None:
-    """Connections that never end their first line."""
-    with _open_connections(sender.demo.port, 200, b"GET / HTTP/1.1\r\nX: ", sender.new_visitor()):
-        return still_served(sender)
+    """Connections that never end the head of their request."""
+    return _closed_in_time(sender, b"GET / HTTP/1.1\r\nX: ")
+
+
+def _closed_in_time(sender: Sender, first: bytes) -> str | None:
+    with _open_connections(sender.demo.port, UNASKED, first, sender.new_visitor()) as opened:
+        problem = still_served(sender)
+        until = time.monotonic() + 20
+        while (left := sum(not _closed(each) for each in opened)) and time.monotonic() < until:
+            time.sleep(0.5)
+    return problem or (f"{left} of {UNASKED} connections are open after 20 s" if left else None)
