@@ -17,7 +17,8 @@ from .listener import StreamListener
 
 T = TypeVar("T")
 
-TOLD_AGAIN_S = 2.0  # while nothing has changed; Gradio notices only then that a visitor has left
+QUIET_SHARE = 0.1  # of the time that is left, between two words about it
+SHORTEST_QUIET_S, LONGEST_QUIET_S = 1.0, 5.0  # Gradio notices only when something is said that a visitor has left
 
 
 def visitor_of(request: gr.Request | None) -> Visitor:
@@ -58,18 +59,22 @@ def visiting(
 
 
 class Quiet:
-    """While a run waits, most of its steps say nothing new; a page would be busy with them all the same."""
+    """While a run waits, most of its steps say little that is new, and each costs the server and the page some work."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._words, self._at = "", -math.inf
+        self._at = -math.inf
 
     def says(self, outlook: Outlook | None) -> bool:
-        """Whether this step is worth sending."""
-        words, now = waiting_words(outlook) if outlook else "", self._clock()
-        if words and words == self._words and now - self._at < TOLD_AGAIN_S:
+        """Whether this step is worth sending: while it waits, the more often the sooner its turn comes."""
+        now = self._clock()
+        if outlook is None:
+            self._at = -math.inf
+            return True
+        left_s = outlook.seconds if outlook.seconds is not None else LONGEST_QUIET_S / QUIET_SHARE
+        if now - self._at < min(max(QUIET_SHARE * left_s, SHORTEST_QUIET_S), LONGEST_QUIET_S):
             return False
-        self._words, self._at = words, now
+        self._at = now
         return True
 
 

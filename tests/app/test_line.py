@@ -122,13 +122,13 @@ def test_words_for_those_who_wait_end_in_an_ellipsis() -> None:
     assert waiting_words(Outlook(1, None)) == "Waiting: 1 before you …"
 
 
-def test_what_has_been_said_is_not_said_again_at_once() -> None:
-    clock = Clock()
-    quiet = Quiet(clock)
-    said = []
-    for outlook in (Outlook(2, 3.0), Outlook(2, 2.9), Outlook(1, 2.0), Outlook(1, 2.0), None, None):
-        said.append(quiet.says(outlook))
-    assert said == [True, False, True, False, True, True]
-    assert quiet.says(Outlook(1, 2.0)) and not quiet.says(Outlook(1, 2.0))
-    clock.now += 3  # the stream has to be tried now and then, or nobody notices that a visitor has left
-    assert quiet.says(Outlook(1, 2.0))
+def test_who_waits_is_told_more_often_the_sooner_the_turn_comes() -> None:
+    for left_s, pause_s in ((120.0, 5.0), (30.0, 3.0), (2.0, 1.0), (0.0, 1.0), (None, 5.0)):
+        clock = Clock()
+        quiet = Quiet(clock)
+        assert quiet.says(Outlook(9, left_s)) and not quiet.says(Outlook(8, left_s))
+        clock.now += pause_s - 0.01
+        assert not quiet.says(Outlook(8, left_s))
+        clock.now += 0.02
+        assert quiet.says(Outlook(8, left_s)) and not quiet.says(Outlook(8, left_s))
+        assert quiet.says(None) and quiet.says(None) and quiet.says(Outlook(1, left_s))
