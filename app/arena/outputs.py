@@ -1,4 +1,4 @@
-"""Right side of the Arena: status, table, downloads and the picture as each method sees it."""
+"""Right side of the Arena: status, table, files and the picture as each method sees it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vscan_core import REDUCERS
 
 from .. import formatting
 from ..runs import table
-from ..runs.outputs import RunsOutputs, download_row, runs_dataframe, status_lines, token_gallery
+from ..runs.outputs import RunsOutputs, runs_dataframe, saving_row, status_lines, token_gallery
 from .settings import DEFAULT_METHODS
 
 ARENA_START = "Choose methods and press **Run**. All of them answer the same question about the same picture."
@@ -43,5 +43,5 @@ def arena_outputs(place: str) -> RunsOutputs:
     gallery = token_gallery(f"{place}gallery", "The picture with the tokens of each method marked", planned, columns=4)
     with gr.Column(visible=False) as box:
         dataframe = runs_dataframe(place, ARENA_TABLE)
-        downloads = download_row(place, ARENA_NOTE, ("json", "png", "html"))
-    return RunsOutputs(ARENA_START, ARENA_TABLE, status, hint, dataframe, gallery, box, downloads)
+        saves, file = saving_row(place, ARENA_NOTE, ("json", "png", "html"))
+    return RunsOutputs(ARENA_START, ARENA_TABLE, status, hint, dataframe, gallery, box, saves, file)

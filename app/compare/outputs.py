@@ -16,6 +16,7 @@ from ..runs.comparison import BASELINE, REDUCED, ComparisonSnapshot, LiveRun
 from ..runs.pairs import median_stages, pairs_summary
 from ..ui import html
 from ..ui.messages import MEANINGLESS_TEXT
+from ..ui.saving import saved_file
 from .asked import CompareSettings, changed_note
 from .figures import (
     COUNTED,
@@ -166,7 +167,7 @@ def compare_outputs(status: gr.Markdown, clock: gr.HTML) -> CompareOutputs:
         with gr.Row(elem_id="run-tools") as tools:
             report = gr.Button("Report (HTML)", size="sm", interactive=False, elem_id="report")
             page = gr.Button("Page (PNG)", size="sm", interactive=False, elem_id="page")
-            file = gr.File(visible="hidden", elem_id="saved-file")
+            file = saved_file("saved-file")
             mattered = gr.Button("What mattered", size="sm", elem_id="mattered")
             race = gr.Button("Replay both", size="sm", visible=False, elem_id="race")
     hint = gr.Markdown(visible=False, elem_id="hint")

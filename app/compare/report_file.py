@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache
 
 from vscan_core.bench.record import provenance
 from vscan_core.catalog import is_random
@@ -25,16 +24,13 @@ from ..runs.export_png import PageHead
 from ..runs.on_cpu import on_cpu
 from ..runs.pairs import pairs_summary
 from ..session.session import Session
-from ..ui.errors import answering
-from ..ui.events import PRIVATE
 from ..ui.messages import KEPT_EARLIER, MEANINGLESS_TEXT
+from ..ui.saving import connect_saving
 from .asked import CompareSettings, ShownComparison
 from .page_file import comparison_as_png
 
 PICTURES_ONLY = "A run about a video cannot be copied or saved as a report; please choose a picture."
 FILE_NAME = "vscan-compare"
-SAVE = """(file) => { if (file) Object.assign(document.createElement("a"),
-    { href: file.url, download: file.orig_name ?? "vscan" }).click(); }"""
 
 
 def recipe_of(settings: CompareSettings) -> Recipe:
@@ -53,30 +49,20 @@ class ReportFiles:
 
     def connect(self, shown: gr.State) -> None:
         """Once, inside the page: `shown` is the run that the page shows."""
-        for button, write in zip(self.buttons, (self.on_report, self.on_page), strict=True):
-            written = button.click(write, shown, self._file, **PRIVATE)
-            written.success(None, self._file, None, js=SAVE, api_visibility="private")
+        for button, write, ending in zip(self.buttons, (self.report, self.page), ("html", "png"), strict=True):
+            connect_saving(button, write, shown, self._file, f"{FILE_NAME}.{ending}")
 
     def on_end(self, shown: ShownComparison | None) -> list[Any]:
         """A run has ended, one way or another: what was complete can be saved; videos cannot."""
         there = shown is not None and shown.now.ended and isinstance(shown.settings.source, str)
         return [gr.update(interactive=there) for _ in self.buttons]
 
-    @answering
-    def on_report(self, shown: ShownComparison) -> str:
+    def report(self, shown: ShownComparison) -> bytes:
         """The report (HTML)."""
-        return self._written(html_report(self._recording(shown)).encode(), "html")
+        return html_report(self._recording(shown)).encode()
 
-    @answering
-    def on_page(self, shown: ShownComparison) -> str:
+    def page(self, shown: ShownComparison) -> bytes:
         """The page (PNG)."""
-        return self._written(self._page(shown), "png")
-
-    def _written(self, content: bytes, ending: str) -> str:
-        path: str = save_bytes_to_cache(content, f"{FILE_NAME}.{ending}", self._file.GRADIO_CACHE)
-        return path
-
-    def _page(self, shown: ShownComparison) -> bytes:
         settings, cards = shown.settings, self.session.engine.models()
         image = self.session.open(settings.source).image
         assert not isinstance(image, Video)

@@ -1,4 +1,4 @@
-"""Right side of a page of several runs: status, table, pictures, charts and downloads. Each page puts them in order."""
+"""Right side of a page of several runs: status, table, pictures, charts and files. Each page puts them in order."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import gradio as gr
 from PIL import Image
 
 from ..ui.charts import Chart, chart_plot
+from ..ui.saving import saved_file
 from .progress import RunsSnapshot, RunState
 from .table import TOKEN_LEGEND, RunsTable, caption
 
-DOWNLOADS = {
+SAVES = {
     "json": "Save numbers (JSON)", "csv": "Save table (CSV)", "png": "Save page (PNG)", "html": "Save report (HTML)",
 }  # fmt: skip
 
@@ -31,7 +32,8 @@ class RunsOutputs:
     table: gr.Dataframe
     gallery: gr.Gallery
     box: gr.Column  # hidden until there is something to see in it
-    downloads: dict[str, gr.DownloadButton]  # by file name extension
+    saves: dict[str, gr.Button]  # by file name extension
+    file: gr.File  # what was saved last; never shown
     charts: Sequence[RunsChart] = ()
     plots: Sequence[gr.Plot] = ()
     planned: Sequence[str] = ()  # titles of the tiles before anything has run
@@ -40,7 +42,7 @@ class RunsOutputs:
     def widgets(self) -> list[Any]:
         """Outputs of every handler that fills them."""
         return [
-            self.status, self.hint, self.box, *self.plots, self.gallery, self.table, *self.downloads.values(),
+            self.status, self.hint, self.box, *self.plots, self.gallery, self.table, *self.saves.values(),
         ]  # fmt: skip
 
     def clear(self, status: str | None = None) -> dict[Any, Any]:
@@ -55,7 +57,7 @@ class RunsOutputs:
         return empty | dict.fromkeys(self.plots) | self.no_files()
 
     def fill(self, now: RunsSnapshot) -> dict[Any, Any]:
-        """Everything but charts and downloads, which come when runs have ended. Tiles are there from the start."""
+        """Everything but charts and buttons, which come when runs have ended. Tiles are there from the start."""
         pictures = [
             (run.picture, caption(run)) if run.picture else waiting_tiles([run.title])[0]
             for run in now.runs[1:]
@@ -70,8 +72,8 @@ class RunsOutputs:
         }
 
     def no_files(self) -> dict[Any, Any]:
-        """Nothing to download."""
-        return {button: gr.update(value=None, interactive=False) for button in self.downloads.values()}
+        """Nothing to save."""
+        return {button: gr.update(interactive=False) for button in self.saves.values()}
 
 
 def waiting_tiles(titles: Sequence[str]) -> list[tuple[Any, str]]:
@@ -101,16 +103,15 @@ def runs_dataframe(place: str, columns: RunsTable) -> gr.Dataframe:
     )
 
 
-def download_row(place: str, note: str, extensions: Sequence[str]) -> dict[str, gr.DownloadButton]:
-    """A note, and one button per kind of file."""
+def saving_row(place: str, note: str, extensions: Sequence[str]) -> tuple[dict[str, gr.Button], gr.File]:
+    """A note, one button per kind of file, and where the file goes."""
     with gr.Row(elem_id=f"{place}save"):
         gr.Markdown(note, elem_classes="quiet")
-        return {
-            extension: gr.DownloadButton(
-                DOWNLOADS[extension], size="sm", interactive=False, elem_id=f"{place}{extension}"
-            )
+        buttons = {
+            extension: gr.Button(SAVES[extension], size="sm", interactive=False, elem_id=f"{place}{extension}")
             for extension in extensions
         }
+    return buttons, saved_file(f"{place}saved-file")
 
 
 def token_gallery(elem_id: str, label: str, planned: Sequence[str], columns: int | None = 2) -> gr.Gallery:

@@ -6,10 +6,11 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 import gradio as gr
-from gradio.processing_utils import save_bytes_to_cache, save_pil_to_cache
+from gradio.processing_utils import save_pil_to_cache
 
 from vscan_core.draw.canvas import at_drawing_size
 from vscan_core.draw.fates import fates
@@ -27,6 +28,7 @@ from ..ui.errors import TOAST, answering, explained
 from ..ui.events import PREVIEW, PRIVATE
 from ..ui.page import Page
 from ..ui.run_events import RunControls, run_clock
+from ..ui.saving import connect_saving
 from .copy_as import Recipe
 from .export_html import runs_as_html
 from .export_json import json_file, runs_as_json
@@ -41,7 +43,7 @@ S = TypeVar("S", bound=RunSettings)
 
 @dataclass(frozen=True)
 class ShownRuns(Generic[S]):
-    """What the visitor's state holds for the downloads: a few kilobytes per run, on the CPU."""
+    """What the visitor's state holds for the files: a few kilobytes per run, on the CPU."""
 
     settings: S
     now: RunsSnapshot
@@ -108,7 +110,10 @@ class RunsPage(Page, Generic[S]):
         filled = [self.state, *self.outputs.widgets]
         starts = [inputs.run.click, inputs.question.submit]
         run = self.controls.connect(starts, self.on_run, inputs.for_run, filled)
-        self.run_over = run.then(self.on_end, self.state, [*self.outputs.downloads.values()], queue=False, **PRIVATE)
+        self.run_over = run.then(self.on_end, self.state, [*self.outputs.saves.values()], queue=False, **PRIVATE)
+        for extension, button in self.outputs.saves.items():
+            name = f"vscan-{self.name}.{extension}"
+            connect_saving(button, partial(self.written, extension), self.state, self.outputs.file, name)
         self.controls.stop_on([inputs.stop.click, inputs.picture.change])
         inputs.picture.change(self.on_picture, inputs.for_budget, [*filled, budget], **PREVIEW)
         changes = [widget.change for widget in (*inputs.plan, inputs.model)]
@@ -171,13 +176,7 @@ class RunsPage(Page, Generic[S]):
     @answering
     def on_end(self, shown: ShownRuns[S] | None) -> dict[Any, Any]:
         """The runs have ended, one way or another: what was shown can be saved."""
-        updates = self.outputs.no_files()
-        files = {} if shown is None else self._files(shown)
-        for extension, content in files.items():
-            button = self.outputs.downloads[extension]
-            file = save_bytes_to_cache(content, f"vscan-{self.name}.{extension}", button.GRADIO_CACHE)
-            updates[button] = gr.update(value=file, interactive=True)
-        return updates
+        return {button: gr.update(interactive=shown is not None) for button in self.outputs.saves.values()}
 
     def _picture(self, opened: OpenedSource, trace: Trace) -> str:
         """The tokens of the run that answered, drawn into a file."""
@@ -186,8 +185,12 @@ class RunsPage(Page, Generic[S]):
         file: str = save_pil_to_cache(drawn, self.inputs.picture.GRADIO_CACHE, "tokens", "jpeg")
         return file
 
-    def _files(self, shown: ShownRuns[S]) -> dict[str, bytes]:
-        """The content of every file by extension."""
+    def written(self, extension: str, shown: ShownRuns[S]) -> bytes:
+        """The content of a file."""
+        return self._writers(shown)[extension]()
+
+    def _writers(self, shown: ShownRuns[S]) -> dict[str, Callable[[], bytes]]:
+        """By extension."""
         settings, cards = shown.settings, self.session.engine.models()
         model = cards[settings.model].title if settings.model in cards else settings.model
         plan, command = self._plan_in_words(settings), self._recipe(settings, shown.path).as_command
@@ -195,7 +198,7 @@ class RunsPage(Page, Generic[S]):
         image = self.session.open(shown.path).image
         picture = at_drawing_size(image.frames[0] if isinstance(image, Video) else image)
         return {
-            "json": json_file(runs_as_json(settings, shown.now)),
-            "png": page_as_png(head, shown.now, picture, self.outputs.columns.columns),
-            "html": runs_as_html(settings, shown.now, picture, self.session.engine.methods(), plan, command),
+            "json": lambda: json_file(runs_as_json(settings, shown.now)),
+            "png": lambda: page_as_png(head, shown.now, picture, self.outputs.columns.columns),
+            "html": lambda: runs_as_html(settings, shown.now, picture, self.session.engine.methods(), plan, command),
         }

@@ -13,7 +13,7 @@ import gradio as gr
 
 from .limits import DoorLimits
 
-LOOK_EVERY_S = 1.0
+WATCH_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,6 @@ def close_idle_connections(demo: gr.Blocks, limits: DoorLimits | None = None) ->
         while not server.should_exit:
             for idle in watch.to_close(list(server.server_state.connections)):
                 idle.connection.loop.call_soon_threadsafe(idle.close)
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(WATCH_EVERY_S)
 
     threading.Thread(target=keep_watching, name="closes idle connections", daemon=True).start()

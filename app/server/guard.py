@@ -23,7 +23,7 @@ from .fetching import close_gradio, kind_and_message
 from .files import check_served_file
 from .limits import MAX_FILE, MAX_JSON, MAX_UPLOAD, DoorLimits
 from .origins import Origins, visitor_address
-from .page_line import PAGES, PageLine
+from .page_line import PAGE_ROUTES, PageLine
 from .payloads import checked_payload
 from .refusals import Refusal, bound_log_lines, door_log, refusal_response, shortened
 from .routes import API, BodyKind, OpenRoute, normalised, open_routes, without_root
@@ -134,7 +134,7 @@ class Guard:
                 await self.app(scope, body, send)
         else:
             with anyio.fail_after(self.limits.answer_seconds):
-                await (self.pages if path in PAGES else self.app)(scope, receive, send)
+                await (self.pages if path in PAGE_ROUTES else self.app)(scope, receive, send)
 
     def _note(self, scope: Scope, refusal: Refusal) -> None:
         what = shortened(scope["method"], 20), shortened(scope["path"]), refusal.status, refusal.reason

@@ -6,7 +6,7 @@ from __future__ import annotations
 import anyio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-PAGES = ("/", "/config")
+PAGE_ROUTES = ("/", "/config")
 
 
 class PageLine:

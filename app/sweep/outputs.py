@@ -1,4 +1,4 @@
-"""Right side of the Sweep: status, the picture at each retention, charts, table and downloads."""
+"""Right side of the Sweep: status, the picture at each retention, charts, table and files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ..runs.outputs import (
     RunsChart,
     RunsOutputs,
     chart_sections,
-    download_row,
     runs_dataframe,
+    saving_row,
     status_lines,
     token_gallery,
 )
@@ -58,7 +58,7 @@ def sweep_outputs(place: str) -> RunsOutputs:
     with gr.Column(visible=False) as box:
         plots = chart_sections(CHARTS)
         dataframe = runs_dataframe(place, SWEEP_TABLE)
-        downloads = download_row(place, SWEEP_NOTE, ("json", "csv", "png", "html"))
+        saves, file = saving_row(place, SWEEP_NOTE, ("json", "csv", "png", "html"))
     return RunsOutputs(
-        SWEEP_START, SWEEP_TABLE, status, hint, dataframe, gallery, box, downloads, CHARTS, plots, planned
+        SWEEP_START, SWEEP_TABLE, status, hint, dataframe, gallery, box, saves, file, CHARTS, plots, planned
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import formatting
@@ -67,8 +68,8 @@ class SweepPage(RunsPage[SweepSettings]):
         retentions, method = plan
         return sweep_settings(self.session, model, opened, question, list(map(float, retentions)), method)
 
-    def _files(self, shown: ShownRuns[SweepSettings]) -> dict[str, bytes]:
-        return super()._files(shown) | {"csv": runs_as_csv(runs_as_json(shown.settings, shown.now))}
+    def _writers(self, shown: ShownRuns[SweepSettings]) -> dict[str, Callable[[], bytes]]:
+        return super()._writers(shown) | {"csv": lambda: runs_as_csv(runs_as_json(shown.settings, shown.now))}
 
     def _plan_in_words(self, settings: SweepSettings) -> str:
         method = self.session.engine.method(settings.method).title

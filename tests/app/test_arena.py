@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import pickle
 import shlex
@@ -127,20 +128,18 @@ def test_stop_frees_the_device_and_what_had_ended_can_be_saved(picture: str) -> 
     assert page.session.device("mini").busy and engine.alive == 1
     steps.close()
     assert not page.session.device("mini").busy and engine.alive == 0
-    out = page.on_end(step[page.state])
-    saved = json.loads(Path(out[page.outputs.downloads["json"]]["value"]).read_text())
+    assert page.on_end(step[page.state])[page.outputs.saves["json"]]["interactive"]
+    saved = json.loads(page.written("json", step[page.state]))
     assert [run["method"] for run in saved["runs"]] == ["baseline", "vscan"] and not saved["ended"]
-    assert "Stopped before every run" in Path(out[page.outputs.downloads["html"]]["value"]).read_text()
-    assert not page.on_end(None)[page.outputs.downloads["json"]]["interactive"]
+    assert "Stopped before every run" in page.written("html", step[page.state]).decode()
+    assert not page.on_end(None)[page.outputs.saves["json"]]["interactive"]
     assert page.two.on_end(step[page.state], None, None)[page.two.box] == gr.update(visible=False)  # only one has ended
 
 
 def test_the_files_hold_what_was_shown(page: ArenaPage, picture: str) -> None:
     last = run(page, picture, "vscan", "picky", question=EVIL)[-1]
-    out = page.on_end(last[page.state])
-    numbers, image, report = (Path(out[button]["value"]) for button in page.outputs.downloads.values())
-    assert (numbers.name, image.name, report.name) == ("vscan-arena.json", "vscan-arena.png", "vscan-arena.html")
-    found = json.loads(numbers.read_text())
+    numbers, image, report = (page.written(kind, last[page.state]) for kind in page.outputs.saves)
+    found = json.loads(numbers)
     assert found["settings"]["question"] == EVIL and found["settings"]["methods"] == ["vscan", "picky"]
     assert found["versions"]["vscan_core"] and "not a benchmark" in found["note"]
     baseline, vscan, picky = found["runs"]
@@ -148,9 +147,9 @@ def test_the_files_hold_what_was_shown(page: ArenaPage, picture: str) -> None:
     assert vscan["ratios"]["prefill"] == pytest.approx(144 / (16 + vscan["timings"]["reduce_ms"]))
     assert vscan["visual_token_steps"] == [96, 32] and vscan["cost"]["kv_bytes"] == 64 * 6144
     assert len(vscan["trace"]["images"][0]["cuts"][0]["kept"]) == 96 and "problem" in picky
-    with Image.open(image) as drawn:
+    with Image.open(io.BytesIO(image)) as drawn:
         assert drawn.format == "PNG" and drawn.width == 1760 and len(drawn.getcolors(1 << 22)) > 1000
-    text = report.read_text()
+    text = report.decode()
     assert (
         EVIL not in text
         and f'<h1>Fewer visual tokens, one question</h1><p class="question" translate="no">{escape(EVIL)}' in text
@@ -164,8 +163,8 @@ def test_the_page_holds_any_picture_and_any_words(tmp_path: Path, size: tuple[in
     path = tmp_path / "thin.png"
     Image.new("RGB", size, "teal").save(path)
     page = page_with(FakeEngine(answer_words=("日本語 \u202e\n" * 40,), hint="A hint. " * 40))
-    out = page.on_end(run(page, str(path), "vscan", question="ä\n?" * 300)[-1][page.state])
-    with Image.open(out[page.outputs.downloads["png"]]["value"]) as drawn:
+    last = run(page, str(path), "vscan", question="ä\n?" * 300)[-1]
+    with Image.open(io.BytesIO(page.written("png", last[page.state]))) as drawn:
         assert drawn.width == 1760 and 500 < drawn.height < 2500
 
 
@@ -197,7 +196,7 @@ def test_text_of_random_weights_is_not_shown(page: ArenaPage, picture: str) -> N
     page.session.models._there["dummy:x"] = page.session.model("mini")
     last = run(page, picture, "vscan", model="dummy:x")[-1]
     assert "red ball" not in str(rows(page, last)) and "same answer" not in str(last[page.outputs.gallery])
-    saved = json.loads(Path(page.on_end(last[page.state])[page.outputs.downloads["json"]]["value"]).read_text())
+    saved = json.loads(page.written("json", last[page.state]))
     assert saved["runs"][1]["same_answer"] is None and not saved["runs"][1]["text_means_something"]
 
 

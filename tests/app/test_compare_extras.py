@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import shlex
 import statistics
 import time
@@ -91,12 +92,10 @@ def test_the_report_is_of_the_run_that_is_shown_and_escapes_what_was_asked(pictu
     asked = values(picture, EVIL)
     shown = shown_after(page, asked)
     assert [update["interactive"] for update in page.files.on_end(shown)] == [True, True]
-    file = Path(page.files.on_report(shown))
-    text = file.read_text()
-    assert file.name == "vscan-compare.html"
+    text = page.files.report(shown).decode()
     assert "<script" not in text and "&lt;script&gt;alert(1)" in text and "data:image/jpeg;base64," in text
     assert "Visual tokens: 576 → 96 → 32" in text and "Median of 7 alternating rounds" in text
-    again = Path(page.files.on_report(shown_after(page, asked))).read_text()
+    again = page.files.report(shown_after(page, asked)).decode()
     assert "kept from an earlier run" in again and "kept from an earlier run" not in text
 
 
@@ -112,12 +111,11 @@ def test_a_run_that_was_stopped_or_cannot_be_reported_has_no_file(picture: str) 
 
 def test_the_page_as_a_picture_has_the_tokens_and_both_answers(picture: str) -> None:
     page = page_with(FakeEngine())
-    file = page.files.on_page(shown_after(page, values(picture, "What?")))
-    with Image.open(file) as drawn:
+    file = page.files.page(shown_after(page, values(picture, "What?")))
+    with Image.open(io.BytesIO(file)) as drawn:
         colours = drawn.convert("RGB").resize((400, 400)).getcolors(160_000)
         assert drawn.width == 1760 and drawn.height > 700 and len(colours) > 100  # not a blank page
-    other = page.files.on_page(shown_after(page, values(picture, "What else?")))
-    assert Path(other).read_bytes() != Path(file).read_bytes()
+    assert page.files.page(shown_after(page, values(picture, "What else?"))) != file
 
 
 def test_what_was_measured_is_said_in_words_or_not_at_all() -> None:

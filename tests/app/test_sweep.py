@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import pickle
 from html import escape
@@ -80,7 +81,7 @@ def test_a_retention_out_of_reach_says_so_and_the_others_go_on(page: SweepPage, 
     _, reached, refused = rows(page, last)
     assert reached[2] == "= yes" and refused[1].startswith("Cannot run here: Picky cannot keep less than 50 %")
     assert "<" not in refused[1] and len(last[page.outputs.gallery]) == 1
-    saved = json.loads(Path(page.on_end(last[page.state])[page.outputs.downloads["json"]]["value"]).read_text())
+    saved = json.loads(page.written("json", last[page.state]))
     assert saved["runs"][2]["retention"] == 0.1 and saved["runs"][2]["problem"]
 
 
@@ -113,28 +114,24 @@ def test_stop_frees_the_device_and_what_had_ended_can_be_saved(picture: str) -> 
     assert page.session.device("mini").busy and engine.alive == 1
     steps.close()
     assert not page.session.device("mini").busy and engine.alive == 0
-    out = page.on_end(step[page.state])
-    saved = json.loads(Path(out[page.outputs.downloads["json"]]["value"]).read_text())
+    assert page.on_end(step[page.state])[page.outputs.saves["json"]]["interactive"]
+    saved = json.loads(page.written("json", step[page.state]))
     assert [run["retention"] for run in saved["runs"]] == [None, 0.5] and not saved["ended"]
-    assert not page.on_end(None)[page.outputs.downloads["json"]]["interactive"]
+    assert not page.on_end(None)[page.outputs.saves["json"]]["interactive"]
 
 
 def test_the_files_hold_what_was_shown(page: SweepPage, picture: str) -> None:
     last = run(page, picture, question=EVIL)[-1]
-    out = page.on_end(last[page.state])
-    numbers, rows_file, image, report = (Path(out[button]["value"]) for button in page.outputs.downloads.values())
-    assert [file.name for file in (numbers, rows_file, image, report)] == [
-        f"vscan-sweep.{extension}" for extension in ("json", "csv", "png", "html")
-    ]
-    found = json.loads(numbers.read_text())
+    numbers, rows_file, image, report = (page.written(kind, last[page.state]) for kind in page.outputs.saves)
+    found = json.loads(numbers)
     assert found["settings"]["question"] == EVIL and found["settings"]["retentions"] == [0.5, 0.1]
-    lines = list(csv.DictReader(rows_file.open()))
+    lines = list(csv.DictReader(io.StringIO(rows_file.decode())))
     assert [line["visual_token_steps"] for line in lines] == ["576", "432 144", "86 29"]
     assert all(float(line["tflops_full"]) > float(line["tflops"]) for line in lines)
     assert float(lines[1]["tokens_per_second"]) == 160 and lines[0]["method"] == "baseline"
-    with Image.open(image) as drawn:
+    with Image.open(io.BytesIO(image)) as drawn:
         assert drawn.width == 1760
-    text = report.read_text()
+    text = report.decode()
     assert EVIL not in text and escape(EVIL) in text and "VScan at 2 retentions." in text
     assert [text.count(f"<h2>{title}</h2>") for title in ("Baseline", "50 %", "10 %")] == [1, 1, 1]
     assert len(pickle.dumps(last[page.state])) < 100_000
