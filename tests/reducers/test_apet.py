@@ -103,6 +103,9 @@ def test_a_picture_to_check_by_hand() -> None:
     assert chosen.kept.tolist() == [3, 4] and chosen.merged_into.tolist() == [3, 3, 3, -1, -1]
     torch.testing.assert_close(chosen.scores["error"], torch.tensor([0, 0, 0, 2, 0.5]), atol=1e-3, rtol=0)
     torch.testing.assert_close(chosen.apply(rows), torch.tensor([[5, 0.5], [1, 0]]))
+    moved = ApET(basis=1, start=2).select(vc.Signals(features=rows[[3, 4, 0, 1, 2]]), 2)  # now token 0 absorbs
+    assert moved.kept.tolist() == [0, 1] and moved.merged_into.tolist() == [-1, -1, 0, 0, 0]
+    torch.testing.assert_close(moved.apply(rows[[3, 4, 0, 1, 2]]), torch.tensor([[5, 0.5], [1, 0]]))
     halves = ApET(basis=1, own_share=0.5).select(vc.Signals(features=rows), 2)
     torch.testing.assert_close(halves.apply(rows), torch.tensor([[5, 0.5], [1.5, 0.25]]))
     assert ApET(basis=1).select(vc.Signals(features=rows), 1).labels["basis"].tolist() == []

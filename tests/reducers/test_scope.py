@@ -89,6 +89,8 @@ def test_without_cls_and_before_the_projector_alike() -> None:
     attended = vc.Signals(features=rows, cls_attention={3: scores[None]})
     for method in (SCOPE(), SCOPE(add=True)):
         assert torch.equal(method.select(received, 2).kept, method.select(attended, 2).kept)
+    sums = vc.Signals(projected=at_angles(0, 0, 90), received={3: torch.tensor([0.4, 0.4, 1.2])})
+    assert SCOPE(add=True).select(sums, 1).kept.tolist() == [0]  # 2.4 against 2.2
 
 
 def test_a_high_power_still_ranks() -> None:
