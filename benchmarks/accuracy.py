@@ -21,16 +21,17 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar
 
 import vscan_core as vc
+from benchmarks.derived import GRID_RETENTIONS, derive
 from benchmarks.provenance import write_record
 from vscan_core.bench.record import provenance
 from vscan_eval import runner
 from vscan_eval.command import task_named
+from vscan_eval.downsample_filter import FILTERING_METHOD
 from vscan_eval.records import AnswerRecord, weights
 from vscan_eval.replies import BLIND, DENSE, Condition
 from vscan_eval.summary import summarise
 from vscan_eval.task import Item, Task
 
-GRID_RETENTIONS = (1.0, 1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18, 1 / 36)
 RECORDED = Path("assets/recorded")
 
 
@@ -101,11 +102,19 @@ class Bench:
         settings = {} if method.reducer is None else asdict(method.reducer)
         marks = "".join(f"{record.score:.0f}" for record in records)
         whole = all(record.score in (0, 1) for record in records)
-        return found | about | {"settings": settings, "scores": marks if whole else None}
+        del found["downsampling_filter"]  # `derive` fills it in when all rows are known
+        scores = marks if whole else [record.score for record in records]
+        return found | about | {"settings": settings, "scores": scores}
 
 
-def as_record(bench: Bench, rows: list[dict[str, Any]], dense: Any, floor: Any, command: str) -> dict[str, Any]:
-    """The file's content; numbers rounded to four places."""
+def as_record(
+    bench: Bench, rows: list[dict[str, Any]], references: dict[str, dict[str, Any]], command: str
+) -> dict[str, Any]:
+    """The file's content, as `derive` completes it; numbers rounded to four places.
+
+    references: Rows that the others are compared with: "dense", "floor" and, for ablations, "downsample".
+    """
+    dense = references["dense"]
     found = {
         **model_provenance(bench.lvlm, command),
         "task": bench.task.name,
@@ -114,15 +123,14 @@ def as_record(bench: Bench, rows: list[dict[str, Any]], dense: Any, floor: Any, 
         "n": len(bench.items),
         "pictures": dense["pictures"],
         "intervals": "95 %, BCa bootstrap over pictures; p_value: paired sign flips over pictures against dense",
-        "dense": dense,
-        "floor": floor,
+        **references,
         "majority": {
             "accuracy": dense["majority"],
             "by_type": {kind: part["majority"] for kind, part in dense["by_type"].items()},
         },
         "rows": rows,
     }
-    return rounded(found)
+    return derive(found, bench.task, [item.picture for item in bench.items])
 
 
 def model_provenance(lvlm: vc.LVLM, command: str) -> dict[str, Any]:
@@ -130,15 +138,6 @@ def model_provenance(lvlm: vc.LVLM, command: str) -> dict[str, Any]:
     dtype = str(lvlm.model.dtype).removeprefix("torch.")
     about = {"model": lvlm.name, "weights_sha256": weights(lvlm), "dtype": dtype}
     return about | provenance(command, lvlm.device)
-
-
-def rounded(value: Any) -> Any:
-    """Every float in a JSON value, at four decimal places."""
-    if isinstance(value, float):
-        return round(value, 4)
-    if isinstance(value, dict):
-        return {key: rounded(each) for key, each in value.items()}
-    return [rounded(each) for each in value] if isinstance(value, list) else value
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -169,7 +168,12 @@ def main(argv: list[str] | None = None) -> int:
     name = "accuracy"
     if options.ablations:
         cells, name = ablations(options.ablations, lvlm.anatomy), "ablations"
-    dense, floor = (bench.row(Measurement(name, None, lambda name=name: Condition(name))) for name in (DENSE, BLIND))
+    references = {
+        role: bench.row(Measurement(name, None, lambda name=name: Condition(name)))
+        for role, name in (("dense", DENSE), ("floor", BLIND))
+    }
+    if options.ablations:
+        references["downsample"] = bench.row(grid([FILTERING_METHOD], [options.ablations])[0])
     rows = []
     for cell in cells[part - 1 :: part_count]:
         if time.monotonic() - started > 60 * options.minutes:
@@ -182,7 +186,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{cell.name} {cell.retention:.3f} {cell.variant or ''} {spent:.1f} CPU s: {result}", flush=True)
     if part_count == 1:
         path = options.out or RECORDED / f"{name}_{options.model.replace('/', '_')}.json"
-        write_record(as_record(bench, rows, dense, floor, command), path)
+        write_record(as_record(bench, rows, references, command), path)
         print(f"written: {path}")
     return 0
 

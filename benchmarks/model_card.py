@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import vscan_core as vc
-from benchmarks.accuracy import Bench, Measurement, model_provenance, rounded
+from benchmarks.accuracy import Bench, Measurement, model_provenance
+from benchmarks.derived import rounded
 from benchmarks.provenance import write_record
 from vscan_core.resources import asset
 from vscan_eval.replies import BLIND, DENSE, Condition

@@ -43,6 +43,7 @@ def random_signals(tokens: int, grid: tuple[int, int], needs: vc.Needs, dims: di
         features=draw(tokens, dims["vision"]),
         projected=draw(tokens, dims["projected"]) if needs.projected else None,
         cls_attention=rows,
+        received={layer: draw(tokens, 1)[:, 0].float().softmax(-1).half() for layer in needs.received},
         keys=draw(tokens, dims["vision"] // dims["heads"]) if needs.keys or needs.blocks else None,
         joint_patches=draw(tokens, dims["joint"]) if needs.joint else None,
         joint_text=draw(1, dims["joint"]) if needs.joint else None,

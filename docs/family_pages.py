@@ -109,6 +109,7 @@ def _page(name: str) -> str:
         "Class": f"`{type(family).__module__}.{type(family).__name__}`",
         "Vision layers; the LLM sees the output of": f"{facts.vision_layers}; layer {facts.feature_layer}",
         "Vision layer of the local scan": str(facts.shallow_layer),
+        "Vision layer in the middle": str(facts.middle_layer),
         "Decoder layers": str(facts.text_layers),
         "Importance of a token": "attention of CLS" if facts.has_cls else "attention received from all patches",
         "Position ids of kept tokens": facts.positions,
@@ -156,7 +157,7 @@ def _page(name: str) -> str:
 def refused(name: str) -> str:
     """The methods that need a signal which this family does not have."""
     family, facts, found = FAMILIES[name], anatomy(name), []
-    for key, cls in REDUCERS.items():
+    for key, cls in REDUCERS.own.items():
         needs = cls(1 / 2).needs(facts)
         try:
             family.check(needs)

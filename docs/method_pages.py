@@ -30,6 +30,9 @@ LATER_SIGNALS = {  # names in `Reducer.needs_in_llm`
     "queries": "queries of the visual tokens, before the rotary embedding",
     "llm_keys": "keys of the visual tokens, before the rotary embedding",
     "rotated_keys": "keys of the visual tokens, after the rotary embedding",
+    "normed": "hidden states that enter the layer of the cut, after the LLM's final norm",
+    "text_normed": "hidden states of the text behind the image, after the LLM's final norm",
+    "text_rotated_keys": "keys of the text behind the image, after the rotary embedding",
     "entered": "hidden states that entered the layer before the cut",
     "attended": "normalised hidden states after the attention of the layer before the cut",
     "places": "places of the visual tokens in the picture",
@@ -39,18 +42,19 @@ LATER_SIGNALS = {  # names in `Reducer.needs_in_llm`
 
 def titles() -> dict[str, str]:
     """{page: title} in the order of the table of methods."""
-    return {f"methods/{name}.md": cls.title for name, cls in REDUCERS.items()}
+    return {f"methods/{name}.md": cls.title for name, cls in REDUCERS.own.items()}
 
 
 def pages() -> dict[str, str]:
     """{page: Markdown} of every method, and the overview."""
-    return {"methods/index.md": _overview(), **{f"methods/{name}.md": _page(name) for name in REDUCERS}}
+    return {"methods/index.md": _overview(), **{f"methods/{name}.md": _page(name) for name in REDUCERS.own}}
 
 
 def _overview() -> str:
     """The table of all methods."""
     rows = [
-        f"| [{cls.title}]({name}.md) | `{name}` | {where(cls())} | {cls.summary} |" for name, cls in REDUCERS.items()
+        f"| [{cls.title}]({name}.md) | `{name}` | {where(cls())} | {cls.summary} |"
+        for name, cls in REDUCERS.own.items()
     ]
     return "\n".join(
         [
@@ -70,7 +74,8 @@ def _overview() -> str:
             "A method at the entrance of the language model can be followed by one inside it, and their retentions",
             "multiply: `VisPruner(retention=1/3).then(FastV(retention=1/2))` keeps one sixth.",
             "",
-            "How to add one: [Contributing](../contributing.md).",
+            "How to add one: [Contributing](../contributing.md); in a package of your own:",
+            "[Methods in other packages](../third_party.md).",
             "",
         ]
     )
@@ -162,6 +167,7 @@ def signals(method: Reducer) -> str:
     first = [
         f"attention of CLS in vision layer {layer} (received attention without CLS)" for layer in needs.cls_attention
     ]
+    first += [f"attention that each patch receives in vision layer {layer}" for layer in needs.received]
     first += [phrase for name, phrase in SIGNALS.items() if getattr(needs, name)]
     lines = []
     cuts = type(method)(1 / 2).cut_layers(LLAVA_ANATOMY)

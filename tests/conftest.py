@@ -24,12 +24,14 @@ from transformers import LlavaForConditionalGeneration
 import vscan_core as vc
 from tests import skips, tiers
 from tests.tiny_llava import IMAGE_TOKEN, tiny_llava
+from vscan_core.conformance.tiny import llava_inputs as prompt
 
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
+__all__ = ["GOLDEN", "IMAGE_TOKEN", "golden", "greedy", "prompt", "tiny_llava"]  # for other tests, beside fixtures
+
 GOLDEN = Path(__file__).parent / "golden"
-SIDE = 6  # SIDE x SIDE visual tokens
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -73,21 +75,3 @@ def greedy(model, method, inputs, steps: int = 8):
             pad_token_id=0,
         )
     return out, trace
-
-
-def prompt(images_per_row: list[int], seed: int = 0) -> dict[str, torch.Tensor]:
-    """A left-padded batch with the given number of images in each row and texts of different lengths."""
-    make = torch.Generator().manual_seed(seed)
-    rows = []
-    for row, images in enumerate(images_per_row):
-        ids = [1]
-        for _ in range(images):
-            ids += torch.randint(2, 90, (2 + row,), generator=make).tolist() + [IMAGE_TOKEN] * SIDE * SIDE
-        rows.append(ids + torch.randint(2, 90, (4 + 3 * row,), generator=make).tolist())
-    longest = max(map(len, rows))
-    ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows])
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows])
-    inputs = {"input_ids": ids, "attention_mask": mask}
-    if total := sum(images_per_row):
-        inputs["pixel_values"] = torch.randn(total, 3, 84, 84, generator=make)
-    return inputs

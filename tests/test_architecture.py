@@ -14,24 +14,30 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("vscan_core", "vscan_eval", "app")
 PAGES = ("app.compare", "app.explain", "app.arena", "app.sweep", "app.benchmarks")
 API = ("vscan_core.attach", "vscan_core.inference", "vscan_core.lvlm", "vscan_core.loading", "vscan_core.cli")
-ON_DEMAND = {"vscan_core.bench.plots": {"plotly"}}  # of `vscan bench --plot`, which imports it last
+EXAMINATION = [f"vscan_core.conformance.{name}" for name in ("__main__", "conftest", "test_choices", "test_running")]
+ON_DEMAND = {
+    "vscan_core.bench.plots": {"plotly"},  # of `vscan bench --plot`, which imports it last
+    **{module: {"pytest"} for module in EXAMINATION},  # which only tests and `python -m` import
+}
+KIT = "vscan_core.conformance"  # which nothing else in the packages may import
 WAIST = ("selection", "budget", "trace", "events", "geometry", "measure", "machine", "errors")
 MAY_NOT_REACH = {
-    "vscan_core": ("app", "vscan_eval", "gradio", "plotly", "training"),
+    "vscan_core": ("app", "vscan_eval", "gradio", "plotly", "training", "pytest", "hypothesis"),
     "vscan_core.reducers": ("transformers", "vscan_core.families", "vscan_core.engine", *API),
     "vscan_core.families": ("vscan_core.reducers", "vscan_core.engine", *API),
     "vscan_core.engine": API,
     "vscan_core.checkpoints": ("vscan_core.reducers", "vscan_core.engine", *API),
     "vscan_core.dummies": ("vscan_core.families", "vscan_core.reducers", "vscan_core.engine", *API),
-    **{module: ("vscan_core.cli", "vscan_core.bench") for module in API if module != "vscan_core.cli"},
-    "vscan_core.bench": ("vscan_core.cli",),
+    **{module: ("vscan_core.cli", "vscan_core.bench", KIT) for module in API if module != "vscan_core.cli"},
+    "vscan_core.cli": (KIT,),
+    "vscan_core.bench": ("vscan_core.cli", KIT),
     "vscan_core.media": ("transformers", "vscan_core.families", "vscan_core.reducers", "vscan_core.engine", *API),
     "vscan_core.draw": ("transformers", "vscan_core.families", "vscan_core.reducers", "vscan_core.engine", *API),
     **{
         f"vscan_core.{name}": ("transformers", "vscan_core.reducers", "vscan_core.families", "vscan_core.engine", *API)
         for name in WAIST
     },
-    "vscan_eval": ("app", "gradio", "plotly"),
+    "vscan_eval": ("app", "gradio", "plotly", "pytest", KIT),
     "vscan_eval.task": ("transformers", "vscan_core.reducers", "vscan_core.families", *API),
     "vscan_eval.metrics": ("torch", "transformers", "vscan_eval.task"),
     "vscan_eval.tasks": ("transformers", "vscan_core.reducers", "vscan_core.families", *API),
@@ -138,7 +144,8 @@ def test_the_rules_can_fail() -> None:
 def test_importing_the_core_loads_no_ui_and_probes_no_device() -> None:
     code = (
         "import sys, torch, threading; torch.cuda.is_available = None; import vscan_core; "
-        "assert not {'gradio', 'plotly', 'app', 'vscan_eval'} & set(sys.modules); assert threading.active_count() == 1"
+        "assert not {'gradio', 'plotly', 'app', 'vscan_eval', 'pytest'} & set(sys.modules); "
+        "assert threading.active_count() == 1"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

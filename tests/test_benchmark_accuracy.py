@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 import vscan_core as vc
-from benchmarks import accuracy
+from benchmarks import accuracy, derived
 from vscan_eval import runner
+from vscan_eval.downsample_filter import FILTERING_METHOD
 from vscan_eval.records import weights
 from vscan_eval.replies import Condition
 from vscan_eval.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
-FILES = sorted((ROOT / "assets" / "recorded").glob("accuracy_*.json"))
+RECORDED = ROOT / "assets" / "recorded"
+FILES = sorted(RECORDED.glob("accuracy_*.json"))
 SLICE = 20
 
 
@@ -81,3 +83,74 @@ def test_a_slice_of_the_record_can_be_made_again(tmp_path) -> None:
         made = "".join(f"{record.score:.0f}" for record in records)
         differing = sum(one != other for one, other in zip(made, recorded["scores"], strict=False))
         assert differing <= 1, f"{method.name}: {made}, recorded {recorded['scores'][:SLICE]}"
+
+
+def test_a_record_says_what_a_smaller_picture_would_have_done(tmp_path) -> None:
+    """Thirty questions about fifteen pictures, all right with all tokens; downsample fails the first twenty-four."""
+    names = [f"picture {number // 2}" for number in range(30)]
+    rows = [
+        {"method": name, "retention": 0.1111, "settings": {"retention": 0.1111}, "scores": marks}
+        for name, marks in (("grid", "1" * 18 + "0" * 6 + "101011"), ("downsample", "0" * 24 + "1" * 6))
+    ]
+    refused = {"method": "fastv", "retention": 0.1111, "refused": "It is out of reach."}
+    elsewhere = rows[0] | {"retention": 0.5}
+    dense = {"method": "baseline", "retention": None, "settings": {}, "scores": [1.0] * 30}
+    record = {"model": "mini", "n": 30, "dense": dense, "rows": [*rows, refused, elsewhere]}
+    found = derived.derive(record, TASKS["world"](), names)
+    grid, smaller, out_of_reach, alone = found["rows"]
+    filtered = grid["downsampling_filter"]
+    assert (filtered["difficult"]["n"], filtered["difficult"]["accuracy"]) == (24, 0.75)
+    assert filtered["simple"] == {
+        **{"n": 6, "pictures": 3, "accuracy": None, "interval": None},
+        "too_few": "6 of at least 20 questions, 3 of at least 10 pictures",
+    }
+    assert smaller["downsampling_filter"] is None and out_of_reach == refused and alone["downsampling_filter"] is None
+    assert grid["command"] == "vscan eval --task world --model mini --limit 30 --method grid --retention 1/9"
+    assert found["dense"]["command"].endswith("--method baseline")
+    ablation = record | {"rows": rows[:1], "downsample": rows[1]}
+    assert derived.derive(ablation, TASKS["world"](), names)["rows"][0]["downsampling_filter"] == filtered
+
+
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("a*_mini.json")), ids=lambda path: path.name)
+def test_what_records_derive_from_their_scores_is_up_to_date(path, tmp_path) -> None:
+    copy = tmp_path / path.name
+    copy.write_text(path.read_text())
+    assert derived.main([str(copy)]) == 0
+    assert json.loads(copy.read_text()) == json.loads(path.read_text())
+    measured = [row for row in json.loads(path.read_text())["rows"] if "refused" not in row]
+    assert all(row["command"] for row in measured)
+    assert all(row["downsampling_filter"] for row in measured if row["method"] != FILTERING_METHOD)
+
+
+def test_a_record_of_other_questions_is_refused(tmp_path) -> None:
+    record = {"task": "world", "seed": 50000, "n": 4, "pictures": 3, "rows": []}
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    with pytest.raises(vc.InputError, match="measure it again"):
+        derived.main([str(tmp_path / "record.json")])
+
+
+def filter_rows(record: dict) -> list[str]:
+    """The table of docs/findings.md: per retention, accuracy where downsample fails / where it is right."""
+    rows = {(row["method"], row["retention"]): row.get("downsampling_filter") for row in record["rows"]}
+    found = []
+    for name in ("vscan", "divprune", "vispruner", "visionzip", "fastervlm", "tome", "grid", "random"):
+        groups = [rows[name, share] for share in (0.2222, 0.1111, 0.0556, 0.0278)]
+        cells = (f"{each['difficult']['accuracy']:.3f} / {each['simple']['accuracy']:.3f}" for each in groups)
+        found.append(f"| {vc.REDUCERS[name].title} | {' | '.join(cells)} |")
+    sizes = (f"{each['difficult']['n']} / {each['simple']['n']}" for each in groups)
+    return [f"| questions | {' | '.join(sizes)} |", *found]
+
+
+def test_the_findings_are_those_of_the_record() -> None:
+    record = json.loads((RECORDED / "accuracy_mini.json").read_text())
+    assert "\n".join(filter_rows(record)) in (ROOT / "docs" / "findings.md").read_text()
+    rows = {row["method"]: row.get("downsampling_filter") for row in record["rows"] if row["retention"] == 0.1111}
+    hard, easy = (
+        [f"{rows[name][group]['accuracy']:.1%}".replace("%", " %") for name in ("vscan", "random")]
+        for group in ("difficult", "simple")
+    )
+    sentence = (
+        f"loses {rows['vscan']['difficult']['n']}: on these VScan is right in {hard[0]} at 11.1 %, random tokens in "
+        f"{hard[1]}; on the other {rows['vscan']['simple']['n']} in {easy[0]} and {easy[1]}"
+    )
+    assert sentence in " ".join((ROOT / "README.md").read_text().split())

@@ -18,17 +18,17 @@ import vscan_core as vc
 from tests.conftest import prompt
 from tests.engine.test_reduced import STEPS, generate, rows_of
 from tests.families.test_families import position_ids
-from tests.reducers import test_examination as examination
-from tests.reference import hidden
 from tests.reference.masked import step_logits
 from tests.test_architecture import MAY_NOT_REACH, below, imports
 from vscan_core import catalog, families, reducers
+from vscan_core.conformance import test_choices
+from vscan_core.conformance.hidden import hidden_logits
 
 TEXT = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
 (METHOD,) = (block for block in BLOCKS if "(AtEntrance):" in block)
 (FAMILY,) = (block for block in BLOCKS if "(Llava):" in block)
-QUESTIONS = [name for name in vars(examination) if name.startswith("test_")]
+QUESTIONS = [name for name in vars(test_choices.TestChoices) if name.startswith("test_")]
 
 
 def run_again(module: ModuleType, line: str = "", before: str = "") -> dict[str, Any]:
@@ -90,7 +90,8 @@ def test_keeps_the_rules_it_stands_under(registered) -> None:
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_passes_the_common_examination(registered, question) -> None:
-    getattr(examination, question)(registered)
+    more = {"dtype": torch.bfloat16} if question.startswith("test_half") else {}
+    getattr(test_choices.TestChoices(), question)(registered, **more)
 
 
 @torch.no_grad()
@@ -130,6 +131,6 @@ def test_a_family_drops_as_if_it_hid(family) -> None:
     embeds = model.get_input_embeddings()(ids)
     embeds[columns] = family.family.encode(model, {"pixel_values": inputs["pixel_values"]}).pooler_output[0]
     language_model = family.family.language_model(model)
-    expected = hidden.logits(model, embeds, [columns], trace.images, partial(position_ids, None), language_model, [])
+    expected = hidden_logits(model, embeds, [columns], trace.images, partial(position_ids, None), language_model, [])
     assert [len(cut.kept) for cut in trace.images[0].cuts] == [172, 68]
     torch.testing.assert_close(torch.cat(out.logits), expected[-STEPS:], atol=1e-5, rtol=0)

@@ -84,19 +84,23 @@ def one_cut(retention: float, tokens: int, layers: int, layer: int = 0) -> int:
     return max(1, min(tokens, round((wanted - tokens * layer) / (layers - layer))))
 
 
-def pyramid(retention: float, tokens: int, layers: int, cuts: Sequence[int]) -> dict[int, int]:
+def pyramid(
+    retention: float, tokens: int, layers: int, cuts: Sequence[int], powers: Sequence[float] | None = None
+) -> dict[int, int]:
     """{layer: tokens to keep}, each cut the same share of the previous one, as in PyramidDrop (arXiv 2410.17247).
 
-    The share is chosen so that the layer average is `retention`, within half a token of rounding. Raises InputError
-    if `retention` is out of reach.
+    The share is chosen so that the layer average is `retention`, within half a token of rounding. With `powers`, which
+    ascend, each cut keeps the share to its own power of all tokens instead of to the power 1, 2, 3 and so on. Raises
+    InputError if `retention` is out of reach.
     pyramid(0.46875, 576, 32, [8, 16, 24]) = {8: 288, 16: 144, 24: 72}.
     """
     wanted = retention * tokens * layers
     check_reachable(wanted, tokens, layers, cuts)
     spans = [end - start for start, end in zip(cuts, [*cuts[1:], layers], strict=True)]
+    raised = range(1, len(cuts) + 1) if powers is None else powers
 
     def kept(share: float) -> list[float]:
-        return [max(1.0, tokens * share ** (number + 1)) for number in range(len(cuts))]
+        return [max(1.0, tokens * share**power) for power in raised]
 
     low, high = 0.0, 1.0
     for _ in range(60):

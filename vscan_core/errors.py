@@ -11,7 +11,7 @@ class OutOfMemory(InputError):
     """The device's memory did not suffice; what the run held has been freed."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What a library's exception says, in a form to be quoted in a sentence: its first line, without the full stop."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "").rstrip(".:")
     line = line if len(line) <= LONGEST else f"{line[:LONGEST]}..."

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from vscan_core.engine.preview import PreparedImage, VisionPreview
-from vscan_core.engine.shared_vision import SharedVision, encode_pixels, signal_names
+from vscan_core.engine.shared_vision import SharedVision, encode_pixels
+from vscan_core.engine.vision_signals import signal_names
 from vscan_core.errors import InputError
 from vscan_core.families import FAMILIES, Family
 from vscan_core.measure import RecentKeys, Stopwatch
@@ -181,10 +182,9 @@ class LVLM:
             if known.covers(needs):
                 return known
             needs |= known.needs
-        needs = replace(needs, blocks=False)
         shapes = [(shapes_of(pixels), signal) for signal in (None, *signal_names(needs))]
         for _ in range(1 if all(each in self.warmed for each in shapes) else 2):
-            known = encode_pixels(self.model, self.family, pixels, needs, Stopwatch(self.device))
+            known = encode_pixels(self.model, self.family, pixels, replace(needs, blocks=False), Stopwatch(self.device))
         assert known is not None
         self.warmed.add(*shapes)
         self.vision_cache.put(key, known)

@@ -68,9 +68,10 @@ def needs_of(lvlm: LVLM, makers: Sequence[Make]) -> Needs:
     """The signals of all these methods; those that the model or a setting rules out are left out."""
     found = []
     for make in makers:
-        with suppress(InputError):
+        with suppress(Exception):  # of whatever kind, it comes again in the method's own run, and there alone
             reducer = make()
             needs = Needs() if reducer is None else reducer.needs(lvlm.anatomy)
             lvlm.family.check(needs)
-            found.append(needs)
+            if all(0 <= layer < lvlm.anatomy.vision_layers for layer in (*needs.cls_attention, *needs.received)):
+                found.append(needs)
     return union(found)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ class Anatomy:
     positions: str = "renumbered"  # what happens to the position ids of the tokens that stay
     rope_in_scores: bool = True  # whether scores of later cuts apply the rotary embedding
     first_cut: int = 1  # lowest decoder layer of a later cut; layers before it add vision features
+    middle_layer: int | None = None  # vision layer in the middle of the encoder; None = at a third, as in CLIP
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,16 @@ class Needs:
     """The signals that a reducer needs; only these are recorded."""
 
     cls_attention: tuple[int, ...] = ()  # vision layers (0-based): CLS row, or received attention if there is no CLS
+    received: tuple[int, ...] = ()  # vision layers: received attention, whether or not there is a CLS
     projected: bool = False  # features after the projector; dropped tokens are then merged there, otherwise before it
     keys: bool = False  # head-mean keys of the feature layer
     joint: bool = False  # patches and question in the joint space of an image-text encoder such as CLIP
     blocks: bool = False  # the encoder's blocks, to merge tokens inside them
 
     def __or__(self, other: Needs) -> Needs:
-        layers = tuple(sorted({*self.cls_attention, *other.cls_attention}))
-        names = ("projected", "keys", "joint", "blocks")
-        return Needs(layers, *(getattr(self, name) or getattr(other, name) for name in names))
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        both: list[Any] = [tuple(sorted({*a, *b})) if isinstance(a, tuple) else a or b for a, b in pairs]
+        return Needs(*both)
 
 
 @dataclass(frozen=True)
@@ -58,21 +60,25 @@ class Signals:
     features: Tensor | None = None  # (tokens, dim) vision features before the projector, no CLS
     projected: Tensor | None = None  # (tokens, dim_llm) after the projector
     cls_attention: Mapping[int, Tensor] = field(default_factory=dict)  # {vision layer: (heads, tokens)}, post-softmax
-    received: Mapping[int, Tensor] = field(default_factory=dict)  # {vision layer: (tokens,)} mean over query rows
+    received: Mapping[int, Tensor] = field(default_factory=dict)  # {vision layer: (tokens,)} head sum, mean of queries
     keys: Tensor | None = None  # (tokens, head_dim) head-mean keys of the feature layer
     joint_patches: Tensor | None = None  # (tokens, dim_joint) features of the feature layer in the joint space
     joint_text: Tensor | None = None  # (segments, dim_joint) the question in the joint space, in one or more segments
     text: Tensor | None = None  # (tokens,) attention from the text
     hidden: Tensor | None = None  # (tokens, dim_llm) what enters the layer of a later cut
     question: Tensor | None = None  # (dim_llm,) the last prompt token as it enters that layer
-    queries: Tensor | None = None  # (tokens, heads, head_dim) of that layer, before rotation
+    normed: Tensor | None = None  # (tokens, dim_llm) `hidden` after the LLM's final norm
+    queries: Tensor | None = None  # (tokens, heads, head_dim) of the layer that scores a later cut, before rotation
     llm_keys: Tensor | None = None  # (tokens, kv_heads, head_dim) its keys, before rotation
     rotated_keys: Tensor | None = None  # (tokens, kv_heads, head_dim) its keys, rotated where scores are
-    entered: Tensor | None = None  # (tokens, dim_llm) what entered the layer that scores a later cut
+    entered: Tensor | None = None  # (tokens, dim_llm) what entered that layer
     attended: Tensor | None = None  # (tokens, dim_llm) normalised sum of that and the layer's attention
+    text_normed: Tensor | None = None  # (text, dim_llm) `normed` of the prompt's text behind the image
+    text_rotated_keys: Tensor | None = None  # (text, kv_heads, head_dim) `rotated_keys` of that text
     indices: Tensor | None = None  # (tokens,) which of the image's unreduced tokens these are; only at later cuts
     places: Tensor | None = None  # (tokens, 2) centres x, y in the picture, whose longer side is 1; NaN for newlines
     grid: tuple[int, int] | None = None  # (rows, cols) of the tokens in the picture
+    video: bool = False  # whether the tiles are the frames of one video; only if the reducer sees all tiles
 
     @property
     def tokens(self) -> int:
@@ -94,13 +100,30 @@ class Signals:
         tensors = (*tables, *(value for value in vars(self).values() if isinstance(value, Tensor)))
         return [self._each_tensor(partial(torch.select, dim=0, index=i)) for i in range(len(tensors[0]))]
 
+    @classmethod
+    def together(cls, tiles: Sequence[Signals]) -> Signals:
+        """The signals of tiles of one grid -> those whose first axis is the tiles."""
+
+        def stacked(values: Sequence[Any]) -> Any:
+            if isinstance(values[0], Tensor):
+                return torch.stack(list(values))
+            if isinstance(values[0], Mapping):
+                return {layer: stacked([rows[layer] for rows in values]) for layer in values[0]}
+            return values[0]
+
+        return cls(**{name: stacked([vars(tile)[name] for tile in tiles]) for name in vars(tiles[0])})
+
+    def seen_by(self, needs: Needs) -> Signals:
+        """The same signals, but of no other vision layers than `needs` names: other methods' may be recorded too."""
+        wanted = needs.received if self.cls_attention else (*needs.cls_attention, *needs.received)
+        received = {layer: rows for layer, rows in self.received.items() if layer in wanted}
+        scores = {layer: rows for layer, rows in self.cls_attention.items() if layer in needs.cls_attention}
+        return replace(self, cls_attention=scores, received=received)
+
     def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> Signals:
-        changed: dict[str, Any] = {}
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                changed[name] = change(value)
-            elif isinstance(value, Mapping):
-                changed[name] = {layer: change(rows) for layer, rows in value.items()}
+        changed: dict[str, Any] = {name: change(one) for name, one in vars(self).items() if isinstance(one, Tensor)}
+        for name in ("cls_attention", "received"):
+            changed[name] = {layer: change(rows) for layer, rows in vars(self)[name].items()}
         return replace(self, **changed)
 
     @property
@@ -118,13 +141,12 @@ class Signals:
     @property
     def _any(self) -> Tensor:
         """Some tensor whose first axis is the tokens."""
-        for name in ("projected", "features", "text", "hidden", "keys", "joint_patches", "entered"):
+        for name in ("projected", "features", "text", "hidden", "keys", "joint_patches", "entered", "normed"):
             tensor: Tensor | None = getattr(self, name)
             if tensor is not None:
                 return tensor
-        for table in (self.cls_attention, self.received):
-            for tensor in table.values():
-                return tensor.reshape(-1, tensor.shape[-1])[0]
+        for tensor in (*self.cls_attention.values(), *self.received.values()):
+            return tensor.reshape(-1, tensor.shape[-1])[0]
         raise ValueError("these signals are empty: give at least features, an attention or text scores")
 
 
@@ -160,10 +182,31 @@ class Selection:
 
     def with_last(self, last: Tensor) -> Selection:
         """The same selection plus one more token after the others, of index `last` (1,), which is kept unchanged."""
-        assert self.mix is None, "a weighted mix cannot take another token"
         into = None if self.merged_into is None else torch.cat([self.merged_into, torch.full_like(last, -1)])
         scores = {name: torch.cat([rows, rows.new_full((1,), torch.nan)]) for name, rows in self.scores.items()}
-        return Selection(torch.cat([self.kept, last]), self.labels, into, scores)
+        mix = None if self.mix is None else torch.nn.functional.pad(self.mix, (0, 1, 0, 1))
+        if mix is not None:
+            mix[-1, -1] = 1
+        return Selection(torch.cat([self.kept, last]), self.labels, into, scores, mix)
+
+    def split(self, tiles: int) -> list[Selection]:
+        """A choice among the tokens of `tiles` tiles, one after another, as one for each; merges are not kept.
+
+        Of 2 tiles of 3 tokens, kept [1, 3, 4] -> [1] and [0, 1]. Reads the numbers of tokens: it synchronises once.
+        """
+        scores = {name: rows.view(tiles, -1) for name, rows in self.scores.items()}
+        size = next(iter(scores.values())).shape[1]
+        parts = [self.kept, *self.labels.values()]
+        counts = torch.stack([torch.bincount(part // size, minlength=tiles) for part in parts]).tolist()
+        kept, *labels = (torch.split(part % size, count) for part, count in zip(parts, counts, strict=True))
+        return [
+            Selection(
+                kept[tile],
+                {name: rows[tile] for name, rows in zip(self.labels, labels, strict=True)},
+                scores={name: rows[tile] for name, rows in scores.items()},
+            )
+            for tile in range(tiles)
+        ]
 
     def apply(self, features: Tensor) -> Tensor:
         """(tokens, dim) -> (kept, dim): the kept rows, averaged with those they absorb, or weighted by `mix`."""
@@ -173,34 +216,3 @@ class Selection:
         if self.merged_into is None:
             return features[self.kept]
         return geometry.merge(features, self.kept, self.merged_into)
-
-
-def joined(indices: Sequence[Tensor], sizes: Sequence[int], gaps: bool = False) -> Tensor:
-    """Indices into the tokens of each tile, of `sizes`, as indices into those of all tiles; gaps: -1 stays -1.
-
-    [0, 2], [1, 3] with sizes 4, 4 -> [0, 2, 5, 7].
-    """
-    if len(indices) == 1:
-        return indices[0]
-    every = torch.cat(list(indices))
-    moved = every + _tokens_before(tuple(len(one) for one in indices), tuple(sizes), every.device)
-    return moved.where(every >= 0, -1) if gaps else moved
-
-
-def joined_merges(chosen: Sequence[Selection], sizes: Sequence[int]) -> Tensor | None:
-    """Where the tokens of all tiles merge, as `joined`; None if none does."""
-    if all(one.merged_into is None for one in chosen):
-        return None
-    merges = [
-        torch.full((size,), -1, device=one.kept.device) if one.merged_into is None else one.merged_into
-        for one, size in zip(chosen, sizes, strict=True)
-    ]
-    return joined(merges, sizes, gaps=True)
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _tokens_before(counts: tuple[int, ...], sizes: tuple[int, ...], device: torch.device) -> Tensor:
-    """(sum of counts,) how many tokens lie before the tile of each index; made once for all pictures of a kind."""
-    first = torch.tensor([0, *sizes[:-1]]).cumsum(0)
-    return first.repeat_interleave(torch.tensor(counts)).to(device)

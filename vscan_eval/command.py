@@ -15,13 +15,15 @@ from vscan_core.errors import InputError
 from vscan_core.loading import load_model
 from vscan_core.lvlm import LVLM
 from vscan_eval import runner
+from vscan_eval.downsample_filter import FILTERING_METHOD
 from vscan_eval.records import AnswerRecord
 from vscan_eval.replies import BLIND, DENSE, Condition
+from vscan_eval.rerun import command_again, setting_of, share_of
 from vscan_eval.summary import results_table, summarise
 from vscan_eval.task import Item, Task
 from vscan_eval.tasks import TASKS
 
-REFERENCE_ROLES = {DENSE: "dense", BLIND: "floor"}  # what they are called beside another method
+REFERENCE_ROLES = {DENSE: "dense", BLIND: "floor", FILTERING_METHOD: "downsample"}  # their names beside a method
 _HELP = "measure the accuracy of methods on a task; an interrupted run resumes where it stopped"
 
 
@@ -37,7 +39,18 @@ def add(commands: Any) -> None:
         metavar="NAME",
         help="see `methods`; or baseline (default), or none; several, separated by commas, share all work they can",
     )
-    command.add_argument("--retention", type=float, default=1 / 9, metavar="R", help="0 < R <= 1; default 0.111")
+    command.add_argument(
+        "--retention", type=share_of, default=1 / 9, metavar="R", help="0 < R <= 1, also as 1/9; default 1/9"
+    )
+    command.add_argument(
+        "--set",
+        type=setting_of,
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NAME=VALUE",
+        help="a setting of the method, such as local_share=0.25; may be repeated",
+    )
     command.add_argument("--limit", type=int, metavar="N", help="ask only the first N questions")
     command.add_argument(
         "--seed", type=int, metavar="S", help="draw new scenes (world tasks) or shuffle the pictures (other tasks)"
@@ -51,7 +64,9 @@ def add(commands: Any) -> None:
         metavar="N",
         help=f"at most N questions per batch; default {runner.BATCH}; {runner.GPU_BATCH} on a GPU without tiles",
     )
-    command.add_argument("--alone", action="store_true", help="skip the baseline and the run without visual tokens")
+    command.add_argument(
+        "--alone", action="store_true", help="skip the baseline, downsample and the run without visual tokens"
+    )
     command.add_argument(
         "--json", action="store_true", help="print one JSON object as the last line instead of a table"
     )
@@ -66,21 +81,28 @@ def task_named(name: str, data: Path | None, seed: int | None) -> Task:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure the methods, and unless told otherwise the two references, and print the results.
+    """Measure the methods, and unless told otherwise the references, and print the results.
+
+    The references: the baseline, the model without the picture, and, for a method, `downsample` at its retention.
 
     Raises InputError for options that do not fit, SystemExit(130) if interrupted.
     """
     if options.batch is not None and options.batch < 1:
         raise InputError(f"--batch must be at least 1 question, but is {options.batch}")
     names = dict.fromkeys(name.strip() for name in options.method.split(","))
-    asked = [Condition.named(name, options.retention) for name in names]
+    if options.settings and len(names) > 1:
+        raise InputError("--set changes one method; leave it out for several, or measure them one by one")
+    asked = [Condition.named(name, options.retention, **dict(options.settings)) for name in names]
     if options.out and len(asked) > 1:
         raise InputError("--out names the file of one method; leave it out for several, and each has a file of its own")
     task = task_named(options.task, options.data, options.seed)
     items = task.chosen(options.limit)
     lvlm = load_model(options.model)
-    references = [] if options.alone else [Condition(DENSE), Condition(BLIND)]
-    methods = list(dict.fromkeys([*asked, *references]))
+    compared = [Condition(DENSE)]
+    if any(each.reducer is not None for each in asked):
+        compared.append(Condition.named(FILTERING_METHOD, options.retention))
+    references = [] if options.alone else [compared[0], Condition(BLIND), *compared[1:]]
+    methods = [*asked, *(each for each in references if each not in asked)]  # settings may not be hashable
     paths = [options.out if each == asked[0] and options.out else runner.file_of(lvlm, task, each) for each in methods]
     try:
         answers = with_bar(lvlm, task, items, list(zip(methods, paths, strict=True)), options.batch)
@@ -90,9 +112,12 @@ def evaluate(options: argparse.Namespace) -> None:
             file=sys.stderr,
         )
         raise SystemExit(130) from None
-    records = {each.name: found for each, found in zip(methods, answers, strict=True)}
-    dense = records.get(DENSE)
-    rows = [summarise(task, items, each, records[each.name], dense if each.name != DENSE else None) for each in methods]
+    known = [answers[methods.index(each)] if each in methods else None for each in compared]
+    rows = [
+        summarise(task, items, each, found, *(known if each.name != DENSE else ()))
+        | {"command": command_again(options.model, task, options.limit, each)}
+        for each, found in zip(methods, answers, strict=True)
+    ]
     if not options.json:
         print(results_table(task, rows))
         return

@@ -144,10 +144,9 @@ class VScanModel(lmms):  # type: ignore[misc]
 def _reducer(method: str, retention: float, settings: dict[str, Any]) -> Reducer | None:
     if method == "baseline":
         return None
-    if method not in REDUCERS:
-        raise InputError(f"there is no method {method!r}; choose baseline, {', '.join(REDUCERS)}")
+    cls = REDUCERS.named(method, "baseline, ")
     try:
-        return REDUCERS[method](retention, **settings)
+        return cls(retention, **settings)
     except TypeError as error:
         raise InputError(f"{method} does not have these settings: {error}") from None
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 ARTICLES = frozenset(("a", "an", "the"))
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER_WORDS = {"none": "0"} | {word: str(number) for number, word in enumerate(DIGITS)}
+LEAST_SIMILARITY = 0.5  # of ANLS: less is another answer, not one that was misread
+RELAXED_SHARE = 0.05  # of the true number, by which ChartQA's relaxed accuracy lets a reply differ
 REFUSALS = frozenset(("no", "not", "n't"))
 
 Corners = Sequence[float]  # x0, y0, x1, y1
@@ -39,6 +41,62 @@ def vqa_score(reply: str, answers: Sequence[str]) -> float:
         return float(exact_match(reply, answers))
     agreeing = [normalise(answer) == normalise(reply) for answer in answers]
     return sum(min(1.0, (sum(agreeing) - mine) / 3) for mine in agreeing) / len(agreeing)
+
+
+def anls(reply: str, answers: Sequence[str]) -> float:
+    """Average normalised Levenshtein similarity of one reply (Biten et al. 2019): to the most similar answer, 0 to 1.
+
+    1 - edits / length of the longer string, up to case and repeated blanks; below a half 0. "0.29" for "0.28" -> 0.75.
+    A half itself counts, as in the script behind published figures; the formula in the paper gives 0.
+    """
+    return max((_similarity(_folded(reply), _folded(answer)) for answer in answers), default=0.0)
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+def _similarity(one: str, other: str) -> float:
+    found = 1 - edit_distance(one, other) / max(len(one), len(other), 1)
+    return found if found >= LEAST_SIMILARITY else 0.0
+
+
+def edit_distance(one: str, other: str) -> int:
+    """Fewest insertions, deletions and replacements of characters (Levenshtein). "kitten", "sitting" -> 3."""
+    row = list(range(len(other) + 1))
+    for number, letter_of_one in enumerate(one, 1):
+        before, row[0] = row[0], number
+        for place, letter_of_other in enumerate(other, 1):
+            edits = min(row[place] + 1, row[place - 1] + 1, before + (letter_of_one != letter_of_other))
+            before, row[place] = row[place], edits
+    return row[-1]
+
+
+def relaxed_match(reply: str, answer: str) -> bool:
+    """ChartQA's relaxed accuracy: numbers may differ by 5 % of the answer, everything else must be equal up to case.
+
+    As in the published figures: "14%" is 0.14, not 14; years are numbers, so 2011 passes for 2014; if the answer is 0
+    or no number, the strings are compared; "1,000" is no number.
+    """
+    said, truth = _number(reply), _number(answer)
+    if said is not None and truth:
+        return abs(said - truth) / abs(truth) <= RELAXED_SHARE
+    return reply.strip().lower() == answer.strip().lower()
+
+
+def _number(text: str) -> float | None:
+    found = re.fullmatch(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(%?)", text.strip())
+    return None if found is None else float(found[1]) / (100 if found[2] else 1)
+
+
+def contains_answer(reply: str, answers: Sequence[str], exact: bool = False) -> bool:
+    """OCRBench's rule: an answer is part of the reply, up to case. With `exact` case counts and blanks do not."""
+    return any(_contained(answer, exact) in _contained(reply, exact) for answer in answers)
+
+
+def _contained(text: str, exact: bool) -> str:
+    joined = text.strip().replace("\n", " ")
+    return joined.replace(" ", "") if exact else joined.lower()
 
 
 def yes_or_no(reply: str) -> str:

@@ -42,13 +42,20 @@ class Condition:
     reducer: Reducer | None = None
 
     @classmethod
-    def named(cls, name: str, retention: float) -> Condition:
-        """The condition of this name on the command line. Raises InputError if there is none."""
+    def named(cls, name: str, retention: float, **settings: Any) -> Condition:
+        """The condition of this name on the command line; `settings`: fields of the method.
+
+        Raises InputError if there is no such method, or if it does not have these settings.
+        """
         if name in (DENSE, BLIND):
+            if settings:
+                raise InputError(f"{name} has no settings, but was given {', '.join(settings)}")
             return cls(name)
-        if name not in REDUCERS:
-            raise InputError(f"there is no method {name!r}; choose {DENSE}, {BLIND}, {', '.join(REDUCERS)}")
-        return cls(name, REDUCERS[name](retention))
+        method = REDUCERS.named(name, f"{DENSE}, {BLIND}, ")
+        try:
+            return cls(name, method(retention, **settings))
+        except TypeError as error:
+            raise InputError(f"{name} does not have these settings: {error}") from None
 
     @property
     def settings(self) -> str:

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
+from vscan_eval.downsample_filter import FILTERING_METHOD, downsampling_filter
 from vscan_eval.records import AnswerRecord
 from vscan_eval.replies import Condition
 from vscan_eval.statistics import interval, p_value
 from vscan_eval.task import Item, Task, majority
+
+FILTER_GROUPS = {"difficult": "downsample fails", "simple": "downsample is right"}
 
 
 def summarise(
@@ -18,11 +21,14 @@ def summarise(
     condition: Condition,
     records: Sequence[AnswerRecord],
     dense: Sequence[AnswerRecord] | None = None,
+    downsample: Sequence[AnswerRecord] | None = None,
 ) -> dict[str, Any]:
-    """Figures as JSON types. `records` answer `items`, in the same order; `dense`: those of the baseline, if measured.
+    """Figures as JSON types. `records` answer `items`, in the same order.
 
+    dense: Answers of the baseline, if measured. downsample: Of `downsample` at the same retention, if measured.
     `majority` is what the most frequent answer of each kind would score on these questions; `relative` is the accuracy
-    divided by the dense model's, `p_value` that of the paired test against it.
+    divided by the dense model's, `p_value` that of the paired test against it; `downsampling_filter` is what the
+    function of this name returns, None without both others, and for `downsample` itself, which decides the groups.
     """
     guesses = majority(task, items)
     found: dict[str, Any] = {
@@ -35,16 +41,23 @@ def summarise(
         "by_type": {kind: _part(mine, guesses) for kind, mine in _by_kind(records).items()},
         "figures": task.figures([(item, record.reply) for item, record in zip(items, records, strict=True)]),
     }
+    found["downsampling_filter"] = None
     if dense is not None:
-        base = fmean(record.score for record in dense)
-        found["relative"] = found["accuracy"] / base if base else None
         scores, others = [record.score for record in records], [record.score for record in dense]
-        found["p_value"] = p_value(scores, others, [record.picture for record in records])
+        pictures, base = [record.picture for record in records], fmean(others)
+        found["relative"] = found["accuracy"] / base if base else None
+        found["p_value"] = p_value(scores, others, pictures)
+        if downsample is not None and condition.name != FILTERING_METHOD:
+            smaller = [record.score for record in downsample]
+            found["downsampling_filter"] = downsampling_filter(scores, others, smaller, pictures)
     return found
 
 
 def results_table(task: Task, rows: Sequence[dict[str, Any]]) -> str:
-    """A table for the terminal; `rows` are summaries over the same questions, the requested one first."""
+    """A table for the terminal; `rows` are summaries over the same questions, the requested one first.
+
+    Each row also holds its `command`, as `rerun.command_again` writes it.
+    """
     first, *others = rows
     lines = [
         f"{task.name}: {first['n']:,} questions about {first['pictures']:,} pictures, {task.metric}; "
@@ -62,7 +75,36 @@ def results_table(task: Task, rows: Sequence[dict[str, Any]]) -> str:
     for kind, part in first["by_type"].items():
         beside = "".join(f"{row['by_type'][kind]['accuracy']:18.3f}" for row in others)
         lines.append(f"{kind:14} {part['n']:5} {part['accuracy']:18.3f} {_span(part)}{beside}{part['majority']:10.3f}")
+    lines += ["", *_filter_lines(rows), "", "each row again:", *(str(row["command"]) for row in rows)]
     return "\n".join(lines)
+
+
+def _filter_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The downsampling filter as a table, and why there is none or why a cell is empty."""
+    filtered = [row for row in rows if row.get("downsampling_filter")]
+    if not filtered:
+        return ["downsampling filter: not applied; it needs a method besides downsample, and a run without --alone"]
+    groups = filtered[0]["downsampling_filter"]
+    heads = [f"{groups[name]['n']:,} {words}" for name, words in FILTER_GROUPS.items()]
+    known = groups["difficult"]["n"] + groups["simple"]["n"]
+    lines = [
+        f"downsampling filter: the {known:,} questions that the baseline answers, by whether downsample at the same "
+        "retention does;",
+        "and on all questions, how many only the method gets right, how many only downsample, and p of the difference",
+        f"{'':22} {heads[0]:>22} {heads[1]:>22}  {'only it':>7} {'only downsample':>15}  p",
+    ]
+    for row in filtered:
+        found = row["downsampling_filter"]
+        cells = " ".join(f"{_filter_cell(found[name]):>22}" for name in FILTER_GROUPS)
+        paired = found["against_downsample"]
+        counts = f"{paired['only_method']:7} {paired['only_downsample']:15}  {paired['p_value']:.2g}"
+        lines.append(f"{_label(row):22} {cells}  {counts}")
+    few = {words: groups[name]["too_few"] for name, words in FILTER_GROUPS.items() if groups[name]["too_few"]}
+    return lines + [f"- where {words}: {reason}" for words, reason in few.items()]
+
+
+def _filter_cell(part: dict[str, Any]) -> str:
+    return "-" if part["too_few"] else f"{part['accuracy']:.3f} {_span(part)}"
 
 
 def _part(records: Sequence[AnswerRecord], guesses: dict[str, float]) -> dict[str, Any]:

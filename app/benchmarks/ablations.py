@@ -50,7 +50,7 @@ def ablation_groups(view: AblationView) -> list[tuple[str, list[Interval]]]:
 def ablation_table(view: AblationView) -> dict[str, Any]:
     """One row per variant, as a value of a Dataframe."""
     return dataframe_value(
-        ["Part", "Variant", "Visual tokens", "Accuracy (%)", "p, against all tokens"],
+        ["Part", "Variant", "Visual tokens", "Accuracy (%)", "p, against all tokens", "Command"],
         [
             [
                 text_cell(row.group),
@@ -58,6 +58,7 @@ def ablation_table(view: AblationView) -> dict[str, Any]:
                 (row.kept, formatting.NOTHING if row.kept is None else formatting.count(row.kept)),
                 (row.scores[view.kind].accuracy, written(row.scores[view.kind])),
                 (row.p_value, formatting.NOTHING if row.p_value is None else f"{row.p_value:.2g}"),
+                text_cell(row.command),
             ]
             for row in view.rows
         ],

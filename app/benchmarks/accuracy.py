@@ -13,13 +13,18 @@ import plotly.graph_objects as go
 from .. import formatting
 from ..charts.curves import Level, Line, Point, curve_chart
 from ..ui.dataframe import Cell, dataframe_value, text_cell
-from .records import ALL, AccuracyRecord, Row, Score
+from .records import ALL, FAILS, FILTERED_KINDS, AccuracyRecord, Row, Score
 
 HIGHLIGHTED = ("vscan", "visionzip", "divprune", "fastv", "random", "grid")  # at first, as far as they are recorded
 REFERENCES = ("random", "grid", "downsample")  # what any method should beat
 LEVEL_TITLES = {"dense": "all tokens", "majority": "commonest answer", "floor": "no picture"}
 SIGNIFICANT = 0.05
 MARK = "†"
+FILTER_NOTE = (
+    f'"{FAILS}" and its counterpart divide the questions that the model with all tokens answers, by whether Downsample '
+    "at the same retention still answers them (VTC-Bench, arXiv:2510.07143). What a method adds shows where Downsample "
+    "fails; some of these questions are its bad luck, so compare with Random, not with 0."
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,8 @@ def table_notes(record: AccuracyRecord, kind: str, titles: Mapping[str, str]) ->
         found.append(f"Intervals: {how}.")
     if kind == ALL and any(row.p_value is not None for row in record.rows):
         found.append(f"{MARK} differs from all tokens (paired test, p < {SIGNIFICANT}).")
+    if kind in FILTERED_KINDS:
+        found += [FILTER_NOTE, group_sizes(record, kind)]
     known = [f"{title} {written(scores[kind])}" for name, title in LEVEL_TITLES.items()
              if kind in (scores := record.levels.get(name, {}))]  # fmt: skip
     if known:
@@ -114,22 +121,35 @@ def table_notes(record: AccuracyRecord, kind: str, titles: Mapping[str, str]) ->
     return " ".join(found)
 
 
+def group_sizes(record: AccuracyRecord, kind: str) -> str:
+    """How many questions a group of the filter has at each retention, and where they are too few to say anything."""
+    groups = {row.retention: row.filtered[kind] for row in record.rows if kind in row.filtered}
+    few = {True: " (too few)", False: ""}
+    counts = (f"{groups[share].n:,} at {formatting.percent(share)}{few[groups[share].score is None]}"
+              for share in sorted(groups, reverse=True))  # fmt: skip
+    return f"Questions: {', '.join(counts)}."
+
+
 def record_as_csv(record: AccuracyRecord) -> bytes:
     """Every score of every row, one line each."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     head = ["group", "variant", "method", "retention", "kept_tokens_mean", "questions", "n", "accuracy", "low", "high"]
-    writer.writerow([*head, "relative", "p_value", "refused"])
+    compared = ["relative", "p_value", "only_method", "only_downsample", "p_against_downsample"]
+    writer.writerow([*head, *compared, "refused", "command"])
+    nothing = [""] * len(compared)
     for name, scores in record.levels.items():
         for kind, score in scores.items():
-            writer.writerow(["", "", name, "", "", kind, *_numbers(score), "", "", ""])
+            writer.writerow(["", "", name, "", "", kind, *_numbers(score), *nothing, "", record.again.get(name, "")])
     for row in record.rows:
         start = [row.group, row.variant, row.method, row.retention, row.kept]
+        pair = row.paired
+        against = [pair.only_method, pair.only_downsample, pair.p_value] if pair else [""] * 3
         for kind, score in row.scores.items():
-            compared = [row.relative, row.p_value] if kind == ALL else ["", ""]
-            writer.writerow([*start, kind, *_numbers(score), *compared, ""])
+            found = [row.relative, row.p_value, *against] if kind == ALL else nothing
+            writer.writerow([*start, kind, *_numbers(score), *found, "", row.command])
         if row.refused:
-            writer.writerow([*start, *[""] * 7, row.refused])
+            writer.writerow([*start, *[""] * 5, *nothing, row.refused, ""])
     return text.getvalue().encode()
 
 

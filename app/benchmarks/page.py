@@ -11,12 +11,17 @@ from ..session.session import Session
 from ..ui.page import Page
 from .ablations_tab import AblationsTab
 from .accuracy_tab import AccuracyTab
+from .leaderboard_tab import LeaderboardTab
 from .papers_tab import PapersTab
 from .records import RECORDED_FOLDER
 from .speed import speed_records
 from .speed_tab import SpeedTab
 
 ACCURACY = "How often the embedded model is right with fewer visual tokens. Measured and recorded by this project."
+LEADERBOARD = (
+    "Would a smaller picture have done as well? All methods at one retention, on the questions that it no longer "
+    "answers and on those that it does. Measured and recorded by this project."
+)
 ABLATIONS = "What each part of VScan contributes: one is changed at a time. Measured and recorded by this project."
 SPEED = "What fewer visual tokens save. Measured and recorded by this project, on the hardware named below."
 PAPERS = (
@@ -36,6 +41,9 @@ class BenchmarksPage(Page):
             with gr.Tab("Accuracy", id="accuracy"):
                 gr.Markdown(ACCURACY)
                 AccuracyTab(titles, folder)
+            with gr.Tab("Leaderboard", id="leaderboard"):
+                gr.Markdown(LEADERBOARD)
+                LeaderboardTab(titles, folder)
             with gr.Tab("Ablations", id="ablations"):
                 gr.Markdown(ABLATIONS)
                 AblationsTab(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ from vscan_core.errors import InputError
 from vscan_core.resources import asset
 
 LEVEL_NAMES = ("dense", "floor", "majority")
+PAIRED = ("only_method", "only_downsample", "p_value")
 RECORDED_FOLDER = asset("recorded")
 ALL = "All questions"
+FAILS, SOLVES = "Downsample fails", "Downsample is right"  # of those that the dense model answers; see `FilterGroup`
+FILTERED_KINDS = {FAILS: "difficult", SOLVES: "simple"}  # as records name them
 IN_CHECKOUT = "In a checkout of the repository, the scripts in `benchmarks/` make a new one."
 
 
@@ -27,18 +30,39 @@ class Score:
 
 
 @dataclass(frozen=True)
+class FilterGroup:
+    """Of the questions that the dense model answers, those that `downsample` at the same retention fails, or solves."""
+
+    n: int
+    score: Score | None  # None: too few questions
+    too_few: str | None = None  # the reason, as a sentence of the record
+
+
+@dataclass(frozen=True)
+class PairedCounts:
+    """One method against `downsample`, on all questions."""
+
+    only_method: int  # questions that only the method answers
+    only_downsample: int
+    p_value: float
+
+
+@dataclass(frozen=True)
 class Row:
     """One method at one retention, or one variant of an ablation."""
 
     method: str
     retention: float
-    scores: Mapping[str, Score]  # by question type, with ALL; empty if refused
+    scores: Mapping[str, Score]  # by question type, with ALL, FAILS and SOLVES; empty if refused
     kept: float | None = None  # visual tokens, mean over layers and pictures
     relative: float | None = None  # accuracy / dense accuracy
     p_value: float | None = None  # paired, against the dense model
     refused: str | None = None  # why the method cannot run here
     group: str = ""
     variant: str = ""
+    filtered: Mapping[str, FilterGroup] = field(default_factory=dict)  # by FAILS and SOLVES; empty if not recorded
+    paired: PairedCounts | None = None
+    command: str = ""  # makes the row again
 
 
 @dataclass(frozen=True)
@@ -49,6 +73,7 @@ class AccuracyRecord:
     facts: Mapping[str, Any]  # model, commit, seed, hardware, ... as written
     rows: Sequence[Row]
     levels: Mapping[str, Mapping[str, Score]]  # "dense", "floor", "majority" by question type, as far as recorded
+    again: Mapping[str, str] = field(default_factory=dict)  # their commands
 
     @property
     def title(self) -> str:
@@ -57,9 +82,10 @@ class AccuracyRecord:
 
     @property
     def kinds(self) -> list[str]:
-        """Question types, ALL first."""
-        found = dict.fromkeys(kind for row in self.rows for kind in row.scores if kind != ALL)
-        return [ALL, *found]
+        """ALL, the groups of the downsampling filter as far as they are recorded, then question types."""
+        found = dict.fromkeys(kind for row in self.rows for kind in row.scores)
+        first = [kind for kind in (ALL, *FILTERED_KINDS) if kind in found]
+        return [*first, *(kind for kind in found if kind not in first)]
 
     @property
     def methods(self) -> list[str]:
@@ -82,26 +108,38 @@ def read_record(path: Path) -> AccuracyRecord:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         levels = {name: _scores(data[name]) for name in LEVEL_NAMES if data.get(name) and "refused" not in data[name]}
-        facts = {key: value for key, value in data.items() if key not in ("rows", *LEVEL_NAMES)}
+        facts = {key: value for key, value in data.items() if key not in ("rows", "downsample", *LEVEL_NAMES)}
         rows = [_row(each) for each in data["rows"] if each["retention"] is not None]  # None: the baseline
-        return AccuracyRecord(path, facts, rows, levels)
+        again = {name: str(data[name].get("command", "")) for name in levels}
+        return AccuracyRecord(path, facts, rows, levels, again)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         kind = type(error).__name__
         raise InputError(f"{path.name} is damaged ({kind}): install this package again. {IN_CHECKOUT}") from None
 
 
 def _row(data: Mapping[str, Any]) -> Row:
+    found = data.get("downsampling_filter") or {}
+    filtered = {name: _filter_group(found[key]) for name, key in FILTERED_KINDS.items() if key in found}
+    known = {name: group.score for name, group in filtered.items() if group.score is not None}
+    paired = found.get("against_downsample")
     return Row(
         method=str(data["method"]),
         retention=float(data["retention"]),
-        scores={} if data.get("refused") else _scores(data),
+        scores={} if data.get("refused") else _scores(data) | known,
         kept=data.get("kept_tokens_mean"),
         relative=data.get("relative"),
         p_value=data.get("p_value"),
         refused=data.get("refused"),
         group=str(data.get("group", "")),
         variant=str(data.get("variant", "")),
+        filtered=filtered,
+        paired=PairedCounts(*(paired[name] for name in PAIRED)) if paired else None,
+        command=str(data.get("command", "")),
     )
+
+
+def _filter_group(data: Mapping[str, Any]) -> FilterGroup:
+    return FilterGroup(int(data["n"]), None if data["too_few"] else _score(data), data["too_few"])
 
 
 def _scores(data: Mapping[str, Any]) -> dict[str, Score]:

@@ -97,6 +97,11 @@ class TokenMap {
     return found;
   }
 
+  replaced(token, codes) { // whether another token is seen at its place, by the last cut that `codes` knows
+    const stop = this.stops.indexOf(codes), cuts = stop < 0 ? this.data.cuts : this.data.cuts.slice(0, stop);
+    return cuts.some((cut) => (cut.labels.basis || []).includes(token));
+  }
+
   prunedAt(token) { // the layer at which a token was dropped inside the language model
     for (let cut = 0; cut < this.data.cuts.length; cut++) {
       if (this.data.cuts[cut].layer > 0 && this.stops[cut + 1][token] === PRUNED) return this.data.cuts[cut].layer;
@@ -125,6 +130,7 @@ class TokenMap {
     const method = this.data.vscan;
     if (codes[token] === GLOBAL) return method ? "kept by the global scan: it stands out in the whole picture" : "kept";
     if (codes[token] === LOCAL) return method ? "kept by the local scan: it stands out in its neighbourhood" : "kept";
+    if (codes[token] === KEPT && this.replaced(token, codes)) return "kept as a place where the model sees a basis token, usually one from elsewhere";
     if (codes[token] === KEPT) return this.forced.has(token) ? "kept because it was put back" : "kept";
     if (codes[token] === DROPPED) return "dropped before the language model";
     if (codes[token] === OPEN) return "dropped, or merged into a kept token: the server decides when you let go";

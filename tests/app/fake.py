@@ -48,7 +48,8 @@ class FakeLVLM:
         odd = (pixels - pixels.mean(0)).norm(dim=-1) + torch.arange(TOKENS) * 1e-4
         rows = (odd / odd.sum()).expand(2, TOKENS)
         attention = {layer: rows.roll(layer, dims=-1) for layer in needs.cls_attention}
-        return Signals(features=pixels, projected=pixels, cls_attention=attention, grid=(GRID, GRID))
+        received = {layer: rows[0].roll(layer) for layer in needs.received}
+        return Signals(features=pixels, projected=pixels, cls_attention=attention, received=received, grid=(GRID, GRID))
 
 
 class Coarse(VScan):

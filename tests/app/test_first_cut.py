@@ -14,6 +14,7 @@ import vscan_core as vc
 from app.session.scan import scan_data
 from app.session.sources import OpenedSource
 from app.stage.view import StageView, stage_data
+from tests.app.conftest import visiting
 from tests.app.hall import FIRST_CUT, TOKEN_MAP, Hall, undecided
 from tests.families import lvlms
 from vscan_core.draw.fates import Fate, fates
@@ -58,6 +59,24 @@ def test_tiles_grids_and_newlines(hall: Hall, name: str) -> None:
     whole = {"llava_next": 1, "internvl": traces[1].tiles}.get(name, 0)  # the tile that lies under the others
     assert ("tile" in told.lower()) == (traces[1].tiles > 1) and f"Tile {whole}," not in told
     assert counts == [traces[1].tokens, len(traces[1].kept)]
+
+
+def test_a_place_that_shows_another_token_is_told_from_its_cut_on(browser: Any) -> None:
+    cuts = [{"layer": layer, "fates": fates, "merged": [], "labels": labels} for layer, fates, labels in (
+        (0, "222", {"basis": [0]}), (3, "225", {"informative": [0], "basis": [1]}))]  # fmt: skip
+    data = {"size": [30, 10], "tokens": 3, "boxes": [0, 0, 10, 10, 10, 0, 20, 10, 20, 0, 30, 10], "tiles": 1}
+    data |= {"grid": [1, 3], "origin": None, "frames": [], "cells": [], "cuts": cuts, "scores": []}
+    with visiting(browser) as page:
+        told = page.evaluate(
+            f"data => {{ {TOKEN_MAP}; const map = new TokenMap(data);"
+            " return map.stops.map((codes) => [0, 1, 2].map((token) => map.describe(token, codes))) }",
+            data,
+        )
+    elsewhere = [["from elsewhere" in sentence for sentence in sentences] for sentences in told]
+    assert elsewhere == [[False] * 3, [True, False, False], [True, True, False]]
+    assert (
+        told[2][1] == "Row 1, column 2: kept as a place where the model sees a basis token, usually one from elsewhere."
+    )
 
 
 @pytest.mark.parametrize("capped", [False, True])

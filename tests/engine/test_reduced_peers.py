@@ -8,8 +8,19 @@ import torch
 import vscan_core as vc
 from tests.conftest import prompt, tiny_llava
 from tests.engine.test_reduced import STEPS, generate, rows_of
-from tests.reference import inllm_slow, peers_slow, tome_slow, vscan_slow
+from tests.reference import (
+    apet_slow,
+    halfway_slow,
+    inllm_slow,
+    peers_slow,
+    prunesid_slow,
+    spread_slow,
+    tome_slow,
+    vscan_slow,
+)
 from tests.reference.masked import step_logits
+from vscan_core.reducers.apet import ApET
+from vscan_core.reducers.dart import DART
 from vscan_core.reducers.fastv import FastV
 from vscan_core.reducers.greedyprune import GreedyPrune
 from vscan_core.reducers.grid import lattice
@@ -17,10 +28,11 @@ from vscan_core.reducers.pact import PACT
 from vscan_core.reducers.pyramiddrop import PyramidDrop
 from vscan_core.reducers.sparsevlm import SparseVLM
 from vscan_core.reducers.topv import TopV
+from vscan_core.reducers.v2drop import V2Drop
 
 OUTPUT_LAYER = 3  # of the tiny model's five vision layers: the second to last
 REFUSED = {"trim", "cdpruner"}
-LATER = {"vscan", "fastv", "pyramiddrop", "sparsevlm", "greedyprune", "topv", "pact"}
+LATER = {"vscan", "fastv", "pyramiddrop", "sparsevlm", "greedyprune", "dart", "topv", "pact", "v2drop", "apet"}
 BATCHES = [[1], [0, 2, 1]]
 
 
@@ -47,6 +59,10 @@ def slow_selection(name: str, keep: int, features, projected, scores, keys):
         "fastervlm": lambda: peers_slow.fastervlm(scores, keep),
         "vispruner": lambda: peers_slow.vispruner(features, scores, keep),
         "divprune": lambda: sorted(peers_slow.divprune(projected, keep)),
+        "scope": lambda: spread_slow.scope(features, scores, keep),
+        "holov": lambda: spread_slow.holov(projected, scores, keep)[0],
+        "otprune": lambda: spread_slow.otprune(projected, keep),
+        "prunesid": lambda: prunesid_slow.prunesid(features, scores, keep),
         "random": lambda: sorted(torch.randperm(36, generator=draw)[:keep].tolist()),
         "grid": lambda: lattice(6, 6, keep).tolist(),
     }[name]()
@@ -75,6 +91,10 @@ def test_cut_at_the_entrance_equals_masked_recompute(llava, name, images) -> Non
         def entrance(image):
             if name == "downsample":  # averages behind the projector
                 return peers_slow.downsample(6, 6, signals[1][image], 11)
+            if name == "hiprune":
+                rows = (vscan_slow.received(llava, pixels, layer)[image] for layer in (2, OUTPUT_LAYER))
+                kept, _ = halfway_slow.hiprune(*rows, 6, 11)  # a third of the tiny model's depth is layer 2
+                return kept, signals[1][image, kept]
             if name == "tome":
                 kept, rows = tome_slow.tower(llava, pixels[image], 11)
                 return kept, llava.model.multi_modal_projector(rows)
@@ -151,12 +171,19 @@ def unrotated_pact(given, keep):
     return pact({**given, "rotated_keys": given["llm_keys"]}, keep)
 
 
+def dart(given, keep):
+    keys = (given["earlier_keys"], given["text_earlier_keys"])
+    return halfway_slow.dart(keys[0], given["normed"], keys[1], given["text_normed"], keep)
+
+
 @pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)
 @pytest.mark.parametrize(
     ("method", "inside"),
     [
         (GreedyPrune(keep=9, threshold=0.3), greedyprune),
         (GreedyPrune(layer=4, keep=9, threshold=0.3, positions="original"), greedyprune),
+        (DART(keep=13), dart),
+        (DART(layer=5, keep=9, positions="renumbered"), dart),
         (TopV(keep=9), topv),
         (TopV(layer=5, keep=9, positions="original"), topv),
         (PACT(layer=4, keep=9), pact),
@@ -167,8 +194,54 @@ def unrotated_pact(given, keep):
 @torch.no_grad()
 def test_methods_without_attention_rows_equal_masked_recompute(llava, method, inside, images) -> None:
     renumber = method.position_mode(vc.Anatomy(5, 3, 6, 1)) == "renumbered"
-    settings = {"later": {method.layer: 9}, "renumber": renumber, "inside": inside}
+    settings = {"later": {method.layer: method.keep}, "renumber": renumber, "inside": inside}
     check(llava, prompt(images), method, settings)
+
+
+def v2drop(given, keep):
+    return apet_slow.v2drop(given["hidden"], given["entered"], keep), None
+
+
+@pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)
+@pytest.mark.parametrize("layers", [(1, 3, 4), (2, 3), (5,)], ids=str)
+@torch.no_grad()
+def test_v2drop_equals_masked_recompute(llava, layers, images) -> None:
+    method = V2Drop(layers=layers, shares=(0.6, 0.4, 0.0)[: len(layers)])
+    later = method.schedule(36, vc.Anatomy(5, 3, 6, 1))
+    assert list(later) == list(layers)
+    check(llava, prompt(images), method, {"later": later, "renumber": False, "inside": v2drop})
+
+
+def apet(given, keep):
+    return apet_slow.apet(given["hidden"], keep, 3, 2, in_order=False)
+
+
+@pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)
+@pytest.mark.parametrize("cuts", ["both", "entrance"])
+@torch.no_grad()
+def test_apet_equals_masked_recompute(llava, cuts, images) -> None:
+    method = ApET(0.4, basis=3, start=2, share=1 / 3 if cuts == "both" else 1.0)
+    later = method.schedule(36, vc.Anatomy(5, 3, 6, 1))
+    first = later.pop(0)
+    assert list(later) == ([3] if cuts == "both" else [])
+
+    def entrance_of(pixels):
+        features = slow_signals(llava, pixels)[0]
+
+        def entrance(image):
+            kept, rows = apet_slow.apet(features[image], first, 3, 2)
+            return kept, llava.model.multi_modal_projector(rows)
+
+        return entrance
+
+    check(llava, prompt(images), method, {"later": later, "inside": apet}, entrance_of)
+
+
+def test_apet_labels_the_places_of_basis_tokens(sdpa_llava) -> None:
+    _, trace = generate(sdpa_llava, prompt([1]), ApET(0.4, basis=3))
+    for cut in trace.images[0].cuts:
+        assert len(cut.labels["basis"]) == 3 and torch.isin(cut.labels["basis"], cut.kept).all()
+        assert not torch.isin(cut.merged_into, cut.labels["basis"]).any()
 
 
 @torch.no_grad()
@@ -227,6 +300,7 @@ BEAMS = {
     "fastv": (FastV(keep=9, positions="renumbered"), {"later": {2: 9}, "ahead": True}),
     "pact": (PACT(layer=2, keep=9), {"later": {2: 9}, "renumber": False, "inside": pact}),
     "topv": (TopV(keep=9), {"later": {2: 9}, "inside": topv}),
+    "dart": (DART(keep=9), {"later": {2: 9}, "renumber": False, "inside": dart}),
     "sparsevlm": (SparseVLM(layers=(2,), keep=(9,)), {"later": {2: 10}, "ahead": True, "sparse": True}),
 }
 

@@ -30,10 +30,14 @@ METHODS = {
     "sparsevlm": vc.REDUCERS["sparsevlm"](retention=0.6),
     "pact": vc.REDUCERS["pact"](retention=0.6),
     "topv": vc.REDUCERS["topv"](retention=0.6),
+    "dart": vc.REDUCERS["dart"](retention=0.6),
+    "hiprune": vc.REDUCERS["hiprune"](retention=0.3),
     "greedyprune": vc.REDUCERS["greedyprune"](retention=0.6),
+    "v2drop": vc.REDUCERS["v2drop"](retention=0.6),
+    "apet": vc.REDUCERS["apet"](retention=0.6),
 }
 # it adds visual features to its first decoder layers, so these cut too early; tests/families examine the refusal
-REFUSED = {("qwen3_vl", "pyramiddrop"), ("qwen3_vl", "sparsevlm"), ("qwen3_vl", "pact")}
+REFUSED = {("qwen3_vl", "pyramiddrop"), ("qwen3_vl", "sparsevlm"), ("qwen3_vl", "pact"), ("qwen3_vl", "v2drop")}
 
 
 def run(model, inputs, reducer):

@@ -150,6 +150,60 @@ def references(folder: Path) -> None:
     picture(folder / "train2014" / image["file_name"])
 
 
+def docvqa(folder: Path) -> None:
+    """Two pages; the questions of the first do not follow each other."""
+    pages = [
+        ("xnbl0037_1", 101, ["0.28", "0.28%"]),
+        ("pybv0228_81", 102, ["Philip Morris"]),
+        ("xnbl0037_1", 103, ["5"]),
+    ]
+    rows = [
+        {
+            "questionId": number,
+            "question": f"What is value {number}?",
+            "question_types": ["table/list"] if number > 101 else ["handwritten", "form"],
+            "image": f"documents/{page}.png",
+            "docId": 279,
+            "ucsf_document_id": page.partition("_")[0],
+            "ucsf_document_page_no": page.partition("_")[2],
+            "answers": answers,
+            "data_split": "val",
+        }
+        for page, number, answers in pages
+    ]
+    about = {"dataset_name": "SP-DocVQA", "dataset_version": "1.0", "dataset_split": "val", "data": rows}
+    dump(folder / "val_v1.0_withQT.json", about)
+    for page in ("xnbl0037_1", "pybv0228_81"):
+        picture(folder / "spdocvqa_images" / f"{page}.png")
+
+
+def chartqa(folder: Path) -> None:
+    """Two charts in the file of people, one of them also in the other file."""
+    human = [("41699.png", "How many bars are shown?", "14"), ("8127.png", "Is it more than half?", "No")]
+    made = [("41699.png", "What was the share in 2019?", "0.57"), ("41699.png", "Which was the peak year?", "2014")]
+    for name, questions in (("human", human), ("augmented", made)):
+        rows = [{"imgname": image, "query": query, "label": label} for image, query, label in questions]
+        dump(folder / f"test_{name}.json", rows)
+    for image in ("41699.png", "8127.png"):
+        picture(folder / "png" / image)
+
+
+def ocrbench(folder: Path) -> None:
+    """A word, a formula, and a form with several accepted answers."""
+    asked = [
+        ("IIIT5K", "IIIT5K/test/918_1.png", "what is written in the image?", "CENTRE", "Regular Text Recognition"),
+        ("HME100k", "HME100k/7.jpg", "Write the formula.", ["x ^ { 2 } + A"], "Handwritten Mathematical Expression"),
+        ("FUNSD", "FUNSD/3.png", "What is the date?", ["May 4", "4 May"], "Key Information Extraction"),
+    ]
+    rows = [
+        {"dataset_name": source, "id": 7, "image_path": image, "question": text, "answers": answers, "type": kind}
+        for source, image, text, answers, kind in asked
+    ]
+    dump(folder / "OCRBench.json", rows)
+    for _, image, *_ in asked:
+        picture(folder / "OCRBench_Images" / image)
+
+
 WRITERS = {
     "pope": pope,
     "gqa": gqa,
@@ -159,4 +213,7 @@ WRITERS = {
     "mmbench": mmbench,
     "vizwiz": vizwiz,
     "refcoco": refcoco,
+    "docvqa": docvqa,
+    "chartqa": chartqa,
+    "ocrbench": ocrbench,
 }

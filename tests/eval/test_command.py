@@ -35,6 +35,31 @@ def test_json_says_what_was_measured(capsys) -> None:
     assert found["dense"]["accuracy"] > found["floor"]["accuracy"], "the model must use the picture"
 
 
+def test_the_downsampling_filter_is_beside_every_method(capsys) -> None:
+    asked = [*WORLD, "--method", "vscan,grid", "--retention", "1/36", "--limit", "8"]
+    assert main([*asked, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["downsample"]["retention"] == 1 / 36 and found["downsample"]["downsampling_filter"] is None
+    right, small = 8 * found["dense"]["accuracy"], 8 * found["downsample"]["accuracy"]
+    for row in (*found["methods"], found["floor"]):
+        groups, against = row["downsampling_filter"], row["downsampling_filter"]["against_downsample"]
+        assert groups["difficult"]["n"] + groups["simple"]["n"] == round(right) == 8 - groups["dense_wrong"]
+        assert against["both"] + against["only_downsample"] == round(small)
+        assert against["both"] + against["only_method"] == round(8 * row["accuracy"])
+        assert groups["difficult"]["accuracy"] is None and "of at least 20 questions" in groups["difficult"]["too_few"]
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    assert "downsample fails" in out and "downsample is right" in out and "- where downsample fails: " in out
+    assert "vscan eval --task world --model mini --seed 50000 --limit 8 --method grid --retention 1/36" in out
+    assert main([*WORLD, "--method", "downsample", "--set", "positions=original", "--limit", "2", "--json"]) == 0
+    own = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert "positions='original'" in own["settings"] and "positions=None" in own["downsample"]["settings"]
+    assert main([*WORLD, "--method", "vscan", "--set", "encoder_keep=0.5", "--set", "llm_keep={}", "--limit", "2"]) == 0
+    assert "--set encoder_keep=0.5 --set 'llm_keep={}'" in capsys.readouterr().out
+    assert main([*asked, "--alone"]) == 0
+    assert "downsampling filter: not applied" in capsys.readouterr().out
+
+
 def test_table(capsys) -> None:
     assert main([*WORLD, "--limit", "5"]) == 0
     out, err = capsys.readouterr()

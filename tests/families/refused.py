@@ -19,6 +19,8 @@ def refusal(model, reducer: Reducer) -> str | None:
     later = [layer for layer in reducer.cut_layers(anatomy) if layer > 0]
     if later and later[0] < anatomy.first_cut:
         return "adds visual features up to decoder layer"
+    if reducer.sees_all_tiles:
+        return "frames of a video, and this is a picture"
     if needs.joint:
         return "no CLIP text encoder"
     if needs.keys and not clip:

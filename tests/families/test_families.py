@@ -9,7 +9,7 @@ import torch
 
 import vscan_core as vc
 from tests.families import tiny
-from tests.reference import hidden
+from vscan_core.conformance.hidden import hidden_logits
 from vscan_core.families import family_of
 
 STEPS = 4
@@ -98,7 +98,7 @@ def check_hiding(model, name, rows, reducer, renumbered) -> None:
         if positions is None:
             positions = torch.arange(len(ids))[None]
         place = partial(position_ids, None if renumbered else positions)
-        expected = hidden.logits(model, embeds, columns, mine, place, family_of(model).language_model(model), added)
+        expected = hidden_logits(model, embeds, columns, mine, place, family_of(model).language_model(model), added)
         got = torch.stack([step[i] for step in out.logits])
         torch.testing.assert_close(got, expected[-STEPS:], atol=1e-5, rtol=0)
         start += len(row)

@@ -8,33 +8,47 @@ import torch
 import vscan_core as vc
 from tests.families import tiny
 from tests.families.test_families import BATCHES, FAMILIES, check_hiding, generate, models
+from vscan_core.reducers.apet import ApET
+from vscan_core.reducers.dart import DART
 from vscan_core.reducers.divprune import DivPrune
 from vscan_core.reducers.downsample import Downsample
 from vscan_core.reducers.fastervlm import FasterVLM
 from vscan_core.reducers.fastv import FastV
 from vscan_core.reducers.greedyprune import GreedyPrune
 from vscan_core.reducers.grid import Grid
+from vscan_core.reducers.hiprune import HiPrune
+from vscan_core.reducers.holov import HoloV
+from vscan_core.reducers.otprune import OTPrune
 from vscan_core.reducers.pact import PACT
 from vscan_core.reducers.prumerge import PruMerge
+from vscan_core.reducers.prunesid import PruneSID
 from vscan_core.reducers.pyramiddrop import PyramidDrop
 from vscan_core.reducers.random import Random
+from vscan_core.reducers.scope import SCOPE
 from vscan_core.reducers.sparsevlm import SparseVLM
 from vscan_core.reducers.tokentransforming import TokenTransforming
 from vscan_core.reducers.tome import ToMe
 from vscan_core.reducers.topv import TopV
+from vscan_core.reducers.v2drop import V2Drop
 from vscan_core.reducers.visionzip import VisionZip
 from vscan_core.reducers.vispruner import VisPruner
 
 __all__ = ["models"]  # the fixture
 NAMES = ("llava_next", "qwen2_5_vl")  # tiles and newlines; windows and M-RoPE
 METHODS = [
-    *(kind(retention=0.3) for kind in (DivPrune, FasterVLM, Grid, Random, VisPruner)),
+    *(
+        kind(retention=0.3)
+        for kind in (DivPrune, FasterVLM, Grid, HiPrune, HoloV, OTPrune, Random, SCOPE, VisPruner, PruneSID)
+    ),
     FastV(retention=0.6),
     FastV(layer=1, keep=9),
     GreedyPrune(retention=0.6, threshold=0.3),
+    DART(retention=0.6),
+    DART(retention=0.6, layer=1, text_pivots=2, rope_in_scores=False),
     TopV(retention=0.6),
     PACT(retention=0.6, recycle=False),
     PyramidDrop(retention=0.6),
+    V2Drop(retention=0.6),
     SparseVLM(retention=0.6, recycle=False),
 ]
 LACKING = ("visionzip", "prumerge", "tome", "trim", "cdpruner")  # need more than Qwen's vision side gives
@@ -76,6 +90,8 @@ def test_spends_the_asked_average(models, method) -> None:
         *(kind(retention=0.3) for kind in (VisionZip, PruMerge, Downsample, ToMe, TokenTransforming)),
         SparseVLM(retention=0.6),
         PACT(retention=0.8),
+        ApET(retention=0.4),
+        HoloV(retention=0.8, runs=3, released=True),
     ],
     ids=str,
 )

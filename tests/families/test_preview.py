@@ -19,7 +19,10 @@ NAMES = list(lvlms.MAKERS)
 METHODS = [
     vc.VScan(0.5),
     vc.VScan(0.5, merge=False, local_share=0.3),
-    *(vc.REDUCERS[name](0.6) for name in ("divprune", "fastv", "fastervlm", "pyramiddrop", "tome", "visionzip")),
+    *(
+        vc.REDUCERS[name](0.6)
+        for name in ("divprune", "fastv", "fastervlm", "hiprune", "pyramiddrop", "tome", "visionzip")
+    ),
     vc.VScan(1.0),
 ]
 
@@ -79,6 +82,19 @@ def test_one_preview_serves_every_retention(name, picture) -> None:
     assert kept == sorted(set(kept)) and len(calls) == 1
     with pytest.raises(ValueError, match="make a preview with this reducer"):
         lvlm.preview(picture, Needs()).trace(vc.VScan(0.5))
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen3_vl", "idefics3"])
+@torch.no_grad()
+def test_one_preview_serves_methods_that_look_at_different_layers(name, picture) -> None:
+    lvlm, reducers = lvlms.lvlm(name), [vc.VScan(0.5), vc.REDUCERS["hiprune"](0.5, alpha=0.5)]
+    wanted = [reducer.needs(lvlm.anatomy) for reducer in reducers]
+    assert wanted[0] != wanted[1] != wanted[0] | wanted[1]
+    together = lvlm.preview(picture, wanted[0] | wanted[1])
+    for reducer in reducers:
+        with vc.reduced(lvlm.model, reducer) as trace:
+            lvlm.model(**lvlm.inputs(picture, "word5 word6"))
+        check_same(together.trace(reducer), trace.images[0])
 
 
 @pytest.mark.parametrize("name", ["llava_next", "internvl"])

@@ -9,6 +9,7 @@ import torch
 
 import vscan_core as vc
 from tests.families import tiny
+from vscan_core.bench.memory import Tally
 from vscan_core.families import scores
 
 MAKE = {
@@ -107,6 +108,21 @@ def test_attention_received_does_not_depend_on_the_size_of_blocks(monkeypatch, i
     expected = torch.stack([paid(*pair) for pair in zip(query, key, strict=True)])
     torch.testing.assert_close(found, expected.detach().to(found.dtype), atol=1e-6, rtol=1e-6)
     assert found.dtype == torch.promote_types(dtype, torch.float32) and not found.requires_grad
+
+
+def test_attention_received_holds_no_whole_map(monkeypatch) -> None:
+    monkeypatch.setattr(scores, "block_bytes", lambda device: 1 << 18)
+    query, key, found = torch.nn.Identity(), torch.nn.Identity(), []
+    handles = scores.hook_received(query, key, 4, lambda compute: found.append(compute()))
+    rows, keys = torch.randn(2, 2, 577, 32, generator=torch.Generator().manual_seed(0))
+    with Tally() as tally:
+        query(rows), key(keys)
+    assert tally.peak < 577 * 577 * 4  # one map of one head; there are two images of four
+    expected = [paid(*(part[i].view(577, 4, 8) for part in (rows, keys * 8**-0.5 / 0.3))) for i in (0, 1)]
+    torch.testing.assert_close(found[0], torch.stack(expected)[:, 1:], atol=1e-5, rtol=1e-5)
+    for handle in handles:
+        handle.remove()
+    assert not query._forward_hooks and not key._forward_hooks
 
 
 def test_images_of_several_sizes_attend_inside_themselves() -> None:

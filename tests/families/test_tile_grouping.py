@@ -12,7 +12,10 @@ from hypothesis import given
 from PIL import Image
 
 from tests.families import lvlms, tiny
+from vscan_core.engine.seen_together import of_one_grid, of_one_video
 from vscan_core.families.tile_grouping import contiguous, separated
+from vscan_core.families.tiles import Tiles, TokenLayout
+from vscan_core.trace import View
 
 SIZES = [(200, 90), (60, 300), (90, 90), (240, 160), (600, 60), (60, 130)]
 BATCHES = [[1], [3], [2, 1], [1, 0, 2], [0, 1], [1, 1, 1, 1], [6]]
@@ -170,3 +173,16 @@ def test_prompts_that_no_processor_wrote(ids) -> None:
 def test_prompts_without_pictures() -> None:
     nothing = torch.tensor([[1, 2, 3], [4, 5, 6]])
     assert separated(nothing, TOKEN, PER_TILE) == contiguous(nothing, TOKEN, PER_TILE) == []
+
+
+def test_a_method_that_compares_tiles_gets_those_of_each_image_or_video() -> None:
+    def layout(tiles: int, frames: int) -> TokenLayout:
+        return TokenLayout(tiles, None, torch.zeros(4 * tiles, 4), View(frames=frames))
+
+    grids = [(2, 2)] * 6
+    known = Tiles(grids, [layout(2, 4), layout(1, 0), layout(3, 3)])
+    assert of_one_video(known, lambda: None) == [([0, 1], True), ([2], False), ([3, 4, 5], True)]
+    assert of_one_video(Tiles(grids, None), lambda: [4, 2]) == [([0, 1, 2, 3], True), ([4, 5], True)]
+    for prompt in (None, [4], [4, 3]):  # does not tell, or does not fit
+        assert of_one_video(Tiles(grids, None), lambda prompt=prompt: prompt) == [([i], False) for i in range(6)]
+    assert of_one_grid(Tiles([(2, 2), (1, 2), (2, 2)], None)) == [([0, 2], False), ([1], False)]

@@ -15,6 +15,8 @@ from tests.families import lvlms, tiny
 from vscan_core.catalog import SHAPES
 from vscan_core.dummies.processors import add_vision_tokens
 from vscan_core.families import FAMILIES, family_of
+from vscan_core.reducers.evs import EVS
+from vscan_core.reducers.vidcom2 import VidCom2
 from vscan_core.resources import asset
 
 SIZE = (168, 112)
@@ -155,3 +157,29 @@ def test_pixels_are_those_of_the_stock_video_processor(name: str) -> None:
     torch.testing.assert_close(got["pixel_values_videos"], expected["pixel_values_videos"], atol=1e-4, rtol=0)
     if "video_grid_thw" in expected:
         assert got["video_grid_thw"].tolist() == expected["video_grid_thw"].tolist()
+
+
+@pytest.mark.parametrize("method", [EVS, VidCom2])
+@pytest.mark.parametrize("name", EACH)
+def test_one_budget_is_spread_over_the_frames(name: str, method: type[vc.Reducer]) -> None:
+    video, retention = dark(6, bright=3), 0.55
+    answer = answered(name, video, method(retention=retention))
+    image = answer.trace.images[0]
+    (cut,) = image.cuts
+    places = [place for token in cut.kept.tolist() if (place := image.place(token))]
+    counts = torch.tensor([tile for tile, *_ in places]).bincount(minlength=image.tiles)
+    per_tile = round(retention * image.tokens_per_tile)
+    assert counts.sum() == per_tile * image.tiles and len(set(counts.tolist())) > 1
+    if method is EVS:
+        assert counts[0] == image.tokens_per_tile
+    reducer = method(retention=retention)
+    shown = lvlm(name).preview(video, reducer.needs(lvlm(name).anatomy)).trace(reducer)
+    assert torch.equal(shown.cuts[0].kept, cut.kept)
+
+
+@pytest.mark.parametrize("method", [EVS, VidCom2])
+@pytest.mark.parametrize("name", EACH)
+def test_a_picture_has_no_frames_to_compare(name: str, method: type[vc.Reducer]) -> None:
+    with pytest.raises(vc.InputError, match="frames of a video, and this is a picture"):
+        answered(name, dark(1).frames[0], method(retention=0.5))
+    assert answered(name, dark(2), None).text is not None  # the model is as it was

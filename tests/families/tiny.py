@@ -8,18 +8,12 @@ from typing import Any
 
 import torch
 from transformers import (
-    CLIPVisionConfig,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     InternVLConfig,
     InternVLForConditionalGeneration,
-    LlamaConfig,
-    LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     SmolVLMConfig,
@@ -28,18 +22,17 @@ from transformers import (
     VideoLlavaForConditionalGeneration,
 )
 
-from tests.tiny_llava import roughened
+from vscan_core.conformance.tiny import IMAGE_ID as IMAGE
+from vscan_core.conformance.tiny import QWEN_IDS, QWEN_TOWER, ROPE, next_inputs, padded, qwen_inputs, roughened
+from vscan_core.conformance.tiny import TINY_DECODER as DECODER
+from vscan_core.conformance.tiny import VIDEO_ID as VIDEO
+from vscan_core.conformance.tiny import qwen_video_inputs as video_inputs
+from vscan_core.conformance.tiny import tiny_llava_next as llava_next
+from vscan_core.conformance.tiny import tiny_qwen as qwen
 from vscan_core.trace import View
 
-IMAGE, VIDEO = 99, 100
-DECODER = {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 6,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 110,
-}
+__all__ = ["IMAGE", "VIDEO", "llava_next", "next_inputs", "padded", "qwen", "qwen_inputs", "video_inputs"]
+
 TEXT = DECODER | {"pad_token_id": 0}
 TOWER = {
     "hidden_size": 32,
@@ -49,32 +42,6 @@ TOWER = {
     "image_size": 84,
     "patch_size": 7,
 }
-QWEN_TOWER = {"depth": 4, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "out_hidden_size": 32}
-QWEN_IDS = {"image_token_id": IMAGE, "video_token_id": VIDEO, "vision_start_token_id": 101, "vision_end_token_id": 102}
-ROPE = {"rope_type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000.0}
-
-
-def llava_next(attn: str) -> LlavaNextForConditionalGeneration:
-    """Tiles of 6 x 6 tokens."""
-    config = LlavaNextConfig(
-        vision_config=CLIPVisionConfig(**TOWER | {"num_hidden_layers": 5, "patch_size": 14}),
-        text_config=LlamaConfig(**DECODER | {"vocab_size": 100}),
-        image_token_index=IMAGE,
-        image_grid_pinpoints=[[84, 168], [168, 84], [168, 168]],
-    )
-    torch.manual_seed(0)
-    return roughened(LlavaNextForConditionalGeneration._from_config(config, attn_implementation=attn))
-
-
-def qwen(attn: str) -> Qwen2_5_VLForConditionalGeneration:
-    """Two blocks with windows, two without."""
-    config = Qwen2_5_VLConfig(
-        vision_config={**QWEN_TOWER, "fullatt_block_indexes": [1, 3], "window_size": 112},
-        text_config={**DECODER, "rope_parameters": ROPE},
-        **QWEN_IDS,
-    )
-    torch.manual_seed(0)
-    return roughened(Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation=attn))
 
 
 def qwen3(attn: str) -> Qwen3VLForConditionalGeneration:
@@ -147,50 +114,6 @@ def onevision(attn: str) -> LlavaOnevisionForConditionalGeneration:
     return roughened(LlavaOnevisionForConditionalGeneration._from_config(config, attn_implementation=attn))
 
 
-def padded(rows: list[list[int]]) -> dict[str, Any]:
-    """Left-padded ids and mask."""
-    longest = max(map(len, rows))
-    return {
-        "input_ids": torch.tensor([[0] * (longest - len(row)) + row for row in rows]),
-        "attention_mask": torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows]),
-    }
-
-
-def next_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:
-    """LLaVA-NeXT prompts; an image is its (height, width), which decides on tiles and unpadding."""
-    make = torch.Generator().manual_seed(0)
-    lengths = {(84, 168): 36 + 6 * 13, (168, 168): 36 + 12 * 13, (50, 168): 36 + 4 * 13, (84, 84): 36 + 12 * 13}
-    ids, sizes = [], [size for row in rows for size in row]
-    for number, row in enumerate(rows):
-        ids_of_prompt = [1]
-        for size in row:
-            ids_of_prompt += torch.randint(2, 90, (2,), generator=make).tolist() + [IMAGE] * lengths[size]
-        ids.append(ids_of_prompt + torch.randint(2, 90, (3 + number,), generator=make).tolist())
-    inputs = padded(ids)
-    if sizes:
-        inputs["pixel_values"] = torch.randn(len(sizes), 5, 3, 84, 84, generator=make)
-        inputs["image_sizes"] = torch.tensor(sizes)
-    return inputs
-
-
-def qwen_inputs(rows: list[list[tuple[int, int]]]) -> dict[str, Any]:
-    """Qwen prompts; an image is its (rows, columns) of patches."""
-    make = torch.Generator().manual_seed(0)
-    ids, sizes = [], [size for row in rows for size in row]
-    for number, row in enumerate(rows):
-        ids_of_prompt = torch.randint(2, 90, (2,), generator=make).tolist()
-        for height, width in row:
-            ids_of_prompt += [101] + [IMAGE] * (height * width // 4) + [102]
-        ids.append(ids_of_prompt + torch.randint(2, 90, (3 + number,), generator=make).tolist())
-    inputs = padded(ids)
-    inputs["mm_token_type_ids"] = (inputs["input_ids"] == IMAGE).int()
-    if sizes:
-        patches = sum(height * width for height, width in sizes)
-        inputs["pixel_values"] = torch.randn(patches, 1176, generator=make)
-        inputs["image_grid_thw"] = torch.tensor([[1, height, width] for height, width in sizes])
-    return inputs
-
-
 def tile_inputs(rows: list[list[int]]) -> dict[str, Any]:
     """InternVL prompts; an image is a tile of 36 tokens, given by its seed."""
     make = torch.Generator().manual_seed(0)
@@ -244,25 +167,6 @@ def _apart(down: int, across: int) -> list[int]:
             ids_of_prompt += [MARK, FIRST + 6 * row + col] + [IMAGE] * 36
         ids_of_prompt += [LINE]
     return ids_of_prompt + [LINE] * (len(ids_of_prompt) > 0) + [MARK, WHOLE] + [IMAGE] * 36 + [MARK]
-
-
-def video_inputs(rows: list[list[tuple[int, int, int]]], apart: bool = False) -> dict[str, Any]:
-    """Qwen prompts; a video is its (slices, rows, columns) of patches. apart: text between slices (Qwen3-VL)."""
-    make = torch.Generator().manual_seed(0)
-    ids, sizes = [], [size for row in rows for size in row]
-    for number, row in enumerate(rows):
-        ids_of_prompt = torch.randint(2, 90, (2,), generator=make).tolist()
-        for times, height, width in row:
-            runs, each = (times, 1) if apart else (1, times)
-            for _ in range(runs):
-                ids_of_prompt += [5, 101] + [VIDEO] * (each * height * width // 4) + [102]
-        ids.append(ids_of_prompt + torch.randint(2, 90, (3 + number,), generator=make).tolist())
-    inputs = padded(ids)
-    inputs["mm_token_type_ids"] = (inputs["input_ids"] == VIDEO).int() * 2
-    patches = sum(times * height * width for times, height, width in sizes)
-    inputs["pixel_values_videos"] = torch.randn(patches, 1176, generator=make)
-    inputs["video_grid_thw"] = torch.tensor(sizes)
-    return inputs
 
 
 def picture_inputs(rows: list[list[int]]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ ENGINE = ["tests/engine", "tests/families/test_every_method.py"]
 EXAMINED_BY = {  # start of a source's path -> the files and folders of tests that examine it; the longest counts
     "vscan_core/budget.py": METHODS,
     "vscan_core/reducers/": [*METHODS, "tests/engine/test_reduced_peers.py"],
+    "vscan_core/reducers/table.py": ["tests/test_other_packages.py"],
     "vscan_core/engine/": ENGINE,
     "vscan_core/engine/encoder_merge.py": [*ENGINE, *METHODS],
     "vscan_core/engine/preview.py": [*ENGINE, "tests/families/test_preview.py"],

@@ -19,6 +19,7 @@ CONTAINERS = {
     "vscan": {"llm_keep": {3: 5, 8: 0.5}},
     "pyramiddrop": {"layers": [2, 4], "shares": [0.5, 0.25]},
     "sparsevlm": {"layers": [2, 4], "keep": [9, 4]},
+    "v2drop": {"layers": [2, 4], "shares": [0.5, 0.25]},
     "cdpruner": {"span": [0.1, 0.9]},
 }
 

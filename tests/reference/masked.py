@@ -82,6 +82,7 @@ def _decode(
     for number, layer in enumerate(llm.layers):
         if number in later:
             source = (llm.layers[number - 1], before) if ahead else (layer, hidden)
+            place = _positions(alive, renumber)  # before any image is cut
             rows = [[_row(*source, alive, at, llm, renumber, rope) for at in asking] for asking in query_tokens]
             for mine, cuts, mean in zip(columns, history, [torch.stack(row).mean(0) for row in rows], strict=True):
                 left = [i for i, column in enumerate(mine) if alive[column]]
@@ -91,16 +92,17 @@ def _decode(
                     best = [left[i] for i in kept]
                     hidden = hidden.index_copy(1, mine[best], states[None])
                 if inside is not None and len(best) < len(left):
-                    place = _positions(alive, renumber)
+                    visual = torch.cat(columns).tolist()
+                    words = [at for at in range(int(mine[-1]) + 1, prompt_length) if at not in visual]
                     best, hidden = _choose(
                         inside,
-                        layer,
+                        (llm.layers[number - 1], layer),
                         llm,
                         (before, attended, hidden),
                         mine,
                         left,
                         place,
-                        (prompt_length, later[number]),
+                        (prompt_length, later[number], words),
                     )
                 if len(best) < len(left):
                     cuts.append(sorted(best))
@@ -148,12 +150,15 @@ def _row(layer, hidden, alive, at, llm, renumber, rope) -> Tensor:
     return torch.cat([torch.stack(rows).mean(0), torch.zeros(hidden.shape[1] - prompt_length)])
 
 
-def _choose(inside, layer, llm, states, mine, left, place, sizes) -> tuple[list[int], Tensor]:
+def _choose(inside, layers, llm, states, mine, left, place, sizes) -> tuple[list[int], Tensor]:
     """The tokens of an image that `inside` keeps, and the hidden states with what it makes of them."""
-    (before, attended, hidden), (prompt_length, keep), there = states, sizes, mine[left]
+    (before, attended, hidden), (prompt_length, keep, words), there = states, sizes, mine[left]
     given = {"hidden": hidden[0, there], "question": hidden[0, prompt_length - 1], "left": left}
     given |= {"entered": before[0, there], "attended": attended[0, there]}
-    kept, rows = inside(given | _projected(layer, hidden, there, llm, place), keep)
+    given |= {"normed": llm.norm(hidden[0, there]), "text_normed": llm.norm(hidden[0, words])}
+    for name, columns in (("earlier_keys", there), ("text_earlier_keys", words)):  # of the layer before
+        given[name] = _projected(layers[0], before, columns, llm, place)["rotated_keys"]
+    kept, rows = inside(given | _projected(layers[1], hidden, there, llm, place), keep)
     best = [left[i] for i in kept]
     return best, hidden if rows is None else hidden.index_copy(1, mine[best], rows[None])
 

@@ -10,6 +10,16 @@ from torch import Tensor
 
 def cls_attention(model, pixels: Tensor, layer: int) -> Tensor:
     """(images, tokens): head-averaged attention of CLS to the patches, from a full eager attention map."""
+    return attention_maps(model, pixels, layer)[:, 0, 1:]
+
+
+def received(model, pixels: Tensor, layer: int) -> Tensor:
+    """(images, tokens): head-averaged attention that the patches receive, averaged over CLS and all patches."""
+    return attention_maps(model, pixels, layer).mean(1)[:, 1:]
+
+
+def attention_maps(model, pixels: Tensor, layer: int) -> Tensor:
+    """(images, 1 + tokens, 1 + tokens): head-averaged attention of every row, CLS first, to every column."""
     tower = model.model.vision_tower
     states = tower(pixels, output_hidden_states=True).hidden_states[layer]
     block = tower.encoder.layers[layer]
@@ -23,7 +33,7 @@ def cls_attention(model, pixels: Tensor, layer: int) -> Tensor:
         for head in range(heads):
             part = slice(head * size, (head + 1) * size)
             maps.append(torch.softmax(query[:, part] @ key[:, part].T / math.sqrt(size), dim=-1))
-        out.append(torch.stack(maps).mean(0)[0, 1:])
+        out.append(torch.stack(maps).mean(0))
     return torch.stack(out)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from vscan_core.cli.shared import RETENTION, add_question, answers, method_named, print_result
+from vscan_core.cli.shared import RETENTION, add_question, answers, print_result
 from vscan_core.draw.fates import fates
 from vscan_core.draw.token_map import token_map
 from vscan_core.errors import InputError
+from vscan_core.reducers import REDUCERS
 from vscan_core.report import as_dict, lines
 
 
@@ -22,7 +23,7 @@ def add(commands: Any) -> None:
 
 def ask(options: argparse.Namespace) -> None:
     """Answer and print. Raises InputError for what does not fit, or if the token map cannot be written."""
-    reducer = None if options.method == "baseline" else method_named(options.method, "baseline, ")(options.retention)
+    reducer = None if options.method == "baseline" else REDUCERS.named(options.method, "baseline, ")(options.retention)
     source, answer, _ = answers(options, [lambda: reducer])
     if options.overlay:
         image = answer.trace.images[0]

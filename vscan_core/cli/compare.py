@@ -13,14 +13,14 @@ from PIL import Image
 
 from vscan_core.bench.record import provenance
 from vscan_core.budget import check_retention
-from vscan_core.cli.shared import RETENTION, add_question, answers, command_line, comparison, method_named, print_result
+from vscan_core.cli.shared import RETENTION, add_question, answers, command_line, comparison, print_result
 from vscan_core.errors import InputError
 from vscan_core.events import Answer
 from vscan_core.html_report import write_report
 from vscan_core.media.videos import Video
 from vscan_core.multirun import Make
 from vscan_core.recording.recorder import from_answers
-from vscan_core.reducers import Reducer
+from vscan_core.reducers import REDUCERS, Reducer
 from vscan_core.report import as_dict, lines, verdict
 
 
@@ -40,7 +40,7 @@ def compare_methods(options: argparse.Namespace) -> None:
     Raises InputError for what does not fit, also if the only method is refused; one of several is printed as refused.
     """
     names = list(dict.fromkeys(name.strip() for given in options.method or ["vscan"] for name in given.split(",")))
-    classes = [method_named(name) for name in names]
+    classes = [REDUCERS.named(name) for name in names]
     check_retention(options.retention)
     makers: list[Make] = [partial(cls, options.retention) for cls in classes]
     source, baseline, others = answers(options, [lambda: None, *makers])

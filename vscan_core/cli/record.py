@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from vscan_core.bench.record import provenance
-from vscan_core.cli.shared import RETENTION, add_question, command_line, method_named, print_result
+from vscan_core.cli.shared import RETENTION, add_question, command_line, print_result
 from vscan_core.errors import InputError
 from vscan_core.loading import load_model
 from vscan_core.media.images import open_image
 from vscan_core.recording import record, save_recording
 from vscan_core.recording.recorder import ROUNDS
+from vscan_core.reducers import REDUCERS
 from vscan_core.report import lines, verdict
 
 
@@ -33,7 +34,7 @@ def record_methods(options: argparse.Namespace) -> None:
     """Run, write and print. Raises InputError for what does not fit, or if the folder cannot be written."""
     if options.video:
         raise InputError("Only runs about pictures can be recorded, not about videos.")
-    reducers = [method_named(name.strip())(options.retention) for name in options.methods.split(",")]
+    reducers = [REDUCERS.named(name.strip())(options.retention) for name in options.methods.split(",")]
     image = open_image(Path(options.image))
     lvlm = load_model(options.model, attn_implementation=options.attention)
     found = record(

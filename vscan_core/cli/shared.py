@@ -19,7 +19,7 @@ from vscan_core.loading import load_model
 from vscan_core.media.images import open_image
 from vscan_core.media.videos import Video, open_video
 from vscan_core.multirun import Make, Refused, encode_for, run_each
-from vscan_core.reducers import REDUCERS, Reducer
+from vscan_core.reducers import Reducer
 from vscan_core.report import as_dict, ratios, same_answer
 
 Command = Callable[[argparse.Namespace], None]
@@ -47,13 +47,6 @@ def add_question(commands: Any, name: str, run: Command, text: str) -> argparse.
     command.add_argument("--attention", default="sdpa", metavar="A", help=ATTENTION)
     command.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
     return command
-
-
-def method_named(name: str, also: str = "") -> type[Reducer]:
-    """The method of this name. Raises InputError if there is none; the message lists `also` and then all methods."""
-    if name not in REDUCERS:
-        raise InputError(f"there is no method {name!r}; choose {also}{', '.join(REDUCERS)}")
-    return REDUCERS[name]
 
 
 def answers(

@@ -6,9 +6,10 @@ import argparse
 from typing import Any
 
 from vscan_core.budget import check_retention
-from vscan_core.cli.shared import add_question, answers, comparison, method_named, print_result
+from vscan_core.cli.shared import add_question, answers, comparison, print_result
 from vscan_core.errors import InputError
 from vscan_core.events import Answer
+from vscan_core.reducers import REDUCERS
 from vscan_core.report import as_dict, same_answer, token_steps
 
 DEFAULT_RETENTIONS = "1,0.5,0.333,0.222,0.111,0.056"
@@ -25,7 +26,7 @@ def add(commands: Any) -> None:
 
 def sweep_retentions(options: argparse.Namespace) -> None:
     """Answer and print. Raises InputError for what does not fit; a retention that is refused is printed as such."""
-    cls, shares = method_named(options.method), _shares(options.retentions)
+    cls, shares = REDUCERS.named(options.method), _shares(options.retentions)
     makers = [lambda share=share: cls(share) for share in shares]
     _, baseline, others = answers(options, [lambda: None, *makers])
     runs = [{"retention": share, **comparison(baseline, other)} for share, other in zip(shares, others, strict=True)]

@@ -26,6 +26,7 @@ class Span:
     recorded: bool  # False for the copies that beam search makes of a row
     columns: Tensor  # (left,) where they are in the sequence
     kept: Tensor  # (left,) which of the image's unreduced tokens they are
+    text_columns: Tensor | None = None  # (text,) where the prompt's text behind it is; None: no one asks
     query_tokens: Tensor | None = None  # (n,) columns of the text tokens that score it; None: the last one
     holds_last_token: bool = False  # its last token is the last of the prompt, so the answer is read from it
     budgets: dict[int, int] = field(default_factory=dict)  # {later cut: tokens that it leaves}
@@ -64,6 +65,7 @@ class Call:
     override: dict[str, Any] | None = None  # arguments of the layers after a cut
     scores: dict[int, list[Tensor]] = field(default_factory=dict)  # {later cut: per span (length,)}, computed before it
     entered: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, into its score layer
+    projected: dict[int, list[dict[str, Tensor]]] = field(default_factory=dict)  # {later cut: per span, by signal}
     attended: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, after attention
     visual_count: Tensor | int = 0  # visual tokens of all rows, without the copies of beam search
     layers_run: int = 0  # decoder layers that were called
@@ -107,6 +109,8 @@ class Call:
         place = keep.cumsum(1) - 1 + (index.shape[1] - keep.sum(1, keepdim=True))
         for span in self.spans:
             span.columns = place[span.row, span.columns]
+            if span.text_columns is not None:
+                span.text_columns = place[span.row, span.text_columns]
             if span.query_tokens is not None:
                 span.query_tokens = place[span.row, span.query_tokens]
         if self.last_prompt_column is not None:

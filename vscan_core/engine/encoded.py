@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vscan_core.errors import InputError
-from vscan_core.families.tiles import PerTile, TokenLayout
-from vscan_core.selection import Selection, joined, joined_merges
+from vscan_core.families.tiles import PerTile, TokenLayout, joined, joined_merges
+from vscan_core.selection import Selection
 from vscan_core.trace import ImageTrace
 
 

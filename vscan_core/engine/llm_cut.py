@@ -13,21 +13,22 @@ from vscan_core.engine.call import Call, Span
 from vscan_core.engine.state import Current
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
+from vscan_core.families.scores import projections
 from vscan_core.geometry import take
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Selection, Signals
 
 Rotary = tuple[Tensor, Tensor]  # cos and sin, (1 or batch, length, head_dim) each
+PROJECTED = frozenset({"queries", "llm_keys", "rotated_keys"})  # signals from the weights of the layer that scores
+OF_TEXT = frozenset({"text_normed", "text_rotated_keys"})  # signals of the text behind an image
 
 
 class LLMCut:
     """The later cuts of one reducer; all state of a run is in its Call."""
 
-    def __init__(
-        self, reducer: Reducer, family: Family, anatomy: Anatomy, layers: nn.ModuleList, later: list[int]
-    ) -> None:
-        self.reducer, self.family, self.anatomy, self.layers, self.later = reducer, family, anatomy, layers, later
-        self.needs = reducer.needs_in_llm
+    def __init__(self, reducer: Reducer, family: Family, model: nn.Module, anatomy: Anatomy, later: list[int]) -> None:
+        self.reducer, self.family, self.anatomy, self.later = reducer, family, anatomy, later
+        self.layers, self.norm, self.needs = family.layers(model), family.final_norm(model), reducer.needs_in_llm
         # {layer: the later cut that is scored with the weights of this earlier layer}
         self.scored_ahead = {reducer.score_layer(cut): cut for cut in later if reducer.score_layer(cut) < cut}
 
@@ -48,8 +49,8 @@ class LLMCut:
     def begin(self, call: Call, embeds: Tensor) -> None:
         """Ask the reducer, once per prompt, for the budgets of later cuts and for the query tokens that score them.
 
-        embeds (batch, length, dim), after cut 0. Only the device knows how many query tokens there are, so a reducer
-        that names them costs a synchronisation.
+        embeds (batch, length, dim), after cut 0. Only the device knows how many text and query tokens there are, so a
+        reducer that asks for them costs a synchronisation.
         """
         schedules: dict[tuple[int, int], dict[int, int]] = {}
         for span in call.spans:
@@ -57,19 +58,19 @@ class LLMCut:
             if size not in schedules:
                 schedules[size] = self.reducer.schedule(size[0], self.anatomy, size[1])
             span.budgets = schedules[size]
-        self._find_query_tokens(call, embeds)
+        self._find_text(call, embeds)
 
-    def _find_query_tokens(self, call: Call, embeds: Tensor) -> None:
-        if not self.reducer.scores_with_text or call.visual is None:
+    def _find_text(self, call: Call, embeds: Tensor) -> None:
+        if call.visual is None or not (self.reducer.scores_with_text or self.needs & OF_TEXT):
             return
         for span in call.spans:
             text = ~call.visual[span.row] if call.valid is None else ~call.visual[span.row] & call.valid[span.row]
             text[: span.columns[-1] + 1] = False
             if call.last_prompt_column is not None:  # drafts follow the prompt
                 text[call.last_prompt_column[span.row] + 1 :] = False
-            columns = text.nonzero()[:, 0]
+            columns = span.text_columns = text.nonzero()[:, 0]
             rows = embeds[span.row]
-            if len(columns):
+            if self.reducer.scores_with_text and len(columns):
                 span.query_tokens = columns[self.reducer.query_tokens(rows[span.columns], rows[columns])]
 
     def score_ahead(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary) -> None:
@@ -78,26 +79,47 @@ class LLMCut:
         if cut is not None and any(_budget(span, cut) is not None for span in call.spans):
             if "entered" in self.needs:
                 call.entered[cut] = hidden
-            if "text" in self.needs:
-                call.scores[cut] = self._score(call, layer, hidden, rotary)
+            self._read(call, cut, layer, hidden, rotary)
 
     def cut(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary) -> tuple[Tensor, Rotary]:
         """Score, choose and gather; returns the shorter hidden states (batch, length, dim) and (cos, sin)."""
         budgets = [_budget(span, layer) for span in call.spans]
         if not any(budget is not None for budget in budgets):
             return hidden, rotary
-        if "text" in self.needs and layer not in call.scores:
-            call.scores[layer] = self._score(call, layer, hidden, rotary)
+        if layer not in self.scored_ahead.values():
+            self._read(call, layer, layer, hidden, rotary)
         if self.reducer.merges_in_llm:
             hidden = hidden.clone()
         before = [len(span.kept) for span in call.spans]
-        keep = self._choose(call, layer, hidden, rotary, budgets)
-        for taken in (call.scores, call.entered, call.attended):
+        keep = self._choose(call, layer, hidden, budgets)
+        for taken in (call.scores, call.projected, call.entered, call.attended):
             taken.pop(layer, None)
         index = call.keep(
             keep, [(span, count - len(span.kept)) for span, count in zip(call.spans, before, strict=True)]
         )
         return take(hidden, index), (take(rotary[0], index), take(rotary[1], index))
+
+    def _read(self, call: Call, cut: int, layer: int, hidden: Tensor, rotary: Rotary) -> None:
+        """Note for the cut at `cut` what the weights of `layer` make of hidden (batch, length, dim), its input."""
+        if "text" in self.needs:
+            call.scores[cut] = self._score(call, layer, hidden, rotary)
+        if names := self.needs & (PROJECTED | {"text_rotated_keys"}):
+            call.projected[cut] = [self._project(span, layer, hidden, rotary, names) for span in call.spans]
+
+    def _project(
+        self, span: Span, layer: int, hidden: Tensor, rotary: Rotary, names: frozenset[str]
+    ) -> dict[str, Tensor]:
+        """{signal: (tokens, heads, head_dim)} of a span and of the text behind it."""
+
+        def of(columns: Tensor, wanted: frozenset[str]) -> dict[str, Tensor]:
+            cos, sin = (part[span.row if len(part) > 1 else 0, columns][None] for part in rotary)
+            rope = (cos, sin) if self.reducer.uses_rope(self.anatomy) else None
+            return projections(self.layers[layer], hidden[span.row, columns], rope, wanted)
+
+        found = of(span.columns, names & PROJECTED)
+        if "text_rotated_keys" in names and span.text_columns is not None:
+            found["text_rotated_keys"] = of(span.text_columns, frozenset({"rotated_keys"}))["rotated_keys"]
+        return found
 
     def _score(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary) -> list[Tensor]:
         """For each span (length,): attention to every token, with the weights of `layer`."""
@@ -121,14 +143,14 @@ class LLMCut:
         queries = None if queries is None else queries[None]
         return self.family.text_scores(block, of_row(hidden), cos_sin, valid, queries)[0]
 
-    def _choose(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary, budgets: list[int | None]) -> Tensor:
+    def _choose(self, call: Call, layer: int, hidden: Tensor, budgets: list[int | None]) -> Tensor:
         """(batch, length) bool: False for padding and dropped visual tokens; merges are written into `hidden`."""
         keep = hidden.new_ones(hidden.shape[:2], dtype=torch.bool) if call.valid is None else call.valid.clone()
         for number, (span, budget) in enumerate(zip(call.spans, budgets, strict=True)):
             if budget is None:
                 continue
             states = hidden[span.row, span.columns] if self.reducer.merges_in_llm else None
-            chosen = self._select(call, number, layer, hidden, rotary, budget)
+            chosen = self._select(call, number, layer, hidden, budget)
             stays = keep[span.row].index_fill_(0, span.columns, False)
             if span.recorded:
                 span.image.cuts.append(span.record(layer, chosen))
@@ -138,24 +160,22 @@ class LLMCut:
                 hidden[span.row, span.columns] = chosen.apply(states)
         return keep
 
-    def _select(self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Rotary, budget: int) -> Selection:
+    def _select(self, call: Call, number: int, layer: int, hidden: Tensor, budget: int) -> Selection:
         """The reducer's choice; if the answer is read from one of the image's tokens, this token is always kept."""
         span = call.spans[number]
         if not span.holds_last_token:
-            signals = self._signals(call, number, layer, hidden, rotary)
+            signals = self._signals(call, number, layer, hidden)
             with geometry.as_written(hidden.device):
                 return self.reducer.select_in_llm(signals, budget)
         last = torch.tensor([len(span.columns) - 1], device=span.columns.device)
         if budget == 1:
             return Selection(kept=last)
-        signals = self._signals(call, number, layer, hidden, rotary, slice(-1))
+        signals = self._signals(call, number, layer, hidden, slice(-1))
         with geometry.as_written(hidden.device):
             chosen = self.reducer.select_in_llm(signals, budget - 1)
         return chosen.with_last(last)
 
-    def _signals(
-        self, call: Call, number: int, layer: int, hidden: Tensor, rotary: Rotary, part: slice = slice(None)
-    ) -> Signals:
+    def _signals(self, call: Call, number: int, layer: int, hidden: Tensor, part: slice = slice(None)) -> Signals:
         """The signals that the reducer needs of span `number` (or of `part` of its tokens), as they enter `layer`."""
         span = call.spans[number]
         columns = span.columns[part]
@@ -165,16 +185,17 @@ class LLMCut:
         if "question" in self.needs:
             last = -1 if call.last_prompt_column is None else call.last_prompt_column[span.row]
             signals["question"] = hidden[span.row, last]
-        if self.needs & {"hidden", "queries"}:
-            rows = signals["hidden"] = hidden[at]
+        if "hidden" in self.needs:
+            signals["hidden"] = hidden[at]
+        if "normed" in self.needs:
+            signals["normed"] = self.norm(hidden[at]).to(hidden.device)  # its weights may be elsewhere
+        if "text_normed" in self.needs:
+            signals["text_normed"] = self.norm(hidden[span.row, span.text_columns]).to(hidden.device)
         for name, table in (("entered", call.entered), ("attended", call.attended)):
             if name in self.needs:
                 signals[name] = table[layer][at]
-        if "queries" in self.needs:
-            cos, sin = (part[span.row if len(part) > 1 else 0, columns][None] for part in rotary)
-            rope = (cos, sin) if self.reducer.uses_rope(self.anatomy) else None
-            names = ("queries", "llm_keys", "rotated_keys")
-            signals |= zip(names, self.family.projections(self.layers[layer], rows, rope), strict=True)
+        for name, rows in call.projected[layer][number].items() if layer in call.projected else ():
+            signals[name] = rows[part] if name in PROJECTED else rows
         if "indices" in self.needs:
             signals["indices"] = span.kept[part]
         if "places" in self.needs and span.image.boxes is not None:

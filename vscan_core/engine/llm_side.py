@@ -45,7 +45,7 @@ class LLMSide:
         self.spread = len({weights.device for weights in model.parameters()}) > 1  # over devices
         cuts = () if reducer is None else reducer.cut_layers(anatomy)
         self.idle, self.later = not cuts, [layer for layer in cuts if layer > 0]
-        self.llm_cut = None if reducer is None else LLMCut(reducer, family, anatomy, self.layers, self.later)
+        self.llm_cut = None if reducer is None else LLMCut(reducer, family, model, anatomy, self.later)
         if self.later and self.later[0] < anatomy.first_cut:
             raise InputError(
                 f"this model adds visual features up to decoder layer {anatomy.first_cut - 1}, so its later cuts can "

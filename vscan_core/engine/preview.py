@@ -65,7 +65,11 @@ class VisionPreview:
             raise ValueError(
                 f"{type(reducer).__name__} needs signals that were not recorded; make a preview with this reducer"
             )
-        return self.token_layout.trace(grid, [reducer.select(tile, keep) for tile in self.tiles])
+        tiles = [tile.seen_by(needs) for tile in self.tiles]
+        if reducer.sees_all_tiles:
+            together = replace(Signals.together(tiles), video=self.token_layout.view.frames > 1)
+            return self.token_layout.trace(grid, reducer.select_tiles(together, keep))
+        return self.token_layout.trace(grid, [reducer.select(tile, keep) for tile in tiles])
 
 
 @dataclass(frozen=True, eq=False)

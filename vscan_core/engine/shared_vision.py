@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from vscan_core.engine.compiled import uncompiled
 from vscan_core.engine.membership import Block, block_of, entered
 from vscan_core.engine.state import Current, State
+from vscan_core.engine.vision_signals import SignalName, hook_signals, signal_names
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import MethodHook, Removable
 from vscan_core.measure import Mark, PeakMemory, Stopwatch
 from vscan_core.selection import Needs
-
-KEYS = "keys"  # the signal that is no vision layer's scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +31,9 @@ class SharedVision:
     needs: Needs  # the signals that were recorded
     tower: nn.Module  # that ran
     outputs: dict[int, Tensor]  # {vision layer: hidden states}; only what is read after the blocks
-    signals: dict[int | str, Tensor]  # {vision layer or KEYS: as the family records them}
+    signals: dict[SignalName, Tensor]  # as the family records them
     ms: float  # of the blocks, without signals
-    signal_ms: dict[int | str, float]
+    signal_ms: dict[SignalName, float]
     peak_bytes: int | None  # peak memory while they ran, weights included; None: this system does not report it
 
     @property
@@ -52,11 +51,6 @@ class SharedVision:
         return sum(self.signal_ms[name] for name in signal_names(needs))
 
 
-def signal_names(needs: Needs) -> list[int | str]:
-    """The signals in `needs` that come from the blocks."""
-    return [*needs.cls_attention, *([KEYS] if needs.keys else [])]
-
-
 class _Recorded(Exception):
     """The last block whose output is read has run; each run computes what follows by itself."""
 
@@ -68,12 +62,12 @@ class _Recording:
     stopwatch: Stopwatch
     tower: nn.Module | None = None
     outputs: dict[int, Tensor] = field(default_factory=dict)
-    signals: dict[int | str, Tensor] = field(default_factory=dict)
-    sections: dict[int | str, tuple[Mark, Mark]] = field(default_factory=dict)
+    signals: dict[SignalName, Tensor] = field(default_factory=dict)
+    sections: dict[SignalName, tuple[Mark, Mark]] = field(default_factory=dict)
     start: Mark = None
     end: Mark = None
 
-    def signal(self, name: int | str, compute: Callable[[], Tensor]) -> None:
+    def signal(self, name: SignalName, compute: Callable[[], Tensor]) -> None:
         before = self.stopwatch.mark()
         self.signals[name] = compute()
         self.sections[name] = (before, self.stopwatch.mark())
@@ -95,7 +89,7 @@ def encode_pixels(
     def active() -> bool:
         return block_of(model) is block
 
-    def record(name: int | str, compute: Callable[[], Tensor]) -> None:
+    def record(name: SignalName, compute: Callable[[], Tensor]) -> None:
         if active():
             now.signal(name, compute)
 
@@ -103,11 +97,7 @@ def encode_pixels(
     try:
         for tower in family.vision_towers(model):
             handles += _recording_hooks(now, tower, family.vision_blocks(tower), wanted, active)
-        for layer in needs.cls_attention:
-            handles += family.hook_scores(model, layer, record)
-        if needs.keys:
-            layer = family.anatomy(model).feature_layer
-            handles += family.hook_keys(model, layer, lambda _, compute: record(KEYS, compute))
+        handles += hook_signals(model, family, needs, record)
         with entered(block), uncompiled(model), suppress(_Recorded):
             family.encode(model, pixels)
         stopwatch.wait()
@@ -171,10 +161,7 @@ class Replay:
 
     def restore(self, state: State) -> None:
         """Give a run of the encoder the signals that were recorded."""
-        signals = {name: rows for name, rows in self.shared.signals.items() if isinstance(name, int)}
-        in_order = state.tiles.places is None
-        state.vision_scores = {layer: rows if in_order else state.tiles.split(rows) for layer, rows in signals.items()}
-        state.keys = self.shared.signals.get(KEYS)
+        state.record_signals(self.shared.signals)
 
 
 def _hidden(args: Any, kwargs: Mapping[str, Any]) -> Any:

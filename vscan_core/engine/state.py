@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vscan_core.engine.call import Call
 from vscan_core.engine.encoded import Encoded, MergeState
+from vscan_core.engine.vision_signals import SignalName
 from vscan_core.families.tiles import PerTile, Tiles
 from vscan_core.prepared import views_in
 from vscan_core.trace import Trace, View
@@ -43,8 +44,7 @@ class State:
     # vision side
     tiles: Tiles = field(default_factory=lambda: Tiles([], None))  # of the latest run of the vision encoder
     features: PerTile | None = None  # before the projector; None if a token is several rows there
-    vision_scores: dict[int, PerTile] = field(default_factory=dict)  # {vision layer: scores}
-    keys: Tensor | None = None  # (tiles, tokens, head_dim) head-mean, of the feature layer
+    vision_signals: dict[SignalName, PerTile] = field(default_factory=dict)
     merge_state: MergeState | None = None  # merges inside the encoder; None: there are none
     encoded: Encoded = field(default_factory=Encoded)
     fresh: bool = False  # `encoded` belongs to the prompt that the LLM gets next
@@ -57,6 +57,11 @@ class State:
     def find_views(self, inputs: Mapping[str, Any]) -> None:
         """Set `views` to those that the caller passed, else to those noted for the pixels in `inputs`."""
         self.views = views_in(inputs) if self.given_views is None else self.given_views
+
+    def record_signals(self, found: Mapping[SignalName, Tensor]) -> None:
+        """Add signals as the family records them, in the order of the projector's rows."""
+        in_order = self.tiles.places is None  # then rows come as (tiles, tokens, ...)
+        self.vision_signals |= {name: rows if in_order else self.tiles.split(rows) for name, rows in found.items()}
 
     def prompt_end(self, past: int, length: int) -> int:
         """How many of a call's `length` tokens, after `past` cached ones, belong to the prompt; 0 after its end."""

@@ -7,6 +7,7 @@ to the entrance of the LLM, where `llm_side` removes the row: no placeholder ari
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,13 +16,15 @@ from torch import Tensor, nn
 from vscan_core import geometry
 from vscan_core.engine.encoded import Encoded
 from vscan_core.engine.encoder_merge import EncoderMerge, finish
+from vscan_core.engine.seen_together import TileGroup, of_one_grid, of_one_video
 from vscan_core.engine.shared_vision import Replay, SharedVision
 from vscan_core.engine.state import Current, State, Timed
+from vscan_core.engine.vision_signals import KEYS, SignalName, hook_signals, signal_names
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
-from vscan_core.families.tiles import PerTile, TiledPicture, TokenLayout, picked, tiled
+from vscan_core.families.tiles import PerTile, TiledPicture, TokenLayout, joined, picked, tiled
 from vscan_core.reducers.base import Reducer
-from vscan_core.selection import Anatomy, Needs, Selection, Signals, joined
+from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 
 class VisionSide:
@@ -53,7 +56,7 @@ class VisionSide:
             if (state := active()) is not None:
                 with timed():
                     state.tiles = self.family.tiles(self.model, module, args, kwargs)
-                    state.vision_scores, state.keys = {}, None
+                    state.vision_signals = {}
                     if self.replay is not None:
                         self.replay.restore(state)
                     if self.encoder_merge is not None:
@@ -111,44 +114,32 @@ class VisionSide:
         return (rows,)
 
     def _signal_hooks(self, current: Current, timed: Timed) -> list[Removable]:
-        handles: list[Removable] = []
-
-        def record(layer: int, compute: Callable[[], Tensor]) -> None:
+        def record(name: SignalName, compute: Callable[[], Tensor]) -> None:
             if (state := current()) is not None:
                 with timed():
-                    scores = compute()
-                    state.vision_scores[layer] = scores if state.tiles.places is None else state.tiles.split(scores)
+                    state.record_signals({name: compute()})
 
-        def record_keys(layer: int, compute: Callable[[], Tensor]) -> None:
-            if (state := current()) is not None:
-                with timed():
-                    state.keys = compute()
-
-        try:
-            for layer in self.needs.cls_attention:
-                handles += self.family.hook_scores(self.model, layer, record)
-            if self.needs.keys:
-                handles += self.family.hook_keys(self.model, self.anatomy.feature_layer, record_keys)
-        except BaseException:  # if one is refused, remove the others
-            for handle in handles:
-                handle.remove()
-            raise
-        return handles
+        return [*hook_signals(self.model, self.family, self.needs, record)]
 
     def signals(self, state: State, projected: PerTile | None, places: list[int]) -> Signals:
         """The signals of the tiles at `places`, of one grid, whose first axis is these tiles.
 
         projected: the projector's rows of every tile; None: not recorded.
         """
-        rows = {layer: picked(table, places) for layer, table in state.vision_scores.items()}
-        return Signals(
+        found = {name: picked(rows, places) for name, rows in state.vision_signals.items()}
+        scores, received = (
+            {layer: rows for (kind, layer), rows in found.items() if kind == wanted}
+            for wanted in ("cls_attention", "received")
+        )
+        signals = Signals(
             features=picked(state.features, places),
             projected=picked(projected, places),
-            cls_attention=rows if self.anatomy.has_cls else {},
-            received={} if self.anatomy.has_cls else rows,
-            keys=picked(state.keys, places),
+            cls_attention=scores if self.anatomy.has_cls else {},
+            received=received if self.anatomy.has_cls else scores | received,
+            keys=found.get(KEYS),
             grid=state.tiles.grids[places[0]],
         )
+        return signals.seen_by(self.needs)  # an encoder that ran before may have recorded more
 
     def _drops_before_projector(self, state: State) -> bool:
         return state.tiles.places is None and not state.tiles.lead and not self.needs.projected
@@ -165,24 +156,34 @@ class VisionSide:
         return tiles.write(*encoded.keep(projected, tiles.sizes), out) if encoded.marked else None
 
     def _select(self, state: State, projected: PerTile | None) -> None:
-        if missing := set(self.needs.cls_attention) - set(state.vision_scores):
+        if missing := set(signal_names(self.needs)) - set(state.vision_signals):
+            layers = sorted({self.anatomy.feature_layer if name == KEYS else name[1] for name in missing})
             raise RuntimeError(
-                f"the hooks on layers {sorted(missing)} of the vision encoder did not run, so there are no scores; "
+                f"the hooks on layers {layers} of the vision encoder did not run, so there are no scores; "
                 "do not compile or replace the encoder as a whole inside `reduced(...)`"
             )
         assert self.reducer is not None  # `cuts`
         chosen: list[Selection | None] = [None] * len(state.tiles.grids)
-        for grid in dict.fromkeys(state.tiles.grids):
+        for places, video in self._groups(state):
+            grid = state.tiles.grids[places[0]]
             keep = self.reducer.at_entrance(grid[0] * grid[1], self.anatomy)
             if keep is None:
                 continue
-            places = [i for i, one in enumerate(state.tiles.grids) if one == grid]
-            signals = self.signals(state, projected, places)
+            signals = replace(self.signals(state, projected, places), video=video)
             with geometry.as_written(signals.device):
                 for i, selection in zip(places, self.reducer.select_tiles(signals, keep), strict=True):
                     chosen[i] = selection
         state.encoded.selections = chosen
         state.encoded.marked = any(one is not None for one in chosen)
+
+    def _groups(self, state: State) -> list[TileGroup]:
+        assert self.reducer is not None
+        if not self.reducer.sees_all_tiles:
+            return of_one_grid(state.tiles)
+        ids, tokens = state.prompt, state.tiles.sizes[0]
+        return of_one_video(
+            state.tiles, lambda: None if ids is None else self.family.videos_in_prompt(self.model, ids, tokens)
+        )
 
     def _tiled_layouts(self, state: State, side: tuple[int, int]) -> list[TokenLayout]:
         """Group separate tiles into images, by the prompt; where it leaves the arrangement open, by the views."""

@@ -57,6 +57,10 @@ class Family(ABC):
         """The module of a decoder layer that normalises the sum of its input and its attention."""
         return layer.post_attention_layernorm
 
+    def final_norm(self, model: nn.Module) -> Any:
+        """The module that normalises what leaves the last decoder layer."""
+        return self.language_model(model).norm
+
     @abstractmethod
     def vision_tower(self, model: nn.Module) -> nn.Module:
         """The module that turns pixels into vision features."""
@@ -92,6 +96,10 @@ class Family(ABC):
 
         With CLS: the attention of CLS, (tiles, heads, tokens). Without: attention received, per projector row.
         """
+
+    def hook_received(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
+        """As `hook_scores`, but with CLS too the attention received (tiles, tokens), that from CLS included."""
+        return self.hook_scores(model, layer, record)
 
     def hook_keys(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """Hook vision layer `layer` so that each run of it records head-mean keys (tiles, tokens, head_dim)."""
@@ -133,6 +141,13 @@ class Family(ABC):
         """How the prompts, ids (batch, length), group tiles into pictures; for families whose tower sees single tiles.
 
         per_tile: visual tokens of one tile. Returns None if the prompts do not show it; every tile is then an image.
+        """
+        return None
+
+    def videos_in_prompt(self, model: nn.Module, ids: Tensor, per_frame: int) -> list[int] | None:
+        """The number of frames of each video in the prompts, ids (batch, length), where the layouts do not tell.
+
+        per_frame: visual tokens of a frame. Returns None if there is no video.
         """
         return None
 
@@ -233,20 +248,6 @@ class Family(ABC):
         if valid is not None:
             weights = weights.masked_fill(~valid[:, None, None, :], -torch.inf)
         return weights.softmax(-1).mean((1, 2))
-
-    def projections(
-        self, layer: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and rotated keys (tokens, heads, head_dim) in decoder layer `layer`.
-
-        hidden (tokens, dim) is what enters the layer; rotary is its (cos, sin), (1, tokens, head_dim) each; None leaves
-        keys unrotated.
-        """
-        attn = layer.self_attn
-        normed = layer.input_layernorm(hidden[None])
-        query, key = head_rows(attn, "q", normed), head_rows(attn, "k", normed)
-        turned = key if rotary is None else rotated(attn, key, *rotary)
-        return query[0].transpose(0, 1), key[0].transpose(0, 1), turned[0].transpose(0, 1)
 
     @abstractmethod
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:

@@ -82,7 +82,7 @@ class Idefics3(Family):
         return pixels.shape[-2] // edge, pixels.shape[-1] // edge
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """The local scan is at the relative depth of Qwen2.5-VL: block 7 of 32."""
+        """The local scan and the middle are at the relative depths of Qwen2.5-VL: blocks 7 and 15 of 32."""
         config: Any = model.config
         depth = config.vision_config.num_hidden_layers
         return Anatomy(
@@ -93,6 +93,7 @@ class Idefics3(Family):
             has_cls=False,
             positions="renumbered",
             rope_in_scores=True,
+            middle_layer=round(depth * 15 / 32),
         )
 
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:

@@ -16,7 +16,7 @@ from vscan_core.families.base import Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.llava import Llava
 from vscan_core.families.pixel_shuffle import mean_over_patches
-from vscan_core.families.scores import hook_cls_row
+from vscan_core.families.scores import hook_cls_row, hook_received
 from vscan_core.families.tile_grouping import contiguous
 from vscan_core.families.tiles import TiledPicture, Tiles
 from vscan_core.trace import View
@@ -81,15 +81,21 @@ class InternVL(Llava):
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """The CLS row after the layer's query and key norms; a token's score is the mean over its patches."""
         attn = self.vision_tower(model).encoder.layer[layer].attention
+        return hook_cls_row(attn.q_norm, attn.k_norm, attn.num_heads, self._of_tokens(model, layer, record))
+
+    def hook_received(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
+        """Attention from CLS and all patches, computed in blocks; a token's is the mean over its patches."""
+        attn = self.vision_tower(model).encoder.layer[layer].attention
+        return hook_received(attn.q_norm, attn.k_norm, attn.num_heads, self._of_tokens(model, layer, record))
+
+    def _of_tokens(self, model: nn.Module, layer: int, record: Recorder) -> Callable[[Callable[[], Tensor]], None]:
+        """Record the numbers of patches as those of tokens."""
         base, config = self.base(model), cast(Any, model.config)
 
         def shuffle(numbers: Tensor) -> Any:
             return base.pixel_shuffle(numbers, scale_factor=config.downsample_ratio)
 
-        def record_row(row_of: Callable[[], Tensor]) -> None:
-            record(layer, lambda: mean_over_patches(row_of(), base, shuffle))
-
-        return hook_cls_row(attn.q_norm, attn.k_norm, attn.num_heads, record_row)
+        return lambda of_patches: record(layer, lambda: mean_over_patches(of_patches(), base, shuffle))
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
         """InternViT and Qwen2."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import transformers
@@ -14,7 +15,7 @@ from vscan_core.dummies.shapes import Decoder, Ids, Shape, Tower, text_config, t
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family, Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
-from vscan_core.families.scores import hook_cls_row, mean_keys
+from vscan_core.families.scores import hook_cls_row, hook_received, mean_keys
 from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
@@ -72,6 +73,8 @@ class Llava(Family):
     def anatomy(self, model: nn.Module) -> Anatomy:
         """As in VScan's released code, the local scan is at layer 5 of CLIP's 24; at other depths, in proportion.
 
+        The middle layer is the 8th of 24, as in HiPrune's released code.
+
         Raises InputError if CLS is among the visual tokens.
         """
         config: Any = model.config
@@ -86,6 +89,7 @@ class Llava(Family):
             shallow_layer=round(depth * 5 / 24),
             positions="renumbered",
             rope_in_scores=True,
+            middle_layer=round(depth * 8 / 24),
         )
 
     def vision_outputs(self, model: nn.Module) -> tuple[int, ...]:
@@ -99,6 +103,12 @@ class Llava(Family):
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """Attention of CLS, from the layer's own query and key projections."""
         return [handle for tower in self.vision_towers(model) for handle in _hook_scores(tower, layer, record)]
+
+    def hook_received(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
+        """Attention from CLS and all patches, computed in blocks."""
+        layers = [_attention(tower, layer) for tower in self.vision_towers(model)]
+        hooks = (hook_received(attn.q_proj, attn.k_proj, attn.num_heads, partial(record, layer)) for attn in layers)
+        return [handle for handles in hooks for handle in handles]
 
     def hook_keys(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
         """The layer's own keys, averaged over heads."""

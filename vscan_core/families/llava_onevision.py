@@ -56,7 +56,7 @@ class LlavaOnevision(LlavaNext):
     has_vision_keys = False
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """The local scan is at the relative depth of Qwen2.5-VL: block 7 of 32.
+        """The local scan and the middle are at the relative depths of Qwen2.5-VL: blocks 7 and 15 of 32.
 
         Raises InputError for settings that are not LLaVA-OneVision's.
         """
@@ -72,6 +72,7 @@ class LlavaOnevision(LlavaNext):
             has_cls=False,
             positions="renumbered",
             rope_in_scores=True,
+            middle_layer=round(depth * 15 / 32),
         )
 
     def hook_scores(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
@@ -81,6 +82,10 @@ class LlavaOnevision(LlavaNext):
         return hook_query_and_key(
             attn.q_proj, attn.k_proj, lambda query, key: record(layer, lambda: received_by_tile(query, key, None, attn))
         )
+
+    def hook_received(self, model: nn.Module, layer: int, record: Recorder) -> list[RemovableHandle]:
+        """The same as the scores, because there is no CLS."""
+        return self.hook_scores(model, layer, record)
 
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
         """Placeholders of pictures. Raises InputError if there are placeholders of videos."""

@@ -76,16 +76,21 @@ class Qwen25VL(Family):
         return self.base(model).visual.merger
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """Published: local scan at the first full-attention block, global scan at the last block, no RoPE."""
+        """Published: local scan at the first full-attention block, global scan at the last block, no RoPE.
+
+        The middle layer is the middle full-attention block, 15 of 32 as in HiPrune's released code.
+        """
         config: Any = model.config
+        full = config.vision_config.fullatt_block_indexes
         return Anatomy(
             vision_layers=config.vision_config.depth,
             feature_layer=config.vision_config.depth - 1,
             text_layers=config.text_config.num_hidden_layers,
-            shallow_layer=config.vision_config.fullatt_block_indexes[0],
+            shallow_layer=full[0],
             has_cls=False,
             positions="original",
             rope_in_scores=False,
+            middle_layer=full[(len(full) - 1) // 2],
         )
 
     def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:

@@ -51,7 +51,7 @@ class Qwen3VL(Qwen25VL):
     )
 
     def anatomy(self, model: nn.Module) -> Anatomy:
-        """No block has windows, so the shallow layer depends only on the depth."""
+        """No block has windows, so the shallow and the middle layer depend only on the depth."""
         vision: Any = self.vision_tower(model).config
         return Anatomy(
             vision_layers=vision.depth,
@@ -61,6 +61,7 @@ class Qwen3VL(Qwen25VL):
             has_cls=False,
             positions="original",
             rope_in_scores=False,
+            middle_layer=round(vision.depth * 15 / 32),
             first_cut=max(1, len(vision.deepstack_visual_indexes)),
         )
 

@@ -52,6 +52,18 @@ def hook_cls_row(
     return hook_query_and_key(query, key, lambda first, keys: record(lambda: cls_row(first[:, :1], keys, heads)))
 
 
+def hook_received(
+    query: nn.Module, key: nn.Module, heads: int, record: Callable[[Callable[[], Tensor]], None]
+) -> list[RemovableHandle]:
+    """Pass how to compute what each patch receives from CLS and all patches, (images, tokens), to `record`."""
+
+    def score(first: Tensor, keys: Tensor) -> None:
+        rows = [part.view(*part.shape[:2], heads, -1) for part in (first, keys)]
+        record(lambda: received_in_each(rows[0], rows[1], rows[0].shape[-1] ** -0.5)[:, 1:])
+
+    return hook_query_and_key(query, key, score)
+
+
 def cls_row(query: Tensor, key: Tensor, heads: int) -> Tensor:
     """Attention from CLS (row 0) to the patches: (images, heads, tokens), not renormalised without CLS.
 
@@ -147,10 +159,28 @@ def query_rows(states: Tensor, query_columns: Tensor | None) -> Tensor:
 
 def head_rows(attn: Any, name: str, normed: Tensor) -> Tensor:
     """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the "q" or "k" projection and any norm."""
-    states = getattr(attn, f"{name}_proj")(normed).view(*normed.shape[:2], -1, attn.head_dim)
+    states = getattr(attn, f"{name}_proj")(normed).unflatten(-1, (-1, attn.head_dim))
     norm = getattr(attn, f"{name}_norm", None)
     heads: Tensor = (states if norm is None else norm(states)).transpose(1, 2)
     return heads
+
+
+def projections(
+    layer: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None, names: frozenset[str]
+) -> dict[str, Tensor]:
+    """Those of "queries", "llm_keys" and "rotated_keys" in decoder layer `layer` that are in `names`.
+
+    Each is (tokens, heads, head_dim). hidden (tokens, dim) is what enters the layer; rotary is its (cos, sin),
+    (1, tokens, head_dim) each; None leaves keys unrotated.
+    """
+    attn, found = layer.self_attn, dict[str, Tensor]()
+    normed = layer.input_layernorm(hidden[None])
+    if "queries" in names:
+        found["queries"] = head_rows(attn, "q", normed)
+    if names & {"llm_keys", "rotated_keys"}:
+        key = found["llm_keys"] = head_rows(attn, "k", normed)
+        found["rotated_keys"] = key if rotary is None else rotated(attn, key, *rotary)
+    return {name: rows[0].transpose(0, 1) for name, rows in found.items() if name in names}
 
 
 def rotated(attn: Any, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vscan_core import geometry
-from vscan_core.selection import Selection, joined, joined_merges
+from vscan_core.selection import Selection
 from vscan_core.trace import Cut, ImageTrace, View
 
 
@@ -162,6 +162,37 @@ class _Packing:
         """Tokens of the tiles -> those of the image, ascending."""
         found = self.place[index]
         return (found if self.complete else found[found >= 0]).sort().values
+
+
+def joined(indices: Sequence[Tensor], sizes: Sequence[int], gaps: bool = False) -> Tensor:
+    """Indices into the tokens of each tile, of `sizes`, as indices into those of all tiles; gaps: -1 stays -1.
+
+    [0, 2], [1, 3] with sizes 4, 4 -> [0, 2, 5, 7].
+    """
+    if len(indices) == 1:
+        return indices[0]
+    every = torch.cat(list(indices))
+    moved = every + _tokens_before(tuple(len(one) for one in indices), tuple(sizes), every.device)
+    return moved.where(every >= 0, -1) if gaps else moved
+
+
+def joined_merges(chosen: Sequence[Selection], sizes: Sequence[int]) -> Tensor | None:
+    """Where the tokens of all tiles merge, as `joined`; None if none does."""
+    if all(one.merged_into is None for one in chosen):
+        return None
+    merges = [
+        torch.full((size,), -1, device=one.kept.device) if one.merged_into is None else one.merged_into
+        for one, size in zip(chosen, sizes, strict=True)
+    ]
+    return joined(merges, sizes, gaps=True)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _tokens_before(counts: tuple[int, ...], sizes: tuple[int, ...], device: torch.device) -> Tensor:
+    """(sum of counts,) how many tokens lie before the tile of each index; made once for all pictures of a kind."""
+    first = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+    return first.repeat_interleave(torch.tensor(counts)).to(device)
 
 
 def _cat(parts: Sequence[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from vscan_core.dummies.shapes import SMALL_TEXT, Ids, Shape, Tower, small_tower
 from vscan_core.families.entries import HubModel, SmallModel
 from vscan_core.families.llava import DEFAULTS_7B, VICUNA_7B, Llava, clip_and_llama, clip_processor
 from vscan_core.families.method_hook import MethodHook
+from vscan_core.families.tile_grouping import contiguous
 from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.geometry import patch_boxes
 from vscan_core.trace import View
@@ -79,6 +80,10 @@ class VideoLlava(Llava):
             record(token_layouts)
 
         return [MethodHook(self.base(model), "get_video_features", encoded, "after")]
+
+    def videos_in_prompt(self, model: Any, ids: Tensor, per_frame: int) -> list[int] | None:
+        """A video is a run of placeholders; every frame has one more, for CLS."""
+        return contiguous(ids, model.config.video_token_index, per_frame + 1) or None
 
     def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]

@@ -28,6 +28,8 @@ class Reducer(ABC):
     summary: ClassVar[str]  # one sentence without the name, such as "keep the tokens that CLS attends to most"
     paper: ClassVar[str]  # such as "FastV, arXiv 2403.06764"; "" for a baseline
 
+    sees_all_tiles: ClassVar[bool] = False  # cut 0 gets all tiles of one image, all frames of one video, at once
+
     retention: float = 1 / 9  # average over decoder layers of the share of visual tokens that enter the layer
     _: KW_ONLY
     positions: str | None = None  # position ids after a cut: "original" (gaps stay) | "renumbered"; None = the family's
@@ -77,7 +79,7 @@ class Reducer(ABC):
         """Cut 0: choose `keep` of the visual tokens of one image (or tile), by the signals in `needs`."""
 
     def select_tiles(self, tiles: Signals, keep: int) -> list[Selection]:
-        """Cut 0 of several tiles of one grid, `tiles` of which is the first axis; one by one, unless overridden."""
+        """Cut 0 of tiles of one grid, the first axis of `tiles`; one by one, if not overridden; keep: of each tile."""
         return [self.select(one, keep) for one in tiles.each()]
 
     def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:

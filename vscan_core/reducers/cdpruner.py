@@ -51,7 +51,8 @@ class CDPruner(AtEntrance):
         scores = similarity(signals.joint_patches, signals.joint_text) * (-1 if self.negate else 1)
         low, high = (scores.min(), scores.max()) if self.span is None else self.span
         weights = (scores - low + TINY) / (high - low + TINY)
-        kept = greedy_map(signals.projected, weights, keep).sort().values
+        kernel = relevance_kernel(signals.projected, weights)
+        kept = greedy_map(kernel, weights, keep).sort().values
         return Selection(kept=kept, labels={"diverse": kept}, scores={"text": weights})
 
 
@@ -61,23 +62,28 @@ def similarity(patches: Tensor, text: Tensor) -> Tensor:
     return cosine.mean(-1)
 
 
-def greedy_map(features: Tensor, weights: Tensor, keep: int) -> Tensor:
-    """(keep,) indices in the order in which they are picked; features (tokens, dim), weights (tokens,).
-
-    One (tokens, tokens) matrix, then for each pick one row of the kernel and one product with the factor so far
-    (picks, tokens). Never synchronises with the device.
-    """
+def relevance_kernel(features: Tensor, weights: Tensor) -> Tensor:
+    """features (tokens, dim), weights (tokens,) -> (tokens, tokens) cosines, weighted on both sides."""
     unit = normalize(geometry.precise(features), dim=-1)
-    kernel = unit @ unit.T * weights[:, None] * weights[None, :]
-    gain = kernel.diagonal().clone()  # of each token: its variance given those picked
+    return unit @ unit.T * weights[:, None] * weights[None, :]
+
+
+def greedy_map(kernel: Tensor, weights: Tensor, keep: int, ridge: float = 0.0) -> Tensor:
+    """The greedy set of largest determinant: (keep,) indices in the order in which they are picked.
+
+    kernel (tokens, tokens), without the `ridge` that its diagonal is to have in addition; weights (tokens,), at most 1,
+    rank the tokens that are redundant with those picked. For each pick one row of the kernel and one product with the
+    factor so far (picks, tokens). Never synchronises with the device.
+    """
+    gain = kernel.diagonal().clone()  # of each token: its variance given those picked, without the ridge
     free = torch.zeros_like(gain)  # -inf where picked
     factor = gain.new_zeros(keep, len(gain))
     picks = []
     for step in range(min(keep, len(gain))):
-        new = gain > TINY * weights.square()  # else rounding error: the token is in the span of those picked
+        new = gain + ridge > TINY * weights.square()  # else rounding error: the token is in the span of those picked
         pick = (torch.where(new, gain, weights - 2) + free).argmax(keepdim=True)
         past = factor[:step].T @ factor[:step].index_select(1, pick)[:, 0]  # (tokens,)
-        row = (kernel.index_select(0, pick)[0] - past) * gain.index_select(0, pick).abs().rsqrt()
+        row = (kernel.index_select(0, pick)[0] - past) * (gain.index_select(0, pick) + ridge).abs().rsqrt()
         factor[step] = torch.where(new.index_select(0, pick), row, 0)
         gain = gain - factor[step].square()
         free = free.index_fill(0, pick, -torch.inf)

@@ -43,7 +43,8 @@ def force(choose: Choose, keep: int, into: Tensor, out: Tensor, rows: Tensor | N
     labels = {name: index[stays[index]].sort().values for name, index in labels.items()}
     labels |= {"forced": into.nonzero()[:, 0]} if inside else {}
     kept = (stays | into).nonzero()[:, 0]
-    return Selection(kept, labels, _merges(chosen, kept, out, rows), chosen.scores, _mix(chosen, kept, out))
+    made = Selection(kept, labels, _merges(chosen, kept, out, rows), chosen.scores)
+    return made if chosen.mix is None else _mixed(made, chosen, chosen.mix, into, out)
 
 
 def alike(tiles: Sequence[Selection], tokens: int) -> list[Selection]:
@@ -87,11 +88,17 @@ def _merges(chosen: Selection, kept: Tensor, out: Tensor, rows: Tensor | None) -
     return place.where(lost, into).masked_fill(stays | out, -1)
 
 
-def _mix(chosen: Selection, kept: Tensor, out: Tensor) -> Tensor | None:
-    """(kept, tokens) the method's weights without the tokens forced out; what it had not kept is itself alone."""
-    if chosen.mix is None:
-        return None
-    weights = torch.eye(len(out), device=out.device, dtype=chosen.mix.dtype).index_copy(0, chosen.kept, chosen.mix)
+def _mixed(made: Selection, chosen: Selection, mix: Tensor, into: Tensor, out: Tensor) -> Selection:
+    """With the method's weights without the tokens forced out; what it had not kept is itself alone.
+
+    So is, at the place of a token that it had replaced by others, what is forced in or all of whose others are gone.
+    """
+    itself = torch.eye(len(out), device=out.device, dtype=mix.dtype)
+    weights = itself.index_copy(0, chosen.kept, mix)
     rest = weights.masked_fill(out, 0)
+    alone = (rest.sum(1) == 0) | into & (weights.diagonal() == 0)
     scale = weights.sum(1, keepdim=True) / rest.sum(1, keepdim=True).clamp(min=torch.finfo(rest.dtype).tiny)
-    return (rest * scale)[kept]
+    labels = {name: index if name == "forced" else index[~alone[index]] for name, index in made.labels.items()}
+    if made.labels and len(again := (alone & _marks(made.kept, out) & ~into).nonzero()[:, 0]):
+        labels["kept"] = torch.cat([labels.get("kept", again[:0]), again]).sort().values
+    return replace(made, labels=labels, mix=itself.where(alone[:, None], rest * scale)[made.kept])

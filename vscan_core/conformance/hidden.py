@@ -7,18 +7,21 @@ that dropping them inside a running model equals hiding them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from vscan_core.trace import ImageTrace
 
-def logits(
-    model,
+
+def hidden_logits(
+    model: Any,
     embeds: Tensor,  # (length, dim) prompt with its full image features, then generated tokens
     columns: Sequence[Tensor],  # per image, where its visual tokens are in the sequence
-    images: Sequence,  # ImageTrace of each
+    images: Sequence[ImageTrace],
     positions: Callable[[Tensor], Tensor],  # alive (length,) -> position ids of the rotary embedding
-    llm=None,  # the decoder stack, where it is not `model.model.language_model`
+    llm: Any = None,  # the decoder stack, where it is not `model.model.language_model`
     added: Sequence[Tensor] = (),  # (length, dim) per first decoder layers: what the model adds to their output
 ) -> Tensor:
     """(length, vocab) logits of one prompt without padding."""
@@ -38,4 +41,5 @@ def logits(
         hidden = layer(hidden, attention_mask=mask[None, None], position_embeddings=rotary)
         hidden = hidden[0] if isinstance(hidden, tuple) else hidden
         hidden = hidden + added[number] if number < len(added) else hidden
-    return model.lm_head(llm.norm(hidden))[0]
+    logits: Tensor = model.lm_head(llm.norm(hidden))[0]
+    return logits
