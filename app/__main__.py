@@ -57,12 +57,14 @@ def main() -> None:
             os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported: its bars are no JSON
         from .server.drain import StopSignal
         from .server.logs import begin_logging
+        from .server.memory import share_freed_memory
         from .server.operations import Operations
     except ModuleNotFoundError as error:
         if error.name not in NEEDS:
             raise
         print(f"{program or 'vscan-demo'}: error: {INSTALL}", file=sys.stderr)
         sys.exit(2)
+    share_freed_memory()
     stop = StopSignal()
     begin_logging(settings.logs_json)
     for sentence in unknown_variables():

@@ -122,8 +122,8 @@ def other_models(sender: Sender) -> str | None:
 ACTS = {
     "60 stalled uploads": stalling.stalled_uploads,
     "a body of one byte a second": stalling.slow_body,
-    "200 idle connections": stalling.idle_connections,
-    "200 heads without an end": stalling.half_heads,
+    "800 idle connections": stalling.idle_connections,
+    "800 heads without an end": stalling.half_heads,
     "21 sweeps nobody listens to": unheard_sweeps,
     "visitors who leave": leaving_listeners,
     "30 runs of one visitor at once": many_runs_of_one,

@@ -15,7 +15,10 @@ from tests.probes.probe import Probe
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "reliability.md"
-FAULTS = REPOSITORY / "tests" / "app" / "test_faults.py"
+TESTS = {
+    "fault": REPOSITORY / "tests" / "app" / "test_faults.py",
+    "any values": REPOSITORY / "tests" / "probes" / "test_any_values.py",
+}  # tests whose names say what is tried
 CROWD, SOAK = (REPOSITORY / "assets" / "recorded" / name for name in ("load-cpu.json", "soak-cpu.json"))
 HELD, BROKEN = "held", "got through"
 INTRODUCTION = """# Reliability
@@ -31,14 +34,14 @@ and without harm. **held**: the next visitor was served in time. The probes are 
 """
 
 
-def page(outcomes: Mapping[tuple[str, str], str], faults: Mapping[str, str]) -> str:
+def page(outcomes: Mapping[tuple[str, str], str], tests: Mapping[tuple[str, str], str]) -> str:
     """The whole page."""
     through = sum(outcome == BROKEN for outcome in outcomes.values())
     summary = [f"\n**{through} of {len(outcomes)} probes get through.**\n", *_kinds(outcomes)]
     loads = ["\n## Load\n", *load_lines(CROWD, "crowd"), *load_lines(SOAK, "soak")]
     table = ["\n## Everything\n", "| what | probe, picture, fault or load | outcome |", "|---|---|---|"]
     rows = [(kind, name, outcome) for (kind, name), outcome in outcomes.items()]
-    rows += [("fault", name, outcome) for name, outcome in faults.items()]
+    rows += [(kind, name, outcome) for (kind, name), outcome in tests.items()]
     rows += [("load", name, outcome) for name, outcome in load_rows()]
     table += [f"| {kind} | {cell(name)} | {outcome} |" for kind, name, outcome in rows]
     return INTRODUCTION + "\n".join([*summary, *loads, *table]) + "\n"
@@ -92,27 +95,29 @@ def load_lines(path: Path, kind: str) -> Iterable[str]:
     yield ""
 
 
-def fault_names() -> list[str]:
-    """The tests in which something of the machine or the model breaks, in the order of their file."""
-    if not FAULTS.exists():
-        return []
-    tree = ast.parse(FAULTS.read_text())
-    return [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+def named_tests() -> list[tuple[str, str]]:
+    """(kind, name) of the tests that count, in the order of their files."""
+    return [
+        (kind, node.name)
+        for kind, file in TESTS.items()
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
 
 
-def fault_outcomes() -> dict[str, str]:
-    """Run those tests, each in turn: {title: outcome}."""
+def outcomes_of_tests() -> dict[tuple[str, str], str]:
+    """Run those tests, each in turn: {(kind, title): outcome}."""
     found = {}
-    for name in fault_names():
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider", f"{FAULTS}::{name}"]
-        passed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=False).returncode == 0
-        found[fault_title(name)] = HELD if passed else "failed"
+    for kind, name in named_tests():
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-p", "no:cacheprovider"]
+        done = subprocess.run([*command, f"{TESTS[kind]}::{name}"], cwd=REPOSITORY, capture_output=True, check=False)
+        found[kind, in_words(name)] = HELD if done.returncode == 0 else "failed"
     return found
 
 
-def fault_title(name: str) -> str:
+def in_words(test: str) -> str:
     """test_a_full_disk -> "a full disk"."""
-    return name.removeprefix("test_").replace("_", " ")
+    return test.removeprefix("test_").replace("_", " ")
 
 
 def listed(text: str) -> dict[tuple[str, str], str]:

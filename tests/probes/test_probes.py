@@ -49,12 +49,14 @@ def test_no_probe_gets_through(group: str) -> None:
 def test_the_page_is_written_when_asked() -> None:
     if not WRITING:
         pytest.skip("`make reliability` writes docs/reliability.md")
-    page.PAGE.write_text(page.page(OUTCOMES, page.fault_outcomes()))
+    tests = page.outcomes_of_tests()
+    page.PAGE.write_text(page.page(OUTCOMES, tests))
+    assert set(tests.values()) == {page.HELD}
 
 
 def test_the_page_lists_these_probes_faults_and_loads_and_no_others() -> None:
     rows = page.listed(page.PAGE.read_text())
     names = {(probe.kind, page.cell(probe.name)) for probe in all_probes()}
-    names |= {("fault", page.cell(page.fault_title(name))) for name in page.fault_names()}
+    names |= {(kind, page.cell(page.in_words(name))) for kind, name in page.named_tests()}
     names |= {("load", page.cell(command)) for command, _ in page.load_rows()}
     assert set(rows) == names

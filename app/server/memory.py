@@ -1,0 +1,26 @@
+"""How the process of a server uses memory: what was freed is used again."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+
+M_ARENA_MAX = -8  # of glibc's mallopt
+ARENAS = 2
+
+
+def share_freed_memory() -> bool:
+    """Let threads share what they free; call it before there are any. Whether the system knows how (glibc does).
+
+    Else many threads get a part of the memory each, and what one of them has freed the others cannot use.
+    """
+    try:
+        return bool(ctypes.CDLL(None).mallopt(M_ARENA_MAX, ARENAS))
+    except (AttributeError, OSError, TypeError):
+        return False
+
+
+def keep_what_is_there() -> None:
+    """Collections need not look again at what has been loaded, and so come before as much again has piled up."""
+    gc.collect()
+    gc.freeze()

@@ -1,0 +1,43 @@
+"""What a server frees is used again."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+# threads that each free 40 MB in small pieces, one after another, and how much memory stays in use, in MB
+CHURN = """
+import sys, threading
+from pathlib import Path
+from app.server.memory import keep_what_is_there, share_freed_memory
+if sys.argv[1] == "shared":
+    assert share_freed_memory()
+keep_what_is_there()
+def used():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+def churn(freed):
+    pieces = [bytearray(2000) for _ in range(20000)]
+    del pieces
+    freed.set()
+    over.wait()
+start, over = used(), threading.Event()
+for _ in range(24):
+    freed = threading.Event()
+    threading.Thread(target=churn, args=(freed,)).start()
+    freed.wait()
+print(used() - start)
+over.set()
+"""
+
+
+def held(how: str) -> float:
+    done = subprocess.run([sys.executable, "-c", CHURN, how], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has arenas")
+def test_what_one_thread_frees_another_uses() -> None:
+    assert held("shared") < held("apart") / 2
