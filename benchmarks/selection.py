@@ -103,9 +103,10 @@ def _round(value: float) -> float:
 
 
 def cuts_at_the_entrance(name: str) -> bool:
-    """Whether a method has a cut 0 at its published retention."""
+    """Whether a method has a cut 0 of a picture at its published retention."""
     try:
-        return 0 in vc.REDUCERS[name]().schedule(576, ANATOMY)
+        reducer = vc.REDUCERS[name]()
+        return 0 in reducer.schedule(576, ANATOMY) and not reducer.sees_all_tiles
     except vc.InputError:  # its first cut is too late for this retention
         return False
 

@@ -15,6 +15,7 @@ from tests.families import lvlms, tiny
 from vscan_core.catalog import SHAPES
 from vscan_core.dummies.processors import add_vision_tokens
 from vscan_core.families import FAMILIES, family_of
+from vscan_core.reducers import FastV, Forced
 from vscan_core.reducers.evs import EVS
 from vscan_core.reducers.vidcom2 import VidCom2
 from vscan_core.resources import asset
@@ -183,3 +184,12 @@ def test_a_picture_has_no_frames_to_compare(name: str, method: type[vc.Reducer])
     with pytest.raises(vc.InputError, match="frames of a video, and this is a picture"):
         answered(name, dark(1).frames[0], method(retention=0.5))
     assert answered(name, dark(2), None).text is not None  # the model is as it was
+
+
+def test_a_method_for_videos_can_be_followed_by_one_inside_the_llm_and_no_token_can_be_forced() -> None:
+    image = answered("qwen2_5_vl", dark(6, bright=3), EVS(retention=0.5).then(FastV(retention=0.7))).trace.images[0]
+    first, later = image.cuts
+    counts = torch.tensor([image.place(token)[0] for token in first.kept.tolist()]).bincount(minlength=image.tiles)
+    assert counts[0] == image.tokens_per_tile > counts[1] and len(later.kept) < len(first.kept)
+    with pytest.raises(vc.InputError, match="all frames of a video, so no token can be forced"):
+        answered("qwen2_5_vl", dark(6), Forced(EVS(retention=0.5), keep=[1], tiles=image.tiles))

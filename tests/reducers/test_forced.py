@@ -18,7 +18,7 @@ from vscan_core.reducers import Forced
 from vscan_core.resources import asset
 from vscan_core.selection import Needs
 
-CHOOSERS = [name for name, cls in vc.REDUCERS.items() if not cls().needs(ANATOMY).blocks]
+CHOOSERS = [name for name, cls in vc.REDUCERS.items() if not cls().needs(ANATOMY).blocks and not cls().sees_all_tiles]
 RUN = ("vscan", "vispruner", "fastv", "random", "grid")
 QUESTION = "What colour is the heart?"
 

@@ -106,6 +106,8 @@ def test_diversity_is_the_variance_of_the_cosines_with_the_run() -> None:
     rows[0, :, 0] = 2  # the cosines are 1 and, with the token itself, 0
     rows[1, :, 4:] = torch.eye(4)
     torch.testing.assert_close(unlikeness(rows), torch.tensor([[1 / 3] * 4, [0.0] * 4]))
+    repeated = torch.tensor([[[1.0, 0], [1, 0], [0, 1]]])  # cosines 0, 1, 0 of mean .5, and 0, 0, 0
+    torch.testing.assert_close(unlikeness(repeated), torch.tensor([[0.375, 0.375, 0]]))
     assert unlikeness(torch.ones(3, 1, 5)).tolist() == [[0], [0], [0]]
 
 

@@ -73,6 +73,8 @@ def test_what_points_away_covers_nothing_and_does_no_harm() -> None:
     assert covering(rows, torch.ones(3), 2).tolist() == [0, 2]
     assert covering(rows, torch.tensor([1.0, 1.0, 1.9]), 1).tolist() == [0]  # gains 2, 2, 1
     assert covering(rows, torch.tensor([1.0, 1.0, 2.1]), 1).tolist() == [2]
+    few = torch.tensor([0.1, 0.1, 0.3])  # .2, .2, .3 as products; 2.1, 2.1, 1.3 as sums
+    assert [covering(rows, few, 1).tolist(), covering(rows, few, 1, add=True).tolist()] == [[2], [0]]
 
 
 def test_attention_is_added_as_the_sum_over_heads() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vscan_core.budget import average, check_retention
 from vscan_core.errors import InputError
+from vscan_core.reducers.later_cuts import LaterCuts
 from vscan_core.reducers.settings import check_kind, frozen
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
@@ -17,7 +18,7 @@ MANY = 1 << 60  # more tokens, and more tiles, than any image has, so that every
 
 
 @dataclass(frozen=True)
-class Reducer(ABC):
+class Reducer(LaterCuts, ABC):
     """Decides where to cut, how many tokens to keep, which signals are needed, and which tokens to keep.
 
     Fields are settings; change one with `dataclasses.replace`. A reducer holds no state of a run. Dicts and lists given
@@ -27,8 +28,6 @@ class Reducer(ABC):
     title: ClassVar[str]  # the method's name as people write it
     summary: ClassVar[str]  # one sentence without the name, such as "keep the tokens that CLS attends to most"
     paper: ClassVar[str]  # such as "FastV, arXiv 2403.06764"; "" for a baseline
-
-    sees_all_tiles: ClassVar[bool] = False  # cut 0 gets all tiles of one image, all frames of one video, at once
 
     retention: float = 1 / 9  # average over decoder layers of the share of visual tokens that enter the layer
     _: KW_ONLY
@@ -78,8 +77,16 @@ class Reducer(ABC):
     def select(self, signals: Signals, keep: int) -> Selection:
         """Cut 0: choose `keep` of the visual tokens of one image (or tile), by the signals in `needs`."""
 
+    @property
+    def sees_all_tiles(self) -> bool:
+        """Whether cut 0 gets all tiles of one image, or all frames of one video, at once, and shares out the budget."""
+        return False
+
     def select_tiles(self, tiles: Signals, keep: int) -> list[Selection]:
-        """Cut 0 of tiles of one grid, the first axis of `tiles`; one by one, if not overridden; keep: of each tile."""
+        """Cut 0 of several tiles of one grid, `tiles` of which is the first axis; one by one, unless overridden.
+
+        keep: of every tile; on average, if the method `sees_all_tiles`.
+        """
         return [self.select(one, keep) for one in tiles.each()]
 
     def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
@@ -93,11 +100,6 @@ class Reducer(ABC):
         """
         raise NotImplementedError
 
-    def select_in_llm(self, signals: Signals, keep: int) -> Selection:
-        """A later cut: choose `keep` of the visual tokens that are left, by default those with the best text scores."""
-        assert signals.text is not None
-        return Selection.top(signals.text, keep, "text")
-
     def position_mode(self, anatomy: Anatomy) -> str:
         """What happens to position ids after a cut: "original" (gaps stay) or "renumbered"."""
         return self.positions or anatomy.positions
@@ -105,32 +107,6 @@ class Reducer(ABC):
     def uses_rope(self, anatomy: Anatomy) -> bool:
         """Whether scores of later cuts apply the rotary embedding."""
         return anatomy.rope_in_scores if self.rope_in_scores is None else self.rope_in_scores
-
-    @property
-    def scores_with_text(self) -> bool:
-        """Whether later cuts are scored by the text tokens in `query_tokens` instead of the last prompt token."""
-        return False
-
-    def query_tokens(self, visual: Tensor, text: Tensor) -> Tensor:
-        """(text,) bool: the text tokens whose mean attention scores later cuts; called only if `scores_with_text`.
-
-        visual (tokens, dim) and text (text, dim), the prompt after the image, are embeddings as they enter the LLM.
-        """
-        raise NotImplementedError
-
-    @property
-    def needs_in_llm(self) -> frozenset[str]:
-        """The signals of later cuts, by their names in Signals; only these are recorded."""
-        return frozenset({"text", "hidden"} if self.merges_in_llm else {"text"})
-
-    @property
-    def merges_in_llm(self) -> bool:
-        """Whether later cuts merge dropped tokens into kept ones."""
-        return False
-
-    def score_layer(self, cut: int) -> int:
-        """The decoder layer whose weights score the later cut at layer `cut`: `cut` itself or the previous one."""
-        return cut
 
 
 @dataclass(frozen=True)
@@ -175,6 +151,15 @@ class Then(Reducer):
     def select(self, signals: Signals, keep: int) -> Selection:
         """The choice of the first method."""
         return self.first.select(signals, keep)
+
+    @property
+    def sees_all_tiles(self) -> bool:
+        """As in the first method."""
+        return self.first.sees_all_tiles
+
+    def select_tiles(self, tiles: Signals, keep: int) -> list[Selection]:
+        """The choice of the first method."""
+        return self.first.select_tiles(tiles, keep)
 
     def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
         """As in the first method."""

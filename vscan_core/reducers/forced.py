@@ -105,10 +105,12 @@ class Forced(Reducer):
         return self.schedule(tokens, anatomy, self.tiles).get(0)
 
     def needs(self, anatomy: Anatomy) -> Needs:
-        """As in the method. Raises InputError if it merges inside the vision encoder, where no token can be forced."""
+        """As in the method. Raises InputError if it merges inside the vision encoder, or sees all frames at once."""
         found = self.reducer.needs(anatomy)
         if found.blocks:
             raise InputError(f"{self.reducer.title} merges tokens inside the vision encoder, so none can be forced")
+        if self.reducer.sees_all_tiles:
+            raise InputError(f"{self.reducer.title} looks at all frames of a video, so no token can be forced")
         return found if 0 in self.reducer.cut_layers(anatomy) else Needs()
 
     def select(self, signals: Signals, keep: int) -> Selection:

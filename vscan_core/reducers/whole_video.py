@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -20,7 +19,10 @@ VIDEO_ONLY = "{method} compares the frames of a video, and this is a picture; pl
 class WholeVideo(AtEntrance):
     """Spreads one budget over the frames of a video: their number times the tokens of a frame times the retention."""
 
-    sees_all_tiles: ClassVar[bool] = True
+    @property
+    def sees_all_tiles(self) -> bool:
+        """Always."""
+        return True
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """Projected features."""
