@@ -8,6 +8,7 @@ import torch
 import vscan_core as vc
 from tests.conftest import prompt, tiny_llava
 from tests.engine.test_reduced import STEPS, generate, rows_of
+from tests.families.refused import OF_VIDEOS
 from tests.reference import (
     apet_slow,
     halfway_slow,
@@ -82,7 +83,7 @@ def check(model, inputs, method, settings, entrance_of=None) -> None:
 
 
 @pytest.mark.parametrize("images", BATCHES, ids=str)
-@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED - LATER))
+@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED - LATER - OF_VIDEOS))
 @torch.no_grad()
 def test_cut_at_the_entrance_equals_masked_recompute(llava, name, images) -> None:
     def entrance_of(pixels):
@@ -351,7 +352,7 @@ def test_models_without_clip_text_are_refused_in_one_sentence(sdpa_llava, name) 
     assert not sdpa_llava._forward_pre_hooks
 
 
-@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED))
+@pytest.mark.parametrize("name", sorted(set(vc.REDUCERS) - REFUSED - OF_VIDEOS))
 @torch.no_grad()
 def test_spends_the_asked_average_in_a_run(name) -> None:
     model = tiny_llava(layers=8)

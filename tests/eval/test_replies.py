@@ -7,6 +7,7 @@ import torch
 
 import vscan_core as vc
 from tests.eval.conftest import picture
+from tests.families.refused import OF_VIDEOS
 from vscan_core.reducers.sparsevlm import SparseVLM
 from vscan_eval.replies import Condition, Prompt, PromptBatch, Reply, sharing
 
@@ -28,6 +29,10 @@ def test_together_is_as_one_by_one(lvlm, name) -> None:
     method = Condition.named(name, SHARE)
     if name in ("trim", "cdpruner"):
         with pytest.raises(vc.InputError, match="no CLIP text encoder"):
+            generate_replies(lvlm, method, prompts(), 6)
+        return
+    if name in OF_VIDEOS:
+        with pytest.raises(vc.InputError, match="this is a picture"):
             generate_replies(lvlm, method, prompts(), 6)
         return
     together = generate_replies(lvlm, method, prompts(), 6)

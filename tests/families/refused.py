@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from vscan_core.families import family_of
+from vscan_core.reducers import REDUCERS
 from vscan_core.reducers.base import Reducer
 
+OF_VIDEOS = {name for name, cls in REDUCERS.items() if cls().sees_all_tiles}  # refuse pictures
 WITH_CLIP = ("llava", "llava_next")  # their vision encoder is a whole CLIP: keys, and blocks that tokens can merge in
 
 
