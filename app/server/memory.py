@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import threading
+import time
+from collections.abc import Callable
 
 M_ARENA_MAX = -8  # of glibc's mallopt
 ARENAS = 2
+COLLECT_EVERY_S = 30.0
 
 
 def share_freed_memory() -> bool:
@@ -24,3 +28,17 @@ def keep_what_is_there() -> None:
     """Collections need not look again at what has been loaded, and so come before as much again has piled up."""
     gc.collect()
     gc.freeze()
+
+
+def collect_between_runs(busy: Callable[[], bool]) -> None:
+    """From now on, twice a minute while nothing runs; visits leave cycles behind, which Python itself lets pile up."""
+
+    def keep_collecting() -> None:
+        while True:
+            time.sleep(COLLECT_EVERY_S)
+            end = time.monotonic() + COLLECT_EVERY_S
+            while busy() and time.monotonic() < end:
+                time.sleep(0.05)
+            gc.collect()
+
+    threading.Thread(target=keep_collecting, name="collects garbage", daemon=True).start()

@@ -24,7 +24,7 @@ from .drain import Drain, StopSignal, serve_until_stopped
 from .health import Probe, Readiness, health_routes
 from .limits import DoorLimits
 from .logs import adopt_web_server_logs
-from .memory import keep_what_is_there
+from .memory import collect_between_runs, keep_what_is_there
 from .metrics import Meters
 from .request_watch import FaultAnswers, RequestWatch, counting_refusals
 from .settings import Settings
@@ -105,4 +105,5 @@ class Operations:
         close_idle_connections(demo)
         self.readiness.reasons()  # asks the model for the first time
         keep_what_is_there()
+        collect_between_runs(lambda: self.session.visits.under_way() > 0)
         serve_until_stopped(demo, self.drain, stop, self.settings.drain_seconds)

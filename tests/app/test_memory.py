@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import platform
 import subprocess
 import sys
+import time
+import weakref
 
 import pytest
+
+from app.server import memory
 
 # threads that each free 40 MB in small pieces, one after another, and how much memory stays in use, in MB
 CHURN = """
@@ -41,3 +46,26 @@ def held(how: str) -> float:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has arenas")
 def test_what_one_thread_frees_another_uses() -> None:
     assert held("shared") < held("apart") / 2
+
+
+class Cycle:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_what_refers_to_itself_goes_between_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "COLLECT_EVERY_S", 0.05)
+    gc.disable()
+    try:
+        left = weakref.ref(Cycle())
+        assert left() is not None
+        memory.collect_between_runs(lambda: False)
+        end = time.monotonic() + 30
+        while left() is not None and time.monotonic() < end:
+            time.sleep(0.02)
+        assert left() is None
+    finally:
+        gc.enable()
+        monkeypatch.undo()
