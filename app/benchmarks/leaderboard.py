@@ -72,6 +72,9 @@ def _paired_cells(row: Row) -> list[Cell]:
 def leaderboard_notes(view: LeaderboardView) -> str:
     """How to read the table, and which cells are empty for which reason, as Markdown."""
     found = ["Accuracy in %, with 95 % intervals. The dots beside a heading sort the table."]
+    measured = {row.method for row in view.record.rows}
+    if newer := [title for name, title in view.titles.items() if name not in measured]:
+        found.append(f"Not in this record: {', '.join(newer)}.")
     groups = next((row.filtered for row in view.rows if row.filtered), None)
     if groups is None:
         return " ".join([*found, NO_FILTER])

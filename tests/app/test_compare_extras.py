@@ -99,6 +99,17 @@ def test_the_report_is_of_the_run_that_is_shown_and_escapes_what_was_asked(pictu
     assert "kept from an earlier run" in again and "kept from an earlier run" not in text
 
 
+def test_who_keeps_others_waiting_is_told_why_no_speed_is_shown(picture: str) -> None:
+    page = page_with(FakeEngine())
+    steps = page.runs.on_run(*values(picture))
+    next(steps), next(steps)
+    other = page.session.compare("mini", picture, "Mine?", 0.2)
+    assert next(other) is None
+    *_, last = steps
+    other.close()
+    assert "Others are waiting" in last[page.outputs.measured] and last[page.outputs.repeat]["interactive"]
+
+
 def test_a_run_that_was_stopped_or_cannot_be_reported_has_no_file(picture: str) -> None:
     page = page_with(FakeEngine())
     steps = page.runs.on_run(*values(picture))

@@ -98,6 +98,9 @@ def test_too_few_questions_are_a_dash_with_its_reason(found: AccuracyRecord) -> 
     assert "Downsample fails on 15 of them and is right on 200" in notes
     assert "too few" not in leaderboard_notes(LeaderboardView(found, 0.1111, TITLES))
     assert "Out of reach on this model: FastV." in leaderboard_notes(LeaderboardView(found, 0.0278, TITLES))
+    assert "Not in this record" not in leaderboard_notes(LeaderboardView(found, 0.0278, TITLES))
+    newer = LeaderboardView(found, 0.0278, TITLES | {"scope": "SCOPE"})
+    assert "Not in this record: SCOPE." in leaderboard_notes(newer)
 
 
 def test_a_record_without_a_filter_says_so(tmp_path: Path) -> None:
