@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-CAUSAL_FLOPS = "causal attention, 2 n (n + 1) D per layer"  # how `vscan_core.measure` counts; older records: n^2
+CAUSAL_FLOPS = "causal attention, 2 n (n + 1) D per layer"  # how `vscan_core.measure` counts
 
 
 def write_record(record: dict[str, Any], path: Path | None) -> None:

@@ -17,7 +17,6 @@ from ..charts.intervals import Interval, interval_chart
 from ..ui.dataframe import Cell, dataframe_value, text_cell
 from .records import RECORDED_FOLDER
 
-FULL_FLOPS = "attention in full, 4 n^2 D per layer"  # of records that do not say, which are the older ones
 SPEED_RATIOS = {"prefill": "Prefill with selection", "ttft": "First token", "kv_bytes": "KV cache", "tflops": "FLOPs"}
 
 
@@ -60,7 +59,7 @@ def _prefill(data: dict[str, Any], titles: Mapping[str, str]) -> SpeedRecord:
     table = dataframe_value(["Kept", "Visual tokens", *SPEED_RATIOS.values()], cells)
     note = (
         "How many times cheaper VScan is than the baseline: median, lowest and highest of several pairs of runs. "
-        f"FLOPs: {data.get('flops', FULL_FLOPS)}."
+        f"FLOPs: {data['flops']}."
     )
     figure = curve_chart(lines, [], "baseline / VScan, times")
     return SpeedRecord(f"Prefill, first token, memory: {data['model']}", data, figure, note, table)
@@ -89,7 +88,7 @@ def _selection(data: dict[str, Any], titles: Mapping[str, str]) -> SpeedRecord:
     headers = ["Method", "Tokens", "Kept", "Time", "Peak extra memory", "Of the dense prefill's FLOPs", "Of its bytes"]
     note = (
         "What selecting tokens costs before the language model, on random signals of the widths of LLaVA-1.5-7B, "
-        f"at a retention of 11.1 %. FLOPs of the dense prefill: {data.get('flops', FULL_FLOPS)}."
+        f"at a retention of 11.1 %. FLOPs of the dense prefill: {data['flops']}."
     )
     figure = interval_chart(groups, "milliseconds", log=True)
     table = dataframe_value(headers, cells)

@@ -179,7 +179,7 @@ def test_the_speed_records_of_this_repository_can_be_shown() -> None:
         section = SpeedTab(found)
     figure, note, source, table = section.on_change("selection-cpu")
     assert figure is selection.figure and "selecting" in note and "benchmarks.selection" in source
-    assert "attention in full" in selection.note and "causal attention" in mini.note
+    assert selection.facts["flops"] in selection.note and mini.facts["flops"] in mini.note
     assert table["value"]["headers"][0] == "Method"
 
 
