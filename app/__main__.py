@@ -39,10 +39,18 @@ def launch_options(host: str, port: int, operations: Operations | None = None) -
         "footer_links": ["api", "settings"],
         "run_history": False,
         "enable_monitoring": False,
+        "_frontend": False,  # opens no page to see whether it can: on a busy computer it takes longer than Gradio waits
         "state_session_capacity": 100,  # about a megabyte each
         "ssr_mode": False,
         "strict_cors": True,
     }
+
+
+def ask_oneself_directly(host: str) -> None:
+    """Name this computer among those that need no proxy: Gradio asks its own server once when it starts."""
+    for name in ("no_proxy", "NO_PROXY"):
+        named = [os.environ[name]] if os.environ.get(name) else []
+        os.environ[name] = ",".join([*named, "localhost", "127.0.0.1", "::1", host])
 
 
 def main() -> None:
@@ -82,6 +90,7 @@ def serve(operations: Operations, parser: argparse.ArgumentParser, stop: StopSig
     from .main import build_app
 
     settings = operations.settings
+    ask_oneself_directly(settings.host)
     demo = build_app(operations.session)
     operations.before_launch(demo)
     options = launch_options(settings.host, settings.port, operations)

@@ -55,12 +55,15 @@ def waited_for(what: Callable[[], bool]) -> bool:
 
 @contextmanager
 def process(*command: str, port: int) -> Iterator[subprocess.Popen[str]]:
-    """A demo in a process of its own, once it is alive."""
+    """A demo in a process of its own, once it is alive; the proxy of its network does not know it."""
     own = os.environ | {"PYTHONPATH": str(ROOT), "VSCAN_MODEL": "", "HF_HUB_OFFLINE": "1"}
+    own |= dict.fromkeys(("HTTP_PROXY", "http_proxy"), f"http://127.0.0.1:{free_port()}")
+    own |= dict.fromkeys(("NO_PROXY", "no_proxy"), "intranet.example")
     running = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=own, stderr=subprocess.PIPE, text=True)
     try:
         alive = waited_for(lambda: running.poll() is not None or get(port, "healthz").status_code == 200)
-        assert alive and running.poll() is None, running.stderr.read() if running.stderr else ""
+        assert alive, f"not alive after {PATIENCE_S} s"
+        assert running.poll() is None, running.stderr.read() if running.stderr else ""
         yield running
     finally:
         running.kill()
