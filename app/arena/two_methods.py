@@ -11,7 +11,7 @@ import gradio as gr
 from ..runs.page import ShownRuns
 from ..runs.progress import RunState
 from ..session.session import Session
-from ..stage.view import run_view, stage_data
+from ..stage.view import run_view, stage_value
 from ..stage.widget import stage
 from ..ui.errors import answering
 from ..ui.events import PREVIEW, PRIVATE
@@ -83,7 +83,7 @@ class TwoMethods:
         return {
             self.one: gr.update(choices=choices, value=one),
             self.other: gr.update(choices=choices, value=other),
-            self.stage: stage_data(self.session.open(shown.path), view),
+            self.stage: stage_value(self.session.open(shown.path), view),
         }
 
 

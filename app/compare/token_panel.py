@@ -12,7 +12,7 @@ from vscan_core.trace import ImageTrace
 from .. import formatting
 from ..session.lru_cache import LRUCache
 from ..session.sources import OpenedSource
-from ..stage.view import RegionScore, StageView, stage_data
+from ..stage.view import RegionScore, StageView, stage_value
 from ..stage.widget import Marks, marks_of, stage
 from ..ui.events import PRIVATE
 from .asked import CompareSettings
@@ -44,7 +44,7 @@ class TokenPanel:
         opens: Show what mattered at once.
         """
         view = replace(view, mattered=self.mattered.find(asked.about), opens_mattered=opens)
-        return {self.stage: stage_data(opened, view), self.note: _note(view)}
+        return {self.stage: stage_value(opened, view), self.note: _note(view)}
 
     def clear(self) -> dict[Any, Any]:
         """The updates that show nothing."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 M_ARENA_MAX = -8  # of glibc's mallopt
 ARENAS = 2
-COLLECT_EVERY_S = 30.0
+COLLECT_EVERY_S = 10.0
 
 
 def share_freed_memory() -> bool:
@@ -43,7 +43,7 @@ def keep_what_is_there() -> None:
 
 
 def collect_between_runs(busy: Callable[[], bool]) -> None:
-    """From now on, twice a minute while nothing runs; visits leave cycles behind, which Python itself lets pile up.
+    """From now on, every few seconds while nothing runs; visits leave cycles behind, which Python itself lets pile up.
 
     What was freed is given back to the system.
     """

@@ -159,8 +159,12 @@ const stage = new Stage(element.querySelector(".stage"), props, (name, data) => 
   if (name === "marked") trigger("marked", data);
 });
 stage.root.stage = stage; // for tests, and for pages that steer it
-watch("value", () => stage.show(props.value));
-stage.show(props.value);
+const receive = () => {
+  const { rest, picture } = props.value || {};
+  stage.show(rest && { ...JSON.parse(rest), picture });
+};
+watch("value", receive);
+receive();
 if (props.slider) {
   const moved = (event) => {
     const percent = Number(event.target.value), inside = event.target.closest && event.target.closest(props.slider);

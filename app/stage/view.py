@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
 from gradio.data_classes import FileData
 from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
@@ -57,8 +58,18 @@ def run_view(trace: Trace, retention: float, method: str = VSCAN) -> StageView:
     return StageView(trace.images[0], trace.boxes(0), retention, True, method)
 
 
+def stage_value(opened: OpenedSource, view: StageView) -> dict[str, Any]:
+    """The value of a stage: the picture's file, and everything else as one text.
+
+    Gradio copies values for every event and keeps the last ones of each visitor; of thousands of numbers that is slow,
+    and leaves the memory in pieces.
+    """
+    data = stage_data(opened, view)
+    return {"picture": data.pop("picture"), "rest": orjson.dumps(data).decode()}
+
+
 def stage_data(opened: OpenedSource, view: StageView) -> dict[str, Any]:
-    """The value of a stage: numbers, fixed words, and the picture's file."""
+    """What a stage shows: numbers, fixed words, and the picture's file."""
     canvas = canvas_of(opened.image, view.trace, view.boxes)
     data = map_data(view.trace, canvas)
     if view.mattered is not None:

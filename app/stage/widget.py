@@ -29,7 +29,7 @@ class Marks:
 
 
 def stage(elem_id: str, slider: str = "", markable: bool = False, view: str = "tokens") -> gr.HTML:
-    """Build a stage; its value is what `stage_data` returns, or None.
+    """Build a stage; its value is what `stage_value` returns, or None.
 
     Args:
         elem_id: Its id on the page.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import vscan_core as vc
 from app.session.engine import Engine
 from app.session.session import Session
-from app.stage.view import StageView, preview_view, run_view, stage_data
+from app.stage.view import StageView, preview_view, run_view, stage_value
 from app.stage.widget import STAGE_FOLDER, marks_of, stage
 from tests.app.conftest import launched
 from vscan_core.draw.fates import Fate
@@ -21,6 +22,11 @@ STATE = "() => document.querySelector('.stage').stage.state"
 SHOWN = "() => document.querySelector('.stage')?.stage?.state"
 TOLD = "() => document.querySelector('.stage-told').textContent"
 FIRST_CUT, TOKEN_MAP = ((STAGE_FOLDER / name).read_text() for name in ("first_cut.js", "token_map.js"))
+
+
+def drawn(value: dict[str, Any]) -> dict[str, Any]:
+    """What a stage with this value shows."""
+    return {**json.loads(value["rest"]), "picture": value["picture"]}
 
 
 @dataclass
@@ -53,7 +59,7 @@ def opened_hall(browser: Any, picture_file: str) -> Iterator[Hall]:
 
         shown.marked(on_marked, None, told)
         for name, view in views.items():
-            gr.Button(name, elem_id=f"show-{name}").click(lambda view=view: stage_data(opened, view), None, shown)
+            gr.Button(name, elem_id=f"show-{name}").click(lambda view=view: stage_value(opened, view), None, shown)
         gr.Button("nothing", elem_id="show-nothing").click(lambda: None, None, shown)
     errors: list[str] = []
     with launched(demo) as url:

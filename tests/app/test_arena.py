@@ -27,6 +27,7 @@ from app.runs.progress import RunState, run_snapshots
 from app.session.examples import Example
 from app.session.session import Session
 from tests.app.fake import FakeEngine
+from tests.app.hall import drawn
 from vscan_core import REDUCERS
 from vscan_core.cli.main import parser
 from vscan_core.errors import InputError
@@ -273,7 +274,8 @@ def test_the_map_holds_vscan_and_the_next_method_at_first(page: ArenaPage, pictu
     out = two.on_end(shown, None, None)
     assert out[two.box]["visible"] and (out[two.one]["value"], out[two.other]["value"]) == ("vscan", "picky")
     assert out[two.one]["choices"] == [("Picky", "picky"), ("Coarse", "coarse"), ("VScan", "vscan")]
-    assert out[two.stage]["title"] == "VScan" and out[two.stage]["other"]["title"] == "Picky"
+    shown = drawn(out[two.stage])
+    assert shown["title"] == "VScan" and shown["other"]["title"] == "Picky"
     again = two.on_end(shown, "coarse", "vscan")  # what was chosen stays
     assert (again[two.one]["value"], again[two.other]["value"]) == ("coarse", "vscan")
     assert two.on_one(shown, "picky", "picky")[two.other]["value"] == "coarse"  # the other one makes way

@@ -26,7 +26,7 @@ from app.session.turn import Pair
 from app.ui.messages import MEANINGLESS_TEXT
 from tests.app.conftest import Server, serving
 from tests.app.fake import GRID, TOKENS, FakeEngine, FakeLVLM, fake_answer, fake_trace
-from tests.app.hall import TOLD, move_to
+from tests.app.hall import TOLD, drawn, move_to
 from tests.app.test_browser import SHIFTS, open_page, wait_for_stop
 from tests.app.test_browser import page as page  # a fixture
 from vscan_core.catalog import DUMMY
@@ -149,15 +149,15 @@ def test_what_mattered_is_one_more_heat_map_that_stays_while_the_same_is_asked(p
     status, stage = page.ask.status, page.tokens.stage
     assert first == {status: LEAVING_OUT.format(done=0, total=2)}
     assert last[status].startswith("Leaving out any of 1 of the 2 regions changes the answer")
-    data = last[stage]
+    data = drawn(last[stage])
     score = data["scores"][-1]
     assert data["ran"] and data["opens"] == score["name"] == "mattered" and "“<b>red</b>”" in score["about"]
     assert score["values"][: GRID // 2] == [0.0] * 12 and score["values"][GRID // 2 : GRID] == [3.0] * 12
     assert score["ranks"][12] == 1 and score["ranks"][0] == TOKENS // 2 + 1
 
-    moved = page.on_setting(*values(picture, percent=20.0), shown)[stage]
+    moved = drawn(page.on_setting(*values(picture, percent=20.0), shown)[stage])
     assert moved["scores"][-1] == score and moved["opens"] is None and not moved["ran"]
-    other = page.on_setting(*values(picture, "Where?"), shown)[stage]
+    other = drawn(page.on_setting(*values(picture, "Where?"), shown)[stage])
     assert all(one["name"] != "mattered" for one in other["scores"])
 
 

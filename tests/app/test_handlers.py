@@ -18,6 +18,7 @@ from app.session.examples import Example
 from app.session.session import Session
 from app.ui.messages import STOPPED
 from tests.app.fake import FakeEngine
+from tests.app.hall import drawn
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # a toast outside of a page becomes a warning
 
@@ -65,7 +66,7 @@ def test_a_run_fills_everything(page: ComparePage, picture: str) -> None:
     assert last[out.axis].count("<li><span class") == 2 and "96 → 32" in last[out.numbers[1]]
     assert "166 ms" in last[out.lines[0]] and "tokens/s" in last[out.lines[0]]
     assert last[out.question] == "What?" and last[out.thumb] == picture
-    assert last[page.tokens.stage]["ran"] and last[page.shown].now.ended
+    assert drawn(last[page.tokens.stage])["ran"] and last[page.shown].now.ended
 
 
 def test_every_step_repeats_what_earlier_steps_showed(page: ComparePage, picture: str) -> None:
@@ -175,7 +176,7 @@ def test_the_slider_draws_the_first_cut_and_what_it_saves_without_the_language_m
         out = page.on_setting(*asked(picture, percent=percent), None)
         counts.append(out[page.how.budget].replace("**", ""))
         exact.append(out[page.outputs.exact])
-        assert not out[page.tokens.stage]["ran"]
+        assert not drawn(out[page.tokens.stage])["ran"]
     assert counts[0] == "11.1 % = 96 of 576 visual tokens into the language model, 32 from layer 3 on"
     assert "192 of 576" in counts[1] and "288 of 576" in counts[2]
     assert "expect wrong answers" in counts[3] and "expect" not in counts[0]

@@ -13,7 +13,7 @@ from PIL import Image
 from app.compare.page import ComparePage
 from app.stage.widget import Marks, marks_of
 from tests.app.conftest import Server
-from tests.app.hall import SHOWN, STATE, TOLD, Hall, legend, move_to, show, undecided
+from tests.app.hall import SHOWN, STATE, TOLD, Hall, drawn, legend, move_to, show, undecided
 from tests.app.test_browser import open_page
 from tests.app.test_browser import page as page  # a fixture
 from vscan_core.draw.fates import Fate, fates
@@ -207,7 +207,7 @@ def test_tokens_are_put_back_and_the_question_is_asked_again(hall: Hall, picture
     started, ended = page.put_back.on_again(Marks(tuple(keep), tuple(drop)), *asked)
     assert "again" in started[page.tokens.told]
     assert re.search(r"9 put back, 3 taken out: the answer (stays the same: |changes from )\S", ended[page.tokens.told])
-    shown = ended[page.tokens.stage]
+    shown = drawn(ended[page.tokens.stage])
     left = {token for token, code in enumerate(shown["cuts"][-1]["fates"]) if int(code) <= Fate.KEPT}
     assert set(keep) <= left and not set(drop) & left and len(left) == len(trace.kept) and shown["ran"]
     for marks, sentence in (

@@ -15,6 +15,7 @@ from app.session.examples import Example
 from app.session.session import Session
 from app.session.sources import Clip
 from tests.app.conftest import Server, serving
+from tests.app.hall import drawn
 from tests.app.test_browser import open_page
 from tests.app.test_browser import page as page  # a fixture
 from tests.app.video_engine import VideoEngine
@@ -55,10 +56,10 @@ def test_the_question_is_about_the_video_if_the_model_takes_it(
 ) -> None:
     last = run(compare, "video-llava", picture, video_file)
     assert last[compare.shown].settings.source == Clip(video_file, 8)
-    assert last[compare.tokens.stage]["frames"] == [[frame] for frame in range(1, 9)]
+    assert drawn(last[compare.tokens.stage])["frames"] == [[frame] for frame in range(1, 9)]
     for model, video in (("mini", video_file), ("video-llava", None)):
         last = run(compare, model, picture, video)
-        assert last[compare.shown].settings.source == picture and last[compare.tokens.stage]["frames"] == []
+        assert last[compare.shown].settings.source == picture and drawn(last[compare.tokens.stage])["frames"] == []
 
 
 def test_the_preview_and_the_run_show_the_frames(compare: ComparePage, picture: str, video_file: str) -> None:
@@ -66,7 +67,7 @@ def test_the_preview_and_the_run_show_the_frames(compare: ComparePage, picture: 
     assert "of 296" in out[compare.how.budget].replace("**", "")  # 8 frames of 36 tokens and CLS
     last = run(compare, "video-llava", picture, video_file)
     assert "same number for every frame" in last[compare.tokens.note]
-    preview, ran = out[compare.tokens.stage], last[compare.tokens.stage]
+    preview, ran = drawn(out[compare.tokens.stage]), drawn(last[compare.tokens.stage])
     assert preview["cuts"] == ran["cuts"][:1] and preview["boxes"] == ran["boxes"] and len(ran["cells"]) == 8
     assert ran["size"][0] == 1008 and ran["cells"][3][0] == 0  # three frames in a row
 
