@@ -2,7 +2,7 @@
 
 python -m benchmarks.derived assets/recorded/accuracy_mini.json
 
-Works all of it out anew from the scores in the file; no model runs. `benchmarks.accuracy` does the same to a new record.
+Works all of it out anew from the scores in the file; no model runs. `benchmarks.accuracy` does so for a new record.
 """
 
 from __future__ import annotations

@@ -132,7 +132,9 @@ def test_what_records_derive_from_their_scores_is_up_to_date(path, tmp_path) -> 
         places = [row["by_type"][kind] for kind in TASKS["world"].groups["location"]]
         right = sum(part["n"] * part["accuracy"] for part in places)
         assert row["by_group"]["location"]["n"] == sum(part["n"] for part in places)
-        assert row["by_group"]["location"]["accuracy"] * row["by_group"]["location"]["n"] == pytest.approx(right, abs=0.1)
+        assert row["by_group"]["location"]["accuracy"] * row["by_group"]["location"]["n"] == pytest.approx(
+            right, abs=0.1
+        )
     assert all(row["downsampling_filter"] for row in measured if row["method"] != FILTERING_METHOD)
 
 

@@ -19,7 +19,7 @@ LEADERBOARD_HEADERS = (
 )
 LOCATION_NOTE = (
     f'"{LOCATION_KIND}" has only the questions about places: where a thing is, what is at a place, what is on a side. '
-    "Places are words here; the embedded model prints no boxes. What real models lose on boxes (RefCOCO) is under Papers."
+    "Places are words here: the embedded model prints no boxes. What real models lose on boxes is under Papers."
 )
 NO_FILTER = "This record was made without Downsample, so the questions cannot be divided."
 

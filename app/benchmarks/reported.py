@@ -113,8 +113,9 @@ def reported_levels(table: ReportedTable, column: str) -> list[Level]:
 
 def reported_cells(table: ReportedTable) -> dict[str, Any]:
     """All rows as a value of a Dataframe, the dense model first; methods with what is known of their released code."""
-    dense = [ReportedGroup("all tokens", None, {DENSE_ROW: table.dense}, ["" for _ in table.facts])] if table.dense else []
-    groups = [*dense, *table.groups]
+    groups = table.groups
+    if table.dense:
+        groups = [ReportedGroup("all tokens", None, {DENSE_ROW: table.dense}, [""] * len(table.facts)), *groups]
     code = {name: release_of(name) for group in groups for name in group.rows}
     shown = any(code.values())
     cells = [
