@@ -157,8 +157,24 @@ def filter_rows(record: dict) -> list[str]:
     return [f"| questions | {' | '.join(sizes)} |", *found]
 
 
+def location_rows(record: dict) -> list[str]:
+    """The other table of docs/findings.md: accuracy on questions about places / on all others."""
+
+    def cell(row: dict) -> str:
+        right, group = round(row["accuracy"] * row["n"]), row["by_group"]["location"]
+        others = (right - round(group["accuracy"] * group["n"])) / (row["n"] - group["n"])
+        return f"{group['accuracy']:.3f} / {others:.3f}"
+
+    rows = {(row["method"], row["retention"]): row for row in record["rows"]}
+    names = ("vscan", "divprune", "vispruner", "visionzip", "fastervlm", "tome", "grid", "random", "downsample")
+    shares = (0.2222, 0.1111, 0.0556, 0.0278)
+    found = [[cell(rows[name, share]) for share in shares] for name in names]
+    return [f"| {vc.REDUCERS[name].title} | {' | '.join(cells)} |" for name, cells in zip(names, found, strict=True)]
+
+
 def test_the_findings_are_those_of_the_record() -> None:
     record = json.loads((RECORDED / "accuracy_mini.json").read_text())
+    assert "\n".join(location_rows(record)) in (ROOT / "docs" / "findings.md").read_text()
     assert "\n".join(filter_rows(record)) in (ROOT / "docs" / "findings.md").read_text()
     rows = {row["method"]: row.get("downsampling_filter") for row in record["rows"] if row["retention"] == 0.1111}
     hard, easy = (
