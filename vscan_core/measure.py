@@ -135,7 +135,7 @@ def survey_flop_ratio(
     d, m = text_config.hidden_size, text_config.intermediate_size
     if not as_printed:
         counts = [4 * n * d * d + 2 * n * n * d + 2 * n * d * m for n in (*tokens_per_layer, whole)]
-        return sum(counts[:-1]) / (len(tokens_per_layer) * counts[-1])
+        return float(sum(counts[:-1]) / (len(tokens_per_layer) * counts[-1]))
     full = 4 * whole * d * d - 2 * whole * whole * d + 2 * whole * d * m
     spent = sum(full if n == whole else 4 * n * d * d - 2 * n * d * m for n in tokens_per_layer)
     divisor: int = 4 - whole * d * d - 2 * whole * whole * d + 2 * whole * d * m

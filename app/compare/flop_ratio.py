@@ -41,8 +41,8 @@ def flop_ratios(baseline: Answer | None, reduced: Answer | None) -> str:
 def _cells(
     baseline: Answer | None, reduced: Answer | None, value: Callable[[Cost], float | None], is_share: bool
 ) -> list[str]:
-    whole = 1.0 if is_share else baseline and value(baseline.cost)
-    values = (answer and value(answer.cost) for answer in (baseline, reduced))
+    whole = 1.0 if is_share else None if baseline is None else value(baseline.cost)
+    values = (None if answer is None else value(answer.cost) for answer in (baseline, reduced))
     return [formatting.NOTHING if each is None or not whole else _percent(each / whole) for each in values]
 
 
