@@ -102,7 +102,7 @@ class Bench:
         settings = {} if method.reducer is None else asdict(method.reducer)
         marks = "".join(f"{record.score:.0f}" for record in records)
         whole = all(record.score in (0, 1) for record in records)
-        del found["downsampling_filter"]  # `derive` fills it in when all rows are known
+        del found["downsampling_filter"], found["by_group"]  # `derive` fills them in when all rows are known
         scores = marks if whole else [record.score for record in records]
         return found | about | {"settings": settings, "scores": scores}
 
@@ -130,7 +130,7 @@ def as_record(
         },
         "rows": rows,
     }
-    return derive(found, bench.task, [item.picture for item in bench.items])
+    return derive(found, bench.task, bench.items)
 
 
 def model_provenance(lvlm: vc.LVLM, command: str) -> dict[str, Any]:

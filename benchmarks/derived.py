@@ -1,8 +1,8 @@
-"""What a record of accuracy says beyond its measurements: the downsampling filter, and the command of every row.
+"""What a record of accuracy says beyond its measurements: the downsampling filter, groups of kinds, and commands.
 
 python -m benchmarks.derived assets/recorded/accuracy_mini.json
 
-Works both out anew from the scores in the file; no model runs. `benchmarks.accuracy` does the same to a new record.
+Works all of it out anew from the scores in the file; no model runs. `benchmarks.accuracy` does so for a new record.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ from vscan_eval.command import task_named
 from vscan_eval.downsample_filter import FILTERING_METHOD, downsampling_filter
 from vscan_eval.replies import Condition
 from vscan_eval.rerun import command_again
-from vscan_eval.task import Task
+from vscan_eval.summary import by_group
+from vscan_eval.task import Item, Task
 
 GRID_RETENTIONS = (1.0, 1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18, 1 / 36)
 ROLES = ("dense", "floor", "downsample")  # rows that all others are compared with
 ROUNDED_TO = 5e-5  # half of the fourth place, at which records round
 
 
-def derive(record: Mapping[str, Any], task: Task, pictures: Sequence[str]) -> dict[str, Any]:
-    """The record with `downsampling_filter` and `command` in every row that was measured.
+def derive(record: Mapping[str, Any], task: Task, items: Sequence[Item]) -> dict[str, Any]:
+    """The record with `by_group`, `downsampling_filter` and `command` in every row that was measured.
 
-    pictures: The picture of each question, in the order of the scores. `downsample` itself, and a retention at which it
-    was not measured, has no filter (None).
+    items: The questions, in the order of the scores. `downsample` itself, and a retention at which it was not measured,
+    has no filter (None).
     """
+    pictures = [item.picture for item in items]
     dense, rows = scores_of(record["dense"]), [row for row in record["rows"] if "refused" not in row]
     deciding = [row for row in (*rows, record.get("downsample", {})) if row.get("method") == FILTERING_METHOD]
     smaller = {row["retention"]: scores_of(row) for row in deciding}
@@ -40,14 +42,19 @@ def derive(record: Mapping[str, Any], task: Task, pictures: Sequence[str]) -> di
     for row in rows:
         small = None if row["method"] == FILTERING_METHOD else smaller.get(row["retention"])
         found = None if small is None else downsampling_filter(scores_of(row), dense, small, pictures)
-        extra[id(row)] = {"downsampling_filter": found, "command": _command(row, record, task)}
+        extra[id(row)] = _groups(row, task, items) | {"downsampling_filter": found}
+        extra[id(row)]["command"] = _command(row, record, task)
     roles = {role: record[role] for role in ROLES if role in record}
     for role, row in roles.items():
-        roles[role] = {**row, "command": _command(row, record, task)}
+        roles[role] = {**row, **_groups(row, task, items), "command": _command(row, record, task)}
     completed: dict[str, Any] = rounded(
         {**record, **roles, "rows": [{**row, **extra.get(id(row), {})} for row in record["rows"]]}
     )
     return completed
+
+
+def _groups(row: Mapping[str, Any], task: Task, items: Sequence[Item]) -> dict[str, Any]:
+    return {"by_group": by_group(task, items, scores_of(row))}
 
 
 def _command(row: Mapping[str, Any], record: Mapping[str, Any], task: Task) -> str:
@@ -87,10 +94,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     record = json.loads(options.record.read_text())
     task = task_named(record["task"], options.data, record["seed"])
-    pictures = [item.picture for item in task.chosen(record["n"])]
-    if len(pictures) != record["n"] or len(set(pictures)) != record["pictures"]:
+    items = task.chosen(record["n"])
+    if len(items) != record["n"] or len({item.picture for item in items}) != record["pictures"]:
         raise vc.InputError(f"{options.record} has other questions than the task {task.name} has now; measure it again")
-    write_record(derive(record, task, pictures), options.record)
+    write_record(derive(record, task, items), options.record)
     return 0
 
 

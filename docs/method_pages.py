@@ -8,6 +8,7 @@ from dataclasses import MISSING, fields
 
 from field_comments import comment
 
+from app.benchmarks.released import release_of, released_code
 from vscan_core.budget import average
 from vscan_core.errors import InputError
 from vscan_core.families import FAMILIES
@@ -77,6 +78,15 @@ def _overview() -> str:
             "How to add one: [Contributing](../contributing.md); in a package of your own:",
             "[Methods in other packages](../third_party.md).",
             "",
+            "## Released code",
+            "",
+            "Of the authors of each method, and of those that published tables name: a model answered with it (runs),",
+            "a part ran, or a part is missing or fails (partial), it was not tried here (not run), or there is none.",
+            "",
+            "| method | released code | what was read or run | where |",
+            "|---|---|---|---|",
+            *(f"| {name} | {each.status} | {each.found} | {each.where} |" for name, each in released_code().items()),
+            "",
         ]
     )
 
@@ -89,7 +99,8 @@ def _page(name: str) -> str:
         f"# {cls.title}",
         f"{capital(cls.summary)}.",
         f"| | |\n|---|---|\n| Paper | {paper} |\n| Name | `{name}` |\n| Class | `{cls.__module__}.{cls.__name__}` |\n"
-        f"| Tokens are removed | {where(cls())} |\n| Families that refuse it | {refusals(cls)} |",
+        f"| Tokens are removed | {where(cls())} |\n| Families that refuse it | {refusals(cls)} |\n"
+        f"| Released code | {release_in_words(cls)} |",
         f'```python\nimport vscan_core as vc\n\nmethod = vc.REDUCERS["{name}"](retention=1 / 3)\n'
         "with vc.reduced(lvlm.model, method) as trace:\n    lvlm.model.generate(**inputs)\n```",
         *described(cls),
@@ -102,6 +113,12 @@ def _page(name: str) -> str:
         f"## Settings\n\n{settings(cls)}",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def release_in_words(cls: type[Reducer]) -> str:
+    """What is known of the authors' released code."""
+    found = release_of(cls.title)
+    return found.told if found else "none; a baseline"
 
 
 def described(cls: type[Reducer]) -> list[str]:

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import vscan_core as vc
 from benchmarks import accuracy, derived
@@ -14,6 +15,7 @@ from vscan_eval import runner
 from vscan_eval.downsample_filter import FILTERING_METHOD
 from vscan_eval.records import weights
 from vscan_eval.replies import Condition
+from vscan_eval.task import Item
 from vscan_eval.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
@@ -87,7 +89,10 @@ def test_a_slice_of_the_record_can_be_made_again(tmp_path) -> None:
 
 def test_a_record_says_what_a_smaller_picture_would_have_done(tmp_path) -> None:
     """Thirty questions about fifteen pictures, all right with all tokens; downsample fails the first twenty-four."""
-    names = [f"picture {number // 2}" for number in range(30)]
+    items = [
+        Item(str(number), f"picture {number // 2}", Image.new("RGB", (1, 1)).copy, "Where is it?", ("left",), kind)
+        for number, kind in enumerate(["where", "count", "side"] * 10)
+    ]
     rows = [
         {"method": name, "retention": 0.1111, "settings": {"retention": 0.1111}, "scores": marks}
         for name, marks in (("grid", "1" * 18 + "0" * 6 + "101011"), ("downsample", "0" * 24 + "1" * 6))
@@ -96,7 +101,7 @@ def test_a_record_says_what_a_smaller_picture_would_have_done(tmp_path) -> None:
     elsewhere = rows[0] | {"retention": 0.5}
     dense = {"method": "baseline", "retention": None, "settings": {}, "scores": [1.0] * 30}
     record = {"model": "mini", "n": 30, "dense": dense, "rows": [*rows, refused, elsewhere]}
-    found = derived.derive(record, TASKS["world"](), names)
+    found = derived.derive(record, TASKS["world"](), items)
     grid, smaller, out_of_reach, alone = found["rows"]
     filtered = grid["downsampling_filter"]
     assert (filtered["difficult"]["n"], filtered["difficult"]["accuracy"]) == (24, 0.75)
@@ -104,11 +109,15 @@ def test_a_record_says_what_a_smaller_picture_would_have_done(tmp_path) -> None:
         **{"n": 6, "pictures": 3, "accuracy": None, "interval": None},
         "too_few": "6 of at least 20 questions, 3 of at least 10 pictures",
     }
+    places = [float(mark) for item, mark in zip(items, rows[0]["scores"], strict=True) if item.kind != "count"]
+    group = grid["by_group"]["location"]
+    assert (group["n"], group["accuracy"]) == (20, sum(places) / 20) and group["interval"][0] < group["accuracy"]
+    assert found["dense"]["by_group"]["location"]["accuracy"] == 1
     assert smaller["downsampling_filter"] is None and out_of_reach == refused and alone["downsampling_filter"] is None
     assert grid["command"] == "vscan eval --task world --model mini --limit 30 --method grid --retention 1/9"
     assert found["dense"]["command"].endswith("--method baseline")
     ablation = record | {"rows": rows[:1], "downsample": rows[1]}
-    assert derived.derive(ablation, TASKS["world"](), names)["rows"][0]["downsampling_filter"] == filtered
+    assert derived.derive(ablation, TASKS["world"](), items)["rows"][0]["downsampling_filter"] == filtered
 
 
 @pytest.mark.parametrize("path", sorted(RECORDED.glob("a*_mini.json")), ids=lambda path: path.name)
@@ -119,6 +128,13 @@ def test_what_records_derive_from_their_scores_is_up_to_date(path, tmp_path) -> 
     assert json.loads(copy.read_text()) == json.loads(path.read_text())
     measured = [row for row in json.loads(path.read_text())["rows"] if "refused" not in row]
     assert all(row["command"] for row in measured)
+    for row in measured:
+        places = [row["by_type"][kind] for kind in TASKS["world"].groups["location"]]
+        right = sum(part["n"] * part["accuracy"] for part in places)
+        assert row["by_group"]["location"]["n"] == sum(part["n"] for part in places)
+        assert row["by_group"]["location"]["accuracy"] * row["by_group"]["location"]["n"] == pytest.approx(
+            right, abs=0.1
+        )
     assert all(row["downsampling_filter"] for row in measured if row["method"] != FILTERING_METHOD)
 
 
@@ -141,8 +157,24 @@ def filter_rows(record: dict) -> list[str]:
     return [f"| questions | {' | '.join(sizes)} |", *found]
 
 
+def location_rows(record: dict) -> list[str]:
+    """The other table of docs/findings.md: accuracy on questions about places / on all others."""
+
+    def cell(row: dict) -> str:
+        right, group = round(row["accuracy"] * row["n"]), row["by_group"]["location"]
+        others = (right - round(group["accuracy"] * group["n"])) / (row["n"] - group["n"])
+        return f"{group['accuracy']:.3f} / {others:.3f}"
+
+    rows = {(row["method"], row["retention"]): row for row in record["rows"]}
+    names = ("vscan", "divprune", "vispruner", "visionzip", "fastervlm", "tome", "grid", "random", "downsample")
+    shares = (0.2222, 0.1111, 0.0556, 0.0278)
+    found = [[cell(rows[name, share]) for share in shares] for name in names]
+    return [f"| {vc.REDUCERS[name].title} | {' | '.join(cells)} |" for name, cells in zip(names, found, strict=True)]
+
+
 def test_the_findings_are_those_of_the_record() -> None:
     record = json.loads((RECORDED / "accuracy_mini.json").read_text())
+    assert "\n".join(location_rows(record)) in (ROOT / "docs" / "findings.md").read_text()
     assert "\n".join(filter_rows(record)) in (ROOT / "docs" / "findings.md").read_text()
     rows = {row["method"]: row.get("downsampling_filter") for row in record["rows"] if row["retention"] == 0.1111}
     hard, easy = (

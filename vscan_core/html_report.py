@@ -92,6 +92,8 @@ def _run(recording: Recording, run: RecordedRun) -> str:
     else:
         text, verdict, kept_as_is = escape(answer.text), _verdict(recording, run), ' translate="no"'
     rows = [(meaning, found.count(fate)) for fate, meaning in MEANINGS.items() if image.cuts and found.count(fate)]
+    if found.replaced.any():
+        rows.append(("of the kept, places at which the model sees another token", int(found.replaced.sum())))
     rows += [(f"dropped at layer {layer} of the language model", count) for layer, count in found.pruned_at.items()]
     legend = "".join(f"<li>{meaning}: <b>{count:,}</b></li>" for meaning, count in rows)
     what = (

@@ -13,9 +13,10 @@ from vscan_core.attach import Attachment, open_attachment
 from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.lvlm import LVLM
-from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, prefill_tflops
+from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, prefill_tflops, survey_flop_ratio
 from vscan_core.prepared import PreparedInputs, shapes_of
 from vscan_core.reducers import Reducer
+from vscan_core.trace import Trace
 from vscan_core.versions import CACHE, cache_out
 
 OUT_OF_DISTRIBUTION = (
@@ -69,14 +70,7 @@ class MeasuredRun:
                 total_ms=vision + reduce + prefill + sum(steps),
                 vision_shared_ms=0.0 if self.shared is None else self.shared.ms,
             )
-            visual, every = attachment.trace.visual_tokens_per_layer, attachment.trace.tokens_per_layer
-            cost = Cost(
-                visual_tokens=sum(visual) / len(visual),
-                tflops=prefill_tflops(every, self.lvlm.model.config.text_config),
-                tflops_full=prefill_tflops(every, self.lvlm.model.config.text_config, causal=False),
-                kv_bytes=size,
-                peak_bytes=self._peak(memory),
-            )
+            cost = self._cost(attachment.trace, size, self._peak(memory))
         yield Done(
             self.place,
             Answer(text, attachment.trace, timings, cost, tuple(ids), self.method, finished, hint=self.hint),
@@ -85,6 +79,19 @@ class MeasuredRun:
     def _attach(self) -> AbstractContextManager[Attachment]:
         timed, views = self.stopwatch.section, self.inputs.views
         return open_attachment(self.lvlm.model, self.reducer, timed=timed, views=views, shared_vision=self.shared)
+
+    def _cost(self, trace: Trace, kv_cache: int, peak: int | None) -> Cost:
+        visual, every = trace.visual_tokens_per_layer, trace.tokens_per_layer
+        whole, decoder = self.inputs["input_ids"].shape[1], self.lvlm.model.config.text_config
+        return Cost(
+            visual_tokens=sum(visual) / len(visual),
+            tflops=prefill_tflops(every, decoder),
+            tflops_full=prefill_tflops(every, decoder, causal=False),
+            kv_bytes=kv_cache,
+            peak_bytes=peak,
+            survey_ratio=survey_flop_ratio(every, whole, decoder),
+            survey_ratio_printed=survey_flop_ratio(every, whole, decoder, as_printed=True),
+        )
 
     def _peak(self, memory: PeakMemory) -> int | None:
         """The highest of this run and of the encoding that it shares."""

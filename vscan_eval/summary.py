@@ -26,6 +26,7 @@ def summarise(
     """Figures as JSON types. `records` answer `items`, in the same order.
 
     dense: Answers of the baseline, if measured. downsample: Of `downsample` at the same retention, if measured.
+    `by_group` joins the kinds that the task reports together, as "location" (where is it) in the drawn world.
     `majority` is what the most frequent answer of each kind would score on these questions; `relative` is the accuracy
     divided by the dense model's, `p_value` that of the paired test against it; `downsampling_filter` is what the
     function of this name returns, None without both others, and for `downsample` itself, which decides the groups.
@@ -37,8 +38,11 @@ def summarise(
         "retention": None if condition.reducer is None else condition.reducer.retention,
         "kept_tokens_mean": _tokens(records),
         "pictures": len({record.picture for record in records}),
-        **_part(records, guesses),
-        "by_type": {kind: _part(mine, guesses) for kind, mine in _by_kind(records).items()},
+        **_part(records, [record.score for record in records], guesses),
+        "by_type": {
+            kind: _part(mine, [record.score for record in mine], guesses) for kind, mine in _by_kind(records).items()
+        },
+        "by_group": by_group(task, items, [record.score for record in records]),
         "figures": task.figures([(item, record.reply) for item, record in zip(items, records, strict=True)]),
     }
     found["downsampling_filter"] = None
@@ -50,6 +54,16 @@ def summarise(
         if downsample is not None and condition.name != FILTERING_METHOD:
             smaller = [record.score for record in downsample]
             found["downsampling_filter"] = downsampling_filter(scores, others, smaller, pictures)
+    return found
+
+
+def by_group(task: Task, items: Sequence[Item], scores: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """{group of kinds: n, accuracy, interval and majority, as for a kind}; a group that was not asked is left out."""
+    guesses, found = majority(task, items), {}
+    for name, kinds in task.groups.items():
+        chosen = [(item, score) for item, score in zip(items, scores, strict=True) if item.kind in kinds]
+        if chosen:
+            found[name] = _part([item for item, _ in chosen], [score for _, score in chosen], guesses)
     return found
 
 
@@ -72,8 +86,9 @@ def results_table(task: Task, rows: Sequence[dict[str, Any]]) -> str:
     lines += [f"{name}: {value:.3f}" for name, value in first["figures"].items()]
     names = "".join(f"{_label(row):>18}" for row in others)
     lines += ["", f"{'kind':14} {'n':>5} {_label(first):>18} {'interval':11}{names}{'majority':>10}"]
-    for kind, part in first["by_type"].items():
-        beside = "".join(f"{row['by_type'][kind]['accuracy']:18.3f}" for row in others)
+    kinds = [first["by_type"] | first["by_group"], *(row["by_type"] | row["by_group"] for row in others)]
+    for kind, part in kinds[0].items():
+        beside = "".join(f"{row[kind]['accuracy']:18.3f}" for row in kinds[1:])
         lines.append(f"{kind:14} {part['n']:5} {part['accuracy']:18.3f} {_span(part)}{beside}{part['majority']:10.3f}")
     lines += ["", *_filter_lines(rows), "", "each row again:", *(str(row["command"]) for row in rows)]
     return "\n".join(lines)
@@ -107,13 +122,14 @@ def _filter_cell(part: dict[str, Any]) -> str:
     return "-" if part["too_few"] else f"{part['accuracy']:.3f} {_span(part)}"
 
 
-def _part(records: Sequence[AnswerRecord], guesses: dict[str, float]) -> dict[str, Any]:
-    scores = [record.score for record in records]
+def _part(
+    asked: Sequence[Item] | Sequence[AnswerRecord], scores: Sequence[float], guesses: dict[str, float]
+) -> dict[str, Any]:
     return {
-        "n": len(records),
+        "n": len(asked),
         "accuracy": fmean(scores),
-        "interval": list(interval(scores, [record.picture for record in records])),
-        "majority": fmean(guesses[record.id] for record in records),
+        "interval": list(interval(scores, [one.picture for one in asked])),
+        "majority": fmean(guesses[one.id] for one in asked),
     }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class Task(ABC):
     suffix = ""  # follows every question, e.g. how to answer
     max_new_tokens = 32
     size: int | None = None  # questions asked if no limit is given; None = all
+    groups: Mapping[str, Sequence[str]] = MappingProxyType({})  # kinds that are also reported together, by name
 
     def __init__(self, data: Path | None = None, seed: int | None = None) -> None:
         self.data, self.seed = data, seed

@@ -9,11 +9,17 @@ from typing import Any
 from .. import formatting
 from ..ui.dataframe import Cell, dataframe_value, text_cell
 from .accuracy import FILTER_NOTE, LEVEL_TITLES, written
-from .records import ALL, FAILS, FILTERED_KINDS, SOLVES, AccuracyRecord, Row
+from .records import ALL, FAILS, LOCATION_KIND, SOLVES, AccuracyRecord, Row, Score
 
+MEASURED_KINDS = (ALL, FAILS, SOLVES, LOCATION_KIND)
+EMPTY_CELL: Cell = (None, formatting.NOTHING)
 LEADERBOARD_HEADERS = (
-    *("Method", "Visual tokens", ALL, FAILS, SOLVES),
+    *("Method", "Visual tokens", *MEASURED_KINDS),
     *("Only this method", "Only Downsample", "p, against Downsample", "Command"),
+)
+LOCATION_NOTE = (
+    f'"{LOCATION_KIND}" has only the questions about places: where a thing is, what is at a place, what is on a side. '
+    "Places are words here: the embedded model prints no boxes. What real models lose on boxes is under Papers."
 )
 NO_FILTER = "This record was made without Downsample, so the questions cannot be divided."
 
@@ -43,28 +49,25 @@ def leaderboard_table(view: LeaderboardView) -> dict[str, Any]:
     dense = view.record.levels.get("dense")
     cells: list[list[Cell]] = []
     if dense is not None:
-        nothing: list[Cell] = [(None, formatting.NOTHING)] * (len(LEADERBOARD_HEADERS) - 4)
-        whole = (dense[ALL].accuracy, written(dense[ALL]))
         title, command = text_cell(LEVEL_TITLES["dense"]), text_cell(view.record.again.get("dense", ""))
-        cells.append([title, (None, formatting.NOTHING), whole, *nothing, command])
+        groups = [_score_cell(dense, kind) for kind in MEASURED_KINDS]
+        cells.append([title, EMPTY_CELL, *groups, *[EMPTY_CELL] * 3, command])
     for row in view.rows:
         title = text_cell(view.titles.get(row.method, row.method))
         kept = (row.kept, formatting.NOTHING if row.kept is None else formatting.count(row.kept))
-        groups = [_score_cell(row, kind) for kind in (ALL, *FILTERED_KINDS)]
+        groups = [_score_cell(row.scores, kind) for kind in MEASURED_KINDS]
         cells.append([title, kept, *groups, *_paired_cells(row), text_cell(row.command)])
     return dataframe_value(LEADERBOARD_HEADERS, cells)
 
 
-def _score_cell(row: Row, kind: str) -> Cell:
-    if kind not in row.scores:
-        return None, formatting.NOTHING
-    return row.scores[kind].accuracy, written(row.scores[kind])
+def _score_cell(scores: Mapping[str, Score], kind: str) -> Cell:
+    return (scores[kind].accuracy, written(scores[kind])) if kind in scores else EMPTY_CELL
 
 
 def _paired_cells(row: Row) -> list[Cell]:
     pair = row.paired
     if pair is None:
-        return [(None, formatting.NOTHING)] * 3
+        return [EMPTY_CELL] * 3
     counts: list[Cell] = [(number, formatting.count(number)) for number in (pair.only_method, pair.only_downsample)]
     return [*counts, (pair.p_value, f"{pair.p_value:.2g}")]
 
@@ -72,6 +75,8 @@ def _paired_cells(row: Row) -> list[Cell]:
 def leaderboard_notes(view: LeaderboardView) -> str:
     """How to read the table, and which cells are empty for which reason, as Markdown."""
     found = ["Accuracy in %, with 95 % intervals. The dots beside a heading sort the table."]
+    if any(LOCATION_KIND in row.scores for row in view.rows):
+        found.append(LOCATION_NOTE)
     measured = {row.method for row in view.record.rows}
     if newer := [title for name, title in view.titles.items() if name not in measured]:
         found.append(f"Not in this record: {', '.join(newer)}.")

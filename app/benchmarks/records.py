@@ -17,6 +17,8 @@ RECORDED_FOLDER = asset("recorded")
 ALL = "All questions"
 FAILS, SOLVES = "Downsample fails", "Downsample is right"  # of those that the dense model answers; see `FilterGroup`
 FILTERED_KINDS = {FAILS: "difficult", SOLVES: "simple"}  # as records name them
+LOCATION_KIND = "Where is it"  # all questions about places together
+GROUPED_KINDS = {LOCATION_KIND: "location"}  # as records name them
 IN_CHECKOUT = "In a checkout of the repository, the scripts in `benchmarks/` make a new one."
 
 
@@ -53,7 +55,7 @@ class Row:
 
     method: str
     retention: float
-    scores: Mapping[str, Score]  # by question type, with ALL, FAILS and SOLVES; empty if refused
+    scores: Mapping[str, Score]  # by question type, with ALL, FAILS, SOLVES and groups of types; empty if refused
     kept: float | None = None  # visual tokens, mean over layers and pictures
     relative: float | None = None  # accuracy / dense accuracy
     p_value: float | None = None  # paired, against the dense model
@@ -82,9 +84,9 @@ class AccuracyRecord:
 
     @property
     def kinds(self) -> list[str]:
-        """ALL, the groups of the downsampling filter as far as they are recorded, then question types."""
+        """ALL, the groups of the downsampling filter and of types as far as they are recorded, then question types."""
         found = dict.fromkeys(kind for row in self.rows for kind in row.scores)
-        first = [kind for kind in (ALL, *FILTERED_KINDS) if kind in found]
+        first = [kind for kind in (ALL, *FILTERED_KINDS, *GROUPED_KINDS) if kind in found]
         return [*first, *(kind for kind in found if kind not in first)]
 
     @property
@@ -143,8 +145,9 @@ def _filter_group(data: Mapping[str, Any]) -> FilterGroup:
 
 
 def _scores(data: Mapping[str, Any]) -> dict[str, Score]:
-    kinds = data.get("by_type") or {}
-    return {ALL: _score(data)} | {kind: _score(each) for kind, each in kinds.items()}
+    kinds, groups = data.get("by_type") or {}, data.get("by_group") or {}
+    joined = {title: _score(groups[name]) for title, name in GROUPED_KINDS.items() if name in groups}
+    return {ALL: _score(data)} | joined | {kind: _score(each) for kind, each in kinds.items()}
 
 
 def _score(data: Mapping[str, Any] | float) -> Score:

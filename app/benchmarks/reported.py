@@ -14,8 +14,11 @@ from vscan_core.resources import asset
 from .. import formatting
 from ..charts.curves import Level, Line, Point, curve_chart
 from ..ui.dataframe import dataframe_value, text_cell
+from .released import CODE_NOTE, release_of
 
 Number = float | None
+DENSE_ROW = "dense model"
+CODE_HEAD = "Released code"
 FLOPS_OF_PAPERS = (
     "FLOPs are the paper's own count, in general with attention in full (n²); runs in this demo count causal attention."
 )
@@ -28,6 +31,7 @@ class ReportedGroup:
     kept: str
     retention: float | None
     rows: Mapping[str, Sequence[Number]]
+    facts: Sequence[str] = ()  # one for each name in the table's `facts`
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,13 @@ class ReportedTable:
     dense: list[Number] | None
     groups: list[ReportedGroup]
     notes: list[str]
+    facts: Sequence[str] = ()  # names of what is said in words about each group
+    first: str = ""  # heading of the first column, if it is not the usual one
+
+    @property
+    def head(self) -> str:
+        """What the first column holds."""
+        return self.first or ("Tokens kept" if any(group.retention for group in self.groups) else "Setting")
 
     @property
     def drawable(self) -> bool:
@@ -101,17 +112,23 @@ def reported_levels(table: ReportedTable, column: str) -> list[Level]:
 
 
 def reported_cells(table: ReportedTable) -> dict[str, Any]:
-    """All rows as a value of a Dataframe, the dense model first."""
-    rows: list[tuple[str, str, Sequence[Number]]] = [("all tokens", "dense model", table.dense)] if table.dense else []
-    rows += [(group.kept, method, values) for group in table.groups for method, values in group.rows.items()]
-    first = "Tokens kept" if any(group.retention for group in table.groups) else "Setting"
-    return dataframe_value(
-        [first, "Method", *table.columns],
+    """All rows as a value of a Dataframe, the dense model first; methods with what is known of their released code."""
+    groups = table.groups
+    if table.dense:
+        groups = [ReportedGroup("all tokens", None, {DENSE_ROW: table.dense}, [""] * len(table.facts)), *groups]
+    code = {name: release_of(name) for group in groups for name in group.rows}
+    shown = any(code.values())
+    cells = [
         [
-            [text_cell(kept), text_cell(method), *((value, _written(value)) for value in values)]
-            for kept, method, values in rows
-        ],
-    )
+            *map(text_cell, (group.kept, name)),
+            *([text_cell(found.status if (found := code[name]) else formatting.NOTHING)] if shown else []),
+            *map(text_cell, group.facts),
+            *((value, _written(value)) for value in values),
+        ]
+        for group in groups
+        for name, values in group.rows.items()
+    ]
+    return dataframe_value([table.head, "Method", *([CODE_HEAD] if shown else []), *table.facts, *table.columns], cells)
 
 
 def _written(value: Number) -> str:
@@ -123,4 +140,5 @@ def source_note(table: ReportedTable) -> str:
     link = f", [arXiv {table.arxiv}](https://arxiv.org/abs/{table.arxiv})" if table.arxiv else ""
     text = f"**Source:** {table.source}{link}. {table.unit}"
     counted = [FLOPS_OF_PAPERS] if any("FLOPs" in column for column in table.columns) else []
-    return "\n".join([text, "", *(f"- {note}" for note in (*table.notes, *counted))])
+    code = [CODE_NOTE] if any(release_of(name) for group in table.groups for name in group.rows) else []
+    return "\n".join([text, "", *(f"- {note}" for note in (*table.notes, *counted, *code))])

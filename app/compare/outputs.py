@@ -29,6 +29,7 @@ from .figures import (
     pane_numbers,
     same_or_different,
 )
+from .flop_ratio import FORMULA, flop_ratios
 
 START = "Press **Run** to ask the model twice: with all visual tokens, and with few."
 APPEARS_HERE = "The answer appears here."
@@ -62,6 +63,7 @@ class CompareOutputs:
     mattered: gr.Button
     race: gr.Button
     numbers: tuple[gr.HTML, gr.HTML]
+    ratios: gr.HTML
 
     @property
     def widgets(self) -> list[Any]:
@@ -69,6 +71,7 @@ class CompareOutputs:
         return [
             self.status, self.hint, self.exact, self.measured, self.changed, self.thumb, self.question, *self.heads,
             *self.texts, *self.lines, self.axis, self.repeat, self.report, self.page, self.race, *self.numbers,
+            self.ratios,
         ]  # fmt: skip
 
     def fill(
@@ -94,6 +97,7 @@ class CompareOutputs:
             self.report: gr.update(interactive=False),
             self.page: gr.update(interactive=False),
             **dict(zip(self.numbers, map(html.numbers_table, now.answers, (now.kept, False)), strict=True)),
+            self.ratios: flop_ratios(*now.answers),
         }
 
     def _figures(self, now: ComparisonSnapshot, title: str) -> dict[Any, Any]:
@@ -171,12 +175,16 @@ def compare_outputs(status: gr.Markdown, clock: gr.HTML) -> CompareOutputs:
             mattered = gr.Button("What mattered", size="sm", elem_id="mattered")
             race = gr.Button("Replay both", size="sm", visible=False, elem_id="race")
     hint = gr.Markdown(visible=False, elem_id="hint")
-    with gr.Accordion("All numbers of both runs", open=False, elem_id="all-numbers"), gr.Row():
-        numbers = [gr.HTML(html.numbers_table(None), elem_id=f"numbers-{name}") for name in PANES]
+    with gr.Accordion("All numbers of both runs", open=False, elem_id="all-numbers"):
+        with gr.Row():
+            numbers = [gr.HTML(html.numbers_table(None), elem_id=f"numbers-{name}") for name in PANES]
+        gr.Markdown("**FLOPs of the prefill as a share of those with all tokens**")
+        ratios = gr.HTML(flop_ratios(None, None), elem_id="flop-ratios")
+        gr.Markdown(FORMULA, elem_classes="quiet")
     heads, texts, lines = zip(*panes, strict=True)
     return CompareOutputs(
         status, clock, hint, exact, measured, changed, thumb, question, heads, texts, lines, axis, repeat, tools,
-        report, page, file, mattered, race, (numbers[0], numbers[1]),
+        report, page, file, mattered, race, (numbers[0], numbers[1]), ratios,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 from .export_json import SINGLE_RUN
 from .fonts import font, printable, wrapped
 from .progress import RunsSnapshot, RunState
-from .table import TOKEN_LEGEND, VISION_NOTE, Column, ColumnKind, caption
+from .table import REPLACED_LEGEND, TOKEN_LEGEND, VISION_NOTE, Column, ColumnKind, caption
 
 PAGE_WIDTH, MARGIN = 1760, 48
 INNER = PAGE_WIDTH - 2 * MARGIN
@@ -141,6 +141,6 @@ def _caption(pen: ImageDraw.ImageDraw, run: RunState, corner: tuple[int, int]) -
 
 def _foot() -> Image.Image:
     """What the marks mean."""
-    band = Image.new("RGB", (INNER, 30), WHITE)
-    ImageDraw.Draw(band).text((0, 4), TOKEN_LEGEND, FAINT, font(18))
+    band = Image.new("RGB", (INNER, 56), WHITE)
+    ImageDraw.Draw(band).multiline_text((0, 4), f"{TOKEN_LEGEND}\n{REPLACED_LEGEND}", FAINT, font(18))
     return band

@@ -12,7 +12,7 @@ from PIL import Image
 from ..ui.charts import Chart, chart_plot
 from ..ui.saving import saved_file
 from .progress import RunsSnapshot, RunState
-from .table import TOKEN_LEGEND, RunsTable, caption
+from .table import REPLACED_LEGEND, TOKEN_LEGEND, RunsTable, caption
 
 SAVES = {
     "json": "Save numbers (JSON)", "csv": "Save table (CSV)", "png": "Save page (PNG)", "html": "Save report (HTML)",
@@ -127,7 +127,7 @@ def token_gallery(elem_id: str, label: str, planned: Sequence[str], columns: int
         buttons=["download", "fullscreen"],
         elem_id=elem_id,
     )
-    gr.Markdown(TOKEN_LEGEND, elem_classes="quiet")
+    gr.Markdown(f"{TOKEN_LEGEND} {REPLACED_LEGEND}", elem_classes="quiet")
     return gallery
 
 

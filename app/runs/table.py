@@ -18,6 +18,7 @@ TOKEN_LEGEND = (
     "Bright: kept (orange frame: stands out in the whole picture, blue ring: in its neighbourhood). Dot: merged. "
     "Dark: dropped before the language model. Hatched: dropped inside it."
 )
+REPLACED_LEGEND = "Purple diamond: a kept place at which the model sees another token."  # of ApET
 VISION_NOTE = f"The first token includes the vision encoder: {SHARED}, unless a method changes it."
 
 

@@ -68,7 +68,7 @@ function fillLegend(stage) {
   } else if (!heat) {
     for (const [code, sign, name, meaning] of SIGNS) {
       if (!counts[code]) continue;
-      if (code === KEPT) { rows.push([sign, name, keptMeaning(stage), counts[code], code]); continue; }
+      if (code === KEPT) { rows.push(...keptRows(stage, counts[code])); continue; }
       if (code !== PRUNED) { rows.push([sign, name, meaning, counts[code], code]); continue; }
       for (const [layer, number] of prunedPerLayer(stage)) rows.push([sign, `${name} ${layer}`, meaning, number, code]);
     }
@@ -85,6 +85,13 @@ function fillScale(stage) { // what dark and bright mean
   const score = stage.map.data.scores[stage.view], [low, , high] = stage.find(".stage-scale").children;
   const most = Math.max(...score.values.filter((value) => value !== null), TWICE);
   [low.textContent, high.textContent] = score.name === MATTERED ? ["as likely", likelihood(most)] : ["low attention", "high attention"];
+}
+
+function keptRows(stage, count) { // what is kept as itself, and places at which the model sees another token
+  const { map, codes } = stage, replaced = codes.reduce((sum, code, token) => sum + (code === KEPT && map.replaced(token, codes)), 0);
+  const rows = [["kept", "Kept", keptMeaning(stage), count - replaced, KEPT],
+    ["replaced", "Another token", "is seen at this kept place", replaced, undefined]];
+  return rows.filter((row) => row[3]);
 }
 
 function keptMeaning({ map, codes }) { // why tokens stay that no scan has chosen

@@ -2,6 +2,7 @@
 const SHADE = { [MERGED]: "rgba(38, 52, 48, .74)", [DROPPED]: "rgba(20, 23, 29, .80)", [PRUNED]: "rgba(20, 23, 29, .58)",
   [OPEN]: "rgba(28, 36, 38, .76)" };
 const LINE = { [GLOBAL]: "#ff9f1c", [LOCAL]: "#3b9bff" };
+const REPLACED = "#cc79a7";
 const UNSEEN = "rgba(128, 128, 128, .82)";
 const VIRIDIS = [[68, 1, 84], [71, 44, 122], [59, 81, 139], [44, 113, 142], [33, 144, 141], [39, 173, 129],
   [92, 200, 99], [170, 220, 50], [253, 231, 37]];
@@ -64,6 +65,17 @@ class Painter {
     const few = this.map.painted.reduce((sum, token) => sum + (codes[token] <= LOCAL), 0) / (this.map.painted.length || 1);
     for (const fate of [LOCAL, GLOBAL]) if (!off.has(fate)) this.outline(pen, (token) => codes[token] === fate, LINE[fate], few, (token) => codes[token] <= KEPT);
     if (!off.has(LOCAL)) this.dots(pen, (token) => codes[token] === LOCAL, LINE[LOCAL], few);
+    this.diamonds(pen, (token) => codes[token] === KEPT && this.map.replaced(token, codes));
+  }
+
+  diamonds(pen, inside) { // kept places at which the model sees another token
+    pen.beginPath();
+    for (const token of this.map.painted) {
+      if (!inside(token)) continue;
+      const [x, y, w, h] = this.rect(token), [mx, my, reach] = [x + w / 2, y + h / 2, 0.38 * Math.min(w, h)];
+      pen.moveTo(mx, my - reach); pen.lineTo(mx + reach, my); pen.lineTo(mx, my + reach); pen.lineTo(mx - reach, my); pen.closePath();
+    }
+    pen.strokeStyle = REPLACED; pen.lineWidth = Math.max(this.side / 11, 1); pen.stroke();
   }
 
   // Lines around groups of tokens, not around each; where there are many, only towards what is gone, and thinner.

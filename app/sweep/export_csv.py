@@ -9,7 +9,7 @@ from typing import Any
 FIELDS = (
     "retention", "method", "text", "same_answer", "visual_token_steps", "visual_tokens", "vision_ms",
     "vision_shared_ms", "reduce_ms", "prefill_ms", "ttft_ms", "decode_ms_per_token", "tokens_per_second", "kv_bytes",
-    "tflops", "tflops_full", "peak_bytes", "kept", "problem",
+    "tflops", "tflops_full", "survey_ratio", "survey_ratio_printed", "peak_bytes", "kept", "problem",
 )  # fmt: skip
 
 

@@ -192,5 +192,6 @@ def fake_answer(text: str, trace: Trace, method: str, hint: str | None = None) -
     vision, reduce, prefill = 21.5, 0.0 if method == "baseline" else 1.3, mean / 4
     first = vision + reduce + prefill
     timings = Timings(vision, reduce, prefill, first, 6.25, first + 50, vision_shared_ms=20.0)
-    cost = Cost(mean, mean * 1e-4, mean * 1.1e-4, int(mean * 6144), 512_000_000 + int(mean) * 1000)
+    survey = mean / TOKENS, 3 - 4 * (1 - mean / TOKENS)
+    cost = Cost(mean, mean * 1e-4, mean * 1.1e-4, int(mean * 6144), 512_000_000 + int(mean) * 1000, *survey)
     return Answer(text, trace, timings, cost, (1, 2, 3), method, True, hint)

@@ -21,7 +21,9 @@ from vscan_core.draw.fates import Fate
 STATE = "() => document.querySelector('.stage').stage.state"
 SHOWN = "() => document.querySelector('.stage')?.stage?.state"
 TOLD = "() => document.querySelector('.stage-told').textContent"
-FIRST_CUT, TOKEN_MAP = ((STAGE_FOLDER / name).read_text() for name in ("first_cut.js", "token_map.js"))
+FIRST_CUT, TOKEN_MAP, CONTROLS = (
+    (STAGE_FOLDER / name).read_text() for name in ("first_cut.js", "token_map.js", "controls.js")
+)
 
 
 def drawn(value: dict[str, Any]) -> dict[str, Any]:

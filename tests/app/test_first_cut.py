@@ -15,7 +15,7 @@ from app.session.scan import scan_data
 from app.session.sources import OpenedSource
 from app.stage.view import StageView, stage_data
 from tests.app.conftest import visiting
-from tests.app.hall import FIRST_CUT, TOKEN_MAP, Hall, undecided
+from tests.app.hall import CONTROLS, FIRST_CUT, TOKEN_MAP, Hall, undecided
 from tests.families import lvlms
 from vscan_core.draw.fates import Fate, fates
 from vscan_core.engine.preview import VisionPreview
@@ -74,6 +74,14 @@ def test_a_place_that_shows_another_token_is_told_from_its_cut_on(browser: Any) 
         )
     elsewhere = [["from elsewhere" in sentence for sentence in sentences] for sentences in told]
     assert elsewhere == [[False] * 3, [True, False, False], [True, True, False]]
+    told_rows = "keptRows({ map, codes }, counted(codes)[KEPT]).map((row) => [row[1], row[3]])"
+    with visiting(browser) as page:
+        rows = page.evaluate(
+            f"data => {{ {TOKEN_MAP} {CONTROLS}; const map = new TokenMap(data);"
+            f" return map.stops.map((codes) => {told_rows}) }}",
+            data,
+        )
+    assert rows == [[["Kept", 3]], [["Kept", 2], ["Another token", 1]], [["Another token", 2]]]
     assert (
         told[2][1] == "Row 1, column 2: kept as a place where the model sees a basis token, usually one from elsewhere."
     )

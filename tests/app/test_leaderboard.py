@@ -17,13 +17,14 @@ from app.benchmarks.ablations import AblationView, ablation_table
 from app.benchmarks.accuracy_tab import AccuracyTab
 from app.benchmarks.leaderboard import (
     LEADERBOARD_HEADERS,
+    LOCATION_NOTE,
     NO_FILTER,
     LeaderboardView,
     leaderboard_notes,
     leaderboard_table,
 )
 from app.benchmarks.leaderboard_tab import LeaderboardTab, telling
-from app.benchmarks.records import ALL, FAILS, SOLVES, AccuracyRecord, accuracy_records, read_record
+from app.benchmarks.records import ALL, FAILS, LOCATION_KIND, SOLVES, AccuracyRecord, accuracy_records, read_record
 from tests.app import recorded
 
 TITLES = {"vscan": "VScan", "fastv": "FastV", "visionzip": "VisionZip", "downsample": "Downsample"}
@@ -53,6 +54,9 @@ def with_filter() -> dict[str, Any]:
             "against_downsample": against,
         }
         row["downsampling_filter"] = None if row["method"] == "downsample" else found
+    for row in (record["dense"], *record["rows"]):
+        if "refused" not in row:
+            row["by_group"] = {"location": {"n": 30, "accuracy": 0.4, "interval": [0.3, 0.5]}}
     record["dense"]["command"] = "vscan eval --task world --method baseline"
     return record
 
@@ -74,12 +78,14 @@ def test_a_row_shows_both_groups_and_its_command(found: AccuracyRecord) -> None:
     assert table["headers"] == list(LEADERBOARD_HEADERS) and all(
         len(row) == len(LEADERBOARD_HEADERS) for row in table["data"]
     )
-    kept, everything, fails, solves, only, other, p_value, command = rows["VScan"][1:]
+    kept, everything, fails, solves, where, only, other, p_value, command = rows["VScan"][1:]
     assert (kept, fails) == ("64", "70.0 (60.0 to 80.0)") and everything == "83.0 (80.0 to 86.0)"
     assert solves.startswith("83.0") and (only, other, p_value) == ("40", "7", "0.0002")
+    assert where == rows["all tokens"][5] == rows["Downsample"][5] == "40.0 (30.0 to 50.0)"
     assert command == "vscan eval --task world --method vscan"
     assert rows["all tokens"][2].startswith("90.0") and rows["all tokens"][-1].endswith("--method baseline")
-    assert rows["Downsample"][3:8] == [formatting.NOTHING] * 5  # it decides the groups
+    nothing = [formatting.NOTHING]
+    assert rows["Downsample"][3:5] == nothing * 2 and rows["Downsample"][6:9] == nothing * 3  # it decides the groups
     assert table["data"][1][3] == pytest.approx(0.7)  # plain numbers, so that columns sort
 
 
@@ -92,7 +98,7 @@ def test_the_best_where_downsample_fails_comes_first(found: AccuracyRecord) -> N
 
 def test_too_few_questions_are_a_dash_with_its_reason(found: AccuracyRecord) -> None:
     view = LeaderboardView(found, 0.5, TITLES)
-    assert cells(view)["VScan"][3] == formatting.NOTHING and cells(view)["VScan"][5] == "40"
+    assert cells(view)["VScan"][3] == formatting.NOTHING and cells(view)["VScan"][6] == "40"
     notes = leaderboard_notes(view)
     assert f"{formatting.NOTHING} too few: 15 of at least 20 questions, 9 of at least 10 pictures." in notes
     assert "Downsample fails on 15 of them and is right on 200" in notes
@@ -106,12 +112,13 @@ def test_too_few_questions_are_a_dash_with_its_reason(found: AccuracyRecord) -> 
 def test_a_record_without_a_filter_says_so(tmp_path: Path) -> None:
     found = accuracy_records("accuracy", recorded.write(tmp_path))[0]
     view = LeaderboardView(found, telling(found), TITLES)
-    assert NO_FILTER in leaderboard_notes(view) and cells(view)["VScan"][3:] == [formatting.NOTHING] * 5 + [""]
+    assert NO_FILTER in leaderboard_notes(view) and cells(view)["VScan"][3:] == [formatting.NOTHING] * 6 + [""]
+    assert LOCATION_NOTE not in leaderboard_notes(view)  # nor are there groups of types
     assert telling(found) == 0.1111 and FAILS not in found.kinds
 
 
 def test_the_groups_are_also_kinds_of_questions_of_the_curves(found: AccuracyRecord) -> None:
-    assert found.kinds == [ALL, FAILS, SOLVES, "count", "colour"]
+    assert found.kinds == [ALL, FAILS, SOLVES, LOCATION_KIND, "count", "colour"]
     lines = accuracy.accuracy_lines(accuracy.AccuracyView(found, FAILS, ["vscan"], TITLES))
     vscan = next(line for line in lines if line.name == "VScan")
     assert [point.retention for point in vscan.points] == [0.2222, 0.1111, 0.0556, 0.0278]
@@ -144,7 +151,8 @@ def test_what_is_shipped_has_both_groups_and_a_command_in_every_row() -> None:
         rows = LeaderboardView(found, telling(found), TITLES).rows
         assert all(row.command for row in rows) and found.again["dense"] and found.again["floor"]
         assert all(FAILS in row.scores and SOLVES in row.scores for row in rows if row.method != "downsample")
+        assert all(LOCATION_KIND in row.scores for row in rows) and LOCATION_KIND in found.levels["dense"]
     for found in accuracy_records("ablations"):
-        assert found.kinds[:3] == [ALL, FAILS, SOLVES]
+        assert found.kinds[:4] == [ALL, FAILS, SOLVES, LOCATION_KIND]
         shown = ablation_table(AblationView(found, FAILS, 0.1111))["metadata"]["display_value"]
         assert len(shown) == len(found.rows) and all(row[-1].startswith("vscan eval ") for row in shown)

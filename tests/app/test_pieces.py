@@ -13,6 +13,7 @@ from PIL import Image
 from app import formatting
 from app.charts.time import stage_times, time_axis
 from app.compare import figures
+from app.compare.flop_ratio import flop_ratios
 from app.formatting import TIMES
 from app.runs.comparison import LiveRun
 from app.runs.pairs import median_stages, pairs_summary
@@ -75,6 +76,23 @@ def test_the_table_shows_the_recorded_counts_and_no_text_of_the_model(answers: t
 def test_both_tables_have_the_same_rows_before_and_after_a_run(answers: tuple[Answer, Answer]) -> None:
     rows = [re.findall(r"<th[^>]*>(.*?)</th>", html.numbers_table(each)) for each in (None, *answers)]
     assert rows[0] == rows[1] == rows[2] and len(rows[0]) == 11
+
+
+def test_flops_are_shares_by_four_counts(answers: tuple[Answer, Answer]) -> None:
+    def shown(*of: Answer | None) -> list[list[str]]:
+        rows = re.findall(r"<tr>(.*?)</tr>", flop_ratios(*of))[1:]
+        return [re.findall(r"<small>(.*?)</small>", row) + re.findall(r"<td>(.*?)</td>", row) for row in rows]
+
+    nothing, minus = formatting.NOTHING, "\N{MINUS SIGN}"
+    names = ["causal", "attention in full", "corrected", "as printed"]
+    assert shown(None, None) == [[name, nothing, nothing] for name in names]
+    assert shown(*answers) == [
+        *([name, "100 %", "11.1 %"] for name in names[:3]),
+        ["as printed", "300 %", f"{minus}55.6 %"],
+    ]
+    old = [replace(each, cost=replace(each.cost, survey_ratio=None, survey_ratio_printed=None)) for each in answers]
+    assert shown(*old)[2:] == [[name, nothing, nothing] for name in names[2:]]  # recorded before they were counted
+    assert shown(answers[0], None)[0] == ["causal", "100 %", nothing]
 
 
 def pairs_of(answers: tuple[Answer, Answer], *factors: float) -> list[Pair]:

@@ -7,7 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from app import formatting
+from app.benchmarks.released import CODE_NOTE, STATUSES, release_of, released_code
 from app.benchmarks.reported import (
+    CODE_HEAD,
+    DENSE_ROW,
     ReportedTable,
     ReportedView,
     reported_cells,
@@ -17,6 +20,7 @@ from app.benchmarks.reported import (
     reported_tables,
     source_note,
 )
+from vscan_core import REDUCERS
 from vscan_core.measure import prefill_tflops
 
 TABLES = [(model, table) for model, tables in reported_tables().items() for table in tables.values()]
@@ -45,6 +49,7 @@ def test_a_table_is_whole_and_names_its_source(model: str, table: ReportedTable)
     assert table.dense is None or len(table.dense) == len(table.columns)
     for group in table.groups:
         assert group.retention is None or 0 < group.retention < 1
+        assert len(group.facts) == len(table.facts)
         for method, values in group.rows.items():
             assert len(values) == len(table.columns), (group.kept, method)
     shown = reported_cells(table)
@@ -115,7 +120,45 @@ def test_a_curve_needs_two_budgets() -> None:
 def test_missing_values_are_dashes_and_leave_gaps() -> None:
     table = find("LLaVA-1.5-7B", "VScan and others on nine benchmarks")
     tome = reported_cells(table)["metadata"]["display_value"][1]
-    assert tome[:2] == ["192 of 576", "ToMe"] and tome[4] == formatting.NOTHING and tome[9] == "52.1"
+    assert tome[:3] == ["192 of 576", "ToMe", "not run"] and tome[5] == formatting.NOTHING and tome[10] == "52.1"
     assert "ToMe" not in {line.name for line in reported_lines(table, "VizWiz")}
     figure = reported_curves(ReportedView(table, "Average"))
     assert figure.data[-1].name == "VScan" and figure.data[-1].error_y.array is None
+
+
+def test_the_survey_lists_trained_models_by_language_model_data_and_tokens() -> None:
+    table = find("Models trained with fewer tokens", "Trained models by language model, data and visual tokens")
+    shown = reported_cells(table)
+    rows = shown["metadata"]["display_value"]
+    assert shown["headers"][:5] == ["Visual tokens", "Method", *table.facts] and CODE_HEAD not in shown["headers"]
+    assert [row[1] for row in (rows[0], rows[-1])] == ["MobileVLM V2", "LLaVA-Meteor"] and len(rows) == 20
+    assert rows[-1][:5] == ["about 56", "LLaVA-Meteor", "Vicuna-13B", "595K / 665K", "Survey"]
+    assert all(row[4].startswith("Survey") for row in rows) and CODE_NOTE not in source_note(table)
+    for group in table.groups:  # a wrong digit in a whole row moves its average
+        for values in group.rows.values():
+            *given, average = values
+            if None not in given:
+                assert sum(value or 0 for value in given) / len(given) == pytest.approx(average, abs=0.07)
+
+
+@pytest.mark.parametrize(("model", "table"), TABLES, ids=lambda each: getattr(each, "title", each))
+def test_a_table_of_methods_says_of_each_whether_its_released_code_runs(model: str, table: ReportedTable) -> None:
+    names = {name for group in table.groups for name in group.rows}
+    shown = reported_cells(table)
+    assert (CODE_HEAD in shown["headers"]) == (CODE_NOTE in source_note(table)) == any(map(release_of, names))
+    if any(map(release_of, names)):
+        assert all(map(release_of, names)), names
+        found = {row[1]: row[2] for row in shown["metadata"]["display_value"]}
+        assert found.pop(DENSE_ROW, formatting.NOTHING) == formatting.NOTHING and set(found.values()) <= set(STATUSES)
+    else:
+        assert "Ablation" in table.title or model.startswith("Models trained")
+
+
+def test_released_code_has_a_status_and_a_sentence_for_every_method() -> None:
+    assert {cls.title for cls in REDUCERS.own.values() if cls.paper} <= set(released_code())
+    for each in released_code().values():
+        assert each.status in STATUSES and each.found[0].isupper() and not each.found.endswith(".")
+        assert each.where or each.status in ("none", "not run")
+    plus, only_llm = release_of("PruMerge+"), release_of("PIO-FVLM, only in the LLM")
+    assert plus == released_code()["PruMerge"] and only_llm and only_llm.told.startswith("none: The README")
+    assert release_of("layer 12") is None

@@ -128,6 +128,8 @@ def test_the_files_hold_what_was_shown(page: SweepPage, picture: str) -> None:
     lines = list(csv.DictReader(io.StringIO(rows_file.decode())))
     assert [line["visual_token_steps"] for line in lines] == ["576", "432 144", "86 29"]
     assert all(float(line["tflops_full"]) > float(line["tflops"]) for line in lines)
+    assert [float(line["survey_ratio"]) for line in lines] == pytest.approx([1, 0.5, 0.1], abs=0.01)
+    assert float(lines[-1]["survey_ratio_printed"]) < 0
     assert float(lines[1]["tokens_per_second"]) == 160 and lines[0]["method"] == "baseline"
     with Image.open(io.BytesIO(image)) as drawn:
         assert drawn.width == 1760

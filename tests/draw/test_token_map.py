@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,6 +33,7 @@ def image(*cuts: Cut) -> ImageTrace:
     return ImageTrace(16, (4, 4), geometry.patch_boxes(4, 4, 64, 64), View(size=(64, 64)), list(cuts))
 
 
+WHITE = Image.new("RGB", (64, 64), "white")
 VSCAN = image(
     cut(0, [0, 1, 2, 5], {3: 2, 4: 5}, local=[0, 1], **{"global": [2, 5]}),
     cut(3, [1, 5], text=[1, 5]),
@@ -43,6 +45,18 @@ def test_every_fate_by_hand() -> None:
     wanted = {0: Fate.PRUNED, 1: Fate.LOCAL, 2: Fate.PRUNED, 3: Fate.MERGED, 4: Fate.MERGED, 5: Fate.GLOBAL}
     assert all(found.codes[token] == fate for token, fate in wanted.items())
     assert found.count(Fate.DROPPED) == 10 and found.kept == 2 and found.pruned_at == {3: 2}
+
+
+def test_places_that_show_another_token_are_marked_while_they_are_kept() -> None:
+    """As ApET labels them: 1 and 5 at the entrance, of which 5 and then 2 remain inside."""
+    trace = image(cut(0, [0, 1, 2, 5], basis=[1, 5]), cut(3, [2, 5], basis=[2]))
+    shown = [fates(trace, number).replaced.nonzero()[0].tolist() for number in range(3)]
+    assert shown == [[], [1, 5], [2, 5]] and not fates(VSCAN).replaced.any()
+    drawn = token_map(WHITE, trace, trace.boxes, fates(trace))
+    plain = token_map(WHITE, trace, trace.boxes, replace(fates(trace), replaced=np.zeros(16, bool)))
+    differs = np.asarray(drawn) != np.asarray(plain)
+    tiles = differs.any(-1).reshape(4, SIDE // 4, 4, SIDE // 4).any((1, 3)).flatten()
+    assert tiles.nonzero()[0].tolist() == [2, 5]
 
 
 def test_after_the_first_cut_only() -> None:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from vscan_core.trace import Cut, ImageTrace
 
+REPLACING = "basis"  # the label of such places, see `reducers.apet`
+
 
 class Fate(IntEnum):
     """What can become of a visual token."""
@@ -28,6 +30,7 @@ class Fates:
 
     codes: NDArray[np.uint8]  # (tokens,) Fate values
     pruned_at: dict[int, int]  # {decoder layer: tokens dropped at its entrance}
+    replaced: NDArray[np.bool_]  # (tokens,) kept places at which the language model sees another token
 
     def count(self, fate: Fate) -> int:
         """Number of tokens with this fate."""
@@ -47,7 +50,7 @@ class Fates:
 def fates(image: ImageTrace, cuts: int | None = None) -> Fates:
     """Read the fates after the first `cuts` cuts (None: after all of them) from what was recorded."""
     codes = np.full(image.tokens, Fate.KEPT, np.uint8)
-    alive = np.ones(image.tokens, bool)
+    alive, replaced = np.ones(image.tokens, bool), np.zeros(image.tokens, bool)
     pruned_at: dict[int, int] = {}
     for cut in image.cuts[:cuts]:
         stays = np.zeros(image.tokens, bool)
@@ -59,7 +62,8 @@ def fates(image: ImageTrace, cuts: int | None = None) -> Fates:
             codes = np.where(gone, np.uint8(Fate.PRUNED), codes)
             pruned_at[cut.layer] = int(gone.sum())
         alive &= stays
-    return Fates(codes, pruned_at)
+        replaced[cut.labels[REPLACING].cpu().numpy() if REPLACING in cut.labels else []] = True
+    return Fates(codes, pruned_at, replaced & alive)
 
 
 def _after_cut_0(cut: Cut, stays: NDArray[np.bool_]) -> NDArray[np.uint8]:

@@ -4,13 +4,14 @@
     picture = token_map(original, trace.images[0], trace.boxes(0), fates(trace.images[0]))
 
 Colours are safe for colour-blind readers, and every fate also has a shape of its own: a square frame (global), a
-ring (local), a dot (merged), nothing but shade (dropped), diagonal hatching (dropped inside the language model).
+ring (local), a dot (merged), nothing but shade (dropped), diagonal hatching (dropped inside the language model). A
+diamond marks a kept place at which the language model sees another token.
 Where tokens lie over each other, as in a picture that is seen whole and in tiles, the finest is drawn on top.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ FILL: dict[Fate, Colour] = {
     Fate.DROPPED: (28, 30, 36, 178),
     Fate.PRUNED: (28, 30, 36, 120),
 }
+REPLACED: Colour = (204, 121, 167, 255)
 INK: dict[Fate, Colour] = {
     Fate.GLOBAL: (255, 140, 0, 255),
     Fate.LOCAL: (0, 92, 214, 255),
@@ -64,7 +66,7 @@ def token_map(
     canvas = canvas_of(source, trace, boxes)
     picture = canvas.picture
     if isinstance(marks, Fates):
-        picture = _painted(canvas, marks.codes, _mark)
+        picture = _painted(canvas, list(zip(marks.codes, marks.replaced, strict=True)), _mark)
     elif marks is not None:
         picture = _painted(canvas, _levels(marks), _glow)
     if not canvas.cells:
@@ -87,7 +89,7 @@ def _levels(scores: Tensor) -> NDArray[np.float64]:
 
 
 def _painted(
-    canvas: Canvas, values: NDArray[Any], pen: Callable[[ImageDraw.ImageDraw, Box, float], None]
+    canvas: Canvas, values: Sequence[Any] | NDArray[Any], pen: Callable[[ImageDraw.ImageDraw, Box, Any], None]
 ) -> Image.Image:
     """Lay one semi-transparent layer, drawn box by box, over the canvas; unseen parts turn grey."""
     layer = Image.new("RGBA", canvas.picture.size, UNSEEN)
@@ -121,9 +123,9 @@ def _per_tile(trace: ImageTrace, counted: NDArray[np.bool_]) -> list[int]:
     return numbers
 
 
-def _mark(pencil: ImageDraw.ImageDraw, box: Box, value: float) -> None:
-    """One token in the colour and shape of its fate."""
-    fate = Fate(int(value))
+def _mark(pencil: ImageDraw.ImageDraw, box: Box, value: tuple[int, bool]) -> None:
+    """One token in the colour and shape of its fate; `value`: the fate, and whether another token is seen there."""
+    fate = Fate(int(value[0]))
     x0, y0, x1, y1 = box
     side = min(x1 - x0, y1 - y0)
     line = max(round(side / 11), 1)
@@ -141,6 +143,10 @@ def _mark(pencil: ImageDraw.ImageDraw, box: Box, value: float) -> None:
             ends = (x0 + (x1 - x0) * min(share, 1), y0 + (y1 - y0) * max(share - 1, 0))
             starts = (x0 + (x1 - x0) * max(share - 1, 0), y0 + (y1 - y0) * min(share, 1))
             pencil.line([starts, ends], fill=INK[fate], width=max(line // 2, 1))
+    if value[1]:
+        x, y, reach = (x0 + x1) / 2, (y0 + y1) / 2, side * 0.38
+        corners = [(x, y - reach), (x + reach, y), (x, y + reach), (x - reach, y)]
+        pencil.line([*corners, corners[0], corners[1]], fill=REPLACED, width=line, joint="curve")
 
 
 def _inset(box: Box, by: float) -> Box:

@@ -147,12 +147,12 @@ def _counts(data: Mapping[str, Any], name: str) -> list[int]:
 
 
 def _figures(data: Mapping[str, Any], name: str, cls: Any) -> dict[str, Any]:
-    """The numbers of Timings or Cost; those that may be unknown may be null. Raises InputError."""
+    """The numbers of Timings or Cost; those that may be unknown may be null, new ones missing. Raises InputError."""
     given, found = of_kind(data, name, dict), dict[str, Any]()
     for one in fields(cls):
         optional = "None" in str(one.type)
         whole = str(one.type).startswith("int")
-        empty = optional and given.get(one.name, 0) is None
+        empty = optional and given.get(one.name, one.default) is None
         found[one.name] = None if empty else of_kind(given, one.name, int if whole else float)
     return found
 

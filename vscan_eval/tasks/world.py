@@ -28,6 +28,8 @@ FROZEN = asset("world", "frozen.jsonl")
 FIRST_EVAL_SEED, FIRST_TRAINING_SEED = 100_000, 1_000_000
 QUESTIONS_PER_SCENE = 10  # questions per scene, at most
 QUESTION_MIX = dict.fromkeys(SHORT_TYPES, 1.0) | {"biggest": 5.0, "colour": 2.0, "sign": 2.0}  # these fit few scenes
+# the nine places of a picture, asked for or given: the embedded model names places and prints no boxes
+LOCATION = MappingProxyType({"location": ("where", "what_at", "side")})
 ASKED_ONCE = frozenset(("background", "biggest", "describe", "sign"))  # one answer per scene, however it is asked
 
 
@@ -38,6 +40,7 @@ class World(Task):
     size = 2000
     split: Split = "standard"
     mix: Mapping[str, float] = QUESTION_MIX
+    groups = LOCATION
 
     def items(self) -> Iterator[Item]:
         """The frozen set, or new scenes from `seed` on, of which there are nearly a million."""
