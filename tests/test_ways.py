@@ -17,6 +17,7 @@ import torch
 import vscan_core as vc
 from tests import ways
 from tests.conftest import IMAGE_TOKEN, prompt, tiny_llava
+from tests.families import tiny
 from tests.families.test_families import BATCHES, FAMILIES, check_hiding, token_of
 from tests.reference.masked import step_logits
 from vscan_core.families import FAMILIES as TITLES
@@ -29,6 +30,7 @@ NAMES = {
     "qwen2_5_vl": "qwen2_5_vl",
     "qwen3_vl": "qwen3_vl",
     "qwen3_vl video": "qwen3_vl",
+    "glm4v": "glm4v",
     "internvl tiled": "internvl",
     "idefics3 tiled": "idefics3",
     "smolvlm": "smolvlm",
@@ -80,7 +82,7 @@ def truth(name, method) -> ways.Seen:
         assert slow.argmax(-1).tolist() == seen.tokens and history == seen.kept
         return seen
     with torch.no_grad():
-        check_hiding(case.model, name, BATCHES[name][0], case.method, not name.startswith("qwen"))
+        check_hiding(case.model, name, BATCHES[name][0], case.method, not name.startswith(tiny.MROPE))
     return ways.generate(case)
 
 

@@ -16,6 +16,7 @@ CLASSES = (  # module and class, in the order of the catalog
     "idefics3.Idefics3",
     "idefics3.SmolVLM",
     "llava_onevision.LlavaOnevision",
+    "glm4v.Glm4V",
 )
 
 
