@@ -27,7 +27,7 @@ WAITS = {"_local_scalar_dense", "is_nonzero", "nonzero", "bincount", "masked_sel
 INDEXING = {"index", "index_put", "index_put_"}  # by a mask: its sum decides the size
 READS = {torch.Tensor.tolist, torch.Tensor.numpy}
 # operators more: positions come from the hooks, and are converted again
-HANDED_IN = dict.fromkeys(("qwen2_5_vl", "qwen3_vl", "glm4v"), 1)
+HANDED_IN = dict.fromkeys(("qwen2_5_vl", "qwen3_vl", "qwen3_5", "glm4v"), 1)
 
 
 class Limits(NamedTuple):
@@ -46,6 +46,7 @@ PREFILL = {
     "llava_onevision": Limits(34, 3, 398, 7),
     "qwen2_5_vl": Limits(35, 3, 333, 6),
     "qwen3_vl": Limits(35, 3, 359, 8),
+    "qwen3_5": Limits(35, 3, 359, 8),
     "glm4v": Limits(35, 3, 333, 6),
     "internvl": Limits(30, 2, 290, 3),
     "idefics3": Limits(30, 2, 381, 5),

@@ -99,6 +99,10 @@ def qwen3() -> tuple[Any, Any]:
     return qwen("Qwen3VLProcessor", tiny.qwen3)
 
 
+def qwen35() -> tuple[Any, Any]:
+    return qwen("Qwen3VLProcessor", tiny.qwen35)
+
+
 def glm() -> tuple[Any, Any]:
     prepare = images("Glm46VImageProcessor", size={"shortest_edge": 2 * 56 * 56, "longest_edge": 2 * 224 * 224})
     own_tokens = tokenizer("<|image|>")
@@ -138,6 +142,7 @@ MAKERS = {
     "llava_onevision": onevision,
     "qwen2_5_vl": qwen,
     "qwen3_vl": qwen3,
+    "qwen3_5": qwen35,
     "glm4v": glm,
     "internvl": internvl,
     "idefics3": idefics3,

@@ -16,6 +16,8 @@ from transformers import (
     InternVLForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     SmolVLMConfig,
@@ -57,6 +59,26 @@ def qwen3(attn: str) -> Qwen3VLForConditionalGeneration:
     )  # fmt: skip
     torch.manual_seed(0)
     return roughened(Qwen3VLForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+ATTENDING = [1, 4]  # the decoder layers of the next model that have softmax attention
+
+
+def qwen35(attn: str) -> Qwen3_5ForConditionalGeneration:
+    """Four of six decoder layers have linear attention; half of each head of the others rotates."""
+    kinds = ["full_attention" if layer in ATTENDING else "linear_attention" for layer in range(6)]
+    linear = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+    linear |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+    config = Qwen3_5Config(
+        vision_config={**QWEN_TOWER, "patch_size": 14, "num_position_embeddings": 64},
+        text_config={
+            **DECODER, **linear, "layer_types": kinds, "head_dim": 16,
+            "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5},
+        },
+        **QWEN_IDS,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return roughened(Qwen3_5ForConditionalGeneration._from_config(config, attn_implementation=attn))
 
 
 def glm(attn: str) -> Glm4vForConditionalGeneration:
