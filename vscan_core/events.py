@@ -37,7 +37,7 @@ class Cost:
     visual_tokens: float  # mean number of visual tokens per decoder layer in prefill
     tflops: float  # of the decoder in prefill with causal attention, by the formula in measure.py
     tflops_full: float  # the same with the whole attention map (n^2), as papers count
-    kv_bytes: int  # of keys and values in the KV cache after prefill
+    kv_bytes: int  # of keys and values (or states, in layers without them) in the KV cache after prefill
     peak_bytes: int | None  # peak memory during the run, weights included; None: this system does not report it
     survey_ratio: float | None = None  # FLOPs as a share of all tokens': `measure.survey_flop_ratio`; None: unknown
     survey_ratio_printed: float | None = None  # the same by the survey's formula with its misprints

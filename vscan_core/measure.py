@@ -4,6 +4,9 @@ Time: device events on a GPU (one synchronisation, at the end of the prefill), t
 processor and anything else outside the model are excluded.
 FLOPs: a multiply-add counts as two. Decoder layer with n tokens, width D, key width K, MLP width I:
 2n(2D^2 + 2DK + 3DI) + A; summed over layers, each with its own n. The LM head and the vision tower are left out.
+In hybrids (Qwen3.5), attention has a gate, 3D^2 instead of 2D^2, and other layers have linear attention instead,
+2n(D(2K + 3V + 2H) + 3kV + 3DI): keys of width K, k per head, values of width V, H heads, a state that each token
+multiplies three times; their short convolutions are left out.
 A is the attention, twice a product of scores or weights with keys or values, and there are two ways to count it:
 - causal (`Cost.tflops`): each token attends to itself and to what is before it, A = 2n(n + 1) D;
 - full (`Cost.tflops_full`): the whole map, of which causal masking discards half, A = 4n^2 D. Papers count so, and
@@ -91,9 +94,14 @@ class Stopwatch:
 
 
 def kv_bytes(cache: Any) -> int:
-    """Bytes of the keys and values that a transformers cache holds."""
-    held = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
-    return sum(tensor.numel() * tensor.element_size() for tensor in held)
+    """Bytes of the keys and values, or else of the states, that each layer of a transformers cache holds."""
+    held: list[Any] = []
+    for layer in cache.layers:
+        if hasattr(layer, "keys"):
+            held += [layer.keys, layer.values]
+        else:
+            held += [*layer.conv_states.values(), *layer.recurrent_states.values()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in held if tensor is not None)
 
 
 def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any, *, causal: bool = True) -> float:
@@ -107,9 +115,25 @@ def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any, *, causal:
     width, heads = text_config.hidden_size, text_config.num_attention_heads
     head = getattr(text_config, "head_dim", None) or width // heads
     attention, keys = heads * head, (getattr(text_config, "num_key_value_heads", None) or heads) * head
-    per_token = 2 * (2 * width * attention + 2 * width * keys + 3 * width * text_config.intermediate_size)
-    pairs = (n * (n + 1) // 2 if causal else n * n for n in tokens_per_layer)
-    return float(sum(tokens_per_layer) * per_token + 4 * attention * sum(pairs)) / 1e12
+    linear = [kind == "linear_attention" for kind in getattr(text_config, "layer_types", None) or ()]
+    through = 3 if any(linear) else 2  # matrices as wide as all queries
+    mlp = 3 * width * text_config.intermediate_size
+    per_token = 2 * (through * width * attention + 2 * width * keys + mlp)
+    total = 0
+    for layer, n in enumerate(tokens_per_layer):
+        if linear and linear[layer]:
+            total += n * 2 * (_linear_products(text_config) + mlp)
+        else:
+            total += n * per_token + 4 * attention * (n * (n + 1) // 2 if causal else n * n)
+    return total / 1e12
+
+
+def _linear_products(config: Any) -> int:
+    """Multiply-adds per token of a layer's gated linear attention."""
+    heads, each = config.linear_num_value_heads, config.linear_key_head_dim
+    keys, values = config.linear_num_key_heads * each, heads * config.linear_value_head_dim
+    products: int = config.hidden_size * (2 * keys + 3 * values + 2 * heads) + 3 * each * values
+    return products
 
 
 def survey_flop_ratio(

@@ -14,7 +14,7 @@ from typing import Any
 import transformers
 from torch import Tensor
 from transformers import Cache, DynamicCache, StaticCache
-from transformers.cache_utils import StaticLayer
+from transformers.cache_utils import CacheLayerMixin, StaticLayer
 from transformers.masking_utils import create_causal_mask
 
 from vscan_core.errors import InputError
@@ -74,8 +74,16 @@ def check_static(cache: Any) -> None:
     if any(type(layer) is not StaticLayer for layer in cache.layers):
         raise InputError(
             "a static cache can be shortened only where every decoder layer attends to all tokens, but this model's "
-            "cache has layers of another kind (sliding windows); leave out cache_implementation (the default grows)"
+            "cache has layers of another kind (sliding windows, states); leave out cache_implementation (it then grows)"
         )
+
+
+def counting_layer(cache: Any, layer: int) -> int:
+    """The layer of a cache that tells the length at `layer`: itself, or the first that has keys if it has a state."""
+    layers = cache.layers
+    if layer >= len(layers) or isinstance(layers[layer], CacheLayerMixin):
+        return layer
+    return next(place for place, one in enumerate(layers) if isinstance(one, CacheLayerMixin))
 
 
 def new_cache(config: Any) -> Any:

@@ -26,7 +26,8 @@ from vscan_core.versions import cache_out, with_cache
 WAITS = {"_local_scalar_dense", "is_nonzero", "nonzero", "bincount", "masked_select", "equal"}
 INDEXING = {"index", "index_put", "index_put_"}  # by a mask: its sum decides the size
 READS = {torch.Tensor.tolist, torch.Tensor.numpy}
-HANDED_IN = {"qwen2_5_vl": 1, "qwen3_vl": 1}  # operators more: positions come from the hooks, and are converted again
+# operators more: positions come from the hooks, and are converted again
+HANDED_IN = dict.fromkeys(("qwen2_5_vl", "qwen3_vl", "qwen3_5", "glm4v"), 1)
 
 
 class Limits(NamedTuple):
@@ -45,12 +46,14 @@ PREFILL = {
     "llava_onevision": Limits(34, 3, 398, 7),
     "qwen2_5_vl": Limits(35, 3, 333, 6),
     "qwen3_vl": Limits(35, 3, 359, 8),
+    "qwen3_5": Limits(35, 3, 359, 8),
+    "glm4v": Limits(35, 3, 333, 6),
     "internvl": Limits(30, 2, 290, 3),
     "idefics3": Limits(30, 2, 381, 5),
     "smolvlm": Limits(30, 2, 381, 5),
     "video_llava": Limits(35, 2, 271, 3),
 }
-STEP = {"qwen2_5_vl": Limits(3, 0, 5, 0), "qwen3_vl": Limits(3, 0, 5, 0)}  # one decoding step
+STEP = dict.fromkeys(HANDED_IN, Limits(3, 0, 5, 0))  # one decoding step
 STEP_OF_OTHERS = Limits(3, 0, 20, 0)
 
 

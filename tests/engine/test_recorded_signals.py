@@ -21,6 +21,8 @@ LLM = {
     "llava_next": (tiny.llava_next, lambda: tiny.next_inputs([[(84, 168)], [(50, 168), (84, 168)]])),
     "qwen2_5_vl": (tiny.qwen, lambda: tiny.qwen_inputs([[(12, 16)], [(8, 8), (10, 14)]])),
     "qwen3_vl": (tiny.qwen3, lambda: tiny.qwen_inputs([[(12, 16)], [(8, 8), (10, 14)]])),
+    "qwen3_5": (tiny.qwen35, lambda: tiny.qwen_inputs([[(12, 16)], [(8, 8), (10, 14)]])),
+    "glm4v": (tiny.glm, lambda: tiny.qwen_inputs([[(12, 16)], [(8, 8), (10, 14)]])),
     "internvl": (tiny.internvl, lambda: tiny.tile_inputs([[1], [2, 3]])),
     "idefics3": (tiny.idefics3, lambda: tiny.row_inputs([[1], [2, 3]])),
     "video_llava video": (tiny.video_llava, lambda: tiny.frame_inputs([[(1, 2, 3)], [(4, 5, 6)]])),

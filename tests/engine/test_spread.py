@@ -20,6 +20,8 @@ MODELS = {
     "llava_next": (tiny.llava_next, lambda: tiny.next_inputs([[(84, 168)], [(50, 168), (84, 168)]])),
     "qwen2_5_vl": (tiny.qwen, lambda: tiny.qwen_inputs([[(8, 12)], [(12, 8), (8, 8)]])),
     "qwen3_vl": (tiny.qwen3, lambda: tiny.qwen_inputs([[(8, 12)], [(12, 8), (8, 8)]])),
+    "qwen3_5": (tiny.qwen35, lambda: tiny.qwen_inputs([[(8, 12)], [(12, 8), (8, 8)]])),
+    "glm4v": (tiny.glm, lambda: tiny.qwen_inputs([[(8, 12)], [(12, 8), (8, 8)]])),
     "internvl": (tiny.internvl, lambda: tiny.tile_inputs([[1], [2, 3]])),
     "smolvlm": (tiny.smolvlm, lambda: tiny.row_inputs([[1], [2, 3]])),
 }

@@ -99,6 +99,17 @@ def qwen3() -> tuple[Any, Any]:
     return qwen("Qwen3VLProcessor", tiny.qwen3)
 
 
+def qwen35() -> tuple[Any, Any]:
+    return qwen("Qwen3VLProcessor", tiny.qwen35)
+
+
+def glm() -> tuple[Any, Any]:
+    prepare = images("Glm46VImageProcessor", size={"shortest_edge": 2 * 56 * 56, "longest_edge": 2 * 224 * 224})
+    own_tokens = tokenizer("<|image|>")
+    around = "<|vision_start|> <|image|> <|vision_end|>"
+    return tiny.glm("sdpa"), processor("Glm46VProcessor", (prepare, own_tokens, None), around)
+
+
 def internvl() -> tuple[Any, Any]:
     prepare = images("GotOcr2ImageProcessor", size={"height": PIECE, "width": PIECE}, max_patches=6)
     named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<image>"}
@@ -131,6 +142,8 @@ MAKERS = {
     "llava_onevision": onevision,
     "qwen2_5_vl": qwen,
     "qwen3_vl": qwen3,
+    "qwen3_5": qwen35,
+    "glm4v": glm,
     "internvl": internvl,
     "idefics3": idefics3,
     "smolvlm": smolvlm,

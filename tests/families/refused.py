@@ -10,6 +10,17 @@ OF_VIDEOS = {name for name, cls in REDUCERS.items() if cls().sees_all_tiles}  # 
 WITH_CLIP = ("llava", "llava_next")  # their vision encoder is a whole CLIP: keys, and blocks that tokens can merge in
 
 
+ATTENTION = {"text", "queries", "llm_keys", "rotated_keys", "text_rotated_keys"}  # signals of softmax attention
+
+
+def unscored(reducer: Reducer, later: list[int], attending: list[int]) -> bool:
+    """Whether a cut needs scores, but no layer with attention lies between the cut before and the layer that scores."""
+    pairs = zip([0, *later], later, strict=False)
+    return bool(reducer.needs_in_llm & ATTENTION) and any(
+        not set(attending) & set(range(before, reducer.score_layer(cut) + 1)) for before, cut in pairs
+    )
+
+
 def refusal(model, reducer: Reducer) -> str | None:
     """A pattern of the sentence that refuses this reducer on this model, whose weights lack CLIP's text encoder.
 
@@ -21,6 +32,8 @@ def refusal(model, reducer: Reducer) -> str | None:
     later = [layer for layer in reducer.cut_layers(anatomy) if layer > 0]
     if later and later[0] < anatomy.first_cut:
         return "adds visual features up to decoder layer"
+    if unscored(reducer, later, family.attending(model)):
+        return "nothing can score a cut at decoder layer"
     if reducer.sees_all_tiles:
         return "frames of a video, and this is a picture"
     if needs.joint:

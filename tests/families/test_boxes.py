@@ -32,9 +32,8 @@ def silent(name: str) -> vc.LVLM:
         for tower in lvlms.family_of(model).vision_towers(model):
             silenced = [part for path, part in tower.named_modules() if path.endswith(BEHIND_ATTENTION)]
             assert silenced
-            for part in silenced:
-                part.weight.zero_()
-                part.bias.zero_()
+            for weights in (one for part in silenced for one in part.parameters()):  # some have no bias
+                weights.zero_()
     return vc.LVLM(model=model.eval(), processor=processor, family=lvlms.family_of(model), name=name)
 
 

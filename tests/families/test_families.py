@@ -21,6 +21,9 @@ FAMILIES = {
     "qwen3_vl": (tiny.qwen3, tiny.qwen_inputs),
     "qwen2_5_vl video": (tiny.qwen, tiny.video_inputs),
     "qwen3_vl video": (tiny.qwen3, partial(tiny.video_inputs, apart=True)),
+    "qwen3_5": (tiny.qwen35, tiny.qwen_inputs),
+    "qwen3_5 video": (tiny.qwen35, partial(tiny.video_inputs, apart=True)),
+    "glm4v": (tiny.glm, tiny.qwen_inputs),
     "internvl": (tiny.internvl, tiny.tile_inputs),
     "internvl tiled": (tiny.internvl, tiny.tiled_inputs),
     "idefics3": (tiny.idefics3, tiny.row_inputs),
@@ -36,6 +39,9 @@ BATCHES = {
     "qwen3_vl": [[[(12, 16)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
     "qwen2_5_vl video": [[[(3, 12, 8)]], [[(2, 10, 14)], [], [(2, 8, 8), (1, 8, 10)]]],
     "qwen3_vl video": [[[(3, 12, 8)]], [[(2, 10, 14)], [], [(2, 8, 8), (1, 8, 10)]]],
+    "qwen3_5": [[[(12, 16)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
+    "qwen3_5 video": [[[(3, 12, 8)]], [[(2, 10, 14)], [], [(2, 8, 8), (1, 8, 10)]]],
+    "glm4v": [[[(12, 16)]], [[(10, 14), (8, 8)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
     "internvl": [[[1]], [[1], [], [2, 3]]],
     "internvl tiled": [[[(1, 2)]], [[(2, 2)], [], [(1, 1), (1, 2)]]],
     "idefics3": [[[1, 2, 3]], [[1], [], [2, 3]]],
@@ -55,7 +61,10 @@ CUTS = [
 ]
 # M-RoPE positions are original anyway, and cannot be renumbered
 CELLS = [
-    (name, rows, cuts) for name, rows in CASES for cuts in CUTS if not (name[:4] == "qwen" and "positions" in cuts)
+    (name, rows, cuts)
+    for name, rows in CASES
+    for cuts in CUTS
+    if not (name.startswith(tiny.MROPE) and "positions" in cuts)
 ]
 
 
@@ -79,7 +88,7 @@ def generate(model, inputs, reducer):
 @pytest.mark.parametrize(("name", "rows", "cuts"), CELLS, ids=str)
 @torch.no_grad()
 def test_dropping_equals_hiding(models, name, rows, cuts) -> None:
-    renumbered = not name.startswith("qwen") and "positions" not in cuts
+    renumbered = not name.startswith(tiny.MROPE) and "positions" not in cuts
     check_hiding(models[name], name, rows, method(cuts), renumbered)
 
 
@@ -120,7 +129,7 @@ def slice_of(name, inputs, rows, i):
         return {"pixel_values": inputs["pixel_values"][i : i + 1, :count]}
     if name == "video_llava video":
         return {"pixel_values_videos": inputs["pixel_values_videos"][before : before + count]}
-    if not name.startswith("qwen"):
+    if not name.startswith(tiny.MROPE):
         keys = {"pixel_values", "pixel_values_images", "image_sizes"} & set(inputs)
         alone = {"batch_num_images": torch.tensor([count])} if "batch_num_images" in inputs else {}
         return {**alone, **{key: inputs[key][before : before + count] for key in keys}}
@@ -148,7 +157,7 @@ def whole_prompt(name, model, ids, pixels, counts):
         for rows in getattr(seen, "deepstack_features", None) or []:
             rows = rows if torch.is_tensor(rows) else torch.cat(rows)  # one tensor up to transformers 5.17
             added.append(torch.zeros_like(embeds).index_copy_(0, torch.cat(columns), rows))
-    if name.startswith("qwen"):
+    if name.startswith(tiny.MROPE):
         kinds = torch.zeros_like(ids[None], dtype=torch.int)
         kinds[0, torch.cat(columns) if columns else []] = 1 + (name.endswith(" video"))
         grid = {key: value for key, value in pixels.items() if "grid" in key}
@@ -208,6 +217,17 @@ def test_renumbering_is_refused_where_positions_have_several_axes(models) -> Non
 def test_a_later_cut_before_the_last_deepstack_layer_is_refused(models) -> None:
     with pytest.raises(vc.InputError, match="at layer 2 or deeper, not at layer 1"):
         generate(models["qwen3_vl"], tiny.qwen_inputs([[(12, 16)]]), method({"llm_keep": {1: 9}}))
+
+
+@torch.no_grad()
+def test_slices_of_a_video_are_pictures_of_their_own_where_the_model_takes_them_so(models) -> None:
+    video = tiny.slice_inputs([[(3, 12, 8)], [(2, 8, 8)]])
+    kinds, grids = (video["input_ids"] == tiny.IMAGE).int(), [[1, 12, 8]] * 3 + [[1, 8, 8]] * 2
+    pictures = {name: video[name] for name in ("input_ids", "attention_mask")} | {"mm_token_type_ids": kinds}
+    pictures |= {"pixel_values": video["pixel_values_videos"], "image_grid_thw": torch.tensor(grids)}
+    (of_video, trace), (of_pictures, _) = (generate(models["glm4v"], one, method(CUTS[0])) for one in (video, pictures))
+    assert [image.tokens for image in trace.images] == [24] * 3 + [16] * 2
+    assert torch.equal(torch.stack(of_video.logits), torch.stack(of_pictures.logits))
 
 
 def test_images_and_videos_in_one_call_are_refused(models) -> None:

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from transformers.models.glm4v import modeling_glm4v
 
 import vscan_core as vc
 from tests.families import tiny
@@ -89,6 +90,29 @@ def test_onevision_scores_are_the_attention_received_inside_each_tile() -> None:
         torch.testing.assert_close(scores[:36], paid[0])
         side_by_side = torch.cat([paid[1].view(6, 6), paid[2].view(6, 6), torch.full((6, 1), torch.nan)], dim=1)
         torch.testing.assert_close(scores[36:], side_by_side.flatten(), equal_nan=True)
+
+
+@torch.no_grad()
+def test_glm_scores_are_the_attention_received_inside_each_picture(monkeypatch) -> None:
+    """The encoder returns no maps, so they are taken from its own eager attention."""
+    model, inputs = tiny.glm("eager"), tiny.qwen_inputs([[(12, 16), (8, 8)]])
+    own, maps = modeling_glm4v.eager_attention_forward, []
+
+    def recorded(module, *args, **kwargs):
+        out, weights = own(module, *args, **kwargs)
+        if isinstance(module, modeling_glm4v.Glm4vVisionAttention):
+            maps.append(weights[0])  # (heads, patches, patches)
+        return out, weights
+
+    monkeypatch.setattr(modeling_glm4v, "eager_attention_forward", recorded)
+    with vc.reduced(model, vc.VScan(encoder_keep=9, llm_keep={}, local_layer=1)) as trace:
+        model(**inputs)
+    assert len(maps) == 4 * 2 and len(trace.images) == 2  # layers, pictures
+    for place, image in enumerate(trace.images):
+        for label, layer in (("local", 1), ("global", 3)):
+            received = maps[2 * layer + place].sum(0).mean(0).view(-1, 4).mean(1)  # 2 x 2 patches, one after another
+            torch.testing.assert_close(image.cuts[0].scores[label], received)
+    assert torch.equal(trace.images[0].boxes[9], torch.tensor([28.0, 28.0, 56.0, 56.0]))
 
 
 def paid(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:

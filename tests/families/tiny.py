@@ -8,12 +8,16 @@ from typing import Any
 
 import torch
 from transformers import (
+    Glm4vConfig,
+    Glm4vForConditionalGeneration,
     Idefics3Config,
     Idefics3ForConditionalGeneration,
     InternVLConfig,
     InternVLForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     SmolVLMConfig,
@@ -55,6 +59,38 @@ def qwen3(attn: str) -> Qwen3VLForConditionalGeneration:
     )  # fmt: skip
     torch.manual_seed(0)
     return roughened(Qwen3VLForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+ATTENDING = [1, 4]  # the decoder layers of the next model that have softmax attention
+
+
+def qwen35(attn: str) -> Qwen3_5ForConditionalGeneration:
+    """Four of six decoder layers have linear attention; half of each head of the others rotates."""
+    kinds = ["full_attention" if layer in ATTENDING else "linear_attention" for layer in range(6)]
+    linear = {"linear_num_key_heads": 2, "linear_num_value_heads": 4}
+    linear |= {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+    config = Qwen3_5Config(
+        vision_config={**QWEN_TOWER, "patch_size": 14, "num_position_embeddings": 64},
+        text_config={
+            **DECODER, **linear, "layer_types": kinds, "head_dim": 16,
+            "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5},
+        },
+        **QWEN_IDS,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    return roughened(Qwen3_5ForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+def glm(attn: str) -> Glm4vForConditionalGeneration:
+    """Half of each head rotates; the position embedding is stretched to each picture."""
+    ids = {name.replace("vision", "image"): value for name, value in QWEN_IDS.items()}
+    config = Glm4vConfig(
+        vision_config={**QWEN_TOWER, "image_size": 112},
+        text_config={**TEXT, "rope_parameters": {**ROPE, "partial_rotary_factor": 0.5, "mrope_section": [0, 1, 1]}},
+        **ids,
+    )
+    torch.manual_seed(0)
+    return roughened(Glm4vForConditionalGeneration._from_config(config, attn_implementation=attn))
 
 
 def internvl(attn: str) -> InternVLForConditionalGeneration:
@@ -112,6 +148,16 @@ def onevision(attn: str) -> LlavaOnevisionForConditionalGeneration:
     )
     torch.manual_seed(0)
     return roughened(LlavaOnevisionForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+MROPE = ("qwen", "glm")  # how the names of families begin whose positions have several axes
+
+
+def slice_inputs(rows: list[list[tuple[int, int, int]]]) -> dict[str, Any]:
+    """GLM prompts with videos: every slice is a run of placeholders of pictures."""
+    inputs = video_inputs(rows, apart=True)
+    inputs["input_ids"] = inputs["input_ids"].where(inputs["input_ids"] != VIDEO, IMAGE)
+    return inputs
 
 
 def tile_inputs(rows: list[list[int]]) -> dict[str, Any]:

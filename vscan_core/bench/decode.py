@@ -27,8 +27,10 @@ AS_LONG = "stock, cache as of "
 
 
 def shorten(cache: Any, tokens_per_layer: Sequence[int]) -> None:
-    """Keep only the first tokens of each layer of a stock cache, in place."""
+    """Keep only the first tokens of each layer of a stock cache, in place; a state has the same size for any number."""
     for layer, count in zip(cache.layers, tokens_per_layer, strict=True):
+        if not hasattr(layer, "keys"):
+            continue
         layer.keys = layer.keys[:, :, :count].contiguous()
         layer.values = layer.values[:, :, :count].contiguous()
 

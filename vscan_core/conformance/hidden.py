@@ -1,7 +1,8 @@
 """Hide, layer by layer, what a trace says was dropped; for any family, over the full length, with no cache.
 
 Which tokens are dropped is taken from the trace (other tests hold that against the papers); what is checked here is
-that dropping them inside a running model equals hiding them.
+that dropping them inside a running model equals hiding them. From a recurrent state or a convolution nothing can be
+hidden by a mask, so layers without attention run on the tokens alone that are left.
 """
 
 from __future__ import annotations
@@ -38,8 +39,13 @@ def hidden_logits(
         visible = (causal & alive[None, :]) | torch.eye(length, dtype=torch.bool)
         mask = torch.zeros(length, length).masked_fill(~visible, torch.finfo(torch.float32).min)
         rotary = llm.rotary_emb(hidden, positions(alive))
-        hidden = layer(hidden, attention_mask=mask[None, None], position_embeddings=rotary)
-        hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        if hasattr(layer, "self_attn"):
+            hidden = layer(hidden, attention_mask=mask[None, None], position_embeddings=rotary)
+            hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        else:
+            left = layer(hidden[:, alive], attention_mask=None, position_embeddings=rotary)
+            hidden = hidden.clone()
+            hidden[:, alive] = left
         hidden = hidden + added[number] if number < len(added) else hidden
     logits: Tensor = model.lm_head(llm.norm(hidden))[0]
     return logits

@@ -22,6 +22,19 @@ class Tower:
 
 
 @dataclass(frozen=True)
+class LinearHeads:
+    """Sizes of gated linear attention, which all decoder layers but every fourth have."""
+
+    keys: int
+    values: int
+    width: int = 128  # of each
+
+    def layer_types(self, depth: int) -> list[str]:
+        """The kind of each of `depth` layers."""
+        return ["linear_attention" if (layer + 1) % 4 else "full_attention" for layer in range(depth)]
+
+
+@dataclass(frozen=True)
 class Decoder:
     """Sizes of a language model."""
 
@@ -33,6 +46,7 @@ class Decoder:
     vocabulary: int
     tied: bool = False  # one matrix for embeddings and LM head
     head_dim: int | None = None  # None = width / heads
+    linear: LinearHeads | None = None  # None = every layer has attention
 
 
 @dataclass(frozen=True)
@@ -96,4 +110,12 @@ def text_config(shape: Shape, ids: Ids, model_type: str | None = None) -> dict[s
     }
     if text.head_dim is not None:
         config["head_dim"] = text.head_dim
+    if text.linear is not None:
+        config |= {
+            "layer_types": text.linear.layer_types(text.depth),
+            "linear_num_key_heads": text.linear.keys,
+            "linear_num_value_heads": text.linear.values,
+            "linear_key_head_dim": text.linear.width,
+            "linear_value_head_dim": text.linear.width,
+        }
     return config if model_type is None else {"model_type": model_type, **config}

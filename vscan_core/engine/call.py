@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vscan_core.engine.encoded import Encoded
-from vscan_core.engine.segments import Segment, Segments, right_align
+from vscan_core.engine.segments import PADDED_TURN, Segment, Segments, right_align
 from vscan_core.errors import InputError
 from vscan_core.geometry import take
 from vscan_core.selection import Selection
@@ -71,6 +71,7 @@ class Call:
     layers_run: int = 0  # decoder layers that were called
     copies: int = 1  # rows per prompt: beam search repeats every row
     traced: bool = False
+    stateful: bool = False  # some decoder layers have no attention, but a state
 
     def to(self, device: torch.device) -> None:
         """Move everything to the device of the layer that reads it next; for models spread over several."""
@@ -80,8 +81,13 @@ class Call:
                     setattr(part, name, moved(value, device))
 
     def enter(self, layer: int, hidden: Tensor) -> Segment:
-        """The segment that begins at `layer`, with the tokens hidden (batch, length, dim) added to it."""
+        """The segment that begins at `layer`, with the tokens hidden (batch, length, dim) added to it.
+
+        Raises InputError where its layers cannot skip padding.
+        """
         segment = self.segments.at(layer)
+        if self.stateful and segment.length and self.valid is not None:
+            raise InputError(PADDED_TURN)
         segment.extend(hidden.shape[1], self.logical, self.valid, len(hidden), hidden.device)
         if segment.capacity is not None:
             self.segments.fit(self.cache, segment)

@@ -27,6 +27,10 @@ BY_HAND = (
     "this prompt may hold picture features that were not computed in this call, so its visual tokens cannot be "
     "reduced; pass input_ids and the picture's pixels (what the processor returns) instead of inputs_embeds or features"
 )
+ENDS_IN_PICTURE = (
+    "this prompt ends in the picture, so the answer would be read from a visual token that may be dropped; put the "
+    "question, or the start of the answer, after the picture"
+)
 
 
 def check_features(ours: bool) -> None:

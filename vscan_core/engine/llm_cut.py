@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vscan_core import geometry
 from vscan_core.engine.call import Call, Span
+from vscan_core.engine.score_layers import score_layers
 from vscan_core.engine.state import Current
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
@@ -29,8 +30,9 @@ class LLMCut:
     def __init__(self, reducer: Reducer, family: Family, model: nn.Module, anatomy: Anatomy, later: list[int]) -> None:
         self.reducer, self.family, self.anatomy, self.later = reducer, family, anatomy, later
         self.layers, self.norm, self.needs = family.layers(model), family.final_norm(model), reducer.needs_in_llm
+        scored = score_layers(reducer, later, family.attending(model))
         # {layer: the later cut that is scored with the weights of this earlier layer}
-        self.scored_ahead = {reducer.score_layer(cut): cut for cut in later if reducer.score_layer(cut) < cut}
+        self.scored_ahead = {layer: cut for cut, layer in scored.items() if layer < cut}
 
     def attention_hooks(self, current: Current) -> list[Removable]:
         """Hooks that record the normed sequence after attention in layers that score ahead, if the reducer needs it."""
@@ -74,7 +76,7 @@ class LLMCut:
                 span.query_tokens = columns[self.reducer.query_tokens(rows[span.columns], rows[columns])]
 
     def score_ahead(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary) -> None:
-        """If the next layer cuts, score now with the weights of `layer`; hidden (batch, length, dim) is its input."""
+        """If a later layer cuts by the scores of `layer`, score now; hidden (batch, length, dim) is its input."""
         cut = self.scored_ahead.get(layer)
         if cut is not None and any(_budget(span, cut) is not None for span in call.spans):
             if "entered" in self.needs:

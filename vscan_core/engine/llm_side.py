@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from vscan_core.engine.call import Call, moved, padding
-from vscan_core.engine.call_checks import READY_MADE, check_features
+from vscan_core.engine.call_checks import ENDS_IN_PICTURE, READY_MADE, check_features
 from vscan_core.engine.compiled import before_compiled
 from vscan_core.engine.llm_cut import LLMCut
 from vscan_core.engine.logical_cache import positions_after, segments_of, tokens_in
-from vscan_core.engine.segments import Segment, Segments
+from vscan_core.engine.segments import Segment, Segments, padding_mask
 from vscan_core.engine.state import Current, Owner, State, Timed
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
@@ -26,11 +26,6 @@ from vscan_core.geometry import take
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy
 from vscan_core.versions import cache_in, causal_mask, new_cache, with_cache
-
-ENDS_IN_PICTURE = (
-    "this prompt ends in the picture, so the answer would be read from a visual token that may be dropped; put the "
-    "question, or the start of the answer, after the picture"
-)
 
 
 class LLMSide:
@@ -41,7 +36,7 @@ class LLMSide:
     ) -> None:
         self.family, self.reducer, self.anatomy, self.owner = family, reducer, anatomy, owner
         self.model, self.llm, self.layers = model, family.language_model(model), family.layers(model)
-        self.trace = owner.trace
+        self.trace, self.attending = owner.trace, family.attending(model)
         self.spread = len({weights.device for weights in model.parameters()}) > 1  # over devices
         cuts = () if reducer is None else reducer.cut_layers(anatomy)
         self.idle, self.later = not cuts, [layer for layer in cuts if layer > 0]
@@ -123,7 +118,7 @@ class LLMSide:
             self.llm_cut.begin(call, embeds)
         segment = call.enter(0, embeds)
         position = self._positions(call, segment)
-        mask = self._mask2d(call, segment, embeds)
+        mask = padding_mask(segment, call.cache is not None, call.valid, embeds)
         changed = {"inputs_embeds": embeds, "position_ids": position, "attention_mask": mask, **more}
         return with_cache({**kwargs, **changed}, call.cache)
 
@@ -154,6 +149,7 @@ class LLMSide:
             valid=valid,
             visual=None,
             spans=[],
+            stateful=len(self.attending) < len(self.layers),
         )
         visual, state.visual = state.visual, None
         if length > 1:
@@ -208,14 +204,6 @@ class LLMSide:
             segment.shift = segment.shift + call.removed_in_all
         return position
 
-    def _mask2d(self, call: Call, segment: Segment, hidden: Tensor) -> Tensor | None:
-        if call.cache is not None:
-            return segment.mask()
-        if call.valid is not None:
-            return call.valid
-        # explicit: without a cache, gaps in position ids would look like packed sequences
-        return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
-
     def _moved(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Move everything to the device of `layer`'s weights; a model may be spread over several.
 
@@ -238,7 +226,18 @@ class LLMSide:
         if call.traced:
             self.trace.tokens_per_layer.append(hidden.shape[1])
             self.trace._visual.append(call.visual_count)
-        return ((hidden,), {**kwargs, **call.override}) if call.override else None
+        if not call.override:
+            return None
+        own = {} if layer in self.attending else {"attention_mask": call.valid}
+        return (hidden,), {**kwargs, **call.override, **own}
+
+    def _causal_mask(self, call: Call, segment: Segment, hidden: Tensor) -> Any:
+        """The mask of the layers with attention in this segment, if there are any."""
+        layer = next((one for one in self.attending if one >= segment.start), None)
+        if layer is None or call.segments.at(layer) is not segment:
+            return None
+        mask = padding_mask(segment, call.cache is not None, call.valid, hidden)
+        return causal_mask(self.llm.config, hidden, mask, call.cache, layer)
 
     def _shorten(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Cut what this layer is to cut, and score what the next one will."""
@@ -253,7 +252,7 @@ class LLMSide:
                 rotary = moved(self.llm.rotary_emb(hidden, self._positions(call, segment)), hidden.device)
             mask = None
             if call.logical > 1 or segment.valid is not None or kwargs["attention_mask"] is not None:
-                mask = causal_mask(self.llm.config, hidden, self._mask2d(call, segment, hidden), call.cache, layer)
+                mask = self._causal_mask(call, segment, hidden)
             call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
         self.llm_cut.score_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"])
         return hidden, kwargs

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vscan_core.engine.segments import Scope, Segments
-from vscan_core.versions import check_static, is_static
+from vscan_core.versions import check_static, counting_layer, is_static
 
 
 class _LogicalLengths:
@@ -21,6 +21,7 @@ class _LogicalLengths:
     segments: Segments
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
+        layer_idx = counting_layer(self, layer_idx)
         length: int = super().get_seq_length(layer_idx)  # type: ignore[misc]
         return length + self.segments.at(layer_idx).dropped
 
@@ -28,6 +29,7 @@ class _LogicalLengths:
         return self.get_seq_length(layer_idx)
 
     def get_mask_sizes(self, query_length: int, layer_idx: int) -> tuple[int, int]:
+        layer_idx = counting_layer(self, layer_idx)
         length, offset = super().get_mask_sizes(query_length, layer_idx)  # type: ignore[misc]
         return length, offset + self.segments.at(layer_idx).dropped
 

@@ -19,6 +19,10 @@ from torch import Tensor
 
 from vscan_core.errors import InputError
 
+PADDED_TURN = (
+    "rows of different lengths after an earlier turn would leave padding between two turns, which changes the state of "
+    "this model's layers without attention; continue each row of the batch in a call of its own"
+)
 FULL = "this static cache is full; make it as long as the prompt and the answer together, picture tokens included"
 
 
@@ -93,6 +97,19 @@ class Segment:
             self.valid = self.valid[index.to(self.valid.device)]
         if isinstance(self.shift, Tensor) and self.shift.shape[0] > 1:
             self.shift = self.shift[index.to(self.shift.device)]
+
+
+def padding_mask(segment: Segment, cached: bool, valid: Tensor | None, hidden: Tensor) -> Tensor | None:
+    """The mask from which transformers makes that of a segment's layers, in which hidden (batch, length, dim) enters.
+
+    cached: whether there is a KV cache; valid (batch, length): False for padding.
+    """
+    if cached:
+        return segment.mask()
+    if valid is not None:
+        return valid
+    # explicit: without a cache, gaps in position ids would look like packed sequences
+    return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
 
 
 def _ones(batch: int, length: int, device: torch.device) -> Tensor:

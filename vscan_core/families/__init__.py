@@ -16,6 +16,8 @@ CLASSES = (  # module and class, in the order of the catalog
     "idefics3.Idefics3",
     "idefics3.SmolVLM",
     "llava_onevision.LlavaOnevision",
+    "glm4v.Glm4V",
+    "qwen3_5.Qwen35",
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -52,6 +52,10 @@ class Family(ABC):
         """Decoder layers, each called as layer(hidden_states, attention_mask=, position_embeddings=, ...)."""
         layers: nn.ModuleList = self.language_model(model).layers
         return layers
+
+    def attending(self, model: nn.Module) -> list[int]:
+        """The decoder layers with attention; others carry a state from token to token instead."""
+        return [place for place, layer in enumerate(self.layers(model)) if hasattr(layer, "self_attn")]
 
     def norm_after_attention(self, layer: Any) -> Any:
         """The module of a decoder layer that normalises the sum of its input and its attention."""
@@ -133,9 +137,7 @@ class Family(ABC):
 
     def image_token_id(self, model: nn.Module) -> int:
         """The id of the placeholder for the visual tokens of images in input_ids."""
-        config: Any = model.config
-        token: int = config.image_token_id
-        return token
+        return int(cast(Any, model.config).image_token_id)
 
     def pictures_in_prompt(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
         """How the prompts, ids (batch, length), group tiles into pictures; for families whose tower sees single tiles.

@@ -25,10 +25,7 @@ from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.selection import Anatomy
 from vscan_core.trace import View
 
-MIN_SLICE_TOKENS, MAX_SLICE_TOKENS = (
-    128,
-    768,
-)  # per slice of a video, as in the reference code
+MIN_SLICE_TOKENS, MAX_SLICE_TOKENS = 128, 768  # per slice of a video, as in the reference code
 
 QWEN25_VIT = Tower(0, 14, 1280, 32, 16, 3420)
 QWEN25_VIT_32B = Tower(0, 14, 1280, 32, 16, 3456)
@@ -139,7 +136,7 @@ class Qwen25VL(Family):
             both, _ = rotate(both, both[:, :0], *call["position_embeddings"])
             query, key = both.chunk(2, 1)
             of_patches = received(query, key, call["cu_seqlens"].tolist(), attn.scaling)
-            return of_patches.view(-1, tower.spatial_merge_unit).mean(1)
+            return of_patches.view(-1, tower.spatial_merge_size**2).mean(1)
 
         def score(module: nn.Module, args: Any, out: Tensor) -> None:
             call = calls.pop(get_ident(), None)
@@ -214,6 +211,25 @@ class Qwen25VL(Family):
             {"patch_size": shape.tower.patch},
             chat_template=chat_template(VISION_START + IMAGE + VISION_END, VISION_START + VIDEO + VISION_END),
         )
+
+
+def unwindowed(vision_layers: int, text_layers: int) -> Anatomy:
+    """A model of this kind without windows: the local scan and the middle at the depths of Qwen2.5-VL (7, 15 of 32)."""
+    return Anatomy(
+        vision_layers=vision_layers,
+        feature_layer=vision_layers - 1,
+        text_layers=text_layers,
+        shallow_layer=round(vision_layers * 7 / 32),
+        has_cls=False,
+        positions="original",
+        rope_in_scores=False,
+        middle_layer=round(vision_layers * 15 / 32),
+    )
+
+
+def in_token_order(tower: Any, grid_thw: Tensor) -> Tensor:
+    """(tokens,) the row of the merger of each token, where blocks without windows leave them in order."""
+    return torch.arange(int(grid_thw.prod(-1).sum()) // tower.spatial_merge_size**2, device=grid_thw.device)
 
 
 def video_batch(processor: Any, prompt: str, pixels: Tensor, grid: list[int]) -> dict[str, Any]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
 import transformers
 from PIL import Image
 from torch import Tensor, nn
 
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
-from vscan_core.families.qwen2_5_vl import Qwen25VL, video_batch, video_patches
+from vscan_core.families.qwen2_5_vl import Qwen25VL, in_token_order, unwindowed, video_batch, video_patches
 from vscan_core.geometry import take
 from vscan_core.selection import Anatomy
 
@@ -53,17 +53,8 @@ class Qwen3VL(Qwen25VL):
     def anatomy(self, model: nn.Module) -> Anatomy:
         """No block has windows, so the shallow and the middle layer depend only on the depth."""
         vision: Any = self.vision_tower(model).config
-        return Anatomy(
-            vision_layers=vision.depth,
-            feature_layer=vision.depth - 1,
-            text_layers=len(self.layers(model)),
-            shallow_layer=round(vision.depth * 7 / 32),
-            has_cls=False,
-            positions="original",
-            rope_in_scores=False,
-            middle_layer=round(vision.depth * 15 / 32),
-            first_cut=max(1, len(vision.deepstack_visual_indexes)),
-        )
+        anatomy = unwindowed(vision.depth, len(self.layers(model)))
+        return replace(anatomy, first_cut=max(1, len(vision.deepstack_visual_indexes)))
 
     def vision_outputs(self, model: nn.Module) -> tuple[int, ...]:
         """The last layer, and those whose features enter the LLM."""
@@ -85,7 +76,7 @@ class Qwen3VL(Qwen25VL):
 
     def places(self, tower: Any, grid_thw: Tensor) -> Tensor:
         """Rows of the merger are in token order."""
-        return torch.arange(int(grid_thw.prod(-1).sum()) // tower.spatial_merge_unit, device=grid_thw.device)
+        return in_token_order(tower, grid_thw)
 
     def shorten_kwargs(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
         """Deepstack features, (visual tokens of the batch, dim) per layer, and the mask of their positions."""

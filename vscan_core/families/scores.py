@@ -158,8 +158,13 @@ def query_rows(states: Tensor, query_columns: Tensor | None) -> Tensor:
 
 
 def head_rows(attn: Any, name: str, normed: Tensor) -> Tensor:
-    """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the "q" or "k" projection and any norm."""
+    """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the "q" or "k" projection and any norm.
+
+    Without the gate that Qwen3.5 projects beside each head's query.
+    """
     states = getattr(attn, f"{name}_proj")(normed).unflatten(-1, (-1, attn.head_dim))
+    if name == "q":
+        states = states[..., :: states.shape[-2] // attn.config.num_attention_heads, :]
     norm = getattr(attn, f"{name}_norm", None)
     heads: Tensor = (states if norm is None else norm(states)).transpose(1, 2)
     return heads
