@@ -104,6 +104,18 @@ class Forced(Reducer):
         """As in the schedule of the picture."""
         return self.schedule(tokens, anatomy, self.tiles).get(0)
 
+    @property
+    def adaptive(self) -> bool:
+        """As in the method; each of several tiles also has its own forced tokens."""
+        return self.reducer.adaptive or self.tiles > 1
+
+    def entrance_bounds(self, tokens: int, anatomy: Anatomy) -> tuple[int, int]:
+        """Of several tiles, any may have all the forced tokens."""
+        if self.tiles == 1:
+            return super().entrance_bounds(tokens, anatomy)
+        least, most = self.reducer.entrance_bounds(tokens, anatomy)
+        return max(0, min(least, tokens - len(self.drop))), max(most, min(tokens, len(self.keep)))
+
     def needs(self, anatomy: Anatomy) -> Needs:
         """As in the method. Raises InputError if it merges inside the vision encoder, or sees all frames at once."""
         found = self.reducer.needs(anatomy)
