@@ -112,10 +112,6 @@ class Reducer(LaterCuts, EncoderMerges, ABC):
         """What happens to position ids after a cut: "original" (gaps stay) or "renumbered"."""
         return self.positions or anatomy.positions
 
-    def uses_rope(self, anatomy: Anatomy) -> bool:
-        """Whether scores of later cuts apply the rotary embedding."""
-        return anatomy.rope_in_scores if self.rope_in_scores is None else self.rope_in_scores
-
 
 @dataclass(frozen=True)
 class Then(Reducer):
@@ -147,6 +143,10 @@ class Then(Reducer):
         if 0 in later:
             raise InputError(f"the second of a pair may cut only inside the LLM, unlike {self.second}")
         return entrance | later
+
+    def without_later_cuts(self) -> Reducer:
+        """The first method."""
+        return self.first
 
     def at_entrance(self, tokens: int, anatomy: Anatomy) -> int | None:
         """As in the first method; the second may be unable to cut a single tile."""

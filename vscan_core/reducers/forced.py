@@ -14,7 +14,7 @@ But:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from typing import ClassVar
 
@@ -95,6 +95,11 @@ class Forced(Reducer):
             return {0: tokens - len(self.drop) if tiles == 1 else tokens}  # of several tiles, each loses its own
         room = {layer: max(count, len(self.keep) if layer or tiles == 1 else 0) for layer, count in cuts.items()}
         return {layer: count for layer, count in room.items() if count < (total if layer else tokens)}
+
+    def without_later_cuts(self) -> Forced | None:
+        """The method's, with the same tokens forced."""
+        alone = self.reducer.without_later_cuts()
+        return replace(self, reducer=alone) if isinstance(alone, Reducer) else None
 
     def cut_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
         """Those of the method, and the entrance for what is forced out where it cuts nothing."""
