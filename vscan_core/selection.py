@@ -176,8 +176,7 @@ class Selection:
         region: tokens that come before all others, which are padding. Groups 1 0 1 0 -> kept [0, 1], merged_into
         [-1, -1, 0, 1].
         """
-        tokens = len(group)
-        index = torch.arange(tokens, device=group.device)
+        index = torch.arange(tokens := len(group), device=group.device)
         rank = index if region is None else (index + tokens).index_copy(0, region, region)
         first = rank.new_full((count,), 2 * tokens).scatter_reduce_(0, group, rank, "amin") % tokens
         kept = first.sort().values

@@ -12,14 +12,15 @@ import vscan_core as vc
 from tests.families import lvlms
 from tests.families.refused import refusal
 from tests.families.test_preview import noise
+from vscan_core import serving
 from vscan_core.attach import reduced
 from vscan_core.conformance.made_up import changed, made_up_signals
+from vscan_core.dummies.shapes import Ids
 from vscan_core.families import FAMILIES
 from vscan_core.reducers import Forced, Then
 from vscan_core.reducers.fastv import FastV
 from vscan_core.reducers.vispruner import VisPruner
 from vscan_core.regions import Region, chosen_in
-from vscan_core.serving import reduce_tiles
 
 PACKED = ("llava_next", "llava_onevision")
 SIZES = [
@@ -44,12 +45,16 @@ def cut_of(lvlm: vc.LVLM, reducer: vc.Reducer, picture: Image.Image) -> vc.Image
     return image
 
 
+def catalog_config(name: str):
+    """The configuration of a model of the catalog, without its weights."""
+    family = FAMILIES["llava_next"]
+    (entry,) = (one for one in family.hub_models if one.dummy == name)
+    return family.dummy_config(entry.shape, Ids(*range(1, 1 + len(Ids.__dataclass_fields__))))
+
+
 def expected_count(lvlm: vc.LVLM, reducer: vc.Reducer, size: tuple[int, int]) -> int:
-    """What an engine computes beforehand, from configuration and size."""
-    layout = FAMILIES[lvlm.family.model_type].picture_layout(lvlm.model.config, *size[::-1])
-    keep = reducer.at_entrance(36, lvlm.anatomy)
-    regions = layout.regions or [None] * layout.tiles
-    return int((layout.origin < 0).sum()) + sum(min(keep, 36 if one is None else one.tokens) for one in regions)
+    """What an engine is told beforehand."""
+    return serving.entering_tokens(reducer, lvlm.model.config, *size[::-1])
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -80,7 +85,7 @@ def test_the_size_alone_decides_how_many_tokens_enter(family, name, size) -> Non
 def test_the_layout_is_that_of_the_prompt(family, size) -> None:
     lvlm = lvlms.lvlm(family)
     ids = lvlm.inputs(noise(size), "word5")["input_ids"][0]
-    layout = lvlm.family.picture_layout(lvlm.model.config, *size[::-1])
+    layout = serving.picture_layout(lvlm.model.config, *size[::-1])
     assert int((ids == lvlm.family.image_token_id(lvlm.model)).sum()) == len(layout.origin) == len(layout.boxes)
     inside = sum(36 if one is None else one.tokens for one in layout.regions or [None] * layout.tiles)
     assert inside == int((layout.origin >= 0).sum())
@@ -100,7 +105,27 @@ def test_a_group_merged_in_the_encoder_is_placed_in_the_picture() -> None:
     assert chosen.kept.tolist() == [1, 3, 4] and chosen.merged_into.tolist() == [1, -1, 4, -1, -1, 3]
     lvlm = lvlms.lvlm("llava_next")
     image = cut_of(lvlm, vc.REDUCERS["tome"](0.5), noise((200, 90)))
-    assert len(image.cuts[0].kept) <= expected_count(lvlm, vc.REDUCERS["tome"](0.5), (200, 90))
+    assert len(image.cuts[0].kept) <= expected_count(lvlm, METHODS["vscan alone"], (200, 90))
+
+
+def test_a_count_that_the_size_does_not_tell_is_refused(mini) -> None:
+    config, size = lvlms.lvlm("llava_next").model.config, (90, 200)
+    for reducer in (METHODS["released"], vc.REDUCERS["tome"](0.5), Forced(VisPruner(0.5), keep=(1,), tiles=3)):
+        with pytest.raises(vc.InputError, match=f"how many tokens {reducer.title} keeps of a picture depends on what"):
+            serving.entering_tokens(reducer, config, *size)
+    with pytest.raises(vc.InputError, match="in InternVL is known to its processor alone"):
+        serving.entering_tokens(VisPruner(0.5), lvlms.lvlm("internvl").model.config, *size)
+    assert serving.entering_tokens(vc.REDUCERS["tome"](0.5), mini.model.config, *size) == 288
+    assert serving.entering_tokens(FastV(0.5), mini.model.config, *size) == 576
+    boxes = mini.preview(noise((336, 336)), vc.Needs()).token_layout.boxes
+    assert torch.equal(serving.picture_layout(mini.model.config, *size).boxes, boxes)
+
+
+def test_the_budget_of_the_real_model_arrives() -> None:
+    config = catalog_config("llava-next-vicuna-7b")
+    reducer = vc.VScan(encoder_keep=96, llm_keep={})
+    assert serving.entering_tokens(reducer, config, 480, 640) == 5 * 96 + 36  # 432 + 36 arrived
+    assert serving.entering_tokens(vc.VScan(1.0), config, 480, 640) == 576 + 36 * 48 + 36
 
 
 @pytest.mark.parametrize("family", PACKED)
@@ -156,7 +181,7 @@ def test_rows_of_padded_tiles_are_those_of_the_hooks() -> None:
         preview = lvlm.preview(picture, reducer)
         regions = preview.token_layout.regions
         with torch.no_grad():
-            chosen, rows = reduce_tiles(
+            chosen, rows = serving.reduce_tiles(
                 reducer,
                 vc.Signals.together(preview.tiles),
                 18,

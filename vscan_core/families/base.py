@@ -150,6 +150,13 @@ class Family(ABC):
         """Record, before the tower runs, how to find every image's layout, if its arguments do not show it."""
         return []
 
+    def picture_layout(self, config: Any, height: int, width: int) -> TokenLayout:
+        """The visual tokens of a picture of this size, in pixels, from the model's configuration alone.
+
+        Raises InputError if they depend on the processor, or the model cannot have such a picture.
+        """
+        raise InputError(f"how many visual tokens a picture has in {self.title} is known to its processor alone")
+
     def shorten_kwargs(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
         """The arguments of the decoder stack that cut 0 changes, other than those that every model has.
 

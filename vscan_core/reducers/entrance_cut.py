@@ -47,8 +47,8 @@ class EntranceCut(ABC):
     def select_in_regions(self, tiles: Signals, keep: int, regions: Sequence[Region | None]) -> list[Selection]:
         """As `select_tiles`, where the rest of a tile is padding: the tokens of `regions` are all that the method sees.
 
-        regions: one per tile, None: all of it. A tile keeps `keep` tokens, or all of a smaller region. They are ignored
-        if the method `sees_padding`.
+        regions: one per tile, None: all of it; (): all of every tile. A tile keeps `keep` tokens, or all of a smaller
+        region. They are ignored if the method `sees_padding`.
         """
         return chosen_in(self.select_tiles, tiles, keep, () if self.sees_padding else regions)
 

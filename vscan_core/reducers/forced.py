@@ -144,7 +144,7 @@ class Forced(Reducer):
         each = tiles.each()
         if len(each) != self.tiles:
             raise InputError(f"tokens are forced for a picture of {self.tiles} tiles, but {len(each)} were encoded")
-        if self.reducer.sees_padding:
+        if self.reducer.sees_padding or not regions:
             regions = [None] * self.tiles
         made = [self._select_tile(one, number, keep, regions[number]) for number, one in enumerate(each)]
         return alike(made, each[0].tokens)
