@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -189,3 +191,12 @@ def test_what_merges_in_the_encoder_is_refused(mini) -> None:
     signals = made_up_signals(24).as_tiles()
     with pytest.raises(vc.InputError, match="ToMe merges tokens inside the vision encoder"):
         serving.reduce_tiles(vc.REDUCERS["tome"](1 / 6), signals, 96, mini.anatomy, torch.nn.Identity())
+
+
+def test_the_example_in_the_reference_runs() -> None:
+    text = (Path(__file__).parents[1] / "docs/api.md").read_text()
+    code = text.partition("## In an engine of your own")[2].partition("```python\n")[2].partition("```")[0]
+    found: dict[str, Any] = {}
+    exec(compile(code, "docs/api.md", "exec"), found)
+    assert found["count"] == found["keep"] == len(found["entering"][0]) == 64
+    assert found["said"].endswith("VScan keeps 11.1% of visual tokens there")
