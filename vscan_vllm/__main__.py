@@ -12,6 +12,7 @@ from vscan_core.errors import InputError
 from vscan_vllm import ARCHITECTURES
 from vscan_vllm.settings import SETTINGS_EXAMPLE, VSCAN_KEY, method_of
 
+ENCODER_BUDGET = "vscan_vllm.encoder_budget.EncodedTokens"
 MIDDLEWARE = "vscan_vllm.middleware.RequestSettings"
 
 
@@ -46,6 +47,8 @@ def serve_arguments(given: Sequence[str]) -> list[str]:
     overrides = {**overrides, "architectures": [name], VSCAN_KEY: settings}
     revision = ["--revision", known.revision] if known.revision else []
     ours = ["--trust-request-mm-kwargs", "--enable-prompt-tokens-details", "--middleware", MIDDLEWARE]
+    if not any(one.startswith("--ec-manager-config") for one in rest):
+        ours += ["--ec-manager-config", json.dumps({"encoder_cache_manager_cls": ENCODER_BUDGET})]
     return [known.model, *revision, *rest, "--hf-overrides", json.dumps(overrides), *ours]
 
 

@@ -12,7 +12,9 @@ from torch import Tensor
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.serving import reduce_tiles
+from vscan_vllm.processing import SETTINGS_FIELDS, TOKENS_FIELDS
 from vscan_vllm.servable import Servable
+from vscan_vllm.settings import from_rows
 
 
 class CutsAtEntrance:
@@ -41,6 +43,12 @@ class CutsAtEntrance:
         """
         most = max(1, self.encoder_budget // tokens)
         return [slice(start, start + most) for start in range(0, items, most)]
+
+
+def methods_in(kwargs: dict[str, Any], modality: str = "image") -> list[Reducer | None]:
+    """The method of each item of a batch, taken out of what the processor sent; [] for precomputed features."""
+    kwargs.pop(TOKENS_FIELDS[modality], None)
+    return from_rows(kwargs.pop(SETTINGS_FIELDS[modality], ()))
 
 
 def check_config(config: Any) -> None:

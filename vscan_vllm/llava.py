@@ -11,22 +11,11 @@ from vllm.model_executor.models.llava import (
     LlavaMultiModalProcessor,
     LlavaProcessingInfo,
 )
-from vllm.model_executor.models.utils import WeightsMapper
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from vscan_vllm.clip import look
-from vscan_vllm.cutting import CutsAtEntrance, all_needs, as_tiles, embedded
+from vscan_vllm.cutting import CutsAtEntrance, all_needs, as_tiles, embedded, methods_in
 from vscan_vllm.processing import ItemShape, Reducing
-from vscan_vllm.settings import VSCAN_KEY, from_rows
-
-# transformers >= 5.2x writes CLIP towers without the level "vision_model.", which vLLM still has
-FLAT_CLIP = WeightsMapper(
-    orig_to_new_prefix={
-        f"{root}vision_tower.{part}": f"vision_tower.vision_model.{part}"
-        for root in ("", "model.")
-        for part in ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.")
-    }
-)
 
 
 def side_of(config: Any) -> int:
@@ -48,11 +37,9 @@ class Processor(Reducing, LlavaMultiModalProcessor):
 class VScanLlava(CutsAtEntrance, LlavaForConditionalGeneration):
     """Stock, with its tower watched and its rows selected."""
 
-    hf_to_vllm_mapper = FLAT_CLIP | LlavaForConditionalGeneration.hf_to_vllm_mapper
-
     def embed_multimodal(self, **kwargs: Any) -> Any:
         """The rows of each picture; pictures of one batch may differ in method and rate."""
-        reducers = from_rows(kwargs.pop(VSCAN_KEY, ()))
+        reducers = methods_in(kwargs)
         if kwargs.get("pixel_values") is None or not any(reducers):
             return super().embed_multimodal(**kwargs)
         pixels = as_tiles(kwargs["pixel_values"])

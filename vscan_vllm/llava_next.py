@@ -15,21 +15,14 @@ from vllm.model_executor.models.llava_next import (
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
-from vscan_core.families.llava_next import LlavaNext
-from vscan_core.families.tiles import TokenLayout, joined
+from vscan_core.families.tiles import joined
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Selection
-from vscan_core.serving import reduce_tiles
+from vscan_core.serving import TokenLayout, picture_layout, reduce_tiles
 from vscan_vllm.clip import Seen, look
-from vscan_vllm.cutting import CutsAtEntrance, all_needs
-from vscan_vllm.llava import FLAT_CLIP, side_of
+from vscan_vllm.cutting import CutsAtEntrance, all_needs, methods_in
+from vscan_vllm.llava import side_of
 from vscan_vllm.processing import ItemShape, Reducing
-from vscan_vllm.settings import VSCAN_KEY, from_rows
-
-
-def layout_of(config: Any, height: int, width: int) -> TokenLayout:
-    """The tiles and visual tokens of a picture of this size, in pixels."""
-    return LlavaNext().picture_layout(config, height, width)
 
 
 class NextProcessor(Reducing, LlavaNextMultiModalProcessor):
@@ -38,7 +31,7 @@ class NextProcessor(Reducing, LlavaNextMultiModalProcessor):
     def shape_of(self, items: Any, modality: str, index: int) -> ItemShape:
         """The tiles depend on the picture's size."""
         config, size = self.info.get_hf_config(), items[modality].get_image_size(index)
-        layout, side = layout_of(config, size.height, size.width), side_of(config)
+        layout, side = picture_layout(config, size.height, size.width), side_of(config)
         grids = [(side, side) if one is None else one.grid for one in layout.regions or [None] * layout.tiles]
         return ItemShape(tuple(grids), side * side, len(layout.boxes))
 
@@ -49,11 +42,9 @@ class NextProcessor(Reducing, LlavaNextMultiModalProcessor):
 class VScanLlavaNext(CutsAtEntrance, LlavaNextForConditionalGeneration):
     """Stock, with its tower watched and the rows of every tile selected."""
 
-    hf_to_vllm_mapper = FLAT_CLIP | LlavaNextForConditionalGeneration.hf_to_vllm_mapper
-
     def embed_multimodal(self, **kwargs: Any) -> Any:
         """The rows of each picture, packed; pictures of one batch may differ in method and rate."""
-        reducers = from_rows(kwargs.pop(VSCAN_KEY, ()))
+        reducers = methods_in(kwargs)
         pixels = kwargs.get("pixel_values")
         if pixels is None or not any(reducers):
             return super().embed_multimodal(**kwargs)
@@ -63,7 +54,7 @@ class VScanLlavaNext(CutsAtEntrance, LlavaNextForConditionalGeneration):
         ]
 
     def _picture(self, reducer: Reducer | None, pixels: Tensor, size: list[int]) -> Tensor:
-        layout, tokens = layout_of(self.config, *size), side_of(self.config) ** 2
+        layout, tokens = picture_layout(self.config, *size), side_of(self.config) ** 2
         pixels = pixels[: layout.tiles]  # a batch may have made all pictures as long as the longest
         keep = None if reducer is None else reducer.at_entrance(tokens, self.anatomy)
         seen = look(

@@ -32,7 +32,11 @@ class RequestSettings:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Every other kind of request passes unchanged."""
         headers = dict(scope.get("headers", ()))
-        if scope["type"] != "http" or scope["method"] != "POST" or b"json" not in headers.get(b"content-type", b""):
+        if (
+            scope["type"] != "http"
+            or scope["method"] != "POST"
+            or b"json" not in headers.get(b"content-type", b"").lower()
+        ):
             await self.app(scope, receive, send)
             return
         request = uuid4().hex
@@ -67,6 +71,8 @@ def with_settings(raw: bytes, request: str) -> bytes:
     for name in options:
         if name != VSCAN_KEY:
             raise ValueError(FIXED.format(name=f"{OPTIONS}.{name}"))
+    if body.get("features"):  # of /inference/v1/generate: past the processor, where all else is checked
+        raise ValueError("features prepared elsewhere cannot be checked; send the pictures themselves")
     if body.get("media_io_kwargs"):
         raise ValueError(FIXED.format(name="media_io_kwargs"))
     if VSCAN_KEY in body and VSCAN_KEY in options:

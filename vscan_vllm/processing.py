@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import torch
 from transformers import BatchFeature
 from vllm.exceptions import VLLMValidationError
 from vllm.multimodal.inputs import MultiModalFieldConfig
@@ -20,8 +21,9 @@ from vscan_vllm.servable import Servable
 from vscan_vllm.settings import VSCAN_KEY, reducer_of, spelled, to_rows
 from vscan_vllm.usage import REQUEST, note_tokens
 
-# modality -> processor field that holds the settings of its items
+# modality -> processor fields of its items: their settings, and how many visual tokens they would have without
 SETTINGS_FIELDS = {"image": VSCAN_KEY, "video": f"{VSCAN_KEY}_video"}
+TOKENS_FIELDS = {"image": f"{VSCAN_KEY}_tokens", "video": f"{VSCAN_KEY}_video_tokens"}
 
 
 class ItemShape(NamedTuple):
@@ -90,16 +92,19 @@ class Reducing:
 
     def _apply_hf_processor_main(self, mm_items: Any, hf_kwargs: Mapping[str, object]) -> BatchFeature:
         made = super()._apply_hf_processor_main(mm_items, {})  # type: ignore[misc]
-        for modality, count in mm_items.get_all_counts().items():
-            if count and modality in SETTINGS_FIELDS:
-                made[SETTINGS_FIELDS[modality]] = to_rows(str(hf_kwargs[VSCAN_KEY]), count)
+        for modality, items in mm_items.items():
+            if isinstance(items, ProcessorBatchItems) and len(items):
+                made[SETTINGS_FIELDS[modality]] = to_rows(str(hf_kwargs[VSCAN_KEY]), len(items))
+                tokens = [self.shape_of(mm_items, modality, place).tokens for place in range(len(items))]
+                made[TOKENS_FIELDS[modality]] = torch.tensor(tokens)
         return made
 
     def _get_mm_fields_config(self, hf_inputs: Any, hf_processor_mm_kwargs: Any) -> Mapping[str, Any]:
         fields = super()._get_mm_fields_config(hf_inputs, {})  # type: ignore[misc]
         ours = {
             name: MultiModalFieldConfig.batched(modality, keep_on_cpu=True)
-            for modality, name in SETTINGS_FIELDS.items()
+            for names in (SETTINGS_FIELDS, TOKENS_FIELDS)
+            for modality, name in names.items()
             if name in hf_inputs
         }
         return {**fields, **ours}

@@ -25,11 +25,10 @@ from vscan_core.families.tiles import joined
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Signals
 from vscan_core.serving import reduce_tiles
-from vscan_vllm.cutting import CutsAtEntrance, all_needs
+from vscan_vllm.cutting import CutsAtEntrance, all_needs, methods_in
 from vscan_vllm.mrope import CHANNELS, media_positions, placed, positions_in, prompt_positions, with_positions
 from vscan_vllm.processing import SETTINGS_FIELDS, ItemShape, Reducing
 from vscan_vllm.qwen_tower import look_at
-from vscan_vllm.settings import from_rows
 
 PatchGrid = tuple[int, int, int]  # frames (pairs of them, in a video), rows and columns of visual tokens
 ON = 1e-6  # a rate of vLLM's own pruning that drops nothing, but has it ask the model for positions
@@ -101,7 +100,7 @@ class VScanQwen25VL(CutsAtEntrance, Qwen2_5_VLForConditionalGeneration):
 
     def embed_multimodal(self, **kwargs: Any) -> tuple[Tensor, ...]:
         """The rows of each picture and video; those of one batch may differ in method and rate."""
-        methods = {modality: from_rows(kwargs.pop(name, ())) for modality, name in SETTINGS_FIELDS.items()}
+        methods = {modality: methods_in(kwargs, modality) for modality in SETTINGS_FIELDS}
         found: list[Tensor] = []
         for modality, given in self._parse_and_validate_multimodal_inputs(**kwargs).items():
             found += self._items(modality, given, methods[modality])

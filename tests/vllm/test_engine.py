@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from tests.vllm.asking import MINI, TOKENS, expected, mini, opened, questions, r
 from tests.vllm.serving import ENVIRONMENT
 from tests.vllm.test_settings import ON_PICTURES
 from vscan_vllm import cutting
+from vscan_vllm.__main__ import ENCODER_BUDGET
 
 COUNT = 20
 PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
@@ -57,7 +58,8 @@ def llm():
         "vscan": {"method": "grid", "retention": 0.25},
     }
     yield LLM(MINI, dtype="float32", max_model_len=1024, enforce_eager=True, distributed_executor_backend="uni",
-              hf_overrides=overrides)  # fmt: skip
+              hf_overrides=overrides, max_num_batched_tokens=2048,
+              ec_manager_config={"encoder_cache_manager_cls": ENCODER_BUDGET})  # fmt: skip
     if "WRITE_SERVING" in os.environ and set(ROWS) == set(SETTINGS):
         write_table()
 
@@ -69,6 +71,8 @@ def cuts(monkeypatch) -> list:
     plain = cutting.reduce_tiles
 
     def recorded(reducer, tiles, keep, anatomy, project):
+        if reducer.needs(anatomy).projected:
+            tiles = replace(tiles, projected=project(tiles.features))
         chosen, rows = plain(reducer, tiles, keep, anatomy, project)
         found.append((reducer, tiles, keep, chosen))
         return chosen, rows
@@ -154,6 +158,12 @@ def test_one_batch_has_many_methods_and_caches_never_mix_them_up(llm) -> None:
     wanted = {name: expected(SETTINGS[name], items) for name in names}
     found = [output.outputs[0].text.strip() for output in outputs]
     assert found == [wanted[name][items.index(item)] for name, item in given]
+
+
+def test_a_step_encodes_no_more_pictures_because_they_keep_fewer_tokens(llm, cuts) -> None:
+    items = questions(COUNT)[:8]
+    answered(llm, prompts({"method": "random", "retention": 1 / 9, "seed": 5}, items))
+    assert [len(chosen) for *_, chosen in cuts] == [3, 3, 2]  # 2,048 tokens in a step
 
 
 def test_a_request_that_says_nothing_gets_the_servers_default(llm) -> None:

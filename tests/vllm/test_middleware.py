@@ -106,6 +106,7 @@ BAD = {
     "nested": ({"mm_processor_kwargs": {"images_kwargs": {"vscan": None}}}, "images_kwargs can be set only where"),
     "counter": ({"mm_processor_kwargs": {"vscan_request": "another"}}, "vscan_request can be set only where"),
     "reading": ({"media_io_kwargs": {"image": {}}}, "media_io_kwargs can be set only where the server starts"),
+    "features": ({"features": {"mm_hashes": {}}}, "features prepared elsewhere cannot be checked"),
     "twice": ({"vscan": None, "mm_processor_kwargs": {"vscan": None}}, "vscan is given twice"),
     "no object": ({"mm_processor_kwargs": [1]}, "mm_processor_kwargs must be an object"),
 }

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 openai = pytest.importorskip("openai", reason="vLLM is not installed: make test-vllm")
 pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
 
-from tests.vllm.asking import METHODS, TOKENS, data_url, expected, mini, questions, running
+from tests.vllm.asking import METHODS, TOKENS, data_url, expected, mini, opened, questions, running
 from tests.vllm.serving import server
 
 COUNT = 20
+PAGE = Path(__file__).parents[2] / "docs" / "serving.md"
 WAYS = {  # 256 tokens in a step: a prompt with every token is prefilled in three chunks
     "one worker": ("--max-num-batched-tokens", "256"),
     "tensor parallel": ("--tensor-parallel-size", "2"),
     "data parallel": ("--data-parallel-size", "2"),
 }
-PARALLEL = {"VLLM_CPU_OMP_THREADS_BIND": "0|1"}
 REFUSED = {
     "of the question": ({"vscan": {"method": "trim"}}, "TRIM needs the question"),
     "inside the LLM": ({"vscan": {"method": "fastv"}}, "FastV cuts inside the language model"),
@@ -66,7 +70,7 @@ def address(request, tmp_path_factory):
     """A running server, which by default keeps a sixth."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param != "one worker":
-            patch.setenv("VLLM_CPU_OMP_THREADS_BIND", PARALLEL["VLLM_CPU_OMP_THREADS_BIND"])
+            patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "0|1")
         default = ("--vscan", '{"method": "grid", "retention": 0.25}')
         with server(tmp_path_factory.mktemp("vllm"), *default, *WAYS[request.param]) as found:
             yield found
@@ -149,3 +153,16 @@ def test_what_cannot_run_is_refused_and_the_server_lives(address, name) -> None:
     refusal, (answer, kept) = asyncio.run(both())
     assert refusal.status_code == 400 and sentence in str(refusal)
     assert (answer, kept) == (expected(METHODS["vscan"], questions(COUNT)[:1])[0], 96)
+
+
+def test_the_client_of_the_page_runs_as_it_is_printed(address, tmp_path) -> None:
+    (script,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    item, picture = questions(1)[0], tmp_path / "picture.png"
+    opened(item).save(picture)
+    script = script.replace("http://127.0.0.1:8000", address)
+    done = subprocess.run([sys.executable, "-c", script, picture, item.question], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3 and lines[0].startswith(expected(None, [item])[0])
+    for line, kept in zip(lines, (576, 144, 58), strict=True):
+        assert f"'kept': {kept}" in line
