@@ -14,6 +14,7 @@ from transformers import (
     LlavaProcessor,
 )
 
+from training.clip_names import rename_weights, with_vision_level
 from training.vocabulary import CHAT_TEMPLATE, build_tokenizer
 from vscan_eval.world.scene import PATCH, PICTURE_SIDE
 
@@ -108,8 +109,9 @@ def build_processor() -> LlavaProcessor:
 
 
 def export(model: LlavaForConditionalGeneration, folder: Path) -> None:
-    """Weights in half precision, in shards below 10 MB, with everything needed to load them."""
+    """Weights in half precision, in shards below 10 MB, with everything needed to load them, also in stock vLLM."""
     import copy
 
     copy.deepcopy(model).half().save_pretrained(folder, max_shard_size="9MB")
+    rename_weights(folder, with_vision_level)
     build_processor().save_pretrained(folder)

@@ -1,6 +1,7 @@
 // VScan's first cut in the browser, from ranks that the server sent: the same tokens as VScan.select in Python.
 // scan: {capped, window, share, layers, later, grid: [rows, cols], origin: [token, ...] | null,
-//        tiles: [{local: [rank, ...], global: [rank, ...]}, ...]}, ranks from 1, best first.
+//        tiles: [{local: [rank, ...], global: [rank, ...], region: [top, bottom, left, right] | undefined}, ...]},
+//        ranks from 1, best first; region: the rows and columns of a tile that are no padding, and that ranks are of.
 
 function halfEven(value) { // rounds as Python does
   const floor = Math.floor(value), rest = value - floor;
@@ -31,11 +32,13 @@ function windowsOf([rows, cols], side) { // the window of every token; the last 
 }
 
 function prepared(scan) { // what does not depend on the retention, made once
-  if (scan.ready) return scan.ready;
-  const windows = windowsOf(scan.grid, scan.window), sizes = new Int32Array(windows.count);
-  for (const window of windows.of) sizes[window]++;
-  const tiles = scan.tiles.map((tile) => ({ local: byRank(tile.local), global: byRank(tile.global) }));
-  return (scan.ready = { windows, sizes, tiles });
+  return (scan.ready ??= scan.tiles.map((tile) => {
+    const [top, bottom, left, right] = tile.region ?? [0, scan.grid[0], 0, scan.grid[1]], cols = right - left;
+    const windows = windowsOf([bottom - top, cols], scan.window), sizes = new Int32Array(windows.count);
+    for (const window of windows.of) sizes[window]++;
+    const place = windows.of.map((_, token) => (top + Math.floor(token / cols)) * scan.grid[1] + left + (token % cols));
+    return { local: byRank(tile.local), global: byRank(tile.global), windows, sizes, place };
+  }));
 }
 
 function localScan(order, windows, sizes, budget, capped) { // marks tokens of one tile: 1 = picked
@@ -65,17 +68,17 @@ function localScan(order, windows, sizes, budget, capped) { // marks tokens of o
 
 // {keep, codes}: tokens kept per tile, and what happens to every token: 0 global, 1 local, 2 kept, 6 dropped or merged
 function firstCut(scan, retention) {
-  const { windows, sizes, tiles } = prepared(scan), perTile = scan.grid[0] * scan.grid[1];
+  const tiles = prepared(scan), perTile = scan.grid[0] * scan.grid[1];
   const keep = entranceBudget(scan, retention), inTiles = new Uint8Array(perTile * tiles.length).fill(6);
   if (keep === 0) return null;
-  if (keep >= perTile) inTiles.fill(2);
-  else tiles.forEach((tile, number) => {
-    const shift = number * perTile;
-    const local = localScan(tile.local, windows, sizes, Math.floor(keep * scan.share), scan.capped);
+  tiles.forEach(({ local: order, global, windows, sizes, place }, number) => {
+    const mark = (token, code) => { inTiles[number * perTile + place[token]] = code; };
+    if (keep >= order.length) return order.forEach((token) => mark(token, 2));
+    const local = localScan(order, windows, sizes, Math.floor(keep * scan.share), scan.capped);
     let left = keep;
-    local.forEach((is, token) => { if (is) { inTiles[shift + token] = 1; left--; } });
-    for (const token of tile.global) {
-      if (left > 0 && !local[token]) { inTiles[shift + token] = 0; left--; }
+    local.forEach((is, token) => { if (is) { mark(token, 1); left--; } });
+    for (const token of global) {
+      if (left > 0 && !local[token]) { mark(token, 0); left--; }
     }
   });
   const codes = scan.origin ? Uint8Array.from(scan.origin, (source) => (source < 0 ? 2 : inTiles[source])) : inTiles;

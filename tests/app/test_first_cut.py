@@ -42,7 +42,7 @@ def test_the_first_cut_of_a_picture_is_that_of_the_library(hall: Hall, picture_f
 
 @pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl", "internvl"])
 def test_tiles_grids_and_newlines(hall: Hall, name: str) -> None:
-    """Padding of tiles competes for places; newlines always stay; windows of small grids are uneven."""
+    """Padding of tiles is left out; newlines always stay; windows of small grids are uneven."""
     lvlm, picture = lvlms.lvlm(name), Image.effect_noise((200, 90), 60).convert("RGB")
     vision, shares = lvlm.preview(picture, vc.VScan()), [0.1, 0.3, 0.45, 0.8, 1.0]
     scan = scan_data(vision, vc.VScan(), lvlm.anatomy)
@@ -59,6 +59,15 @@ def test_tiles_grids_and_newlines(hall: Hall, name: str) -> None:
     whole = {"llava_next": 1, "internvl": traces[1].tiles}.get(name, 0)  # the tile that lies under the others
     assert ("tile" in told.lower()) == (traces[1].tiles > 1) and f"Tile {whole}," not in told
     assert counts == [traces[1].tokens, len(traces[1].kept)]
+
+
+@pytest.mark.parametrize("size", [(400, 30), (60, 130), (2000, 8)], ids=str)
+def test_tiles_that_are_mostly_padding(hall: Hall, size: tuple[int, int]) -> None:
+    lvlm, shares = lvlms.lvlm("llava_next"), [0.1, 0.3, 0.45, 0.8]
+    vision = lvlm.preview(Image.effect_noise(size, 60).convert("RGB"), vc.VScan())
+    traces = [vision.trace(vc.VScan(share)) for share in shares]
+    scan = scan_data(vision, vc.VScan(), lvlm.anatomy)
+    assert first_cuts(hall, scan, shares) == [undecided(fates(trace).codes) for trace in traces]
 
 
 def test_a_place_that_shows_another_token_is_told_from_its_cut_on(browser: Any) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from training.calibrate import features
+from training.clip_names import INDEX, LONG, SHORT, rename_weights, with_vision_level
+from training.model import export
 from training.out_of_distribution import MADE
 from training.reference_model import load, reply
 from training.vocabulary import build_tokenizer
@@ -65,3 +69,32 @@ def test_strangeness_by_hand() -> None:
     assert ood_distance(torch.tensor([[1.0, 1, 1, 1], [3, 3, 3, 3]]), reference) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="expected"):
         ood_distance(torch.zeros(3, 5), reference)
+
+
+def test_stock_vllm_and_every_transformers_read_its_names(mini, tmp_path) -> None:
+    index = json.loads((MODEL / INDEX).read_text())
+    names = list(index["weight_map"])
+    assert not [name for name in names if name.startswith(SHORT) and not name.startswith(LONG)]
+    assert names == sorted(names) and {name for name in names if name.startswith(LONG)}
+    for path in MODEL.iterdir():  # as transformers itself would write it
+        shutil.copyfile(path, tmp_path / path.name)
+    rename_weights(tmp_path, lambda name: SHORT + name.removeprefix(LONG) if name.startswith(LONG) else name)
+    assert (tmp_path / "model-00003-of-00003.safetensors").stat().st_size < 3_000_000
+    short, long = load(tmp_path)[0].state_dict(), mini[0].state_dict()
+    assert short.keys() == long.keys() and all(torch.equal(short[name], tensor) for name, tensor in long.items())
+    rename_weights(tmp_path, with_vision_level)
+    assert all((tmp_path / path.name).read_bytes() == path.read_bytes() for path in MODEL.iterdir())
+
+
+def test_what_is_exported_has_these_names(mini, tmp_path) -> None:
+    export(mini[0], tmp_path)
+    assert json.loads((tmp_path / INDEX).read_text())["weight_map"].keys() == names_of(MODEL)
+    written = {path.name: load_file(path) for path in tmp_path.glob("model*.safetensors")}
+    for name, tensors in written.items():
+        shipped = load_file(MODEL / name)
+        assert shipped.keys() == tensors.keys() and all(torch.equal(shipped[key], tensors[key]) for key in shipped)
+
+
+def names_of(folder: Path) -> set[str]:
+    """The names of its tensors."""
+    return set(json.loads((folder / INDEX).read_text())["weight_map"])

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vscan_core import geometry
 from vscan_core.engine.encoded import Encoded
 from vscan_core.engine.encoder_merge import EncoderMerge, finish
+from vscan_core.engine.entrance import choose_tiles, kept_rows
 from vscan_core.engine.seen_together import TileGroup, of_one_grid, of_one_video
 from vscan_core.engine.shared_vision import Replay, SharedVision
 from vscan_core.engine.state import Current, State, Timed
 from vscan_core.engine.vision_signals import KEYS, SignalName, hook_signals, signal_names
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
-from vscan_core.families.tiles import PerTile, TiledPicture, TokenLayout, joined, picked, tiled
+from vscan_core.families.tiles import PerTile, TiledPicture, Tiles, TokenLayout, joined, picked, tiled
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
@@ -55,7 +55,7 @@ class VisionSide:
         def before_tower(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := active()) is not None:
                 with timed():
-                    state.tiles = self.family.tiles(self.model, module, args, kwargs)
+                    state.tiles = self._tiles(state, module, args, kwargs)
                     state.vision_signals = {}
                     if self.replay is not None:
                         self.replay.restore(state)
@@ -79,10 +79,9 @@ class VisionSide:
                     self._report_images(state, self._tiled_layouts(state, state.tiles.side))
                 return marked
 
-        def packed(find: Callable[[], list[TokenLayout]]) -> None:
+        def arranged(find: Callable[[], list[TokenLayout]]) -> None:
             if (state := active()) is not None:
-                with timed():
-                    self._report_images(state, find())
+                state.find_layouts = find
 
         # first, because they may raise
         handles = self._signal_hooks(active, timed) if self.replay is None else self.replay.hooks(active)
@@ -93,14 +92,20 @@ class VisionSide:
         ]
         if self.encoder_merge is not None:
             handles += self.encoder_merge.hooks(active, timed)
-        return handles + self.family.hook_packing(self.model, packed)
+        return handles + self.family.hook_arrangement(self.model, arranged)
+
+    def _tiles(self, state: State, tower: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """Those of a call of the tower, with the layouts of their images where these are known."""
+        tiles, find = self.family.tiles(self.model, tower, args, kwargs), state.find_layouts
+        state.find_layouts = None
+        return tiles if tiles.layouts is not None or find is None else replace(tiles, layouts=find())
 
     def _select_early(self, state: State, rows: Tensor) -> tuple[Tensor] | None:
         """The rows to project, if dropped tokens need not be projected at all; None: all rows."""
         tiles, encoded = state.tiles, Encoded(selections=[None] * len(state.tiles.grids))
         state.features, state.encoded = tiles.split(rows) if tiles.places is None else None, encoded
         if self.encoder_merge is not None and state.merge_state is not None:
-            chosen, merged = finish(state.merge_state, rows)
+            chosen, merged = finish(state.merge_state, rows, tiles.inside(rows.device))
             encoded.selections, encoded.marked = list(chosen), True
             encoded.early = joined([one.kept for one in chosen], tiles.sizes)
             return (torch.cat(merged),)
@@ -110,7 +115,7 @@ class VisionSide:
         if not encoded.marked:
             return None
         assert state.features is not None  # rows come as (tiles, tokens, dim)
-        encoded.early, rows = encoded.keep(state.features, tiles.sizes)
+        encoded.early, rows = kept_rows(encoded.selections, state.features)
         return (rows,)
 
     def _signal_hooks(self, current: Current, timed: Timed) -> list[Removable]:
@@ -153,7 +158,7 @@ class VisionSide:
         projected = tiles.split(out)
         self._select(state, projected)
         # what is not cut stays untouched, bit for bit
-        return tiles.write(*encoded.keep(projected, tiles.sizes), out) if encoded.marked else None
+        return tiles.write(*kept_rows(encoded.selections, projected), out) if encoded.marked else None
 
     def _select(self, state: State, projected: PerTile | None) -> None:
         if missing := set(signal_names(self.needs)) - set(state.vision_signals):
@@ -170,20 +175,15 @@ class VisionSide:
             if keep is None:
                 continue
             signals = replace(self.signals(state, projected, places), video=video)
-            with geometry.as_written(signals.device):
-                for i, selection in zip(places, self.reducer.select_tiles(signals, keep), strict=True):
-                    chosen[i] = selection
+            found = choose_tiles(self.reducer, signals, keep, state.tiles.regions(places))
+            for i, selection in zip(places, found, strict=True):
+                chosen[i] = selection
         state.encoded.selections = chosen
         state.encoded.marked = any(one is not None for one in chosen)
 
     def _groups(self, state: State) -> list[TileGroup]:
         assert self.reducer is not None
-        if not self.reducer.sees_all_tiles:
-            return of_one_grid(state.tiles)
-        ids, tokens = state.prompt, state.tiles.sizes[0]
-        return of_one_video(
-            state.tiles, lambda: None if ids is None else self.family.videos_in_prompt(self.model, ids, tokens)
-        )
+        return of_one_video(state.tiles) if self.reducer.sees_all_tiles else of_one_grid(state.tiles)
 
     def _tiled_layouts(self, state: State, side: tuple[int, int]) -> list[TokenLayout]:
         """Group separate tiles into images, by the prompt; where it leaves the arrangement open, by the views."""

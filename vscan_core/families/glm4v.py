@@ -40,7 +40,8 @@ class Glm4V(Qwen25VL):
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """No block has windows, so the shallow and the middle layer depend only on the depth."""
-        return unwindowed(self.vision_tower(model).config.depth, len(self.layers(model)))
+        config: Any = model.config
+        return unwindowed(config.vision_config.depth, config.text_config.num_hidden_layers)
 
     def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
         """The placeholder of pictures; slices of a video have the same one."""

@@ -52,9 +52,9 @@ class Qwen3VL(Qwen25VL):
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """No block has windows, so the shallow and the middle layer depend only on the depth."""
-        vision: Any = self.vision_tower(model).config
-        anatomy = unwindowed(vision.depth, len(self.layers(model)))
-        return replace(anatomy, first_cut=max(1, len(vision.deepstack_visual_indexes)))
+        config: Any = model.config
+        anatomy = unwindowed(config.vision_config.depth, config.text_config.num_hidden_layers)
+        return replace(anatomy, first_cut=max(1, len(config.vision_config.deepstack_visual_indexes)))
 
     def vision_outputs(self, model: nn.Module) -> tuple[int, ...]:
         """The last layer, and those whose features enter the LLM."""
