@@ -50,7 +50,8 @@ class Qwen35(Qwen3VL):
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """As for Qwen3-VL, but nothing is added inside the LLM."""
-        return unwindowed(self.vision_tower(model).config.depth, len(self.layers(model)))
+        config: Any = model.config
+        return unwindowed(config.vision_config.depth, config.text_config.num_hidden_layers)
 
     def vision_outputs(self, model: nn.Module) -> tuple[int, ...]:
         """The last layer alone."""
