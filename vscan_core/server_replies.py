@@ -20,6 +20,7 @@ class TokenUsage:
     completion: int
     visual: int | None = None  # of the picture in the prompt; None: it does not say
     cached: int = 0  # of the prompt, from an earlier request
+    per_layer: tuple[int, ...] = ()  # visual tokens that entered each layer of the language model; (): it does not say
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,14 @@ def as_chunk(data: bytes, place: str, ms: float) -> Chunk:
 
 
 def _usage(found: Mapping[str, Any]) -> TokenUsage:
-    details = found.get("prompt_tokens_details") or {}
-    visual = (details.get("multimodal_tokens") or {}).get("image")
+    details, reduction = found.get("prompt_tokens_details") or {}, found.get("vscan") or {}
+    visual = (details.get("multimodal_tokens") or {}).get("image", reduction.get("kept"))
     return TokenUsage(
         int(found["prompt_tokens"]),
         int(found.get("completion_tokens") or 0),
         None if visual is None else int(visual),
         int(details.get("cached_tokens") or 0),
+        tuple(int(count) for count in reduction.get("visual_tokens_per_layer") or ()),
     )
 
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import gradio as gr
 
-from vscan_core.bench.record import provenance
 from vscan_core.catalog import is_random
 from vscan_core.events import Done
 from vscan_core.reducers import vscan
 from vscan_core.resources import asset
 
+from ..session.engine import Engine
 from ..session.examples import Example, RightAnswers
 from ..session.lru_cache import LRUCache
 from ..session.session import Session
@@ -135,7 +135,7 @@ class ExplainPage(Page):
             question=question,
             model=cards[model].title if model in cards else model,
             layers=self.session.model(model).anatomy.text_layers,
-            hardware=_hardware(self.session.device(model).name),
+            hardware=_hardware(self.session.engine, self.session.device(model).name),
             readable=not is_random(model),
             right=self._right.sentence(opened.digest, question).replace("**", "").strip(),
         )
@@ -155,9 +155,9 @@ class ExplainPage(Page):
 
 
 @cache
-def _hardware(device: str) -> str:
-    """The device in words."""
-    found: str = provenance("", device)["hardware"]
+def _hardware(engine: Engine, device: str) -> str:
+    """What answers, in words."""
+    found: str = engine.provenance("", device)["hardware"]
     return found
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from PIL import Image
 
 import vscan_core as vc
 from vscan_core import LVLM, Event, InputError, Reducer, Video, catalog
+from vscan_core.bench.record import provenance
 from vscan_core.catalog import ModelCard
 from vscan_core.families import FAMILIES
 from vscan_core.inference import compare_prepared
@@ -65,6 +67,23 @@ class Engine:
         if name not in known:
             raise InputError(f"There is no method {str(name)[:40]!r}; choose from: {', '.join(known)}.")
         return known[name]
+
+    @property
+    def about(self) -> str:
+        """Who answers, in a sentence, if it is not this process."""
+        return ""
+
+    def place(self, device: str) -> str:
+        """Where answers are made, given the device of the model here."""
+        return device
+
+    def provenance(self, command: str, device: str) -> dict[str, Any]:
+        """Where figures come from, as `vscan_core.bench.record.provenance` says it."""
+        return provenance(command, device)
+
+    def reducer(self, lvlm: LVLM, name: str, retention: float) -> Reducer:
+        """A method on offer, as it runs on this model. Raises InputError if there is none, or none with that budget."""
+        return self.method(name)(retention)
 
     def inputs(self, lvlm: LVLM, image: Image.Image | Video, question: str) -> PreparedInputs:
         """Prepare a picture or a video and a question, once for all runs. Raises InputError."""
