@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from vscan_core.errors import InputError
-from vscan_core.families.tiles import PerTile, TokenLayout, joined, joined_merges
+from vscan_core.families.tiles import TokenLayout
 from vscan_core.selection import Selection
 from vscan_core.trace import ImageTrace
 
@@ -35,21 +33,6 @@ class Encoded:
                 f"the prompt has {found} image placeholders, but its pictures become {needed} visual tokens; "
                 "prepare them together, in one call of the model's own processor, with one placeholder per picture"
             )
-
-    def keep(self, features: PerTile, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The kept tokens (kept,) of all tiles, of `sizes`, counted over all of them, and their rows (kept, dim)."""
-        device = next(one.kept.device for one in self.selections if one is not None)
-        chosen = [
-            Selection(torch.arange(size, device=device)) if one is None else one
-            for one, size in zip(self.selections, sizes, strict=True)
-        ]
-        kept, merged = joined([one.kept for one in chosen], sizes), joined_merges(chosen, sizes)
-        if any(one.mix is not None for one in chosen):
-            return kept, torch.cat([one.apply(rows) for one, rows in zip(chosen, features, strict=True)])
-        if merged is None and torch.is_tensor(features):  # the rows of some towers do not follow one another in memory
-            return kept, features[kept // sizes[0], kept % sizes[0]] if len(sizes) > 1 else features[0][kept]
-        rows = features.flatten(0, 1) if torch.is_tensor(features) else torch.cat(features)
-        return kept, Selection(kept, merged_into=merged).apply(rows)
 
 
 @dataclass

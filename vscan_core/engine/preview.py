@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vscan_core.engine.compiled import uncompiled
+from vscan_core.engine.entrance import choose_tiles
 from vscan_core.engine.membership import Block, block_of, entered
 from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.engine.state import State
@@ -65,11 +66,9 @@ class VisionPreview:
             raise ValueError(
                 f"{type(reducer).__name__} needs signals that were not recorded; make a preview with this reducer"
             )
-        tiles = [tile.seen_by(needs) for tile in self.tiles]
-        if reducer.sees_all_tiles:
-            together = replace(Signals.together(tiles), video=self.token_layout.view.frames > 1)
-            return self.token_layout.trace(grid, reducer.select_tiles(together, keep))
-        return self.token_layout.trace(grid, [reducer.select(tile, keep) for tile in tiles])
+        together = Signals.together([tile.seen_by(needs) for tile in self.tiles])
+        together = replace(together, video=reducer.sees_all_tiles and self.token_layout.view.frames > 1)
+        return self.token_layout.trace(grid, choose_tiles(reducer, together, keep))
 
 
 @dataclass(frozen=True, eq=False)

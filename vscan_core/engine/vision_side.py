@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vscan_core import geometry
 from vscan_core.engine.encoded import Encoded
 from vscan_core.engine.encoder_merge import EncoderMerge, finish
+from vscan_core.engine.entrance import choose_tiles, kept_rows
 from vscan_core.engine.seen_together import TileGroup, of_one_grid, of_one_video
 from vscan_core.engine.shared_vision import Replay, SharedVision
 from vscan_core.engine.state import Current, State, Timed
@@ -110,7 +110,7 @@ class VisionSide:
         if not encoded.marked:
             return None
         assert state.features is not None  # rows come as (tiles, tokens, dim)
-        encoded.early, rows = encoded.keep(state.features, tiles.sizes)
+        encoded.early, rows = kept_rows(encoded.selections, state.features)
         return (rows,)
 
     def _signal_hooks(self, current: Current, timed: Timed) -> list[Removable]:
@@ -153,7 +153,7 @@ class VisionSide:
         projected = tiles.split(out)
         self._select(state, projected)
         # what is not cut stays untouched, bit for bit
-        return tiles.write(*encoded.keep(projected, tiles.sizes), out) if encoded.marked else None
+        return tiles.write(*kept_rows(encoded.selections, projected), out) if encoded.marked else None
 
     def _select(self, state: State, projected: PerTile | None) -> None:
         if missing := set(signal_names(self.needs)) - set(state.vision_signals):
@@ -170,9 +170,8 @@ class VisionSide:
             if keep is None:
                 continue
             signals = replace(self.signals(state, projected, places), video=video)
-            with geometry.as_written(signals.device):
-                for i, selection in zip(places, self.reducer.select_tiles(signals, keep), strict=True):
-                    chosen[i] = selection
+            for i, selection in zip(places, choose_tiles(self.reducer, signals, keep), strict=True):
+                chosen[i] = selection
         state.encoded.selections = chosen
         state.encoded.marked = any(one is not None for one in chosen)
 

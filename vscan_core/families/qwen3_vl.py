@@ -52,11 +52,12 @@ class Qwen3VL(Qwen25VL):
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """No block has windows, so the shallow and the middle layer depend only on the depth."""
-        vision: Any = self.vision_tower(model).config
+        config: Any = model.config
+        vision = config.vision_config
         return Anatomy(
             vision_layers=vision.depth,
             feature_layer=vision.depth - 1,
-            text_layers=len(self.layers(model)),
+            text_layers=config.text_config.num_hidden_layers,
             shallow_layer=round(vision.depth * 7 / 32),
             has_cls=False,
             positions="original",

@@ -19,7 +19,7 @@ But:
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -76,6 +76,10 @@ class ApET(Reducer):
         first, _ = two_stage(self.retention, tokens, layers, later, self.share)
         _, second = two_stage(self.retention, tokens * tiles, layers, later, self.share)
         return without_idle_cuts({0: first, later: min(second, first * tiles)}, tokens, tiles)
+
+    def without_later_cuts(self) -> ApET:
+        """As in the released code for Qwen2.5-VL."""
+        return replace(self, share=1.0)
 
     @property
     def needs_in_llm(self) -> frozenset[str]:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from vscan_core.budget import average, check_retention
 from vscan_core.errors import InputError
+from vscan_core.reducers.demands import OF_THE_QUESTION, EngineDemands
+from vscan_core.reducers.encoder_merges import EncoderMerges
 from vscan_core.reducers.later_cuts import LaterCuts
 from vscan_core.reducers.settings import check_kind, frozen
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
@@ -18,7 +20,7 @@ MANY = 1 << 60  # more tokens, and more tiles, than any image has, so that every
 
 
 @dataclass(frozen=True)
-class Reducer(LaterCuts, ABC):
+class Reducer(LaterCuts, EncoderMerges, ABC):
     """Decides where to cut, how many tokens to keep, which signals are needed, and which tokens to keep.
 
     Fields are settings; change one with `dataclasses.replace`. A reducer holds no state of a run. Dicts and lists given
@@ -65,6 +67,23 @@ class Reducer(LaterCuts, ABC):
         per_image = {layer: keep if layer else keep * tiles for layer, keep in cuts.items()}
         return average(per_image, tokens * tiles, anatomy.text_layers) / (tokens * tiles)
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether the number of tokens that pass cut 0 depends on the picture; it is then at most the budget."""
+        return False
+
+    def entrance_bounds(self, tokens: int, anatomy: Anatomy) -> tuple[int, int]:
+        """The fewest and the most of the `tokens` of one image or tile that pass cut 0; equal unless `adaptive`."""
+        most = self.at_entrance(tokens, anatomy) or tokens
+        return (1 if self.adaptive else most, most)
+
+    def demands(self, anatomy: Anatomy) -> EngineDemands:
+        """What an engine must be able to do. Raises InputError where `schedule` or `needs` does."""
+        cuts = self.cut_layers(anatomy)
+        needs = self.needs(anatomy) if 0 in cuts else Needs()
+        asks = any(cuts) and (self.scores_with_text or bool(self.needs_in_llm & OF_THE_QUESTION))
+        return EngineDemands(cuts, needs, not (asks or needs.joint), self.adaptive, self.sees_all_tiles and 0 in cuts)
+
     def then(self, second: Reducer) -> Then:
         """This method at the entrance of the LLM, then `second` inside it on what is left; retentions multiply."""
         return Then(self, second)
@@ -89,24 +108,9 @@ class Reducer(LaterCuts, ABC):
         """
         return [self.select(one, keep) for one in tiles.each()]
 
-    def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
-        """Number of tokens to merge in each block of the vision encoder; called only if `needs` includes the blocks."""
-        raise NotImplementedError
-
-    def partners(self, keys: Tensor, drop: int, first_stays: bool) -> Tensor:
-        """keys (images, tokens, dim) -> (images, tokens): the new index of each token among the `tokens - drop` left.
-
-        first_stays: the first token is CLS, which never merges and stays first. Called only if `drops` is.
-        """
-        raise NotImplementedError
-
     def position_mode(self, anatomy: Anatomy) -> str:
         """What happens to position ids after a cut: "original" (gaps stay) or "renumbered"."""
         return self.positions or anatomy.positions
-
-    def uses_rope(self, anatomy: Anatomy) -> bool:
-        """Whether scores of later cuts apply the rotary embedding."""
-        return anatomy.rope_in_scores if self.rope_in_scores is None else self.rope_in_scores
 
 
 @dataclass(frozen=True)
@@ -140,9 +144,18 @@ class Then(Reducer):
             raise InputError(f"the second of a pair may cut only inside the LLM, unlike {self.second}")
         return entrance | later
 
+    def without_later_cuts(self) -> Reducer:
+        """The first method."""
+        return self.first
+
     def at_entrance(self, tokens: int, anatomy: Anatomy) -> int | None:
         """As in the first method; the second may be unable to cut a single tile."""
         return self.first.at_entrance(tokens, anatomy)
+
+    @property
+    def adaptive(self) -> bool:
+        """As in the first method."""
+        return self.first.adaptive
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """As in the first method."""

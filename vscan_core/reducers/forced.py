@@ -14,7 +14,7 @@ But:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from typing import ClassVar
 
@@ -96,6 +96,11 @@ class Forced(Reducer):
         room = {layer: max(count, len(self.keep) if layer or tiles == 1 else 0) for layer, count in cuts.items()}
         return {layer: count for layer, count in room.items() if count < (total if layer else tokens)}
 
+    def without_later_cuts(self) -> Forced | None:
+        """The method's, with the same tokens forced."""
+        alone = self.reducer.without_later_cuts()
+        return replace(self, reducer=alone) if isinstance(alone, Reducer) else None
+
     def cut_layers(self, anatomy: Anatomy) -> tuple[int, ...]:
         """Those of the method, and the entrance for what is forced out where it cuts nothing."""
         return tuple(sorted({*self.reducer.cut_layers(anatomy), *((0,) if self.drop else ())}))
@@ -103,6 +108,18 @@ class Forced(Reducer):
     def at_entrance(self, tokens: int, anatomy: Anatomy) -> int | None:
         """As in the schedule of the picture."""
         return self.schedule(tokens, anatomy, self.tiles).get(0)
+
+    @property
+    def adaptive(self) -> bool:
+        """As in the method; each of several tiles also has its own forced tokens."""
+        return self.reducer.adaptive or self.tiles > 1
+
+    def entrance_bounds(self, tokens: int, anatomy: Anatomy) -> tuple[int, int]:
+        """Of several tiles, any may have all the forced tokens."""
+        if self.tiles == 1:
+            return super().entrance_bounds(tokens, anatomy)
+        least, most = self.reducer.entrance_bounds(tokens, anatomy)
+        return max(0, min(least, tokens - len(self.drop))), max(most, min(tokens, len(self.keep)))
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """As in the method. Raises InputError if it merges inside the vision encoder, or sees all frames at once."""

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vscan_core.selection import Selection, Signals
+from vscan_core.selection import Anatomy, Selection, Signals
 
 
 class LaterCuts:
     """The part of a reducer that concerns cuts at decoder layers after the entrance."""
+
+    rope_in_scores: bool | None  # a field of every reducer
+
+    def without_later_cuts(self) -> LaterCuts | None:
+        """The method with its cut at the entrance alone, which keeps `retention`; None: it has none there, or no other.
+
+        Used where an engine cannot cut inside the LLM, see `one_stage`.
+        """
+        return None
 
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
         """A later cut: choose `keep` of the visual tokens that are left, by default those with the best text scores."""
@@ -40,3 +49,7 @@ class LaterCuts:
     def score_layer(self, cut: int) -> int:
         """The decoder layer whose weights score the later cut at layer `cut`: `cut` itself or the previous one."""
         return cut
+
+    def uses_rope(self, anatomy: Anatomy) -> bool:
+        """Whether scores of later cuts apply the rotary embedding."""
+        return anatomy.rope_in_scores if self.rope_in_scores is None else self.rope_in_scores

@@ -17,7 +17,7 @@ But:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -88,6 +88,10 @@ class VScan(Reducer):
             check_layer(layer, layers, "llm_keep")
             cuts[layer] = left = whole(keep, left)
         return without_idle_cuts(cuts, tokens, tiles)
+
+    def without_later_cuts(self) -> VScan:
+        """The two scans alone; the retention becomes `encoder_keep`, unless that is set."""
+        return replace(self, encoder_keep=self.encoder_keep or float(self.retention), llm_keep={})
 
     def needs(self, anatomy: Anatomy) -> Needs:
         """CLS attention of the two scanned layers; projected features if dropped tokens are merged."""
