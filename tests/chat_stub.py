@@ -28,6 +28,8 @@ class ChatStub:
     reduces: bool = True  # otherwise it ignores settings, as a server without the plug-in does
     fault: str = ""  # "status", "html", "event", "cut", "no end", "junk", "slow" or "long"
     fail_after: int | None = None  # answers, after which it only fails
+    slow_after: int = 0  # words, after which what is "slow" waits
+    per_layer: bool = False  # whether usage tells the visual tokens of every layer, as the demo's own server does
     key: str | None = None
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)  # of the requests so far
@@ -42,6 +44,14 @@ class ChatStub:
             body["mm_processor_kwargs"]["vscan"] if self.owned_by == "vllm" else body["vscan"]
         )
         return found if self.reduces else None
+
+    def layers(self, body: dict[str, Any]) -> list[int]:
+        """Visual tokens of each of mini's layers: with settings, as VScan at a retention of 1/9."""
+        return [VISUAL] * 6 if self.settings(body) is None else [96] * 3 + [32] * 3
+
+    def pause(self) -> None:
+        """A moment, in a loop that waits for the server."""
+        threading.Event().wait(0.01)
 
     def visual(self, body: dict[str, Any]) -> int:
         """Visual tokens that are left."""
@@ -114,30 +124,39 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.close_connection = True
         self._event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
-        if plan.fault == "slow":
-            self.wfile.write(b": keep-alive\n\n")
-            plan.release.wait(30)
         if plan.fault == "junk":
             return self._data(b"no JSON")
         words = plan.words[: body["max_tokens"]]
+        return self._usage(plan, body, len(words)) if self._words(plan, words) else None
+
+    def _words(self, plan: ChatStub, words: tuple[str, ...]) -> bool:
+        """The answer; whether it is complete."""
         for place, word in enumerate(words):
+            if plan.fault == "slow" and place == plan.slow_after:
+                self.wfile.write(b": keep-alive\n\n")
+                plan.release.wait(30)
             self._event({"choices": [{"index": 0, "delta": {"content": word}}]})
-            if plan.fault == "event" and not place:
-                return self._event({"error": {"message": "The engine is dead", "code": 500}})
-            if plan.fault == "cut" and not place:
-                return None
-        if plan.fault == "long":
-            while True:
-                self._event({"choices": [{"index": 0, "delta": {"content": "x" * 100_000}}]})
+            if plan.fault == "event":
+                self._event({"error": {"message": "The engine is dead", "code": 500}})
+            if plan.fault in ("event", "cut"):
+                return False
+        while plan.fault == "long":
+            self._event({"choices": [{"index": 0, "delta": {"content": "x" * 100_000}}]})
+        return True
+
+    def _usage(self, plan: ChatStub, body: dict[str, Any], written: int) -> None:
+        """What ends an answer."""
         self._event({"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": self._why(body)}]})
         visual = plan.visual(body)
-        usage: dict[str, Any] = {"prompt_tokens": visual + plan.text_tokens, "completion_tokens": len(words)}
+        usage: dict[str, Any] = {"prompt_tokens": visual + plan.text_tokens, "completion_tokens": written}
         if plan.details:
             usage["prompt_tokens_details"] = {"multimodal_tokens": {"image": visual}, "cached_tokens": plan.cached}
+        if plan.per_layer:
+            usage["vscan"] = {"visual_tokens_per_layer": plan.layers(body)}
+            usage["prompt_tokens"] = plan.layers(body)[0] + plan.text_tokens
         self._event({"choices": [], "usage": usage})
         if plan.fault != "no end":
             self._data(b"[DONE]")
-        return None
 
     def _why(self, body: dict[str, Any]) -> str:
         return "length" if len(self.plan.words) > body["max_tokens"] else "stop"

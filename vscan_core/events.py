@@ -62,7 +62,7 @@ class Answer:
     method: str  # key in REDUCERS, or "baseline"
     finished: bool  # False: it ended at the length limit, not at the end-of-sequence token
     hint: str | None = None  # a sentence for the reader, for example that the picture is unlike the training pictures
-    server: str = ""  # which server answered, and what differs from what is known here, in sentences; "": this process
+    server: tuple[str, ...] = ()  # which server answered, and what differs from what is known here: sentences
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def as_dict(answer: Answer) -> dict[str, Any]:
         "method": answer.method,
         "finished": answer.finished,
         "hint": answer.hint,
-        "server": answer.server,
+        "server": list(answer.server),
         "timings": asdict(answer.timings),
         "cost": asdict(answer.cost),
         "trace": {

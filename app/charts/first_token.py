@@ -21,7 +21,9 @@ def first_token_chart(runs: Sequence[RunResult]) -> go.Figure:
     ended = [(run, run.answer["timings"]) for run in runs if run.answer]
     titles = [run.title for run, _ in ended]
     served = any(not timings["vision_ms"] for _, timings in ended)
-    names = {"prefill": SERVED_STAGES["first"]} if served else {stage: STAGE_NAMES[stage] for stage in FIRST_TOKEN_STAGES}
+    names = (
+        {"prefill": SERVED_STAGES["first"]} if served else {stage: STAGE_NAMES[stage] for stage in FIRST_TOKEN_STAGES}
+    )
     times = {stage: [timings[f"{stage}_ms"] for _, timings in ended] for stage in names}
     figure = go.Figure()
     for stage, values in times.items():

@@ -54,12 +54,16 @@ def measured_figures(found: PairsSummary | None, flops: float = 0.0, otherwise: 
         )
     if not found.enough:
         count = "one pair" if found.count == 1 else f"{found.count} pairs"
-        what = f"Prefill {faster(found.prefill)}" if found.staged else f"First token {faster(found.first_token, *SOONER)}"
+        what = (
+            f"Prefill {faster(found.prefill)}" if found.staged else f"First token {faster(found.first_token, *SOONER)}"
+        )
         return (
             f'<div class="figures measured"><p>{what} in {count} of runs, '
             f"which is too few for a median. Press <b>Repeat</b> to measure at least {ENOUGH_PAIRS}.</p></div>"
         )
-    prefill = f"<div><b>{faster(found.prefill)}</b><span>prefill, with selection<br>{_range(found.prefill)}</span></div>"
+    prefill = (
+        f"<div><b>{faster(found.prefill)}</b><span>prefill, with selection<br>{_range(found.prefill)}</span></div>"
+    )
     included = "vision" if found.staged else "network"
     cells = (
         f"{prefill if found.staged else ''}<div><b>{faster(found.first_token, *SOONER)}</b>"

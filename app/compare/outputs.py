@@ -83,7 +83,7 @@ class CompareOutputs:
         instead = APPEARS_HERE if readable else MEANINGLESS_TEXT
         return {
             self.status: now.status,
-            self.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
+            self.hint: gr.update(value=now.notes, visible=bool(now.notes)),
             self.changed: "",
             self.question: settings.question,
             **{box: gr.update(value=text, placeholder=instead) for box, text in zip(self.texts, texts, strict=True)},

@@ -70,7 +70,9 @@ class ReportFiles:
         kept = f"{title} at {percent(settings.retention)} of the visual tokens, averaged over the layers"
         model = cards[settings.model].title if settings.model in cards else settings.model
         head = PageHead(
-            "VScan Compare", settings.question, (f"{model} · {engine.place(self.session.device(settings.model).name)}", kept)
+            "VScan Compare",
+            settings.question,
+            (f"{model} · {engine.place(self.session.device(settings.model).name)}", kept),
         )
         note = MEANINGLESS_TEXT if is_random(settings.model) else None
         return comparison_as_png(head, shown.now, image, (title, settings.retention), note)

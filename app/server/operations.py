@@ -41,7 +41,7 @@ WRONG_LOGIN_S = 1.0  # that a wrong password costs whoever tries
 
 
 class Operations:
-    """Raises ValueError, one sentence, if the settings name a model that is not known, or a server that is not there."""
+    """Raises ValueError, one sentence, if the settings name a model that is not known or a server that is not there."""
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         self.settings, self.meters, self.drain = settings, Meters(), Drain()

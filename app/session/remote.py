@@ -138,15 +138,15 @@ class RemoteEngine(OfferedEngine):
         image = preview.token_layout.trace(grid, []) if reducer is None else preview.trace(reducer)
         return planned_trace(image, lvlm.anatomy.text_layers), hint
 
-    def _changed(self, lvlm: LVLM, reducer: Reducer | None) -> str:
-        """What a vLLM server makes of the method that was chosen; "": the same."""
+    def _changed(self, lvlm: LVLM, reducer: Reducer | None) -> list[str]:
+        """What a vLLM server makes of the method that was chosen, in a sentence; none: the same."""
         if reducer is None or self.server.software != VLLM:
-            return ""
+            return []
         with suppress(InputError):
             alone, sentence = one_stage(type(reducer)(reducer.retention), lvlm.anatomy)
             if alone == reducer and sentence:
-                return f"{sentence[0].upper()}{sentence[1:]}."
-        return ""
+                return [f"{sentence[0].upper()}{sentence[1:]}."]
+        return []
 
     def leave_regions_out(
         self, lvlm: LVLM, image: Image.Image, question: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 UNCOUNTED = "The server does not count the tokens of its answers, so nothing can be said about them."
 OTHER_COUNT = (
-    "The server counted {there} visual tokens, but with these settings there are {here} on the map: it may run another "
+    "the server counted {there} visual tokens, but with these settings there are {here} on the map: it may run another "
     "model, or without the settings."
 )
 FROM_CACHE = "{cached} tokens of the prompt came from the server's cache, so the first token came sooner."
@@ -56,8 +57,8 @@ class ServedAnswer:
             self.first_ms = chunk.ms
         return begins, bool(chunk.text)
 
-    def answer(self, method: str, hint: str | None, who: str, changed: str) -> Answer:
-        """The whole answer; `who` gave it, and what it `changed` of the method, in sentences. Raises InputError."""
+    def answer(self, method: str, hint: str | None, who: str, about: Sequence[str] = ()) -> Answer:
+        """The whole answer; `who` gave it, and what is to be said `about` that, in sentences. Raises InputError."""
         if self.usage is None or self.first_ms is None:
             raise InputError(UNCOUNTED)
         written = self.usage.completion
@@ -73,7 +74,7 @@ class ServedAnswer:
             method,
             self.ended == "stop",
             hint,
-            " ".join(filter(None, (who, changed, *self._remarks(self.usage, trace)))),
+            (who, *about, *(f"{method}: {remark}" for remark in self._remarks(self.usage, trace))),
         )
 
     def _trace(self, usage: TokenUsage) -> Trace:
