@@ -23,12 +23,12 @@ from PIL import Image
 
 from vscan_core.errors import InputError
 from vscan_core.media.images import as_rgb
-from vscan_core.server_replies import Chunk, as_chunk, refused, told
+from vscan_core.server_replies import Chunk, as_chunk, refusal_of, told
 
 VLLM = "vllm"  # `owned_by` of its models
 CONNECT_S, ASKED_S = 5.0, 10.0  # to reach the server; for what it says about itself
-MOST_BYTES = 8_000_000  # of one streamed answer
-STOPPED = "The server at {place} stopped before its answer was complete; please ask again."
+MOST_ANSWER_BYTES = 8_000_000  # of one streamed answer
+BROKE_OFF = "The server at {place} stopped before its answer was complete; please ask again."
 ODD = re.compile(r"[^\w .:/+@-]")  # what no name of a model or a version needs
 
 
@@ -118,7 +118,7 @@ def stream_chat(server: ChatServer, body: Mapping[str, Any], patience_s: float) 
         ) as reply:
             if reply.status_code != 200:
                 reply.read()
-                raise InputError(refused(reply.status_code, reply.content, server.url))
+                raise InputError(refusal_of(reply.status_code, reply.content, server.url))
             with closing(_events(reply, server.url)) as events:
                 for data in events:
                     spent_s = time.perf_counter() - begun
@@ -130,7 +130,7 @@ def stream_chat(server: ChatServer, body: Mapping[str, Any], patience_s: float) 
         connecting = isinstance(error, httpx.ConnectTimeout)
         raise InputError(_unreached(server.url, error) if connecting else late) from None
     except (httpx.RemoteProtocolError, httpx.ReadError):
-        raise InputError(STOPPED.format(place=server.url)) from None
+        raise InputError(BROKE_OFF.format(place=server.url)) from None
     except httpx.HTTPError as error:
         raise InputError(_unreached(server.url, error)) from None
 
@@ -140,15 +140,15 @@ def _events(reply: httpx.Response, place: str) -> Generator[bytes | None, None, 
     rest, size = b"", 0
     for block in reply.iter_bytes():
         size += len(block)
-        if size > MOST_BYTES:
-            raise InputError(f"The server at {place} sent more than {MOST_BYTES // 1_000_000} MB as one answer.")
+        if size > MOST_ANSWER_BYTES:
+            raise InputError(f"The server at {place} sent more than {MOST_ANSWER_BYTES // 1_000_000} MB as one answer.")
         *lines, rest = (rest + block).split(b"\n")
         for line in lines:
             data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else None
             if data == b"[DONE]":
                 return
             yield data
-    raise InputError(STOPPED.format(place=place))
+    raise InputError(BROKE_OFF.format(place=place))
 
 
 def data_url(image: Image.Image) -> str:
@@ -179,7 +179,7 @@ def _checked(url: str) -> str:
 
 def _json(reply: httpx.Response, place: str) -> Any:
     if reply.status_code != 200:
-        raise InputError(refused(reply.status_code, reply.content, place))
+        raise InputError(refusal_of(reply.status_code, reply.content, place))
     try:
         return json.loads(reply.content)
     except ValueError:

@@ -60,7 +60,7 @@ def _usage(found: Mapping[str, Any]) -> TokenUsage:
     )
 
 
-def refused(status: int, content: bytes, place: str) -> str:
+def refusal_of(status: int, content: bytes, place: str) -> str:
     """An answer that is none, in one sentence: the server's own, where it gives one."""
     try:
         said = told(_message(json.loads(content)))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.chat_stub import REFUSED, VISUAL, chat_stub
 from vscan_core.bench.record import rows_of
-from vscan_core.bench.serving import Reply, figures_of_batch, percentiles
+from vscan_core.bench.serving import TimedReply, figures_of_batch, percentiles
 from vscan_core.cli.main import main
 from vscan_core.server_replies import TokenUsage
 
@@ -108,7 +108,7 @@ def test_hardware_elsewhere_has_to_be_named(capsys) -> None:
 
 def test_percentiles_and_throughput() -> None:
     assert percentiles([float(n) for n in range(1, 21)]) == {"p50": 10.5, "p95": 19.0}
-    replies = [Reply(100.0, 200.0, TokenUsage(108, 16, 96)), Reply(300.0, 400.0, TokenUsage(107, 16, 96, 5))]
+    replies = [TimedReply(100.0, 200.0, TokenUsage(108, 16, 96)), TimedReply(300.0, 400.0, TokenUsage(107, 16, 96, 5))]
     found = figures_of_batch(replies, 4.0)
     assert found["requests_per_s"] == 0.5 and found["tokens_per_s"] == 8.0
     assert found["visual_tokens"] == 96 and found["prompt_tokens"] == [107, 108] and found["cached_tokens"] == 5

@@ -24,8 +24,8 @@ from vscan_core.chat_server import VLLM, ChatServer, data_url, stream_chat
 from vscan_core.errors import InputError
 from vscan_core.server_replies import TokenUsage
 
-DENSE = "dense"
-CELLS = 24  # coloured squares on each side of a picture
+DENSE_RUN = "dense"
+SQUARES = 24  # coloured squares on each side of a picture
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class LoadCurve:
 
     def measure(self, record: Record) -> None:
         """One row per batch, written at once; in each round and at each concurrency, runs take turns anew."""
-        runs: dict[str, dict[str, Any] | None] = {DENSE: None}
+        runs: dict[str, dict[str, Any] | None] = {DENSE_RUN: None}
         runs |= {f"{name} {share:.3f}": {"method": name, "retention": share} for name, share in self.methods}
         order, pictures = random.Random(self.seed), self._pictures()
         refusals: dict[str, str] = {}
@@ -53,7 +53,7 @@ class LoadCurve:
             try:
                 self._ask(next(pictures), settings)
             except InputError as error:
-                if name == DENSE:
+                if name == DENSE_RUN:
                     raise
                 refusals[name] = str(error)
                 record.add(self._head(name, settings) | {"status": "unsupported", "reason": str(error)})
@@ -74,7 +74,7 @@ class LoadCurve:
         """Coloured squares, never the same twice, as data URLs."""
         noise = np.random.default_rng(self.seed)
         while True:
-            cells = Image.fromarray(noise.integers(0, 256, (CELLS, CELLS, 3), np.uint8))
+            cells = Image.fromarray(noise.integers(0, 256, (SQUARES, SQUARES, 3), np.uint8))
             yield data_url(cells.resize(self.size, Image.Resampling.NEAREST))
 
     def _batch(self, settings: dict[str, Any] | None, concurrency: int, pictures: Iterator[str]) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class LoadCurve:
                 clients.shutdown(cancel_futures=True)
         return {"requests": count, "status": "ok", **figures_of_batch(replies, perf_counter() - begun)}
 
-    def _ask(self, picture: str, settings: dict[str, Any] | None) -> Reply:
+    def _ask(self, picture: str, settings: dict[str, Any] | None) -> TimedReply:
         body = self.server.asked(self.model, picture, QUESTION, settings, self.max_tokens)
         if self.server.software == VLLM:
             body["ignore_eos"] = True
@@ -103,11 +103,11 @@ class LoadCurve:
             last, usage = chunk.ms, chunk.usage or usage
         if usage is None:
             raise InputError(f"The server at {self.server.url} does not count tokens (stream_options).")
-        return Reply(first, last, usage)
+        return TimedReply(first, last, usage)
 
 
 @dataclass(frozen=True)
-class Reply:
+class TimedReply:
     """One answer: milliseconds from asking to the first token and to the end, and what the server counted."""
 
     first_ms: float
@@ -115,7 +115,7 @@ class Reply:
     usage: TokenUsage
 
 
-def figures_of_batch(replies: Sequence[Reply], seconds: float) -> dict[str, Any]:
+def figures_of_batch(replies: Sequence[TimedReply], seconds: float) -> dict[str, Any]:
     """Throughput over `seconds`, percentiles of times, and counts of tokens, which are the same in every reply."""
     usages = [reply.usage for reply in replies]
 
