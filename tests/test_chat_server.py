@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.chat_stub import REFUSED, TEXT, VISUAL, chat_stub
 from vscan_core.chat_server import ChatServer, data_url, find_chat_server, stream_chat
-from vscan_core.errors import InputError
+from vscan_core.errors import InputError, ServerFailure
 from vscan_core.server_replies import Chunk, TokenUsage
 
 PICTURE = Image.radial_gradient("L").convert("RGB")
@@ -71,7 +71,7 @@ def test_every_failure_is_one_sentence(fault, sentence) -> None:
     with chat_stub() as stub:
         server = find_chat_server(stub.url)
         stub.fault = fault
-        with pytest.raises(InputError, match=sentence) as raised:
+        with pytest.raises(ServerFailure, match=sentence) as raised:
             asked(server)
         stub.fault = ""
         assert len(asked(server)) > 3, "the next one is answered"

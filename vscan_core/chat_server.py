@@ -1,7 +1,7 @@
 """A server with OpenAI's chat completions that reduces visual tokens: vLLM with this project's plug-in, or the demo.
 
-Questions are asked over HTTP and answers are streamed. What the server refuses, and every way in which it can fail to
-answer, is an InputError of one sentence. Needs httpx.
+Questions are asked over HTTP and answers are streamed. What the server refuses is an InputError of one sentence, and so
+is, as a ServerFailure, every way in which it can fail to answer. Needs httpx.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from vscan_core.errors import InputError
+from vscan_core.errors import InputError, ServerFailure
 from vscan_core.media.images import as_rgb
 from vscan_core.server_replies import Chunk, as_chunk, refusal_of, told
 
 VLLM = "vllm"  # `owned_by` of its models
 CONNECT_S, ASKED_S = 5.0, 10.0  # to reach the server; for what it says about itself
 MOST_ANSWER_BYTES = 8_000_000  # of one streamed answer
-BROKE_OFF = "The server at {place} stopped before its answer was complete; please ask again."
+BROKE_OFF = "{who} stopped before its answer was complete; please ask again."
 ODD = re.compile(r"[^\w .:/+@-]")  # what no name of a model or a version needs
 
 
@@ -41,6 +41,7 @@ class ChatServer:
     version: str  # "" if it does not tell
     models: Mapping[str, str]  # {name to ask for: where the server loaded it from}
     key: str | None = field(default=None, repr=False)  # for `Authorization: Bearer`
+    who: str = "The server"  # in sentences about failures
 
     @cached_property
     def client(self) -> httpx.Client:
@@ -78,22 +79,23 @@ class ChatServer:
 def find_chat_server(url: str, key: str | None = None) -> ChatServer:
     """Ask a server what it is. Raises InputError if there is none, or none with chat completions."""
     place = _checked(url)
+    who = f"The server at {place}"
     try:
         with _client(place, key) as client:
-            listed = _json(client.get("/v1/models"), place)
+            listed = _json(client.get("/v1/models"), who)
             version = client.get("/version")
     except httpx.HTTPError as error:
-        raise InputError(_unreached(place, error)) from None
+        raise _unreached(who, error) from None
     try:
         models = {str(each["id"]): str(each.get("root") or each["id"]) for each in listed["data"]}
         software = str(listed["data"][0].get("owned_by") or "unknown")
     except (KeyError, TypeError, IndexError, AttributeError):
-        raise InputError(f"The server at {place} lists no models under /v1/models.") from None
+        raise ServerFailure(f"{who} lists no models under /v1/models.") from None
     try:
         number = str(version.json()["version"]) if version.status_code == 200 else ""
     except (ValueError, KeyError, TypeError):
         number = ""
-    return ChatServer(place, _plain(software), _plain(number), models, key)
+    return ChatServer(place, _plain(software), _plain(number), models, key, who)
 
 
 def stream_chat(server: ChatServer, body: Mapping[str, Any], patience_s: float) -> Generator[Chunk, None, None]:
@@ -107,9 +109,10 @@ def stream_chat(server: ChatServer, body: Mapping[str, Any], patience_s: float) 
         patience_s: Seconds after which an answer that is not complete is given up.
 
     Raises:
-        InputError: The server refuses, cannot be reached, fails, takes too long, or stops before it said [DONE].
+        InputError: The server refuses.
+        ServerFailure: It cannot be reached, fails, takes too long, or stops before it said [DONE].
     """
-    late = f"The server at {server.url} has not answered within {patience_s:g} seconds."
+    who, late = server.who, f"{server.who} has not answered within {patience_s:g} seconds."
     content, timeout = json.dumps(body).encode(), httpx.Timeout(patience_s, connect=CONNECT_S)
     headers, begun = {"Content-Type": "application/json"}, time.perf_counter()
     try:
@@ -118,37 +121,36 @@ def stream_chat(server: ChatServer, body: Mapping[str, Any], patience_s: float) 
         ) as reply:
             if reply.status_code != 200:
                 reply.read()
-                raise InputError(refusal_of(reply.status_code, reply.content, server.url))
-            with closing(_events(reply, server.url)) as events:
+                raise refusal_of(reply.status_code, reply.content, who)
+            with closing(_events(reply, who)) as events:
                 for data in events:
                     spent_s = time.perf_counter() - begun
                     if spent_s > patience_s:
-                        raise InputError(late)
+                        raise ServerFailure(late)
                     if data is not None:
-                        yield as_chunk(data, server.url, 1000 * spent_s)
+                        yield as_chunk(data, who, 1000 * spent_s)
     except httpx.TimeoutException as error:
-        connecting = isinstance(error, httpx.ConnectTimeout)
-        raise InputError(_unreached(server.url, error) if connecting else late) from None
+        raise (_unreached(who, error) if isinstance(error, httpx.ConnectTimeout) else ServerFailure(late)) from None
     except (httpx.RemoteProtocolError, httpx.ReadError):
-        raise InputError(BROKE_OFF.format(place=server.url)) from None
+        raise ServerFailure(BROKE_OFF.format(who=who)) from None
     except httpx.HTTPError as error:
-        raise InputError(_unreached(server.url, error)) from None
+        raise _unreached(who, error) from None
 
 
-def _events(reply: httpx.Response, place: str) -> Generator[bytes | None, None, None]:
+def _events(reply: httpx.Response, who: str) -> Generator[bytes | None, None, None]:
     """The data of server-sent events up to [DONE], and None for what says nothing."""
     rest, size = b"", 0
     for block in reply.iter_bytes():
         size += len(block)
         if size > MOST_ANSWER_BYTES:
-            raise InputError(f"The server at {place} sent more than {MOST_ANSWER_BYTES // 1_000_000} MB as one answer.")
+            raise ServerFailure(f"{who} sent more than {MOST_ANSWER_BYTES // 1_000_000} MB as one answer.")
         *lines, rest = (rest + block).split(b"\n")
         for line in lines:
             data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else None
             if data == b"[DONE]":
                 return
             yield data
-    raise InputError(BROKE_OFF.format(place=place))
+    raise ServerFailure(BROKE_OFF.format(who=who))
 
 
 def data_url(image: Image.Image) -> str:
@@ -177,17 +179,17 @@ def _checked(url: str) -> str:
     return str(found).rstrip("/").removesuffix("/v1")
 
 
-def _json(reply: httpx.Response, place: str) -> Any:
+def _json(reply: httpx.Response, who: str) -> Any:
     if reply.status_code != 200:
-        raise InputError(refusal_of(reply.status_code, reply.content, place))
+        raise refusal_of(reply.status_code, reply.content, who)
     try:
         return json.loads(reply.content)
     except ValueError:
-        raise InputError(f"What answers at {place} is no server with chat completions.") from None
+        raise ServerFailure(f"{who} has no chat completions.") from None
 
 
-def _unreached(place: str, error: Exception) -> str:
-    return f"The server at {place} cannot be reached ({told(str(error)) or type(error).__name__})."
+def _unreached(who: str, error: Exception) -> ServerFailure:
+    return ServerFailure(f"{who} cannot be reached ({told(str(error)) or type(error).__name__}).")
 
 
 def _plain(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vscan_core.errors import InputError
+from vscan_core.errors import InputError, ServerFailure
 
 MOST_TOLD = 300  # characters of a server's sentence that are repeated
 
@@ -33,19 +33,19 @@ class Chunk:
     ms: float = 0.0  # from asking to its arrival, network included
 
 
-def as_chunk(data: bytes, place: str, ms: float) -> Chunk:
-    """One event of the stream of the server at `place`. Raises InputError if it reports a failure or is damaged."""
+def as_chunk(data: bytes, who: str, ms: float) -> Chunk:
+    """One event of a server's stream, `ms` after the question. Raises ServerFailure if it reports one or is damaged."""
     try:
         event = json.loads(data)
         if "error" in event:
-            raise InputError(f"The server at {place} failed: {told(_message(event))}")
+            raise ServerFailure(f"{who} failed: {told(_message(event))}")
         choice = event["choices"][0] if event.get("choices") else {}
         text, ended = (choice.get("delta") or {}).get("content") or "", choice.get("finish_reason")
         return Chunk(str(text), ended and str(ended), _usage(event["usage"]) if event.get("usage") else None, ms)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        if isinstance(error, InputError):
+        if isinstance(error, ServerFailure):
             raise
-        raise InputError(f"The server at {place} sent something that is no chat completion.") from None
+        raise ServerFailure(f"{who} sent something that is no chat completion.") from None
 
 
 def _usage(found: Mapping[str, Any]) -> TokenUsage:
@@ -60,17 +60,17 @@ def _usage(found: Mapping[str, Any]) -> TokenUsage:
     )
 
 
-def refusal_of(status: int, content: bytes, place: str) -> str:
-    """An answer that is none, in one sentence: the server's own, where it gives one."""
+def refusal_of(status: int, content: bytes, who: str) -> InputError:
+    """A reply that is no answer: one sentence, the server's own where it gives one. 4xx: whoever asks can change it."""
     try:
         said = told(_message(json.loads(content)))
     except (ValueError, TypeError, AttributeError):
         said = ""
     if status in (401, 403):
-        return f"The server at {place} wants another key{f': {said}' if said else '.'}"
+        return ServerFailure(f"{who} wants another key{f': {said}' if said else '.'}")
     if 400 <= status < 500 and said:
-        return f"The server refused: {said}"
-    return f"The server at {place} failed with HTTP status {status}{f': {said}' if said else '.'}"
+        return InputError(f"The server refused: {said}")
+    return ServerFailure(f"{who} failed with HTTP status {status}{f': {said}' if said else '.'}")
 
 
 def _message(reply: Mapping[str, Any]) -> str:

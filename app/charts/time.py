@@ -22,8 +22,8 @@ def time_axis(lanes: Sequence[tuple[str, Mapping[str, float], str]]) -> str:
 def _lane(name: str, times: Mapping[str, float], note: str, longest: float) -> str:
     bars, words = [], []
     for stage, value in times.items():
-        name = (STAGE_NAMES | SERVED_STAGES)[stage]
-        said = f"{name} {formatting.milliseconds(value)}{note if stage == 'vision' else ''}"
+        what = (STAGE_NAMES | SERVED_STAGES)[stage]
+        said = f"{what} {formatting.milliseconds(value)}{note if stage == 'vision' else ''}"
         words.append(said)
         bars.append(f'<i class="{stage}" style="width:{100 * value / longest:.2f}%" title="{said}"></i>')
     return (

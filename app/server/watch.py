@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from vscan_core import LVLM
 from vscan_core.chat_server import ChatServer
-from vscan_core.errors import InputError, OutOfMemory
 from vscan_core.events import Done
 
 from ..session.engine import Engine
@@ -114,7 +113,7 @@ class WatchedSession(Session):
             raise
         except Exception as error:
             self._failed(error)
-            end = "refused" if isinstance(error, InputError) and not isinstance(error, OutOfMemory) else "failed"
+            end = "failed" if fault_kind(error) else "refused"
             raise
         finally:
             run.over(end)

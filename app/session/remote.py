@@ -6,9 +6,10 @@ from this process' vision encoder, the answer, its times and its counts of token
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Generator, Mapping
 from contextlib import closing, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -17,6 +18,7 @@ from vscan_core import Done, Event, InputError, Prefilled, Reducer, Token, Video
 from vscan_core.bench.record import provenance
 from vscan_core.catalog import MODELS, ModelCard
 from vscan_core.chat_server import VLLM, ChatServer, data_url, stream_chat
+from vscan_core.errors import ServerFailure
 from vscan_core.measured_run import OUT_OF_DISTRIBUTION
 from vscan_core.multirun import Encoding
 from vscan_core.prepared import PreparedInputs
@@ -28,6 +30,8 @@ from vscan_core.what_mattered import RegionsLeftOut, WhatMattered
 
 from .offer import OfferedEngine
 from .served import ServedAnswer, served_name
+
+_log = logging.getLogger("app")
 
 if TYPE_CHECKING:
     from vscan_core import LVLM
@@ -55,7 +59,8 @@ class RemoteEngine(OfferedEngine):
     ) -> None:
         """`patience_s`: seconds after which an answer is given up; for the others see OfferedEngine."""
         super().__init__(allowed, public)
-        self.server, self._patience_s = server, patience_s
+        self.server = replace(server, who="The server") if public else server  # strangers learn no address
+        self._patience_s = patience_s
 
     @property
     def about(self) -> str:
@@ -109,13 +114,17 @@ class RemoteEngine(OfferedEngine):
         served = ServedAnswer(lvlm, int(inputs["input_ids"].shape[1]), trace)
         name = served_name(MODELS[lvlm.name], self.server)
         body = self.server.asked(name, data_url(inputs.picture), inputs.question, settings, max_new_tokens)
-        with closing(stream_chat(self.server, body, self._patience_s)) as chunks:
-            for chunk in chunks:
-                began, grew = served.add(chunk)
-                if began:
-                    yield Prefilled(0, method, trace)
-                if grew:
-                    yield Token(0, served.text)
+        try:
+            with closing(stream_chat(self.server, body, self._patience_s)) as chunks:
+                for chunk in chunks:
+                    began, grew = served.add(chunk)
+                    if began:
+                        yield Prefilled(0, method, trace)
+                    if grew:
+                        yield Token(0, served.text)
+        except ServerFailure as failure:
+            _log.error("%s: %s", self.server.url, failure)
+            raise
         who = f"{self.server.name}, which calls the model {name}, answered; times include the network."
         yield Done(0, served.answer(method, hint, who, self._changed(lvlm, reducer)))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vscan_core.catalog import DUMMY, ModelCard
 from vscan_core.chat_server import ChatServer
-from vscan_core.errors import InputError
+from vscan_core.errors import ServerFailure
 from vscan_core.events import Answer, Cost, Timings
 from vscan_core.measure import prefill_tflops, prompt_kv_bytes
 from vscan_core.server_replies import Chunk, TokenUsage
@@ -58,9 +58,9 @@ class ServedAnswer:
         return begins, bool(chunk.text)
 
     def answer(self, method: str, hint: str | None, who: str, about: Sequence[str] = ()) -> Answer:
-        """The whole answer; `who` gave it, and what is to be said `about` that, in sentences. Raises InputError."""
+        """The whole answer; `who` gave it, and what is to be said `about` that, in sentences. Raises ServerFailure."""
         if self.usage is None or self.first_ms is None:
-            raise InputError(UNCOUNTED)
+            raise ServerFailure(UNCOUNTED)
         written = self.usage.completion
         between_ms = (self.last_ms - self.first_ms) / (written - 1) if written > 1 else None
         timings = Timings(0.0, 0.0, self.first_ms, self.first_ms, between_ms, self.last_ms)

@@ -17,10 +17,13 @@ from app.session.remote import RemoteEngine, settings_of
 from app.session.served import served_name
 from app.session.session import Session
 from app.session.turn import TurnEvent
+from app.ui.faults import SERVER, fault_kind
+from tests.app.operating import operating
 from tests.chat_stub import REFUSED, VISUAL, ChatStub, chat_stub
 from vscan_core import LVLM, REDUCERS, Done, InputError, Prefilled, Token, VScan, load_model
 from vscan_core.catalog import MODELS
 from vscan_core.chat_server import ChatServer, find_chat_server
+from vscan_core.errors import ServerFailure
 from vscan_core.multirun import Refused
 from vscan_core.reducers import Forced
 
@@ -161,6 +164,29 @@ def test_a_server_that_is_gone_is_a_sentence(picture: str) -> None:
         session.model("mini")
     with pytest.raises(InputError, match=r"^The server at http://127\.0\.0\.1:\d+ cannot be reached \("):
         compared(session, picture)
+
+
+def test_strangers_learn_no_address_and_the_operator_reads_it_in_the_log(picture, caplog) -> None:
+    with chat_stub(fault="status") as stub:
+        session = Session(QuickEngine(find_chat_server(stub.url), public=True))
+        with pytest.raises(ServerFailure) as raised:
+            compared(session, picture)
+    assert str(raised.value) == "The server failed with HTTP status 500: EngineDeadError"
+    assert stub.url in caplog.text and fault_kind(raised.value) == SERVER
+
+
+def test_a_server_that_fails_is_no_visitors_fault(picture: str) -> None:
+    with chat_stub(fault="status") as stub, operating(QuickEngine(find_chat_server(stub.url), patience_s=5)) as service:
+        session = service.operations.session
+        with pytest.raises(ServerFailure):
+            compared(session, picture)
+        found = service.figures()
+        assert found["vscan_errors_total{kind=server}"] >= 1 and found["vscan_runs_total{end=failed,model=mini}"] == 1
+        assert service.get("readyz").status_code == 503
+        stub.fault = ""
+        compared(session, picture)
+        stages = [name for name in service.figures() if name.startswith("vscan_stage_seconds_count")]
+        assert stages == ["vscan_stage_seconds_count{stage=first_token}", "vscan_stage_seconds_count{stage=decode}"]
 
 
 def test_stop_ends_the_request(picture: str) -> None:

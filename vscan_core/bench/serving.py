@@ -21,7 +21,7 @@ from PIL import Image
 from vscan_core.bench.record import Record, significant
 from vscan_core.bench.subject import QUESTION
 from vscan_core.chat_server import VLLM, ChatServer, data_url, stream_chat
-from vscan_core.errors import InputError
+from vscan_core.errors import InputError, ServerFailure
 from vscan_core.server_replies import TokenUsage
 
 DENSE_RUN = "dense"
@@ -102,7 +102,7 @@ class LoadCurve:
                 first = chunk.ms
             last, usage = chunk.ms, chunk.usage or usage
         if usage is None:
-            raise InputError(f"The server at {self.server.url} does not count tokens (stream_options).")
+            raise ServerFailure(f"{self.server.who} does not count tokens (stream_options).")
         return TimedReply(first, last, usage)
 
 
