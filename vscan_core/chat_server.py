@@ -95,7 +95,7 @@ def find_chat_server(url: str, key: str | None = None) -> ChatServer:
         number = str(version.json()["version"]) if version.status_code == 200 else ""
     except (ValueError, KeyError, TypeError):
         number = ""
-    return ChatServer(place, _plain(software), _plain(number), models, key, who)
+    return ChatServer(place, plain_name(software), plain_name(number), models, key, who)
 
 
 def stream_chat(server: ChatServer, body: Mapping[str, Any], patience_s: float) -> Generator[Chunk, None, None]:
@@ -192,6 +192,6 @@ def _unreached(who: str, error: Exception) -> ServerFailure:
     return ServerFailure(f"{who} cannot be reached ({told(str(error)) or type(error).__name__}).")
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name that is safe to be shown."""
     return ODD.sub("", name)[:60]

@@ -13,6 +13,7 @@ from ..runs.pairs import ENOUGH_PAIRS, PairsSummary, Spread
 from .race import race_numbers
 
 BY_FORMULA, COUNTED = "exact, by formula", "exact, counted in the run"
+COUNTED_THERE = "exact, from the server's count of tokens"
 NOT_MEASURED = "Press <b>Run</b> to measure the speed on this machine."
 MEASURING = "Measuring …"
 ONE_RUN = f"One run of each is too few to compare speeds. Press <b>Repeat</b> to measure at least {ENOUGH_PAIRS} pairs."

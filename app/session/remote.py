@@ -17,7 +17,7 @@ from PIL import Image
 from vscan_core import Done, Event, InputError, Prefilled, Reducer, Token, Video
 from vscan_core.bench.record import provenance
 from vscan_core.catalog import MODELS, ModelCard
-from vscan_core.chat_server import VLLM, ChatServer, data_url, stream_chat
+from vscan_core.chat_server import VLLM, ChatServer, data_url, plain_name, stream_chat
 from vscan_core.errors import ServerFailure
 from vscan_core.measured_run import OUT_OF_DISTRIBUTION
 from vscan_core.multirun import Encoding
@@ -121,11 +121,11 @@ class RemoteEngine(OfferedEngine):
                     if began:
                         yield Prefilled(0, method, trace)
                     if grew:
-                        yield Token(0, served.text)
+                        yield Token(0, served.text.strip())
         except ServerFailure as failure:
             _log.error("%s: %s", self.server.url, failure)
             raise
-        who = f"{self.server.name}, which calls the model {name}, answered; times include the network."
+        who = f"{self.server.name}, which calls the model {plain_name(name)}, answered; times include the network."
         yield Done(0, served.answer(method, hint, who, self._changed(lvlm, reducer)))
 
     def _seen_here(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import pytest
@@ -18,9 +15,10 @@ from app.session.served import served_name
 from app.session.session import Session
 from app.session.turn import TurnEvent
 from app.ui.faults import SERVER, fault_kind
+from tests.app.in_front import QuickEngine, in_front_of, loaded
 from tests.app.operating import operating
-from tests.chat_stub import REFUSED, VISUAL, ChatStub, chat_stub
-from vscan_core import LVLM, REDUCERS, Done, InputError, Prefilled, Token, VScan, load_model
+from tests.chat_stub import REFUSED, VISUAL, chat_stub
+from vscan_core import REDUCERS, Done, InputError, Prefilled, Token, VScan
 from vscan_core.catalog import MODELS
 from vscan_core.chat_server import ChatServer, find_chat_server
 from vscan_core.errors import ServerFailure
@@ -37,27 +35,6 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("picture") / "drawing.png"
     image.save(path)
     return str(path)
-
-
-@cache
-def loaded() -> LVLM:
-    return load_model("mini")
-
-
-class QuickEngine(RemoteEngine):
-    """Loads the model once for all tests, and keeps its picture encoded."""
-
-    def load(self, name: str) -> LVLM:
-        return loaded()
-
-    def warm_up(self, lvlm: LVLM) -> None:
-        pass
-
-
-@contextmanager
-def in_front_of(**options: Any) -> Iterator[tuple[Session, ChatStub]]:
-    with chat_stub(**options) as stub:
-        yield Session(QuickEngine(find_chat_server(stub.url), patience_s=20)), stub
 
 
 def compared(session: Session, picture: str, method: str = "vscan", retention: float = 1 / 9) -> list[TurnEvent | None]:
