@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_namespace_packages, find_packages, setup
 
-library = find_packages(include=["vscan_core", "vscan_core.*", "vscan_eval", "vscan_eval.*"])
+library = find_packages(include=["vscan_core", "vscan_core.*", "vscan_eval", "vscan_eval.*", "vscan_vllm"])
 demo = [name.replace("app", "vscan_demo", 1) for name in find_packages(include=["app", "app.*"])]
 data = [f"vscan_core.{name}" for name in find_namespace_packages(include=["assets", "assets.*"])]
 setup(

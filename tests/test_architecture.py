@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("vscan_core", "vscan_eval", "app")
+PACKAGES = ("vscan_core", "vscan_eval", "vscan_vllm", "app")
 PAGES = ("app.compare", "app.explain", "app.arena", "app.sweep", "app.benchmarks")
 API = ("vscan_core.attach", "vscan_core.inference", "vscan_core.lvlm", "vscan_core.loading", "vscan_core.cli")
 EXAMINATION = [f"vscan_core.conformance.{name}" for name in ("__main__", "conftest", "test_choices", "test_running")]
@@ -20,9 +20,10 @@ ON_DEMAND = {
     **{module: {"pytest"} for module in EXAMINATION},  # which only tests and `python -m` import
 }
 KIT = "vscan_core.conformance"  # which nothing else in the packages may import
+BEFORE_VLLM = ("settings", "servable", "rehearsal", "usage", "middleware", "mrope")  # tested without an engine
 WAIST = ("selection", "budget", "trace", "events", "geometry", "measure", "machine", "errors")
 MAY_NOT_REACH = {
-    "vscan_core": ("app", "vscan_eval", "gradio", "plotly", "training", "pytest", "hypothesis"),
+    "vscan_core": ("app", "vscan_eval", "vscan_vllm", "vllm", "gradio", "plotly", "training", "pytest", "hypothesis"),
     "vscan_core.reducers": ("transformers", "vscan_core.families", "vscan_core.engine", *API),
     "vscan_core.families": ("vscan_core.reducers", "vscan_core.engine", *API),
     "vscan_core.engine": API,
@@ -37,10 +38,13 @@ MAY_NOT_REACH = {
         f"vscan_core.{name}": ("transformers", "vscan_core.reducers", "vscan_core.families", "vscan_core.engine", *API)
         for name in WAIST
     },
-    "vscan_eval": ("app", "gradio", "plotly", "pytest", KIT),
+    "vscan_eval": ("app", "vscan_vllm", "vllm", "gradio", "plotly", "pytest", KIT),
     "vscan_eval.task": ("transformers", "vscan_core.reducers", "vscan_core.families", *API),
     "vscan_eval.metrics": ("torch", "transformers", "vscan_eval.task"),
     "vscan_eval.tasks": ("transformers", "vscan_core.reducers", "vscan_core.families", *API),
+    "vscan_vllm": ("app", "vscan_eval", "gradio", "plotly", "pytest", KIT),
+    **{f"vscan_vllm.{name}": ("vllm",) for name in BEFORE_VLLM},
+    "app": ("vscan_vllm", "vllm"),
     "app.formatting": ("gradio", "plotly", "app.session", "app.ui", "app.runs", "app.server", *PAGES),
     "app.words": ("gradio", "plotly", "torch", "vscan_core", "app.session", "app.ui", "app.runs", "app.server", *PAGES),
     "app.session": ("gradio", "plotly", "app.ui", "app.stage", "app.runs", "app.server", *PAGES),

@@ -24,8 +24,8 @@ from vscan_core.families import FAMILIES
 ROOT = Path(__file__).parent.parent
 CHANGES = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-NAME = re.compile(r"\b(?:vscan_core|vscan_eval|app|benchmarks|training)(?:\.[A-Za-z_]\w*)+")
-FOLDERS = "vscan_core|vscan_eval|app|assets|benchmarks|docs|notebooks|tests|training"
+NAME = re.compile(r"\b(?:vscan_core|vscan_eval|vscan_vllm|app|benchmarks|training)(?:\.[A-Za-z_]\w*)+")
+FOLDERS = "vscan_core|vscan_eval|vscan_vllm|app|assets|benchmarks|docs|notebooks|tests|training"
 FILE = re.compile(rf"`((?:{FOLDERS})/[\w./-]*)`")
 WRITTEN = ("docs/mutation.md",)  # by a command that the page explains
 

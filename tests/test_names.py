@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("vscan_core", "vscan_eval", "app", "training", "benchmarks", "deploy", "docs")
+PACKAGES = ("vscan_core", "vscan_eval", "vscan_vllm", "app", "training", "benchmarks", "deploy", "docs")
 PROTOCOLS = {
     "main": "entry point of a script",
     "CHARTS": "the charts of one page or tab; its widgets are built from them",

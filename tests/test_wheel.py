@@ -26,7 +26,7 @@ from vscan_core.resources import asset
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = {"runs", "build", "dist", "screenshots"}  # what a checkout collects at its top; ignored by git, too
-PACKAGES = {"vscan_core": "vscan_core", "vscan_eval": "vscan_eval", "vscan_demo": "app"}
+PACKAGES = {"vscan_core": "vscan_core", "vscan_eval": "vscan_eval", "vscan_vllm": "vscan_vllm", "vscan_demo": "app"}
 MEGABYTES = 40
 PICTURE = asset("examples", "scene_60059.png")
 QUESTION = "What colour is the heart?"

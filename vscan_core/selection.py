@@ -170,13 +170,15 @@ class Selection:
         return cls(kept=kept, labels={name: kept}, scores={name: scores})
 
     @classmethod
-    def groups(cls, group: Tensor, count: int) -> Selection:
+    def groups(cls, group: Tensor, count: int, region: Tensor | None = None) -> Selection:
         """Average each of `count` groups into its first token; group (tokens,) says which one each token is in.
 
-        Groups 1 0 1 0 -> kept [0, 1], merged_into [-1, -1, 0, 1].
+        region: tokens that come before all others, which are padding. Groups 1 0 1 0 -> kept [0, 1], merged_into
+        [-1, -1, 0, 1].
         """
-        index = torch.arange(len(group), device=group.device)
-        first = index.new_full((count,), len(group)).scatter_reduce_(0, group, index, "amin")
+        index = torch.arange(tokens := len(group), device=group.device)
+        rank = index if region is None else (index + tokens).index_copy(0, region, region)
+        first = rank.new_full((count,), 2 * tokens).scatter_reduce_(0, group, rank, "amin") % tokens
         kept = first.sort().values
         return cls(kept=kept, labels={"merged": kept}, merged_into=first[group].index_fill(0, kept, -1))
 

@@ -8,6 +8,7 @@ what was stored as the block's output. The next block adds the logarithm of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -94,8 +95,12 @@ class EncoderMerge:
         ]
 
 
-def finish(now: MergeState, features: Tensor) -> tuple[list[Selection], list[Tensor]]:
-    """The selection of each tile, and its rows of features (tiles, kept, dim), reordered to match `Selection.kept`."""
-    chosen = [Selection.groups(group[1:] - 1, features.shape[1]) for group in now.group]
+def finish(now: MergeState, features: Tensor, regions: Sequence[Tensor | None]) -> tuple[list[Selection], list[Tensor]]:
+    """The selection of each tile, and its rows of features (tiles, kept, dim), reordered to match `Selection.kept`.
+
+    regions: the tokens of each tile that are no padding; None: all.
+    """
+    count = features.shape[1]
+    chosen = [Selection.groups(group[1:] - 1, count, one) for group, one in zip(now.group, regions, strict=True)]
     rows = [row[group[1:][one.kept] - 1] for row, group, one in zip(features, now.group, chosen, strict=True)]
     return chosen, rows

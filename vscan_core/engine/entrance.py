@@ -15,13 +15,17 @@ from vscan_core import geometry
 from vscan_core.errors import InputError
 from vscan_core.families.tiles import PerTile, joined, joined_merges
 from vscan_core.reducers.base import Reducer
+from vscan_core.regions import Region
 from vscan_core.selection import Anatomy, Selection, Signals
 
 
-def choose_tiles(reducer: Reducer, tiles: Signals, keep: int) -> list[Selection]:
-    """The choice of `keep` tokens of each tile, in full precision also under autocast; `tiles` is the first axis."""
+def choose_tiles(reducer: Reducer, tiles: Signals, keep: int, regions: Sequence[Region | None] = ()) -> list[Selection]:
+    """The choice of `keep` tokens of each tile, in full precision also under autocast; `tiles` is the first axis.
+
+    regions: where the picture lies in each tile, the rest of which is padding; (): everywhere.
+    """
     with geometry.as_written(tiles.device):
-        return reducer.select_tiles(tiles, keep)
+        return reducer.select_in_regions(tiles, keep, regions)
 
 
 def kept_rows(chosen: Sequence[Selection | None], features: PerTile) -> tuple[Tensor, Tensor]:
@@ -45,7 +49,12 @@ def kept_rows(chosen: Sequence[Selection | None], features: PerTile) -> tuple[Te
 
 
 def reduce_tiles(
-    reducer: Reducer, tiles: Signals, keep: int, anatomy: Anatomy, project: Callable[[Tensor], Tensor]
+    reducer: Reducer,
+    tiles: Signals,
+    keep: int,
+    anatomy: Anatomy,
+    project: Callable[[Tensor], Tensor],
+    regions: Sequence[Region | None] = (),
 ) -> tuple[list[Selection], list[Tensor]]:
     """Cut 0 of tiles of one grid: for each, what is kept, and the rows (kept, dim_llm) that enter the LLM.
 
@@ -53,8 +62,9 @@ def reduce_tiles(
     `projected` or both, and what `reducer.demands(anatomy).needs` names. keep: `reducer.at_entrance(tokens, anatomy)`;
     None there means that all tokens enter, and this function is not needed. project: the model's projector, rows
     (..., dim) -> (..., dim_llm). It gets the kept rows alone, merged, unless the method needs projected features, which
-    are then merged instead; `tiles` without `features` hold them already. Raises InputError for a method that merges
-    inside the vision encoder, or refuses these tiles.
+    are then merged instead; `tiles` without `features` hold them already. regions: where the picture lies in each
+    tile, as in `TokenLayout.regions`. Raises InputError for a method that merges inside the vision encoder, or refuses
+    these tiles.
     """
     needs = reducer.needs(anatomy)
     if needs.blocks:
@@ -62,7 +72,7 @@ def reduce_tiles(
     if needs.projected and tiles.projected is None:
         assert tiles.features is not None
         tiles = replace(tiles, projected=project(tiles.features))
-    chosen = choose_tiles(reducer, tiles.seen_by(needs), keep)
+    chosen = choose_tiles(reducer, tiles.seen_by(needs), keep, regions)
     early = None if needs.projected else tiles.features
     rows = tiles.projected if early is None else early
     assert rows is not None

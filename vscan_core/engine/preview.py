@@ -67,8 +67,8 @@ class VisionPreview:
                 f"{type(reducer).__name__} needs signals that were not recorded; make a preview with this reducer"
             )
         together = Signals.together([tile.seen_by(needs) for tile in self.tiles])
-        together = replace(together, video=reducer.sees_all_tiles and self.token_layout.view.frames > 1)
-        return self.token_layout.trace(grid, choose_tiles(reducer, together, keep))
+        together = replace(together, video=reducer.sees_all_tiles and self.token_layout.view.frames > 0)
+        return self.token_layout.trace(grid, choose_tiles(reducer, together, keep, self.token_layout.regions))
 
 
 @dataclass(frozen=True, eq=False)

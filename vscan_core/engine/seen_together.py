@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -22,12 +21,9 @@ def of_one_grid(tiles: Tiles) -> list[TileGroup]:
     return [TileGroup([i for i, one in enumerate(grids) if one == grid]) for grid in dict.fromkeys(grids)]
 
 
-def of_one_video(tiles: Tiles, frames_in_prompt: Callable[[], Sequence[int] | None]) -> list[TileGroup]:
-    """The tiles of each image or video; where neither layouts nor the prompt tell, every tile is an image."""
-    if tiles.layouts is not None:
-        found = [(layout.tiles, layout.view.frames > 1) for layout in tiles.layouts]
-    else:
-        found = [(frames, True) for frames in frames_in_prompt() or ()]
+def of_one_video(tiles: Tiles) -> list[TileGroup]:
+    """The tiles of each image or video; where no layouts tell, every tile is an image."""
+    found = [(layout.tiles, layout.view.frames > 0) for layout in tiles.layouts or ()]
     if sum(number for number, _ in found) != len(tiles.grids):
         found = [(1, False)] * len(tiles.grids)
     starts = accumulate((number for number, _ in found), initial=0)

@@ -12,7 +12,7 @@ from torch import Tensor
 from vscan_core.engine.call import Call
 from vscan_core.engine.encoded import Encoded, MergeState
 from vscan_core.engine.vision_signals import SignalName
-from vscan_core.families.tiles import PerTile, Tiles
+from vscan_core.families.tiles import PerTile, Tiles, TokenLayout
 from vscan_core.prepared import views_in
 from vscan_core.trace import Trace, View
 
@@ -43,6 +43,7 @@ class State:
 
     # vision side
     tiles: Tiles = field(default_factory=lambda: Tiles([], None))  # of the latest run of the vision encoder
+    find_layouts: Callable[[], list[TokenLayout]] | None = None  # of its images, if the tower's arguments do not show
     features: PerTile | None = None  # before the projector; None if a token is several rows there
     vision_signals: dict[SignalName, PerTile] = field(default_factory=dict)
     merge_state: MergeState | None = None  # merges inside the encoder; None: there are none

@@ -22,7 +22,7 @@ from vscan_core.engine.state import Current, State, Timed
 from vscan_core.engine.vision_signals import KEYS, SignalName, hook_signals, signal_names
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
-from vscan_core.families.tiles import PerTile, TiledPicture, TokenLayout, joined, picked, tiled
+from vscan_core.families.tiles import PerTile, TiledPicture, Tiles, TokenLayout, joined, picked, tiled
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
@@ -55,7 +55,7 @@ class VisionSide:
         def before_tower(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := active()) is not None:
                 with timed():
-                    state.tiles = self.family.tiles(self.model, module, args, kwargs)
+                    state.tiles = self._tiles(state, module, args, kwargs)
                     state.vision_signals = {}
                     if self.replay is not None:
                         self.replay.restore(state)
@@ -79,10 +79,9 @@ class VisionSide:
                     self._report_images(state, self._tiled_layouts(state, state.tiles.side))
                 return marked
 
-        def packed(find: Callable[[], list[TokenLayout]]) -> None:
+        def arranged(find: Callable[[], list[TokenLayout]]) -> None:
             if (state := active()) is not None:
-                with timed():
-                    self._report_images(state, find())
+                state.find_layouts = find
 
         # first, because they may raise
         handles = self._signal_hooks(active, timed) if self.replay is None else self.replay.hooks(active)
@@ -93,14 +92,20 @@ class VisionSide:
         ]
         if self.encoder_merge is not None:
             handles += self.encoder_merge.hooks(active, timed)
-        return handles + self.family.hook_packing(self.model, packed)
+        return handles + self.family.hook_arrangement(self.model, arranged)
+
+    def _tiles(self, state: State, tower: nn.Module, args: Any, kwargs: Any) -> Tiles:
+        """Those of a call of the tower, with the layouts of their images where these are known."""
+        tiles, find = self.family.tiles(self.model, tower, args, kwargs), state.find_layouts
+        state.find_layouts = None
+        return tiles if tiles.layouts is not None or find is None else replace(tiles, layouts=find())
 
     def _select_early(self, state: State, rows: Tensor) -> tuple[Tensor] | None:
         """The rows to project, if dropped tokens need not be projected at all; None: all rows."""
         tiles, encoded = state.tiles, Encoded(selections=[None] * len(state.tiles.grids))
         state.features, state.encoded = tiles.split(rows) if tiles.places is None else None, encoded
         if self.encoder_merge is not None and state.merge_state is not None:
-            chosen, merged = finish(state.merge_state, rows)
+            chosen, merged = finish(state.merge_state, rows, tiles.inside(rows.device))
             encoded.selections, encoded.marked = list(chosen), True
             encoded.early = joined([one.kept for one in chosen], tiles.sizes)
             return (torch.cat(merged),)
@@ -170,19 +175,15 @@ class VisionSide:
             if keep is None:
                 continue
             signals = replace(self.signals(state, projected, places), video=video)
-            for i, selection in zip(places, choose_tiles(self.reducer, signals, keep), strict=True):
+            found = choose_tiles(self.reducer, signals, keep, state.tiles.regions(places))
+            for i, selection in zip(places, found, strict=True):
                 chosen[i] = selection
         state.encoded.selections = chosen
         state.encoded.marked = any(one is not None for one in chosen)
 
     def _groups(self, state: State) -> list[TileGroup]:
         assert self.reducer is not None
-        if not self.reducer.sees_all_tiles:
-            return of_one_grid(state.tiles)
-        ids, tokens = state.prompt, state.tiles.sizes[0]
-        return of_one_video(
-            state.tiles, lambda: None if ids is None else self.family.videos_in_prompt(self.model, ids, tokens)
-        )
+        return of_one_video(state.tiles) if self.reducer.sees_all_tiles else of_one_grid(state.tiles)
 
     def _tiled_layouts(self, state: State, side: tuple[int, int]) -> list[TokenLayout]:
         """Group separate tiles into images, by the prompt; where it leaves the arrangement open, by the views."""

@@ -144,16 +144,18 @@ class Family(ABC):
         """
         return None
 
-    def videos_in_prompt(self, model: nn.Module, ids: Tensor, per_frame: int) -> list[int] | None:
-        """The number of frames of each video in the prompts, ids (batch, length), where the layouts do not tell.
-
-        per_frame: visual tokens of a frame. Returns None if there is no video.
-        """
-        return None
-
-    def hook_packing(self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]) -> list[Any]:
-        """Record how to find every image's layout in each run, for families that pack tiles: removable hooks."""
+    def hook_arrangement(
+        self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]
+    ) -> list[Any]:
+        """Record, before the tower runs, how to find every image's layout, if its arguments do not show it."""
         return []
+
+    def picture_layout(self, config: Any, height: int, width: int) -> TokenLayout:
+        """The visual tokens of a picture of this size, in pixels, from the model's configuration alone.
+
+        Raises InputError if they depend on the processor, or the model cannot have such a picture.
+        """
+        raise InputError(f"how many visual tokens a picture has in {self.title} is known to its processor alone")
 
     def shorten_kwargs(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:
         """The arguments of the decoder stack that cut 0 changes, other than those that every model has.

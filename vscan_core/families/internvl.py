@@ -12,13 +12,13 @@ from torch.utils.hooks import RemovableHandle
 
 from vscan_core.dummies.processors import chat_template, sides, with_videos
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config, tower_config
-from vscan_core.families.base import Recorder
+from vscan_core.families.base import Family, Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.llava import Llava
 from vscan_core.families.pixel_shuffle import mean_over_patches
 from vscan_core.families.scores import hook_cls_row, hook_received
 from vscan_core.families.tile_grouping import contiguous
-from vscan_core.families.tiles import TiledPicture, Tiles
+from vscan_core.families.tiles import TiledPicture, Tiles, TokenLayout
 from vscan_core.trace import View
 
 INTERN_VIT = Tower(448, 14, 1024, 24, 16, 4096)
@@ -54,11 +54,16 @@ class InternVL(Llava):
     def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
         """Square tiles; a visual token covers the patches that the downsampling joins."""
         pixels = args[0] if args else kwargs["pixel_values"]
-        config: Any = model.config
         height, width = pixels.shape[-2:]
-        down, across = config.vision_config.patch_size
-        grid = (int(height // down * config.downsample_ratio), int(width // across * config.downsample_ratio))
-        return Tiles([grid] * len(pixels), None, side=(height, width))
+        return Tiles([_grid(model.config, height, width)] * len(pixels), None, side=(height, width))
+
+    def tile_grid(self, config: Any) -> tuple[int, int]:
+        """(rows, cols) of the visual tokens of every tile, from the model's configuration alone."""
+        return _grid(config, *config.vision_config.image_size)
+
+    def picture_layout(self, config: Any, height: int, width: int) -> TokenLayout:
+        """Raises InputError: the processor chooses the tiles."""
+        return Family.picture_layout(self, config, height, width)
 
     def pictures_in_prompt(self, model: nn.Module, ids: Tensor, per_tile: int) -> list[TiledPicture] | None:
         """The tiles of a picture are one run of placeholders, which does not show their grid."""
@@ -124,3 +129,9 @@ def _tokens(shape: Shape) -> int:
     """Visual tokens per tile, of 2 x 2 patches each."""
     tokens: int = (shape.tower.image // shape.tower.patch // 2) ** 2
     return tokens
+
+
+def _grid(config: Any, height: int, width: int) -> tuple[int, int]:
+    """(rows, cols) of the visual tokens of a tile of this size in pixels."""
+    down, across = config.vision_config.patch_size
+    return int(height // down * config.downsample_ratio), int(width // across * config.downsample_ratio)

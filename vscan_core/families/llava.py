@@ -70,6 +70,16 @@ class Llava(Family):
         token_layout = TokenLayout(1, None, geometry.patch_boxes(*grid, height, width))
         return Tiles([grid] * len(pixels), [token_layout] * len(pixels))
 
+    def tile_grid(self, config: Any) -> tuple[int, int]:
+        """(rows, cols) of the visual tokens of every tile, from the model's configuration alone."""
+        side: int = config.vision_config.image_size // config.vision_config.patch_size
+        return side, side
+
+    def picture_layout(self, config: Any, height: int, width: int) -> TokenLayout:
+        """Every picture is one square tile; boxes are in the pixels of the tile."""
+        side = config.vision_config.image_size
+        return TokenLayout(1, None, geometry.patch_boxes(*self.tile_grid(config), side, side))
+
     def anatomy(self, model: nn.Module) -> Anatomy:
         """As in VScan's released code, the local scan is at layer 5 of CLIP's 24; at other depths, in proportion.
 

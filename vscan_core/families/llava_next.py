@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import torch
 import transformers
-from torch import Tensor, nn
-from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
+from torch import nn
+from transformers.models.llava_next.modeling_llava_next import LlavaNextModel
 
 from vscan_core.dummies.processors import cropped
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, small_tower
@@ -25,12 +26,9 @@ from vscan_core.families.llava import (
     clip_processor,
 )
 from vscan_core.families.method_hook import MethodHook
-from vscan_core.families.remembered import Remembered
+from vscan_core.families.packing import Tiling, packed
 from vscan_core.families.tiles import Tiles, TokenLayout
-from vscan_core.geometry import patch_boxes, tile_boxes
-from vscan_core.trace import View
 
-_layouts = Remembered()
 GRIDS = {"image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]}
 MISTRAL_7B = Decoder(4096, 32, 32, 8, 14336, 32064)
 
@@ -38,8 +36,10 @@ MISTRAL_7B = Decoder(4096, 32, 32, 8, 14336, 32064)
 class LlavaNext(Llava):
     """`LlavaNextForConditionalGeneration`. Cut 0 treats every tile separately, later cuts the whole picture.
 
-    Published settings: those of LLaVA-1.5, with its budget for every tile. One difference from the released script,
-    where the later cut considers only the first tile and uses one of its visual tokens as the query.
+    Published settings: those of LLaVA-1.5, with its budget for every tile. Two differences from the released code: its
+    script's later cut considers only the first tile and uses one of its visual tokens as the query; and a tile's budget
+    is spent on what it shows of the picture, not on its padding, so that how many tokens enter the LLM depends on the
+    size of the picture alone.
     """
 
     model_type = "llava_next"
@@ -55,50 +55,31 @@ class LlavaNext(Llava):
     small_models = (SmallModel("llava-next-small", "LLaVA-NeXT", 59, Shape(small_tower(336, 14), SMALL_TEXT, GRIDS)),)
 
     def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
-        """The tiles of all pictures; `hook_packing` finds out which of them belong together."""
+        """The tiles of all pictures; `hook_arrangement` tells which of them belong together."""
         return replace(super().tiles(model, tower, args, kwargs), layouts=None)
 
-    def hook_packing(self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]) -> list[Any]:
-        """Run numbered rows through the model's own packing beside the features, so that no code is duplicated."""
+    def hook_arrangement(
+        self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]
+    ) -> list[Any]:
+        """Hook the method that calls the tower, because only its arguments show the sizes of the pictures."""
 
-        def packing(pack: Any, image_features: Sequence[Tensor], image_sizes: Any, *args: Any, **kwargs: Any) -> None:
+        def encoded(call: Any, pixel_values: Any, image_sizes: Any, *args: Any, **kwargs: Any) -> None:
             def token_layouts() -> list[TokenLayout]:
-                config: Any = model.config
-                shapes = [tuple(features.shape[:2]) for features in image_features]
                 rows = image_sizes.tolist() if torch.is_tensor(image_sizes) else image_sizes
-                sizes = [tuple(int(side) for side in size) for size in rows]
-                options = {name: value for name, value in kwargs.items() if name != "image_newline"}
-
-                def made() -> list[TokenLayout]:
-                    newline = torch.full((1,), -1.0, dtype=torch.float64)
-                    numbered = [_numbers(*shape) for shape in shapes]
-                    origins, _ = pack(numbered, image_sizes, *args, **options, image_newline=newline)
-                    tiles = [shape[0] for shape in shapes]
-                    return [self._token_layout(model, *one) for one in zip(tiles, origins, sizes, strict=True)]
-
-                key = repr((shapes, sizes, args, options, config.image_grid_pinpoints))
-                known: list[TokenLayout] = _layouts.get(model, key, made)
-                return known
+                given = signature(call).bind(pixel_values, image_sizes, *args, **kwargs).arguments
+                return self._layouts_of(model.config, [(int(height), int(width)) for height, width in rows], given)
 
             record(token_layouts)
 
-        return [MethodHook(self.base(model), "pack_image_features", packing)]
+        return [MethodHook(self.base(model), "get_image_features", encoded)]
 
-    def _token_layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> TokenLayout:
-        config: Any = model.config
-        height, width = size
-        origin = numbers[:, 0].long()
-        side = config.vision_config.image_size // config.vision_config.patch_size
-        rows, cols = (1, 1)
-        if tiles > 1:
-            rows, cols = get_anyres_image_grid_shape(size, config.image_grid_pinpoints, config.vision_config.image_size)
-        whole = patch_boxes(side, side, height, width)  # tile 0: the whole picture, resized to a square
-        grid = _grid_boxes(side, rows, cols, height, width)
-        boxes = torch.cat([whole, grid])[origin.clamp(min=0)] if tiles > 1 else whole[origin.clamp(min=0)]
-        boxes[origin < 0] = torch.nan
-        return TokenLayout(
-            tiles=tiles, origin=origin, boxes=boxes, view=View(size=(width, height)), canvas=(width, height)
-        )
+    def _layouts_of(self, config: Any, sizes: Sequence[tuple[int, int]], given: Mapping[str, Any]) -> list[TokenLayout]:
+        """Of each picture, from its (height, width) and the other arguments of the model's call."""
+        return [self.picture_layout(config, *size) for size in sizes]
+
+    def picture_layout(self, config: Any, height: int, width: int) -> TokenLayout:
+        """The visual tokens of a picture of this size, in pixels, from the model's configuration alone."""
+        return packed(LlavaNextModel.pack_image_features, Tiling.of(config), (height, width))
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
         """That of LLaVA-1.5, with the grids of tiles."""
@@ -111,19 +92,3 @@ class LlavaNext(Llava):
             tokenizer,
             **clip_processor(shape),
         )
-
-
-def _numbers(tiles: int, tokens: int) -> Tensor:
-    """(tiles, tokens, 1): the number of each row of the tiles."""
-    return torch.arange(tiles * tokens, dtype=torch.float64).view(tiles, tokens, 1)
-
-
-def _grid_boxes(side: int, rows: int, cols: int, height: int, width: int) -> Tensor:
-    """(rows * cols * side * side, 4): boxes of the grid's tokens, tile by tile, in original pixels.
-
-    The picture was scaled to fit the grid and centred on it; the padding is outside the picture.
-    """
-    down, across = rows * side, cols * side  # tokens
-    scale = max(height / down, width / across)  # original pixels per token
-    top, left = (down * scale - height) / 2, (across * scale - width) / 2
-    return tile_boxes((side, side), (rows, cols), down, across) * scale - torch.tensor([left, top, left, top])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from math import isqrt
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 import transformers
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionModel
 
 from vscan_core.dummies.processors import chat_template, sides, with_videos
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config, tower_config
@@ -16,6 +16,7 @@ from vscan_core.errors import InputError
 from vscan_core.families.base import Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.llava_next import LlavaNext
+from vscan_core.families.packing import Tiling, packed
 from vscan_core.families.scores import hook_query_and_key, received_by_tile
 from vscan_core.families.tiles import TokenLayout
 from vscan_core.selection import Anatomy
@@ -94,16 +95,17 @@ class LlavaOnevision(LlavaNext):
             raise InputError("videos are not supported for LLaVA-OneVision; pass their frames as pictures")
         return super().visual_mask(model, input_ids, inputs_embeds)
 
-    def _token_layout(self, model: nn.Module, tiles: int, numbers: Tensor, size: tuple[int, ...]) -> TokenLayout:
-        if not torch.equal(numbers, numbers.round()):  # pooling has mixed the numbers of several tokens
-            config: Any = model.config
-            tiles = int(config.vision_aspect_ratio.removeprefix("anyres_max_"))
-            side = isqrt(tiles) * config.vision_config.image_size
-            raise InputError(
-                f"LLaVA-OneVision pools this picture, because it has too many tiles; scale it to at most {side} pixels "
-                "in width and height"
-            )
-        return super()._token_layout(model, tiles, numbers, size)
+    def _layouts_of(self, config: Any, sizes: Sequence[tuple[int, int]], given: Mapping[str, Any]) -> list[TokenLayout]:
+        """Several pictures of one prompt are one tile each."""
+        counts, pooling = given.get("batch_num_images"), given.get("vision_aspect_ratio") or config.vision_aspect_ratio
+        cut = [True] * len(sizes) if counts is None else [n == 1 for n in map(int, counts) for _ in range(n)]
+        pack, tiling = LlavaOnevisionModel.pack_image_features, Tiling.of(config)
+        return [packed(pack, tiling, size, one, pooling) for size, one in zip(sizes, cut, strict=True)]
+
+    def picture_layout(self, config: Any, height: int, width: int) -> TokenLayout:
+        """Of a picture that is alone in its prompt. Raises InputError for one that the model would pool."""
+        (layout,) = self._layouts_of(config, [(height, width)], {})
+        return layout
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
         """SigLIP and Qwen2."""

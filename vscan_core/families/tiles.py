@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from vscan_core import geometry
+from vscan_core.regions import Region
 from vscan_core.selection import Selection
 from vscan_core.trace import Cut, ImageTrace, View
 
@@ -39,10 +40,25 @@ class Tiles:
     """The tiles in one run of the vision side, and the order of their tokens in the projector's rows."""
 
     grids: list[tuple[int, int]]  # (rows, cols) of visual tokens, per tile
-    layouts: list[TokenLayout] | None  # of the images; None: found from the prompt or from packing
+    layouts: list[TokenLayout] | None  # of the images; None: found from the prompt
     places: Tensor | None = None  # (tokens,) projector row of each token; None: rows come as (tiles, tokens, dim)
     side: tuple[int, int] | None = None  # (height, width) of a tile in pixels, where the prompt groups them
     lead: int = 0  # rows before each tile's tokens that are always kept (CLS); only without `places`
+
+    def regions(self, places: Sequence[int]) -> list[Region | None]:
+        """Where the picture lies in the tiles at `places`; None, and [] for all of them: everywhere."""
+        if self.layouts is None or not any(layout.regions for layout in self.layouts):
+            return []
+        found = [one for layout in self.layouts for one in layout.regions or [None] * layout.tiles]
+        return [found[place] for place in places]
+
+    def inside(self, device: torch.device) -> list[Tensor | None]:
+        """The tokens of each tile that show the picture; None: all."""
+        regions = self.regions(range(len(self.grids))) or [None] * len(self.grids)
+        return [
+            None if one is None else one.indices(cols, device)
+            for one, (_, cols) in zip(regions, self.grids, strict=True)
+        ]
 
     @property
     def sizes(self) -> list[int]:
@@ -81,6 +97,7 @@ class TokenLayout:
     boxes: Tensor  # (tokens, 4) x0, y0, x1, y1 in seen pixels, see `view`; NaN for newlines
     view: View = field(default_factory=View)
     canvas: tuple[int, int] | None = None  # (width, height) of the boxes' space, if it is the picture stretched
+    regions: tuple[Region | None, ...] = ()  # of each tile, where the image's tokens lie; (): there is no padding
     # made once for all copies of a layout
     _packings: dict[tuple[int, torch.device], _Packing] = field(default_factory=dict, repr=False, compare=False)
 

@@ -16,7 +16,6 @@ from vscan_core.dummies.shapes import SMALL_TEXT, Ids, Shape, Tower, small_tower
 from vscan_core.families.entries import HubModel, SmallModel
 from vscan_core.families.llava import DEFAULTS_7B, VICUNA_7B, Llava, clip_and_llama, clip_processor
 from vscan_core.families.method_hook import MethodHook
-from vscan_core.families.tile_grouping import contiguous
 from vscan_core.families.tiles import Tiles, TokenLayout
 from vscan_core.geometry import patch_boxes
 from vscan_core.trace import View
@@ -61,11 +60,13 @@ class VideoLlava(Llava):
         return run(**batch, return_dict=True)
 
     def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
-        """Pictures lose CLS before the projector, frames do not. `hook_packing` groups frames into videos."""
+        """Pictures lose CLS before the projector, frames do not. `hook_arrangement` groups frames into videos."""
         tiles = super().tiles(model, tower, args, kwargs)
         return tiles if tower is not self.base(model).video_tower else replace(tiles, layouts=None, lead=1)
 
-    def hook_packing(self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]) -> list[Any]:
+    def hook_arrangement(
+        self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]
+    ) -> list[Any]:
         """Hook the method that calls the tower, because only its arguments show which frames belong to one video."""
 
         def encoded(call: Any, *args: Any, **kwargs: Any) -> None:
@@ -79,11 +80,7 @@ class VideoLlava(Llava):
 
             record(token_layouts)
 
-        return [MethodHook(self.base(model), "get_video_features", encoded, "after")]
-
-    def videos_in_prompt(self, model: Any, ids: Tensor, per_frame: int) -> list[int] | None:
-        """A video is a run of placeholders; every frame has one more, for CLS."""
-        return contiguous(ids, model.config.video_token_index, per_frame + 1) or None
+        return [MethodHook(self.base(model), "get_video_features", encoded)]
 
     def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]

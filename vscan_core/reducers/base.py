@@ -11,7 +11,7 @@ from torch import Tensor
 from vscan_core.budget import average, check_retention
 from vscan_core.errors import InputError
 from vscan_core.reducers.demands import OF_THE_QUESTION, EngineDemands
-from vscan_core.reducers.encoder_merges import EncoderMerges
+from vscan_core.reducers.entrance_cut import EntranceCut
 from vscan_core.reducers.later_cuts import LaterCuts
 from vscan_core.reducers.settings import check_kind, frozen
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
@@ -20,7 +20,7 @@ MANY = 1 << 60  # more tokens, and more tiles, than any image has, so that every
 
 
 @dataclass(frozen=True)
-class Reducer(LaterCuts, EncoderMerges, ABC):
+class Reducer(EntranceCut, LaterCuts, ABC):
     """Decides where to cut, how many tokens to keep, which signals are needed, and which tokens to keep.
 
     Fields are settings; change one with `dataclasses.replace`. A reducer holds no state of a run. Dicts and lists given
@@ -67,11 +67,6 @@ class Reducer(LaterCuts, EncoderMerges, ABC):
         per_image = {layer: keep if layer else keep * tiles for layer, keep in cuts.items()}
         return average(per_image, tokens * tiles, anatomy.text_layers) / (tokens * tiles)
 
-    @property
-    def adaptive(self) -> bool:
-        """Whether the number of tokens that pass cut 0 depends on the picture; it is then at most the budget."""
-        return False
-
     def entrance_bounds(self, tokens: int, anatomy: Anatomy) -> tuple[int, int]:
         """The fewest and the most of the `tokens` of one image or tile that pass cut 0; equal unless `adaptive`."""
         most = self.at_entrance(tokens, anatomy) or tokens
@@ -87,26 +82,6 @@ class Reducer(LaterCuts, EncoderMerges, ABC):
     def then(self, second: Reducer) -> Then:
         """This method at the entrance of the LLM, then `second` inside it on what is left; retentions multiply."""
         return Then(self, second)
-
-    def needs(self, anatomy: Anatomy) -> Needs:
-        """The signals of cut 0. Raises InputError if the model lacks a layer that a setting names."""
-        return Needs()
-
-    @abstractmethod
-    def select(self, signals: Signals, keep: int) -> Selection:
-        """Cut 0: choose `keep` of the visual tokens of one image (or tile), by the signals in `needs`."""
-
-    @property
-    def sees_all_tiles(self) -> bool:
-        """Whether cut 0 gets all tiles of one image, or all frames of one video, at once, and shares out the budget."""
-        return False
-
-    def select_tiles(self, tiles: Signals, keep: int) -> list[Selection]:
-        """Cut 0 of several tiles of one grid, `tiles` of which is the first axis; one by one, unless overridden.
-
-        keep: of every tile; on average, if the method `sees_all_tiles`.
-        """
-        return [self.select(one, keep) for one in tiles.each()]
 
     def position_mode(self, anatomy: Anatomy) -> str:
         """What happens to position ids after a cut: "original" (gaps stay) or "renumbered"."""
@@ -173,6 +148,11 @@ class Then(Reducer):
     def select_tiles(self, tiles: Signals, keep: int) -> list[Selection]:
         """The choice of the first method."""
         return self.first.select_tiles(tiles, keep)
+
+    @property
+    def sees_padding(self) -> bool:
+        """As in the first method."""
+        return self.first.sees_padding
 
     def drops(self, tokens: int, keep: int, blocks: int) -> list[int]:
         """As in the first method."""

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from vscan_core.errors import InputError
 from vscan_core.reducers.base import Reducer
-from vscan_core.reducers.forcing import alike, force
+from vscan_core.reducers.forcing import force
+from vscan_core.regions import Region, alike
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 from vscan_core.trace import ImageTrace
 
@@ -136,13 +137,32 @@ class Forced(Reducer):
 
     def select_tiles(self, tiles: Signals, keep: int) -> list[Selection]:
         """Tile by tile. Raises InputError unless these are the tiles of the picture."""
+        return self.select_in_regions(tiles, keep, [None] * self.tiles)
+
+    def select_in_regions(self, tiles: Signals, keep: int, regions: Sequence[Region | None]) -> list[Selection]:
+        """Tile by tile. Raises InputError unless these are the tiles of the picture."""
         each = tiles.each()
         if len(each) != self.tiles:
             raise InputError(f"tokens are forced for a picture of {self.tiles} tiles, but {len(each)} were encoded")
-        return alike([self._select_tile(signals, number, keep) for number, signals in enumerate(each)], each[0].tokens)
+        if self.reducer.sees_padding or not regions:
+            regions = [None] * self.tiles
+        made = [self._select_tile(one, number, keep, regions[number]) for number, one in enumerate(each)]
+        return alike(made, each[0].tokens)
 
-    def _select_tile(self, signals: Signals, number: int, keep: int) -> Selection:
+    def _select_tile(self, signals: Signals, number: int, keep: int, region: Region | None) -> Selection:
         into, out = (self._marks(tokens, number * signals.tokens, signals) for tokens in (self.keep, self.drop))
+        if region is None:
+            return self._force(signals, keep, into, out)
+        assert signals.grid is not None
+        index = region.indices(signals.grid[1], signals.device)
+
+        def choose(part: Signals, keep: int) -> list[Selection]:
+            return [self._force(part.each()[0], keep, into[index], out[index])]
+
+        (made,) = region.choices(choose, signals.as_tiles(), keep)
+        return made
+
+    def _force(self, signals: Signals, keep: int, into: Tensor, out: Tensor) -> Selection:
         rows = signals.projected if signals.projected is not None else signals.features
         return force(partial(self.reducer.select, signals), keep, into, out, rows)
 

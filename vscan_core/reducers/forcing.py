@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -45,16 +45,6 @@ def force(choose: Choose, keep: int, into: Tensor, out: Tensor, rows: Tensor | N
     kept = (stays | into).nonzero()[:, 0]
     made = Selection(kept, labels, _merges(chosen, kept, out, rows), chosen.scores)
     return made if chosen.mix is None else _mixed(made, chosen, chosen.mix, into, out)
-
-
-def alike(tiles: Sequence[Selection], tokens: int) -> list[Selection]:
-    """The selections of tiles of `tokens` tokens, all with the same names of labels and scores: none, or NaN."""
-    if len(tiles) == 1:
-        return list(tiles)
-    kept = tiles[0].kept
-    labels = {name: kept[:0] for one in tiles for name in one.labels}
-    scores = {name: rows.new_full((tokens,), torch.nan) for one in tiles for name, rows in one.scores.items()}
-    return [replace(one, labels={**labels, **one.labels}, scores={**scores, **one.scores}) for one in tiles]
 
 
 def _first_choices(choose: Choose, among: Tensor, count: int, low: int, high: int) -> tuple[Tensor, dict[str, Tensor]]:

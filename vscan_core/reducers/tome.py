@@ -10,6 +10,8 @@ But:
   first, so that the budget is met at the layer whose output the LLM receives; a block at most halves the tokens;
 - merged tokens are ordered by their first patch, whose place they take;
 - `select`, on tensors without a model, matches the same keys repeatedly instead of those of each block;
+- where tiles are partly padding (LLaVA-NeXT), a group with any token of the picture takes the place of the first of
+  these; groups of padding alone are thrown away by the model, so how many tokens are left depends on the picture;
 - only vision encoders whose blocks accept fewer tokens are supported (CLIP, without flash attention).
 """
 

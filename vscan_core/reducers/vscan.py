@@ -8,7 +8,8 @@ Cut k: of the tokens left, keep those to which the last prompt token attends mos
 
 But:
 - if the local budget is not a multiple of the number of windows, the remainder is filled, one token per window, best
-  candidates first (`refill=False` loses it as the released code does: 100 -> 98 tokens);
+  candidates first (`refill=False` loses it as the released code does: 100 -> 98 tokens, and in LLaVA-NeXT also the
+  tokens chosen in the padding of tiles, which the model throws away);
 - tokens of the local scan are excluded from the global one by a mask, not by a score of zero, which could tie;
 - "output layer" is the layer whose output the LLM receives (the second to last of CLIP), as in the released code;
 - without a CLS token, scores are received attention, and the local scan is one ranking with a limit per window.
@@ -103,6 +104,11 @@ class VScan(Reducer):
                     f"vision layer {layer} does not exist; this model has layers 0 to {anatomy.vision_layers - 1}"
                 )
         return Needs(cls_attention=tuple(sorted({shallow, output})), projected=self.merge)
+
+    @property
+    def sees_padding(self) -> bool:
+        """As in the released code, if `refill` is off."""
+        return not self.refill
 
     def select(self, signals: Signals, keep: int) -> Selection:
         """Local scan, then global scan over the rest, then merging of the dropped tokens.
