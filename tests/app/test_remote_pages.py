@@ -11,13 +11,17 @@ import pytest
 from PIL import Image, ImageDraw
 
 from app.arena.page import ArenaPage
+from app.compare.figures import measured_figures
 from app.compare.page import ComparePage
 from app.explain.page import ExplainPage
-from app.formatting import NOTHING
+from app.formatting import NOTHING, TIMES
+from app.runs.pairs import pairs_summary
 from app.session.examples import Example
+from app.session.turn import Pair
 from app.ui.model_loading import describe
 from tests.app.in_front import in_front_of
 from tests.chat_stub import REFUSED
+from vscan_core.events import Timings
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # a toast outside of a page becomes a warning
 WHO = "vLLM 0.32.0, which calls the model mini, answered; times include the network."
@@ -32,8 +36,8 @@ def picture(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def compared(page: ComparePage, picture: str, method: str = "vscan") -> dict[Any, Any]:
-    *_, last = page.runs.on_run("mini", picture, None, "What?", 11.1, method)
+def compared(page: ComparePage, picture: str, method: str = "vscan", percent: float = 11.1) -> dict[Any, Any]:
+    *_, last = page.runs.on_run("mini", picture, None, "What?", percent, method)
     return last
 
 
@@ -44,7 +48,7 @@ def test_compare_tells_who_answered_and_leaves_out_what_nobody_measured(picture:
         last, out = compared(page, picture), page.outputs
         assert WHO in last[out.hint]["value"] and "cuts only at the entrance" in last[out.hint]["value"]
         assert "576 \N{RIGHTWARDS ARROW} 64" in last[out.exact] and "from the server's count" in last[out.exact]
-        assert "network included" in last[out.measured] and "prefill" not in last[out.measured].lower()
+        assert "prefill" not in last[out.measured].lower(), "nobody measured it"
         assert "First token, network included" in last[out.axis] and "Vision" not in last[out.axis]
         table = dict(zip(*_rows(last[out.numbers[1]]), strict=True))
         assert table["Prefill"] == table["Vision encoder"] == table["Peak memory"] == NOTHING != table["First token"]
@@ -63,11 +67,24 @@ def _rows(table: str) -> tuple[list[str], list[str]]:
     return names, [part.partition("</td>")[0] for part in table.split("<td>")[1:]]
 
 
+def measured(*ms: tuple[float, float]) -> str:
+    """What is said of such times to the first token, (baseline, reduced)."""
+    pairs = [Pair(*(Timings(0.0, 0.0, first, first, None, first) for first in each)) for each in ms]
+    return measured_figures(pairs_summary(pairs), 9.0)
+
+
+def test_pairs_give_a_factor_of_the_first_token_alone() -> None:
+    assert f"<b>2.0 {TIMES} sooner</b><span>first token, network included<br>2.0 to 2.0" in measured(*[(80, 40)] * 3)
+    assert "First token" in measured((80, 40)) and "prefill" not in measured((80, 40)).lower()
+    busy = measured((80, 40), (400, 40), (80, 40))
+    assert "The server is busy:</b> the same question took from 80.0 ms to 400 ms" in busy
+
+
 def test_compare_repeats_the_servers_refusal(picture: str) -> None:
     with in_front_of() as (session, _):
         with gr.Blocks():
             page = ComparePage(session, [])
-        last = compared(page, picture, "fastv")
+        last = compared(page, picture, "fastv", 70)
     assert REFUSED in last[page.outputs.status]
 
 

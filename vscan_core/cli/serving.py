@@ -16,6 +16,7 @@ from vscan_core.bench.record import Record, provenance
 from vscan_core.budget import check_retention
 from vscan_core.cli.shared import command_line
 from vscan_core.errors import InputError
+from vscan_core.machine import cpu_name
 
 T = TypeVar("T")
 KEY_VARIABLE = "VSCAN_ENGINE_KEY"
@@ -70,9 +71,9 @@ def bench_serving(options: argparse.Namespace) -> None:
         options.requests, options.rounds, options.max_tokens, (int(size[1]), int(size[2])), options.seed,
         options.patience,
     )  # fmt: skip
-    facts = provenance(command_line(options.typed), torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    if options.hardware:
-        facts["hardware"] = options.hardware
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    here_runs = gpu or f"CPU {cpu_name()}, {os.cpu_count()} cores"  # threads are the server's own matter
+    facts = provenance(command_line(options.typed)) | {"hardware": options.hardware or here_runs}
     facts["versions"] = {server.software: server.version or "unknown", **facts["versions"]}
     facts |= {"seed": options.seed, "max_tokens": options.max_tokens, "size": [int(size[1]), int(size[2])]}
     print(f"{server.name}, {model}, on {facts['hardware']}; times of the client, network included")
