@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from PIL import Image
@@ -77,9 +77,13 @@ class Engine:
         """Where answers are made, given the device of the model here."""
         return device
 
+    def hardware(self, device: str) -> str:
+        """What makes the answers, in words that begin with "CPU" or "Server", or name the GPU."""
+        return _hardware_here(device)
+
     def provenance(self, command: str, device: str) -> dict[str, Any]:
         """Where figures come from, as `vscan_core.bench.record.provenance` says it."""
-        return provenance(command, device)
+        return provenance(command, device) | {"hardware": self.hardware(device)}
 
     def reducer(self, lvlm: LVLM, name: str, retention: float) -> Reducer:
         """A method on offer, as it runs on this model. Raises InputError if there is none, or none with that budget."""
@@ -131,3 +135,8 @@ class Engine:
             for _ in self.run(lvlm, small, encoding, reducer, 2):
                 pass
         lvlm.vision_cache.clear()
+
+
+@cache
+def _hardware_here(device: str) -> str:
+    return str(provenance("", device)["hardware"])

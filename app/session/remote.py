@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from vscan_core import Done, Event, InputError, Prefilled, Reducer, Token, Video
-from vscan_core.bench.record import provenance
 from vscan_core.catalog import MODELS, ModelCard
 from vscan_core.chat_server import VLLM, ChatServer, data_url, plain_name, stream_chat
 from vscan_core.errors import ServerFailure
@@ -80,9 +79,9 @@ class RemoteEngine(OfferedEngine):
         """See Engine."""
         return self.server.name
 
-    def provenance(self, command: str, device: str) -> dict[str, Any]:
-        """See Engine; of the server's hardware nothing is known here."""
-        return provenance(command, device) | {"hardware": f"Server with {self.server.name}, network included"}
+    def hardware(self, device: str) -> str:
+        """See Engine; of the server's own nothing is known here."""
+        return f"Server with {self.server.name}, network included"
 
     def reducer(self, lvlm: LVLM, name: str, retention: float) -> Reducer:
         """See Engine; what vLLM makes of it, which cuts at the entrance of the language model alone.
