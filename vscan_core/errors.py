@@ -11,6 +11,10 @@ class OutOfMemory(InputError):
     """The device's memory did not suffice; what the run held has been freed."""
 
 
+class ServerFailure(InputError):
+    """A server that was asked for an answer cannot be reached, failed, or sent something that is none."""
+
+
 def first_line(error: BaseException) -> str:
     """What a library's exception says, in a form to be quoted in a sentence: its first line, without the full stop."""
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), "").rstrip(".:")

@@ -9,7 +9,11 @@ from vscan_core.trace import Trace
 
 @dataclass(frozen=True)
 class Timings:
-    """Milliseconds of each stage of this run on the model's device, without the processor and waiting in a queue."""
+    """Milliseconds of each stage of this run on the model's device, without the processor and waiting in a queue.
+
+    Of an answer from a server, all that is known is when its pieces arrived: then `prefill_ms` is `ttft_ms`, and the
+    stages before it are 0.
+    """
 
     vision_ms: float  # pixels to embeddings, without selection
     reduce_ms: float  # all selections, at the entrance of the LLM and inside it
@@ -23,6 +27,11 @@ class Timings:
     def prefill_and_reduce_ms(self) -> float:
         """The decoder over the prompt with every selection: what "times faster" compares."""
         return self.prefill_ms + self.reduce_ms
+
+    @property
+    def staged(self) -> bool:
+        """Whether the stages before the first token were measured apart; False: a server answered."""
+        return self.vision_ms > 0
 
     @property
     def vision_shared(self) -> bool:
@@ -55,6 +64,7 @@ class Answer:
     method: str  # key in REDUCERS, or "baseline"
     finished: bool  # False: it ended at the length limit, not at the end-of-sequence token
     hint: str | None = None  # a sentence for the reader, for example that the picture is unlike the training pictures
+    server: tuple[str, ...] = ()  # which server answered, and what differs from what is known here: sentences
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,10 @@ def write_report(recording: Recording, path: Path, licences: Sequence[str] = ())
 
 
 def _hint(recording: Recording) -> str:
-    hint = recording.runs[0].answer.hint
-    return f'<p class="hint">{escape(hint)}</p>' if hint else ""
+    """What the baseline's model says of the picture, and which server answered."""
+    told = [sentence for run in recording.runs for sentence in run.answer.server]
+    said = dict.fromkeys([recording.runs[0].answer.hint, *told])
+    return "".join(f'<p class="hint">{escape(sentence)}</p>' for sentence in said if sentence)
 
 
 def _run(recording: Recording, run: RecordedRun) -> str:
@@ -143,11 +145,12 @@ def _measured(recording: Recording) -> str:
     rounds = len(recording.runs[0].repeats["ttft_ms"])
     vision = [run.spread("vision_ms")[0] for run in recording.runs]
     busy = max(vision) > CALM_FACTOR * min(vision)
-    rows = [(title, *(_range(run, name, " ms") for run in recording.runs)) for name, title in TIMED_STAGES]
+    stages = TIMED_STAGES if all(run.answer.timings.staged for run in recording.runs) else TIMED_STAGES[-1:]
+    rows = [(title, *(_range(run, name, " ms") for run in recording.runs)) for name, title in stages]
     decode = [run.answer.timings.decode_ms_per_token for run in recording.runs]
     rows.append(("Each further token", *("\N{EN DASH}" if ms is None else f"{ms:.1f} ms" for ms in decode)))
     if not busy and rounds > 1:
-        rows += [(f"Baseline / this: {title.lower()}", *_factors(recording, name)) for name, title in TIMED_STAGES[2:]]
+        rows += [(f"Baseline / this: {title.lower()}", *_factors(recording, name)) for name, title in stages[-2:]]
     how = (
         f"Median of {rounds} alternating rounds (least to greatest)." if rounds > 1 else "Single runs, not a benchmark."
     )

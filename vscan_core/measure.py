@@ -166,6 +166,14 @@ def survey_flop_ratio(
     return float(spent / (len(tokens_per_layer) * divisor))
 
 
+def prompt_kv_bytes(tokens_per_layer: Sequence[int], text_config: Any, bytes_per_number: int) -> int:
+    """Bytes of the KV cache of a prompt of which so many tokens entered each decoder layer, by formula."""
+    heads = text_config.num_attention_heads
+    head = getattr(text_config, "head_dim", None) or text_config.hidden_size // heads
+    kv_heads = getattr(text_config, "num_key_value_heads", None) or heads
+    return int(2 * kv_heads * head * bytes_per_number * sum(tokens_per_layer))
+
+
 class PeakMemory:
     """Peak memory from construction to `read()`, weights included: of the allocator on all GPUs, or of the process."""
 

@@ -37,6 +37,7 @@ def as_dict(answer: Answer) -> dict[str, Any]:
         "method": answer.method,
         "finished": answer.finished,
         "hint": answer.hint,
+        "server": list(answer.server),
         "timings": asdict(answer.timings),
         "cost": asdict(answer.cost),
         "trace": {
@@ -56,10 +57,15 @@ def kept_per_tile(image: ImageTrace) -> list[int]:
 
 
 def ratios(baseline: Answer, reduced: Answer) -> dict[str, float]:
-    """Baseline divided by reduced, for first token, prefill with selection, KV cache and FLOPs. No benchmark."""
+    """Baseline divided by reduced, for first token, prefill with selection, KV cache and FLOPs. No benchmark.
+
+    There is no "prefill" where a server answered, whose stages nobody measured.
+    """
+    staged = baseline.timings.staged and reduced.timings.staged
+    prefill = baseline.timings.prefill_and_reduce_ms / reduced.timings.prefill_and_reduce_ms
     return {
         "ttft": baseline.timings.ttft_ms / reduced.timings.ttft_ms,
-        "prefill": baseline.timings.prefill_and_reduce_ms / reduced.timings.prefill_and_reduce_ms,
+        **({"prefill": prefill} if staged else {}),
         "kv_bytes": baseline.cost.kv_bytes / reduced.cost.kv_bytes,
         "tflops": baseline.cost.tflops / reduced.cost.tflops,
     }

@@ -1,9 +1,9 @@
-"""Speed that this project measured: `assets/recorded/*.json`."""
+"""Speed that this project measured: `assets/recorded/*.json`, and `serving-*.jsonl` of `vscan bench serving`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -11,11 +11,15 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from vscan_core.bench.record import rows_of
+from vscan_core.errors import InputError
+
 from .. import formatting
 from ..charts.curves import Line, Point, curve_chart
 from ..charts.intervals import Interval, interval_chart
 from ..ui.dataframe import Cell, dataframe_value, text_cell
 from .records import RECORDED_FOLDER
+from .serving import SERVING_NOTE, serving_parts
 
 SPEED_RATIOS = {"prefill": "Prefill with selection", "ttft": "First token", "kv_bytes": "KV cache", "tflops": "FLOPs"}
 
@@ -41,7 +45,20 @@ def speed_records(folder: Path = RECORDED_FOLDER, titles: Mapping[str, str] | No
                 found[path.stem] = kind(json.loads(path.read_text(encoding="utf-8")), titles or {})
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
+    for path in sorted(folder.glob("serving-*.json*")):
+        try:
+            found[path.stem] = _serving(rows_of(path), titles or {})
+        except (InputError, ValueError, KeyError, TypeError, AttributeError):
+            continue
     return found
+
+
+def _serving(rows: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> SpeedRecord:
+    """Throughput and times of a server over requests at a time."""
+    figure, table = serving_parts(rows, titles)
+    first = rows[0]
+    title = f"A server under load: {first['model']} on {first['server']}"
+    return SpeedRecord(title, first, figure, SERVING_NOTE, table)
 
 
 def _prefill(data: dict[str, Any], titles: Mapping[str, str]) -> SpeedRecord:

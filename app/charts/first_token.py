@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from vscan_core.report import shared_note
 
 from .results import RunResult
-from .style import STAGE_COLOURS, STAGE_NAMES, styled
+from .style import SERVED_STAGES, STAGE_COLOURS, STAGE_NAMES, styled
 
 FIRST_TOKEN_STAGES = ("vision", "reduce", "prefill")
 AGREEMENT_SIGNS = {True: "=", False: "≠", None: ""}
@@ -20,10 +20,14 @@ def first_token_chart(runs: Sequence[RunResult]) -> go.Figure:
     """Stacked bars of the runs that have ended, milliseconds as measured in them; = or ≠ above each."""
     ended = [(run, run.answer["timings"]) for run in runs if run.answer]
     titles = [run.title for run, _ in ended]
-    times = {stage: [timings[f"{stage}_ms"] for _, timings in ended] for stage in FIRST_TOKEN_STAGES}
+    served = any(not timings["vision_ms"] for _, timings in ended)
+    names = (
+        {"prefill": SERVED_STAGES["first"]} if served else {stage: STAGE_NAMES[stage] for stage in FIRST_TOKEN_STAGES}
+    )
+    times = {stage: [timings[f"{stage}_ms"] for _, timings in ended] for stage in names}
     figure = go.Figure()
     for stage, values in times.items():
-        name = STAGE_NAMES[stage]
+        name = names[stage]
         figure.add_bar(
             x=titles,
             y=values,

@@ -11,6 +11,7 @@ GRID = "rgba(128, 134, 148, 0.25)"
 BASELINE_COLOUR, REDUCED_COLOUR = "#8a93a3", "#e67e00"
 STAGE_COLOURS = {"vision": "#0072b2", "reduce": "#e69f00", "prefill": "#009e73", "decode": "#b8bfca"}
 STAGE_NAMES = {"vision": "Vision", "reduce": "Selection", "prefill": "Prefill", "decode": "Decode"}
+SERVED_STAGES = {"first": "First token, network included", "decode": "Decode"}  # of an answer from a server
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:

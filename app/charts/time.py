@@ -7,21 +7,23 @@ from collections.abc import Mapping, Sequence
 from vscan_core.events import Answer
 
 from .. import formatting
-from .style import STAGE_NAMES
+from .style import SERVED_STAGES, STAGE_NAMES
 
 
 def time_axis(lanes: Sequence[tuple[str, Mapping[str, float], str]]) -> str:
     """One lane per (fixed name, {stage: milliseconds}, note on the vision encoder); an empty axis if there are none."""
     longest = max((sum(times.values()) for _, times, _ in lanes), default=0.0)
     shown = "".join(_lane(name, times, note, longest or 1) for name, times, note in lanes)
-    signs = "".join(f'<li><i class="{stage}" aria-hidden="true"></i>{name}</li>' for stage, name in STAGE_NAMES.items())
+    names = SERVED_STAGES if any("first" in times for _, times, _ in lanes) else STAGE_NAMES
+    signs = "".join(f'<li><i class="{stage}" aria-hidden="true"></i>{name}</li>' for stage, name in names.items())
     return f'<div class="axis"><ul class="lanes">{shown}</ul><ul class="signs">{signs}</ul></div>'
 
 
 def _lane(name: str, times: Mapping[str, float], note: str, longest: float) -> str:
     bars, words = [], []
     for stage, value in times.items():
-        said = f"{STAGE_NAMES[stage]} {formatting.milliseconds(value)}{note if stage == 'vision' else ''}"
+        what = (STAGE_NAMES | SERVED_STAGES)[stage]
+        said = f"{what} {formatting.milliseconds(value)}{note if stage == 'vision' else ''}"
         words.append(said)
         bars.append(f'<i class="{stage}" style="width:{100 * value / longest:.2f}%" title="{said}"></i>')
     return (
@@ -31,8 +33,10 @@ def _lane(name: str, times: Mapping[str, float], note: str, longest: float) -> s
 
 
 def stage_times(answer: Answer) -> dict[str, float]:
-    """{stage: milliseconds}; decode is everything after the first token."""
+    """{stage: milliseconds}; decode is everything after the first token. Of a server, only that is known: "first"."""
     timings = answer.timings
+    if not timings.staged:
+        return {"first": timings.ttft_ms, "decode": timings.total_ms - timings.ttft_ms}
     return {
         "vision": timings.vision_ms,
         "reduce": timings.reduce_ms,

@@ -13,10 +13,12 @@ from ..runs.pairs import ENOUGH_PAIRS, PairsSummary, Spread
 from .race import race_numbers
 
 BY_FORMULA, COUNTED = "exact, by formula", "exact, counted in the run"
+COUNTED_THERE = "exact, from the server's count of tokens"
 NOT_MEASURED = "Press <b>Run</b> to measure the speed on this machine."
 MEASURING = "Measuring …"
 ONE_RUN = f"One run of each is too few to compare speeds. Press <b>Repeat</b> to measure at least {ENOUGH_PAIRS} pairs."
 OTHERS_WAIT = "Others are waiting, so the speed was not measured. Press <b>Repeat</b> to get in line for it."
+SOONER = ("sooner", "later")
 SAME_SPEED = 1.03  # a ratio nearer to 1 is no difference
 
 
@@ -41,25 +43,32 @@ def measured_figures(found: PairsSummary | None, flops: float = 0.0, otherwise: 
     suspicious = not found.enough and found.beyond(flops)
     if found.busy or suspicious:
         low, high = formatting.milliseconds(found.same_work_ms.low), formatting.milliseconds(found.same_work_ms.high)
-        told = f"the same prefill took from {low} to {high}"
+        who = "This machine" if found.staged else "The server"
+        told = f"the same {'prefill' if found.staged else 'question'} took from {low} to {high}"
         if suspicious:
             told = f"it measured more than the {_times(flops)} that FLOPs allow"
         elif not found.same_work_ms.unsteady:
             told = "the same work took much longer at times"
         return (
-            f'<div class="figures measured"><p><b>This machine is busy:</b> {told}, so no factor is given. '
+            f'<div class="figures measured"><p><b>{who} is busy:</b> {told}, so no factor is given. '
             "Press <b>Repeat</b> when it is idle.</p></div>"
         )
     if not found.enough:
         count = "one pair" if found.count == 1 else f"{found.count} pairs"
+        what = (
+            f"Prefill {faster(found.prefill)}" if found.staged else f"First token {faster(found.first_token, *SOONER)}"
+        )
         return (
-            f'<div class="figures measured"><p>Prefill {faster(found.prefill)} in {count} of runs, '
+            f'<div class="figures measured"><p>{what} in {count} of runs, '
             f"which is too few for a median. Press <b>Repeat</b> to measure at least {ENOUGH_PAIRS}.</p></div>"
         )
-    cells = (
+    prefill = (
         f"<div><b>{faster(found.prefill)}</b><span>prefill, with selection<br>{_range(found.prefill)}</span></div>"
-        f"<div><b>{faster(found.first_token, 'sooner', 'later')}</b>"
-        f"<span>first token, vision included<br>{_range(found.first_token)}</span></div>"
+    )
+    included = "vision" if found.staged else "network"
+    cells = (
+        f"{prefill if found.staged else ''}<div><b>{faster(found.first_token, *SOONER)}</b>"
+        f"<span>first token, {included} included<br>{_range(found.first_token)}</span></div>"
     )
     beyond = (
         "<p>More than its FLOPs alone explain: smaller tensors can also take less time per FLOP.</p>"

@@ -20,6 +20,7 @@ from ..ui.saving import saved_file
 from .asked import CompareSettings, changed_note
 from .figures import (
     COUNTED,
+    COUNTED_THERE,
     MEASURING,
     ONE_RUN,
     OTHERS_WAIT,
@@ -86,7 +87,7 @@ class CompareOutputs:
         instead = APPEARS_HERE if readable else MEANINGLESS_TEXT
         return {
             self.status: now.status,
-            self.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
+            self.hint: gr.update(value=now.notes, visible=bool(now.notes)),
             self.changed: "",
             self.question: settings.question,
             **{box: gr.update(value=text, placeholder=instead) for box, text in zip(self.texts, texts, strict=True)},
@@ -113,7 +114,8 @@ class CompareOutputs:
         else:
             factor = ratios(baseline, reduced)
             steps = [*token_steps(baseline), *token_steps(reduced)]
-            out[self.exact] = exact_figures(steps, factor["tflops"], factor["kv_bytes"], COUNTED)
+            counted = COUNTED_THERE if reduced.server else COUNTED
+            out[self.exact] = exact_figures(steps, factor["tflops"], factor["kv_bytes"], counted)
             otherwise = MEASURING if not now.ended else OTHERS_WAIT if now.others_wait else ONE_RUN
             out[self.measured] = measured_figures(found, factor["tflops"], otherwise)
         return out

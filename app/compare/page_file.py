@@ -20,7 +20,7 @@ from ..runs.export_png import PageHead, page_as_png
 from ..runs.on_cpu import on_cpu
 from ..runs.pairs import PairsSummary, Spread, pairs_summary
 from ..runs.progress import BASELINE_METHOD, RunsSnapshot, RunState
-from .figures import faster
+from .figures import SOONER, faster
 
 COLUMNS = (
     table.text_column("Method", 0, 190, table.shown_title),
@@ -65,12 +65,11 @@ def comparison_as_png(
 def measured_in_words(found: PairsSummary) -> str:
     """What the pairs say, in a line; no factor for a busy machine or too few of them."""
     if found.busy or not found.enough:
-        return "No factor is given: this machine was busy, or too few pairs of runs were measured."
-    prefill, first = faster(found.prefill), faster(found.first_token, "sooner", "later")
-    return (
-        f"Median of {found.count} pairs of runs: prefill {prefill} {_from_to(found.prefill)}, "
-        f"first token {first} {_from_to(found.first_token)}"
-    )
+        machine = "this machine" if found.staged else "the server"
+        return f"No factor is given: {machine} was busy, or too few pairs of runs were measured."
+    prefill, first = faster(found.prefill), faster(found.first_token, *SOONER)
+    stages = f"prefill {prefill} {_from_to(found.prefill)}, " if found.staged else ""
+    return f"Median of {found.count} pairs of runs: {stages}first token {first} {_from_to(found.first_token)}"
 
 
 def _from_to(ratio: Spread) -> str:

@@ -48,7 +48,7 @@ class PutBack:
         model, retention = settings.model, settings.retention
         method = self.session.engine.method(settings.method)
         trace = self.session.preview(model, opened, retention, settings.method).trace
-        plain = method(retention)
+        plain = self.session.engine.reducer(self.session.model(model), settings.method, retention)
         forced = Forced.on(trace, plain, keep=marks.keep, drop=marks.drop)
         answers: list[Answer] = []
         with closing(

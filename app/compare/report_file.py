@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from vscan_core.bench.record import provenance
 from vscan_core.catalog import is_random
 from vscan_core.draw.canvas import at_drawing_size
 from vscan_core.errors import InputError
@@ -63,14 +62,17 @@ class ReportFiles:
 
     def page(self, shown: ShownComparison) -> bytes:
         """The page (PNG)."""
-        settings, cards = shown.settings, self.session.engine.models()
+        settings, engine = shown.settings, self.session.engine
+        cards = engine.models()
         image = self.session.open(settings.source).image
         assert not isinstance(image, Video)
-        title = self.session.engine.method(settings.method).title
+        title = engine.method(settings.method).title
         kept = f"{title} at {percent(settings.retention)} of the visual tokens, averaged over the layers"
         model = cards[settings.model].title if settings.model in cards else settings.model
         head = PageHead(
-            "VScan Compare", settings.question, (f"{model} · {self.session.device(settings.model).name}", kept)
+            "VScan Compare",
+            settings.question,
+            (f"{model} · {engine.place(self.session.device(settings.model).name)}", kept),
         )
         note = MEANINGLESS_TEXT if is_random(settings.model) else None
         return comparison_as_png(head, shown.now, image, (title, settings.retention), note)
@@ -80,9 +82,9 @@ class ReportFiles:
         image = self.session.open(settings.source).image
         assert not isinstance(image, Video)
         answers = [on_cpu(answer) for answer in now.answers if answer]
-        reducers = [None, self.session.engine.method(settings.method)(settings.retention)]
-        device = self.session.device(settings.model).name
-        facts = provenance(recipe_of(settings).as_command, device)
+        engine, lvlm = self.session.engine, self.session.model(settings.model)
+        reducers = [None, engine.reducer(lvlm, settings.method, settings.retention)]
+        facts = engine.provenance(recipe_of(settings).as_command, self.session.device(settings.model).name)
         if any(answer.timings.vision_shared for answer in answers):
             facts["vision encoder"] = SHARED
         if now.kept:

@@ -10,14 +10,16 @@ from vscan_core.events import Answer, Timings
 Pairs = Sequence[tuple[Timings, Timings]]  # (baseline, reduced), up to the first token, one right after the other
 
 STAGES = {"vision encoder": "vision_ms", "selection": "reduce_ms", "prefill": "prefill_ms"}
+UNSTAGED = {"first token, network included": "ttft_ms"}  # of an answer from a server
 BUSY_SPREAD = 0.4  # a range of savings that is wider says more about the machine than about the method
 
 
 def stage_medians(answers: tuple[Answer, Answer], pairs: Pairs) -> list[dict[str, float]]:
     """Milliseconds of each stage up to the first token, of the baseline and of the reduced run."""
     measured = list(pairs) or [(answers[0].timings, answers[1].timings)]
+    stages = STAGES if all(one.staged for pair in measured for one in pair) else UNSTAGED
     return [
-        {name: median(getattr(pair[run], field) for pair in measured) for name, field in STAGES.items()}
+        {name: median(getattr(pair[run], field) for pair in measured) for name, field in stages.items()}
         for run in range(2)
     ]
 

@@ -6,14 +6,12 @@ import inspect
 import re
 from collections.abc import Iterator
 from contextlib import closing
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from vscan_core.bench.record import provenance
 from vscan_core.catalog import is_random
 from vscan_core.events import Done
 from vscan_core.reducers import vscan
@@ -135,7 +133,7 @@ class ExplainPage(Page):
             question=question,
             model=cards[model].title if model in cards else model,
             layers=self.session.model(model).anatomy.text_layers,
-            hardware=_hardware(self.session.device(model).name),
+            hardware=self.session.engine.hardware(self.session.device(model).name),
             readable=not is_random(model),
             right=self._right.sentence(opened.digest, question).replace("**", "").strip(),
         )
@@ -152,13 +150,6 @@ class ExplainPage(Page):
         told = story(opened.image, image, trace.boxes(0).cpu(), setting, schedule, (baseline, reduced), pairs)
         self._told.put((model, opened.digest, question, percent), told)
         return told
-
-
-@cache
-def _hardware(device: str) -> str:
-    """The device in words."""
-    found: str = provenance("", device)["hardware"]
-    return found
 
 
 def _in_more_words() -> None:

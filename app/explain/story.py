@@ -37,7 +37,7 @@ class StorySetting:
     question: str
     model: str  # its title
     layers: int  # of its language model
-    hardware: str  # in words, starting with "CPU" or naming the GPU
+    hardware: str  # in words, starting with "CPU" or "Server", or naming the GPU
     readable: bool = True  # False: random weights, whose text means nothing
     right: str = ""  # a sentence with the right answer, or what other methods said, if known
     recorded: str = ""  # the day of a recorded run; "": it ran here, just now
@@ -81,7 +81,7 @@ def story(
         "right": setting.right if setting.readable else "",
         "about": setting.about,
         "recorded": bool(setting.recorded),
-        "device": "CPU" if setting.hardware.startswith("CPU") else "GPU",
+        "device": next((kind for kind in ("CPU", "Server") if setting.hardware.startswith(kind)), "GPU"),
     }
 
 

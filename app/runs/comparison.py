@@ -65,6 +65,12 @@ class ComparisonSnapshot:
         return next((answer.hint for answer in self.answers if answer and answer.hint), None)
 
     @property
+    def notes(self) -> str:
+        """That, and which server answered, if one did."""
+        told = [sentence for answer in self.answers if answer for sentence in answer.server]
+        return "\n\n".join(dict.fromkeys(filter(None, (self.hint, *told))))
+
+    @property
     def going(self) -> int | None:
         """Which run goes on, or None."""
         if None not in self.answers:
@@ -134,7 +140,8 @@ def _done(now: ComparisonSnapshot, event: Done) -> ComparisonSnapshot:
 
 def _over(now: ComparisonSnapshot, event: TurnOver) -> ComparisonSnapshot:
     ran = [answer.timings for answer in now.answers[REDUCED if now.kept else BASELINE :] if answer]
-    time = turn_time([RunTime(timings.total_ms, timings.vision_shared_ms) for timings in ran], event)
+    served = any(answer and answer.server for answer in now.answers)
+    time = turn_time([RunTime(timings.total_ms, timings.vision_shared_ms) for timings in ran], event, served)
     status = turn_in_words("The answer with fewer visual tokens" if now.kept else "The two answers", time)
     cut = " An answer was cut off at the length limit." if any(a and not a.finished for a in now.answers) else ""
     return replace(now, status=f"{status}{KEPT_BASELINE if now.kept else ''}{cut}", time=time)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 
-from vscan_core.bench.record import provenance
 from vscan_core.html_report import html_report
 from vscan_core.recording.recorder import from_answers
 from vscan_core.reducers.base import Reducer
@@ -23,21 +22,21 @@ def runs_as_html(
     settings: RunSettings,
     now: RunsSnapshot,
     picture: Image.Image,
-    methods: Mapping[str, type[Reducer]],
+    reducer_of: Callable[[str, float], Reducer],
     plan: str,
-    command: str,
+    facts: Mapping[str, Any],
 ) -> bytes:
     """The content of the file: runs that have ended, with the pictures of their tokens; it escapes what was typed.
 
     Args:
         picture: What the runs were asked about; it may be smaller than the original.
-        methods: Of the runs, by name.
+        reducer_of: A run's method, from its name and its retention.
         plan: What was compared, in words.
-        command: How to repeat it.
+        facts: Where the figures come from.
     """
     ended = [(run, run.done) for run in now.runs if run.done is not None]
-    reducers = [None if run.retention is None else methods[run.method](run.retention) for run, _ in ended]
-    facts = provenance(command, settings.device) | _facts(now)
+    reducers = [None if run.retention is None else reducer_of(run.method, run.retention) for run, _ in ended]
+    facts = {**facts, **_facts(now)}
     note = f"{plan}." + ("" if now.ended else " Stopped before every run had ended.")
     recording = from_answers(
         settings.model, picture, settings.question, [answer for _, answer in ended], reducers, facts=facts, note=note

@@ -16,6 +16,7 @@ from ..ui.messages import KEPT_EARLIER
 from .progress import RunsSnapshot, RunState
 from .settings import RunSettings
 
+ENCODED_ALONE = "encoded by this run"
 SINGLE_RUN = "Single run, not a benchmark."
 PACKAGES = ("torch", "transformers", "gradio")
 
@@ -46,7 +47,7 @@ def run_as_json(run: RunState) -> dict[str, Any]:
         "method": run.method,
         "same_answer": run.agrees,
         "kept": KEPT_EARLIER if run.kept else None,
-        "vision_encoder": SHARED if run.answer["timings"]["vision_shared_ms"] else "encoded by this run",
+        "vision_encoder": SHARED if run.answer["timings"]["vision_shared_ms"] else ENCODED_ALONE,
         "text_means_something": run.text_note is None,
         "visual_token_steps": list(run.counts),
         "ratios": run.ratios,

@@ -49,7 +49,7 @@ def _head(head: PageHead, now: RunsSnapshot, picture: Image.Image) -> Image.Imag
     small.thumbnail((460, 380))
     left = small.width + 36
     question = wrapped(head.question, font(27), INNER - left, 4)
-    facts = (*head.facts, now.status, VISION_NOTE, SINGLE_RUN, now.hint or "")
+    facts = (*head.facts, now.status, "" if now.served else VISION_NOTE, SINGLE_RUN, *now.notes.split("\n\n"))
     notes = [line for fact in facts if fact for line in wrapped(fact, font(20), INNER - left, 3)]
     below = 76 + 37 * len(question)
     band = Image.new("RGB", (INNER, max(small.height, below + 29 * len(notes)) + 36), WHITE)

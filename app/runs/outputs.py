@@ -65,7 +65,7 @@ class RunsOutputs:
         ]
         return {
             self.status: now.status,
-            self.hint: gr.update(value=now.hint or "", visible=bool(now.hint)),
+            self.hint: gr.update(value=now.notes, visible=bool(now.notes)),
             self.box: gr.update(visible=bool(pictures or (self.charts and now.started))),
             self.gallery: pictures,
             self.table: self.columns.value(now),

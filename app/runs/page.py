@@ -122,8 +122,9 @@ class RunsPage(Page, Generic[S]):
     def _counts(self, model: str, retention: float, method: str, tokens: int) -> str:
         """Visual tokens of a picture of `tokens` from layer to layer, or why the method cannot run."""
         try:
-            reducer = self.session.engine.method(method)(retention)
-            return formatting.schedule(reducer.schedule(tokens, self.session.model(model).anatomy), tokens)
+            lvlm = self.session.model(model)
+            reducer = self.session.engine.reducer(lvlm, method, retention)
+            return formatting.schedule(reducer.schedule(tokens, lvlm.anatomy), tokens)
         except InputError as error:
             return f"cannot run here: {explained(error)}"
 
@@ -197,8 +198,10 @@ class RunsPage(Page, Generic[S]):
         head = PageHead(f"VScan {self.title}", settings.question, (model, f"{plan} · {settings.device}"))
         image = self.session.open(shown.path).image
         picture = at_drawing_size(image.frames[0] if isinstance(image, Video) else image)
+        engine, lvlm = self.session.engine, self.session.model(settings.model)
+        facts = engine.provenance(command, self.session.device(settings.model).name)
         return {
             "json": lambda: json_file(runs_as_json(settings, shown.now)),
             "png": lambda: page_as_png(head, shown.now, picture, self.outputs.columns.columns),
-            "html": lambda: runs_as_html(settings, shown.now, picture, self.session.engine.methods(), plan, command),
+            "html": lambda: runs_as_html(settings, shown.now, picture, partial(engine.reducer, lvlm), plan, facts),
         }

@@ -39,6 +39,7 @@ class PairsSummary:
     first_token: Spread  # ratio of the time to the first token
     first_ms: tuple[Spread, Spread]  # (baseline, reduced)
     same_work_ms: Spread  # prefill of the baseline
+    staged: bool  # False: a server answered, and "prefill" is all that passes before the first token
     vision: float  # the largest ratio of the vision encoder's times within a pair; 1 if a method changes the encoder
 
     @property
@@ -71,6 +72,7 @@ def pairs_summary(pairs: Sequence[Pair]) -> PairsSummary | None:
         over(lambda pair: pair.baseline.ttft_ms / pair.reduced.ttft_ms),
         (over(lambda pair: pair.baseline.ttft_ms), over(lambda pair: pair.reduced.ttft_ms)),
         over(lambda pair: pair.baseline.prefill_ms),
+        all(one.staged for pair in pairs for one in (pair.baseline, pair.reduced)),
         max(_vision_ratio(pair.baseline, pair.reduced) for pair in pairs),
     )
 
@@ -78,9 +80,13 @@ def pairs_summary(pairs: Sequence[Pair]) -> PairsSummary | None:
 def median_stages(pairs: Sequence[Pair]) -> tuple[dict[str, float], dict[str, float]]:
     """Milliseconds of vision, selection and prefill, as medians over at least one pair: (baseline, reduced).
 
-    Where the picture was encoded once for both, the vision encoder has one time.
+    Where the picture was encoded once for both, the vision encoder has one time. Of a server, only the first token is
+    known.
     """
     both = [[pair.baseline for pair in pairs], [pair.reduced for pair in pairs]]
+    if not all(one.staged for runs in both for one in runs):
+        first = [{"first": median(one.ttft_ms for one in runs)} for runs in both]
+        return first[0], first[1]
     shared = all(one.vision_shared for runs in both for one in runs)
     found = []
     for runs in both:

@@ -74,6 +74,17 @@ class RunsSnapshot:
         return sum(run.over for run in self.runs)
 
     @property
+    def notes(self) -> str:
+        """What the model has to say about the picture, and which server answered, if one did."""
+        told = [sentence for run in self.runs if run.answer for sentence in run.answer["server"]]
+        return "\n\n".join(dict.fromkeys(filter(None, (self.hint, *told))))
+
+    @property
+    def served(self) -> bool:
+        """Whether a server answered."""
+        return any(run.answer and run.answer["server"] for run in self.runs)
+
+    @property
     def started(self) -> bool:
         """Whether the baseline has ended, so that there is something to show and to save."""
         return self.runs[0].answer is not None
@@ -154,7 +165,8 @@ def _over(now: RunsSnapshot, event: TurnOver) -> RunsSnapshot:
     """How it ended."""
     answers = [run.answer for run in now.runs if run.answer]
     ran = [run.answer["timings"] for run in now.runs if run.answer and not run.kept]
-    time = turn_time([RunTime(timings["total_ms"], timings["vision_shared_ms"]) for timings in ran], event)
+    times = [RunTime(timings["total_ms"], timings["vision_shared_ms"]) for timings in ran]
+    time = turn_time(times, event, now.served)
     kept = now.runs[0].kept
     took = turn_in_words("The other runs" if kept else "All runs", time) + (KEPT_BASELINE if kept else "")
     same = sum(bool(run.same) for run in now.runs)

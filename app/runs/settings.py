@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from vscan_core.catalog import is_random
+from vscan_core.reducers import Reducer
 
 from ..session.session import MAX_NEW_TOKENS, Session
 from ..session.sources import OpenedSource, Source
@@ -43,10 +44,14 @@ def stream_runs(
 ) -> Generator[RunsSnapshot, None, None]:
     """The baseline and the planned runs, in one turn of the device. Close it to stop."""
     planned = settings.planned(session)
-    makers = [functools.partial(session.engine.method(run.method), run.retention or 1.0) for run in planned]
+    makers = [functools.partial(_reducer, session, settings.model, run) for run in planned]
     note = MEANINGLESS_TEXT if is_random(settings.model) else None
     with closing(session.run_each(settings.model, source, settings.question, makers)) as events:
         yield from run_snapshots(events, planned, draw, explained, settings.compared, note)
+
+
+def _reducer(session: Session, model: str, run: RunState) -> Reducer:
+    return session.engine.reducer(session.model(model), run.method, run.retention or 1.0)
 
 
 def shared_settings(session: Session, model: str, opened: OpenedSource, question: str) -> dict[str, Any]:
@@ -55,6 +60,6 @@ def shared_settings(session: Session, model: str, opened: OpenedSource, question
         "model": model,
         "question": question,
         "max_new_tokens": MAX_NEW_TOKENS,
-        "device": session.device(model).name,
+        "device": session.engine.place(session.device(model).name),
         "picture_sha256": opened.digest,
     }

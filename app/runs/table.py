@@ -14,6 +14,7 @@ from ..ui.dataframe import Cell, dataframe_value
 from ..ui.messages import KEPT_EARLIER
 from .progress import BASELINE_METHOD, RunsSnapshot, RunState
 
+STAGES_APART = ("vision_ms", "reduce_ms", "prefill_ms")
 TOKEN_LEGEND = (
     "Bright: kept (orange frame: stands out in the whole picture, blue ring: in its neighbourhood). Dot: merged. "
     "Dark: dropped before the language model. Hatched: dropped inside it."
@@ -120,8 +121,8 @@ def counts_column(width: int, png_width: int) -> Column:
 
 
 def timing_column(title: str, key: str, width: int, png_width: int) -> Column:
-    """A time of the run, in milliseconds."""
-    return number_column(title, width, png_width, lambda run: _part(run, "timings", key), formatting.milliseconds)
+    """A time of the run, in milliseconds; a dash for a stage of which a server does not tell."""
+    return number_column(title, width, png_width, lambda run: _time(run, key), formatting.milliseconds)
 
 
 def cost_column(
@@ -137,7 +138,7 @@ def ratio_column(title: str, key: str, width: int) -> Column:
     def written(times: float) -> str:
         return f"{formatting.ratio(times, 1)} {formatting.TIMES}"
 
-    return number_column(title, width, 0, lambda run: run.ratios[key] if run.ratios else 1.0, written)
+    return number_column(title, width, 0, lambda run: run.ratios.get(key) if run.ratios else 1.0, written)
 
 
 def shown_text(run: RunState) -> str:
@@ -164,6 +165,11 @@ def caption(run: RunState) -> str:
     if run.agrees is not None:
         pieces.append("same answer" if run.agrees else "different answer")
     return " · ".join(pieces)
+
+
+def _time(run: RunState, key: str) -> float | None:
+    known = run.answer is None or run.answer["timings"]["vision_ms"] > 0 or key not in STAGES_APART
+    return _part(run, "timings", key) if known else None
 
 
 def _part(run: RunState, part: str, key: str) -> float | None:

@@ -78,6 +78,8 @@ class Meters:
         timings = answer.timings
         decode_ms = timings.total_ms - timings.ttft_ms
         stages = {"vision": timings.vision_ms, "reduce": timings.reduce_ms, "prefill": timings.prefill_ms}
+        if not timings.staged:
+            stages = {"first_token": timings.ttft_ms}
         for stage, spent_ms in (stages | {"decode": decode_ms}).items():
             self._stages.labels(stage).observe(max(0.0, spent_ms) / 1000)
         if answer.method != "baseline":

@@ -27,6 +27,7 @@ def numbers(now: ComparisonSnapshot) -> dict[str, Any]:
 def _numbers(answer: Answer) -> dict[str, Any]:
     return {
         "text": answer.text,
+        "server": list(answer.server),
         "finished": answer.finished,
         "visual_tokens_per_layer": answer.trace.visual_tokens_per_layer,
         **vars(answer.timings),

@@ -13,6 +13,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from vscan_core.catalog import MODELS
+from vscan_core.chat_server import find_chat_server
 
 from ..session.engine import Engine
 from ..session.quotas import FairUse
@@ -29,18 +30,23 @@ from .metrics import Meters
 from .request_watch import FaultAnswers, RequestWatch, counting_refusals
 from .settings import Settings
 from .upload_gate import UploadGate
-from .watch import MeteredEngine, WatchedSession, WatchedZeroGPUSession
+from .watch import MeteredEngine, MeteredRemoteEngine, WatchedSession, WatchedZeroGPUSession
 
+OTHER_MODELS = (
+    "the server at {server} runs {has} and not {model!r}, so no token map could be shown; "
+    "choose the same model here with --model"
+)
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")  # no page of another site can give this computer a name of its own
 WRONG_LOGIN_S = 1.0  # that a wrong password costs whoever tries
 
 
 class Operations:
-    """Raises ValueError, one sentence, if the settings name a model that is not known."""
+    """Raises ValueError, one sentence, if the settings name a model that is not known or a server that is not there."""
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         self.settings, self.meters, self.drain = settings, Meters(), Drain()
-        kind = WatchedZeroGPUSession if zero_gpu_is_on() else WatchedSession
+        lends = zero_gpu_is_on() and not settings.engine
+        kind = WatchedZeroGPUSession if lends else WatchedSession
         self.session = kind(engine or self._engine(), settings.model, self.meters, self.drain, fair=self.fair_use)
         probe = Probe(self.session, self.meters)
         floors = settings.memory_floor_mb, settings.disk_floor_mb
@@ -48,7 +54,15 @@ class Operations:
 
     def _engine(self) -> Engine:
         settings = self.settings
-        return MeteredEngine(self.meters, settings.offered(MODELS), settings.is_public)
+        offered = settings.offered(MODELS)
+        if not settings.engine:
+            return MeteredEngine(self.meters, offered, settings.is_public)
+        key = settings.engine_key.get_secret_value() if settings.engine_key else None
+        server, seconds = find_chat_server(settings.engine, key), settings.answer_seconds
+        engine = MeteredRemoteEngine(self.meters, server, offered, settings.is_public, seconds)
+        if settings.model not in engine.models():
+            raise ValueError(OTHER_MODELS.format(server=server.url, model=settings.model, has=", ".join(server.models)))
+        return engine
 
     @property
     def fair_use(self) -> FairUse:

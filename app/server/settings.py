@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 VARIABLE_PREFIX = "VSCAN_"
 ENV_FILE = ".env"  # in the folder in which the demo starts
-WITHOUT_FLAG = "login"  # no flag: every user of the computer can read the flags of a process
+WITHOUT_FLAG = ("login", "engine_key")  # no flag: every user of the computer can read the flags of a process
 
 
 def _listed(value: Any) -> Any:
@@ -50,6 +50,12 @@ class Settings(BaseSettings):
         description="models that visitors may choose, with commas between them; not set: all that fit the machine, on "
         "a public host without those with random weights",
     )
+    engine: str | None = Field(
+        None,
+        description="address of a server that answers in place of this process, such as http://127.0.0.1:8000: vLLM "
+        "with this project's plug-in, or another demo; it runs the same model",
+    )
+    engine_key: SecretStr | None = Field(None, description="key that this server wants (has no flag)")
     public: bool | None = Field(
         None, description="whether strangers may come; not set: yes, unless only this computer can reach the address"
     )
@@ -143,7 +149,7 @@ def parsed_settings(arguments: Sequence[str] | None = None, program: str | None 
         epilog=f"Flags are also environment variables ({VARIABLE_PREFIX}PORT for --port), and lines of {ENV_FILE}.",
     )
     for name, about in Settings.model_fields.items():
-        if name != WITHOUT_FLAG:
+        if name not in WITHOUT_FLAG:
             yes_or_no: Any = {"action": argparse.BooleanOptionalAction} if name == "public" else {"metavar": "X"}
             default = "" if about.default in (None, ()) else f" (default: {about.default})"
             words = f"{about.description}{default}".replace("%", "%%")

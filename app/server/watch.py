@@ -9,11 +9,12 @@ from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 from vscan_core import LVLM
-from vscan_core.errors import InputError, OutOfMemory
+from vscan_core.chat_server import ChatServer
 from vscan_core.events import Done
 
 from ..session.engine import Engine
 from ..session.offer import OfferedEngine
+from ..session.remote import RemoteEngine
 from ..session.session import FirstCut, Session
 from ..session.turn import KeptDone
 from ..session.zero_gpu import ZeroGPUSession
@@ -39,6 +40,14 @@ class MeteredEngine(OfferedEngine):
         except Exception as error:
             self._meters.failed(error, "model")
             raise
+
+
+class MeteredRemoteEngine(MeteredEngine, RemoteEngine):
+    """The same in front of a server that answers."""
+
+    def __init__(self, meters: Meters, server: ChatServer, allowed: Collection[str], public: bool, patience_s: float):
+        RemoteEngine.__init__(self, server, allowed, public, patience_s)
+        self._meters = meters
 
 
 class WatchedSession(Session):
@@ -104,7 +113,7 @@ class WatchedSession(Session):
             raise
         except Exception as error:
             self._failed(error)
-            end = "refused" if isinstance(error, InputError) and not isinstance(error, OutOfMemory) else "failed"
+            end = "failed" if fault_kind(error) else "refused"
             raise
         finally:
             run.over(end)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any
 
 from PIL import Image
 
 import vscan_core as vc
 from vscan_core import LVLM, Event, InputError, Reducer, Video, catalog
+from vscan_core.bench.record import provenance
 from vscan_core.catalog import ModelCard
 from vscan_core.families import FAMILIES
 from vscan_core.inference import compare_prepared
@@ -66,6 +68,27 @@ class Engine:
             raise InputError(f"There is no method {str(name)[:40]!r}; choose from: {', '.join(known)}.")
         return known[name]
 
+    @property
+    def about(self) -> str:
+        """Who answers, in a sentence, if it is not this process."""
+        return ""
+
+    def place(self, device: str) -> str:
+        """Where answers are made, given the device of the model here."""
+        return device
+
+    def hardware(self, device: str) -> str:
+        """What makes the answers, in words that begin with "CPU" or "Server", or name the GPU."""
+        return _hardware_here(device)
+
+    def provenance(self, command: str, device: str) -> dict[str, Any]:
+        """Where figures come from, as `vscan_core.bench.record.provenance` says it."""
+        return provenance(command, device) | {"hardware": self.hardware(device)}
+
+    def reducer(self, lvlm: LVLM, name: str, retention: float) -> Reducer:
+        """A method on offer, as it runs on this model. Raises InputError if there is none, or none with that budget."""
+        return self.method(name)(retention)
+
     def inputs(self, lvlm: LVLM, image: Image.Image | Video, question: str) -> PreparedInputs:
         """Prepare a picture or a video and a question, once for all runs. Raises InputError."""
         return lvlm.inputs(image, question)
@@ -112,3 +135,8 @@ class Engine:
             for _ in self.run(lvlm, small, encoding, reducer, 2):
                 pass
         lvlm.vision_cache.clear()
+
+
+@cache
+def _hardware_here(device: str) -> str:
+    return str(provenance("", device)["hardware"])

@@ -108,8 +108,8 @@ class Session:
     def preview(self, model: str, source: Source, retention: float, method: str = "vscan") -> FirstCut:
         """The first cut, from cached signals; the vision encoder runs only for a new picture."""
         opened = self.open(source)
-        reducer = self.engine.method(method)(retention)
         lvlm = self.model(model)
+        reducer = self.engine.reducer(lvlm, method, retention)
         needs = reducer.needs(lvlm.anatomy)
 
         def look() -> VisionPreview:
@@ -142,7 +142,7 @@ class Session:
         pairs_s: Seconds in which both are measured again, in pairs, up to the first token; not while others wait.
         Raises InputError, also if the model does not support the method.
         """
-        reducer = self.engine.method(method)(retention)
+        reducer = self.engine.reducer(self.model(model), method, retention)
         asked = self._asked(model, source, question, max_new_tokens)
         reducer.needs(asked.lvlm.anatomy)  # what is missing is said before the baseline runs
 
@@ -164,7 +164,7 @@ class Session:
         self, model: str, source: Source, question: str, retention: float, method: str, pairs_s: float
     ) -> Generator[PairStarts | Pair | None, None, None]:
         """Measure both again in pairs, up to the first token; None while it waits for the device. Close it to stop."""
-        reducer = self.engine.method(method)(retention)
+        reducer = self.engine.reducer(self.model(model), method, retention)
         asked = self._asked(model, source, question, MAX_NEW_TOKENS)
         return self.device(model).steps(lambda: pairs_turn(self.engine, asked, reducer, pairs_s))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import traceback
 
-from vscan_core.errors import InputError, OutOfMemory
+from vscan_core.errors import InputError, OutOfMemory, ServerFailure
 from vscan_core.measure import ran_out, release_memory
 
 from ..session.uploads import DISK_FULL
 
-DISK, MEMORY, INTERNAL = "disk", "memory", "internal"
+DISK, MEMORY, SERVER, INTERNAL = "disk", "memory", "server", "internal"
 NO_MEMORY = "The server is short of memory at the moment; please try again later."
 FAULT_SENTENCES = {DISK: DISK_FULL, MEMORY: NO_MEMORY}
 # no space, quota, read-only, not permitted (twice), file too large, and a file in the place of a folder (twice)
@@ -20,11 +20,11 @@ _OF_THE_DISK = (
 
 
 def fault_kind(error: BaseException) -> str | None:
-    """`DISK`, `MEMORY` or `INTERNAL`; None for what a visitor can put right."""
+    """`DISK`, `MEMORY`, `SERVER` (the one that answers) or `INTERNAL`; None for what a visitor can put right."""
     if isinstance(error, OutOfMemory) or (isinstance(error, Exception) and ran_out(error)):
         return MEMORY
     if isinstance(error, InputError):
-        return None
+        return SERVER if isinstance(error, ServerFailure) else None
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
         return DISK
     return INTERNAL

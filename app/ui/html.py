@@ -13,6 +13,7 @@ from vscan_core.events import Answer
 from .. import formatting
 from .messages import KEPT_EARLIER
 
+UNKNOWN_OF_SERVERS = ("Vision encoder", "Patches, projector", "Token selection", "Prefill")
 FASTER = "faster prefill, with selection"
 # name, what is meant more precisely, value
 ROWS: tuple[tuple[str, str, Callable[[Answer], str]], ...] = (
@@ -40,9 +41,10 @@ def numbers_table(answer: Answer | None, kept: bool = False) -> str:
 
     kept: they were measured in an earlier turn, and the table says so.
     """
+    unknown = () if answer is None or answer.timings.staged else UNKNOWN_OF_SERVERS
     rows = (
         f'<tr><th scope="row">{name}<small>{term}</small></th>'
-        f"<td>{formatting.NOTHING if answer is None else value(answer)}</td></tr>"
+        f"<td>{formatting.NOTHING if answer is None or name in unknown else value(answer)}</td></tr>"
         for name, term, value in ROWS
     )
     note = f"{KEPT_EARLIER.capitalize()}, measured then." if kept else "&nbsp;"

@@ -36,7 +36,8 @@ def describe(session: Session, name: str) -> str:
         return ""
     if reason := session.models.unavailable(name):
         return f"{card.description}\n\n**Not available here:** {reason}"
-    return "\n\n".join(filter(None, (card.description, session.models.expected(name))))
+    expected = "" if session.engine.about else session.models.expected(name)  # of this machine
+    return "\n\n".join(filter(None, (card.description, expected, session.engine.about)))
 
 
 def _downloading(download: Download, found: Future[Any], poll_s: float) -> Iterator[str]:

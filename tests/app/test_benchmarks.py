@@ -197,6 +197,41 @@ def test_peak_memory_is_shown_by_model(tmp_path: Path) -> None:
     assert list(found.figure.data[0].x) == [400, 250, 200]
 
 
+def serving_row(run: str, at_once: int, number: int, rate: float, **more: Any) -> str:
+    method, share = (None, 1.0) if run == "dense" else (run.split()[0], float(run.split()[1]))
+    times = {name: {"p50": 1000 / rate, "p95": 2000 / rate} for name in ("ttft_ms", "total_ms")}
+    row = {"test": "serving", "model": "mini", "server": "vLLM 0.32.0", "run": run, "method": method} | times
+    row |= {"retention": share, "round": number, "concurrency": at_once, "status": "ok", "requests_per_s": rate}
+    return json.dumps(row | {"visual_tokens": round(576 * share), "command": "vscan bench serving"} | more)
+
+
+def test_a_load_curve_is_drawn_and_compared_within_each_round(tmp_path: Path) -> None:
+    lines = [
+        serving_row("dense", 1, 0, 2.0), serving_row("vscan 0.125", 1, 0, 4.0),
+        serving_row("dense", 1, 1, 1.0), serving_row("vscan 0.125", 1, 1, 3.0),
+        serving_row("dense", 16, 0, 2.0), serving_row("vscan 0.125", 16, 0, 1.0),
+        serving_row("fastv 0.500", 1, 0, 9.0, status="unsupported", reason="cannot"),
+        '{"test": "serving", "cut off',
+    ]  # fmt: skip
+    (tmp_path / "serving-cpu.jsonl").write_text("\n".join(lines))
+    found = speed.speed_records(tmp_path, TITLES)["serving-cpu"]
+    assert found.title == "A server under load: mini on vLLM 0.32.0" and "vscan bench serving" in source_line(
+        found.facts
+    )
+    rows, x = {(row[0], row[1]): row for row in shown(found)}, formatting.TIMES
+    assert rows["VScan, 12.5 %", "1"][2:5] == ["72", "3.5 (3 to 4)", f"2.50 {x} (2.00 {x} to 3.00 {x})"]
+    assert rows["VScan, 12.5 %", "16"][3:6] == ["1", f"0.50 {x}", "1.00 s"] and rows["dense", "16"][2] == "576"
+    assert len(rows) == 4, "what was refused has no figures"
+    rate, median, late = (trace for trace in found.figure.data if trace.name == "VScan, 12.5 %")
+    assert list(rate.x) == [1, 16] and list(rate.y) == [3.5, 1.0] and list(late.y) == [2 * each for each in median.y]
+
+
+def test_a_load_curve_without_figures_is_left_out(tmp_path: Path) -> None:
+    refused = serving_row("dense", 1, 0, 1.0, status="failed", reason="gone")
+    (tmp_path / "serving-cpu.jsonl").write_text(f"{refused}\n")
+    assert speed.speed_records(tmp_path) == {}
+
+
 def test_speed_records_that_are_unknown_or_broken_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "prefill-x.json").write_text("{")
     (tmp_path / "other-x.json").write_text(json.dumps({"rows": []}))

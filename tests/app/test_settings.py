@@ -35,7 +35,7 @@ def parsed(*flags: str) -> Settings:
 def table() -> str:
     lines = ["| variable | flag | default | meaning |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
-        flag = "" if name == WITHOUT_FLAG else f"`{flag_of(name)}`"
+        flag = "" if name in WITHOUT_FLAG else f"`{flag_of(name)}`"
         default = "" if field.default in (None, ()) else f"`{field.default}`"
         lines.append(f"| `VSCAN_{name.upper()}` | {flag} | {default} | {field.description} |")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ import torch
 from vscan_core.bench.benchmark import Benchmark
 from vscan_core.bench.record import Record, provenance, rows_of
 from vscan_core.bench.suites import SUITES, Suite
+from vscan_core.cli.serving import add_serving
 from vscan_core.cli.shared import ATTENTION, command_line
 from vscan_core.errors import InputError
 from vscan_core.loading import DTYPES
@@ -40,6 +41,7 @@ def add(commands: Any) -> None:
     command.add_argument("--out", type=Path, metavar="F.jsonl", help="record: one line per row, appended")
     command.add_argument("--plot", type=Path, metavar="F.html", help="figures of the record; needs --out and plotly")
     command.set_defaults(run=bench)
+    add_serving(command.add_subparsers(metavar="serving"))
 
 
 def bench(options: argparse.Namespace) -> None:

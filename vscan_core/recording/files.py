@@ -95,6 +95,7 @@ def _packed_run(run: RecordedRun) -> dict[str, Any]:
         "token_ids": list(answer.token_ids),
         "finished": answer.finished,
         "hint": answer.hint,
+        "server": list(answer.server),
         "token_ms": [_short(moment) for moment in run.token_ms],
         "texts": list(run.texts),
         "timings": {name: _short(value) for name, value in asdict(answer.timings).items()},
@@ -113,7 +114,10 @@ def _unpacked_run(data: Mapping[str, Any], image: ImageTrace) -> RecordedRun:
     require({"vision", "text"} <= attention.keys() and all(type(x) is str for x in attention.values()), "no attention")
     cuts = [unpacked_cut(cut, image.tokens) for cut in of_kind(data, "cuts", list)]
     trace = Trace([replace(image, cuts=cuts)], layers[0], list(layers[1]), attention)
-    hint, texts = data.get("hint"), of_kind(data, "texts", list)
+    hint, texts, server = data.get("hint"), of_kind(data, "texts", list), data.get("server", [])
+    require(
+        type(server) is list and all(type(told) is str for told in server), "'server' holds something else than text"
+    )
     require(hint is None or type(hint) is str, "'hint' is not text")
     require(bool(texts) and all(type(text) is str for text in texts), "'texts' holds something else than text")
     moments, repeats = numbers_in(data, "token_ms"), of_kind(data, "repeats", dict)
@@ -127,6 +131,7 @@ def _unpacked_run(data: Mapping[str, Any], image: ImageTrace) -> RecordedRun:
         method=of_kind(data, "method", str),
         finished=of_kind(data, "finished", bool),
         hint=hint,
+        server=tuple(server),
     )
     return RecordedRun(
         title=of_kind(data, "title", str),
