@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -14,6 +14,9 @@ from starlette.middleware import Middleware
 
 from vscan_core.catalog import MODELS
 
+from ..replicas.session import ReplicaEngine
+from ..replicas.size import ReplicaRange
+from ..replicas.start import start_replicas
 from ..session.engine import Engine
 from ..session.quotas import FairUse
 from ..session.uploads import Uploads
@@ -29,7 +32,10 @@ from .metrics import Meters
 from .request_watch import FaultAnswers, RequestWatch, counting_refusals
 from .settings import Settings
 from .upload_gate import UploadGate
-from .watch import MeteredEngine, WatchedSession, WatchedZeroGPUSession
+from .watch import MeteredEngine, WatchedReplicatedSession, WatchedSession, WatchedZeroGPUSession
+
+if TYPE_CHECKING:
+    from ..replicas.client import Replicas
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")  # no page of another site can give this computer a name of its own
 WRONG_LOGIN_S = 1.0  # that a wrong password costs whoever tries
@@ -40,15 +46,28 @@ class Operations:
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         self.settings, self.meters, self.drain = settings, Meters(), Drain()
-        kind = WatchedZeroGPUSession if zero_gpu_is_on() else WatchedSession
-        self.session = kind(engine or self._engine(), settings.model, self.meters, self.drain, fair=self.fair_use)
+        self.session = self._session(engine)
         probe = Probe(self.session, self.meters)
         floors = settings.memory_floor_mb, settings.disk_floor_mb
         self.readiness = Readiness(self.session, self.drain, probe, *floors)
 
-    def _engine(self) -> Engine:
-        settings = self.settings
-        return MeteredEngine(self.meters, settings.offered(MODELS), settings.is_public)
+    def _session(self, engine: Engine | None) -> WatchedSession:
+        settings, about = self.settings, (self.meters, self.drain)
+        offered, fair = settings.offered(MODELS), self.fair_use
+        if settings.replicas and engine is None:
+            replicas = self._replicas(settings.replicas, offered, fair)
+            held = ReplicaEngine(replicas, settings.model)
+            return WatchedReplicatedSession(held, settings.model, *about, fair=fair, replicas=replicas)
+        kind = WatchedZeroGPUSession if zero_gpu_is_on() else WatchedSession
+        used = engine or MeteredEngine(self.meters, offered, settings.is_public)
+        return kind(used, settings.model, *about, fair=fair)
+
+    def _replicas(self, number: str, offered: tuple[str, ...], fair: FairUse) -> Replicas:
+        if zero_gpu_is_on():
+            raise ValueError("ZeroGPU lends a GPU to every run; leave --replicas unset there")
+        if self.settings.models and offered != (self.settings.model,):
+            raise ValueError("all replicas hold one model, that of --model; leave --models unset")
+        return start_replicas(self.settings.model, ReplicaRange.read(number), fair)
 
     @property
     def fair_use(self) -> FairUse:

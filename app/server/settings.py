@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ..replicas.size import ReplicaRange
+
 VARIABLE_PREFIX = "VSCAN_"
 ENV_FILE = ".env"  # in the folder in which the demo starts
 WITHOUT_FLAG = "login"  # no flag: every user of the computer can read the flags of a process
@@ -49,6 +51,11 @@ class Settings(BaseSettings):
         None,
         description="models that visitors may choose, with commas between them; not set: all that fit the machine, on "
         "a public host without those with random weights",
+    )
+    replicas: str | None = Field(
+        None,
+        description="processes that hold the model, each with a GPU or with processor cores of its own: a number, "
+        "or a range such as 1-4 within which it follows the load; not set: this process holds it (docs/scale.md)",
     )
     public: bool | None = Field(
         None, description="whether strangers may come; not set: yes, unless only this computer can reach the address"
@@ -90,6 +97,13 @@ class Settings(BaseSettings):
             if name != "*":
                 ipaddress.ip_network(name, strict=False)
         return names
+
+    @field_validator("replicas")
+    @classmethod
+    def _is_a_range(cls, replicas: str | None) -> str | None:
+        if replicas is not None:
+            ReplicaRange.read(replicas)
+        return replicas
 
     @field_validator("login")
     @classmethod
