@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,15 +26,15 @@ from .size import ReplicaRange
 
 APPLICATION = "vscan"  # in Ray Serve
 CALLS_PER_REPLICA = 64  # at a time: the run under way, and what waits for it
-LOOK_EVERY_S, SILENT_FOR_S = 5.0, 30.0  # Ray Serve replaces a replica that does not say that it is alive
+CHECK_EVERY_S, SILENT_FOR_S = 5.0, 30.0  # Ray Serve replaces a replica that does not say that it is alive
 GROW_AFTER_S, SHRINK_AFTER_S = 5.0, 300.0  # a replica more while runs wait, one less after it has been idle
 SHARED_BYTES = 300_000_000  # of memory, for pictures on their way to replicas
 OTHER_MODEL = "The cluster's replicas hold {other}, not {model}; start the demo with --model {other}."
 cluster_log = logging.getLogger("app.replicas")
 
 
-def joined_or_started(model: str, replicas: ReplicaRange, fair: FairUse, engine: Engine | None = None) -> Replicas:
-    """See `start_replicas`; `engine`: what each replica works with."""
+def joined_or_started(model: str, replicas: ReplicaRange, fair: FairUse, make_engine: Callable[[], Engine]) -> Replicas:
+    """See `start_replicas`."""
     with _signals_kept():
         joined = _join() if os.environ.get("RAY_ADDRESS") else _begin()
     _log_as_we_do()
@@ -43,7 +43,7 @@ def joined_or_started(model: str, replicas: ReplicaRange, fair: FairUse, engine:
     if joined and APPLICATION in there:
         handle: DeploymentHandle[Any] = serve.get_app_handle(APPLICATION)
     else:
-        handle = _deployed(replicas, (model, fair, engine), limited=not joined)
+        handle = _deployed(replicas, (model, fair, make_engine), limited=not joined)
     found = Replicas(handle, replicas.most, silence_s=fair.answer_s)
     if (other := found.facts().name) != model:
         raise InputError(OTHER_MODEL.format(other=other, model=model))
@@ -84,7 +84,7 @@ def _deployed(replicas: ReplicaRange, given: tuple[Any, ...], limited: bool) -> 
         autoscaling_config=_autoscaling(replicas) if replicas.least < replicas.most else None,
         ray_actor_options=own,
         max_ongoing_requests=CALLS_PER_REPLICA,
-        health_check_period_s=LOOK_EVERY_S,
+        health_check_period_s=CHECK_EVERY_S,
         health_check_timeout_s=SILENT_FOR_S,
         request_router_config=RequestRouterConfig(request_router_class=LeastLoadedRouter),
         logging_config=_quiet(),

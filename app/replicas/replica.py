@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -44,9 +44,9 @@ class ModelFacts:
 class EngineReplica:
     """A model on one device, for a web server in another process."""
 
-    def __init__(self, model: str, fair: FairUse, engine: Engine | None = None) -> None:
+    def __init__(self, model: str, fair: FairUse, make_engine: Callable[[], Engine] = Engine) -> None:
         """Load the model. Raises InputError if that fails; Ray Serve then tries it again."""
-        self._session = Session(engine or Engine(), model, fair)
+        self._session = Session(make_engine(), model, fair)
         self._session.model(model)
 
     def facts(self) -> ModelFacts:

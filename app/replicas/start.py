@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vscan_core.catalog import MODELS, unavailable
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 NO_RAY = "replicas need Ray Serve; install it with: pip install 'vscan-core[demo,serve]'"
 
 
-def start_replicas(model: str, replicas: ReplicaRange, fair: FairUse, engine: Engine | None = None) -> Replicas:
+def start_replicas(
+    model: str, replicas: ReplicaRange, fair: FairUse, make_engine: Callable[[], Engine] = Engine
+) -> Replicas:
     """The replicas of a model: those of the cluster at RAY_ADDRESS, deployed unless they are there; else our own.
 
-    Ray and replicas of our own end with this process. `engine`: what each replica works with, pickled. Raises
-    InputError if they cannot be had.
+    Ray and replicas of our own end with this process. `make_engine` is called in each replica. Raises InputError
+    if they cannot be had.
     """
     if model not in MODELS:
         raise InputError("There is no such model in this demo.")
@@ -39,4 +42,4 @@ def start_replicas(model: str, replicas: ReplicaRange, fair: FairUse, engine: En
         from .cluster import joined_or_started  # late, for the same reason
     except ModuleNotFoundError as error:
         raise InputError(NO_RAY) from error
-    return joined_or_started(model, replicas, fair, engine)
+    return joined_or_started(model, replicas, fair, make_engine)

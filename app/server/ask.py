@@ -16,8 +16,6 @@ from ..session.visitors import Visits
 from ..ui.errors import streaming
 from ..ui.fairness import visiting
 
-BASELINE = "baseline"
-
 
 class AskEndpoint:
     """What the endpoint does. Bad values and visitors who ask for too much are refused in one sentence."""
@@ -51,7 +49,7 @@ class AskEndpoint:
         """
         engine, limit = self.session.engine, check_length(max_new_tokens, MAX_NEW_TOKENS)
         asked, share = check_visible(question or ""), check_share(retention)
-        reducer = None if method == BASELINE else engine.method(method)(share)
+        reducer = None if method == "baseline" else engine.method(method)(share)
 
         def start() -> Generator[BatchAnswer | None, None, None]:
             return self.session.ask(model, image, asked, reducer, limit)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     from app.replicas.start import start_replicas
 
     notes = tmp_path_factory.mktemp("notes")
-    replicas = start_replicas("mini", ReplicaRange(2, 2), FairUse(), Unhurried(notes))
+    replicas = start_replicas("mini", ReplicaRange(2, 2), FairUse(), partial(Unhurried, notes))
     yield Fleet(ReplicatedSession(ReplicaEngine(replicas, "mini"), "mini", replicas=replicas), notes)
     import ray
 
