@@ -13,13 +13,15 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from vscan_core.errors import InputError
+
 from ..session.elsewhere import CallRefused, RunLost, SessionCall
 from ..session.lru_cache import LRUCache
 from ..session.sources import OpenedSource
 from .replica import ModelFacts, StreamEnd
 
 WORD_EVERY_S = 0.5  # while nothing arrives
-FACTS_S = 60.0  # in which a replica has to answer
+FACTS_S = 120.0  # in which a replica has to answer
 _END = object()
 
 
@@ -30,11 +32,14 @@ class Replicas:
         """`most` replicas at a time; `silence_s`: seconds without an event after which a run counts as lost."""
         self.most, self.silence_s = most, silence_s
         self._handle = handle
-        self._pictures: LRUCache[Any] = LRUCache(16)  # references: a picture is sent once for all its runs
+        self._pictures: LRUCache[Any] = LRUCache(8)  # references: a picture is sent once for all its runs
 
     def facts(self) -> ModelFacts:
-        """Of the model that they serve."""
-        found: ModelFacts = self._handle.facts.remote().result(timeout_s=FACTS_S)
+        """Of the model that they serve. Raises InputError if no replica answers."""
+        try:
+            found: ModelFacts = self._handle.facts.remote().result(timeout_s=FACTS_S)
+        except (TimeoutError, RayError, RayServeException) as error:
+            raise InputError(f"No replica has answered within {FACTS_S:g} s.") from error
         return found
 
     def events(self, call: SessionCall, opened: OpenedSource) -> Generator[Any, None, None]:

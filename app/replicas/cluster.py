@@ -43,7 +43,8 @@ def joined_or_started(model: str, replicas: ReplicaRange, fair: FairUse, make_en
     if joined and APPLICATION in there:
         handle: DeploymentHandle[Any] = serve.get_app_handle(APPLICATION)
     else:
-        handle = _deployed(replicas, (model, fair, make_engine), limited=not joined)
+        _check_room(replicas, limited=not joined)
+        handle = _deployed(replicas, model, fair, make_engine)
     found = Replicas(handle, replicas.most, silence_s=fair.answer_s)
     if (other := found.facts().name) != model:
         raise InputError(OTHER_MODEL.format(other=other, model=model))
@@ -72,29 +73,42 @@ def _join() -> bool:
     return True
 
 
-def _deployed(replicas: ReplicaRange, given: tuple[Any, ...], limited: bool) -> DeploymentHandle[Any]:
+def _resources() -> tuple[int, int]:
+    """GPUs and cores."""
     there = ray.cluster_resources()
-    gpus, cores = int(there.get("GPU", 0)), int(there.get("CPU", 1))
+    return int(there.get("GPU", 0)), int(there.get("CPU", 1))
+
+
+def _check_room(replicas: ReplicaRange, limited: bool) -> None:
+    """A cluster may grow; one machine does not, and Ray would wait for ever."""
+    gpus, cores = _resources()
     room, kind = (gpus, "GPU") if gpus else (cores, "CPU core")
     if limited and replicas.most > room:
         raise InputError(f"{replicas.most} replicas need {replicas.most} {kind}s; this machine has {room}.")
+
+
+def _deployed(
+    replicas: ReplicaRange, model: str, fair: FairUse, make_engine: Callable[[], Engine]
+) -> DeploymentHandle[Any]:
+    gpus, cores = _resources()
     own = {"num_gpus": 1} if gpus else {"num_cpus": max(1, cores // replicas.most)}  # also the number of threads
     deployment = serve.deployment(EngineReplica, name="engine").options(
         num_replicas=None if replicas.least < replicas.most else replicas.least,
         autoscaling_config=_autoscaling(replicas) if replicas.least < replicas.most else None,
         ray_actor_options=own,
         max_ongoing_requests=CALLS_PER_REPLICA,
+        graceful_shutdown_timeout_s=fair.answer_s,  # one that goes lets its runs finish
         health_check_period_s=CHECK_EVERY_S,
         health_check_timeout_s=SILENT_FOR_S,
         request_router_config=RequestRouterConfig(request_router_class=LeastLoadedRouter),
         logging_config=_quiet(),
     )
     try:
-        return serve.run(deployment.bind(*given), name=APPLICATION, route_prefix=None)
+        return serve.run(deployment.bind(model, fair, make_engine), name=APPLICATION, route_prefix=None)
     except RuntimeError as error:
         for name, about in serve.status().applications[APPLICATION].deployments.items():
             cluster_log.error("%s: %s", name, about.message)
-        raise InputError(f"The replicas of {given[0]} do not start; the lines above say why.") from error
+        raise InputError(f"The replicas of {model} do not start; the lines above say why.") from error
 
 
 def _autoscaling(replicas: ReplicaRange) -> AutoscalingConfig:

@@ -5,7 +5,6 @@ What crosses is the name of a session's method, its arguments, and its events, a
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -72,9 +71,9 @@ class SessionElsewhere(Session):
         super().__init__(engine, default_model, **more)
         self._cuts: LRUCache[FirstCut] = LRUCache(64)
 
-    @abstractmethod
     def _elsewhere(self, call: SessionCall, opened: OpenedSource) -> Generator[Any, None, None]:
         """The events of a call about a picture or a video; an InputError elsewhere is raised here."""
+        raise NotImplementedError
 
     def _warm_up(self, lvlm: Any) -> None:
         """Nothing: nothing runs here."""

@@ -94,7 +94,7 @@ def test_under_load_a_killed_replica_costs_nobody_an_answer_without_a_sentence()
 
 
 def test_a_demo_that_is_killed_leaves_no_process_behind() -> None:
-    with shell("--replicas", "1") as (running, _):
+    with shell("--replicas", "1-2") as (running, _):
         started = below(running.pid)
         assert any("raylet" in command for command in started.values())
         running.kill()
