@@ -5,7 +5,7 @@ WORKERS ?= auto
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n $(WORKERS) --dist worksteal
 
-.PHONY: demo test test-vllm quick check format coverage durations mutants versions ways probes reliability docs wheel
+.PHONY: demo test test-vllm test-serve quick check format coverage durations mutants versions ways probes reliability docs wheel
 
 demo: .venv/demo-ready
 	$(if $(ARGS),,@echo 'The demo opens on port 7860; make demo ARGS="--port 8000" chooses another.')
@@ -61,6 +61,15 @@ probes: .venv/dev-ready
 
 reliability: .venv/dev-ready
 	WRITE_RELIABILITY=1 $(PYTEST) -q tests/probes/test_probes.py
+
+# the demo with replicas, in an environment of its own with Ray Serve
+test-serve: .venv-serve/ready
+	.venv-serve/bin/python -m pytest -q tests/serve tests/app/test_replicas.py $(ARGS)
+
+.venv-serve/ready: requirements.txt requirements-serve.txt
+	test -x .venv-serve/bin/python || $(PYTHON) -m venv .venv-serve
+	.venv-serve/bin/python -m pip install --quiet -r requirements.txt -r requirements-serve.txt
+	touch $@
 
 # the documentation as a site, in site/
 docs: .venv/dev-ready

@@ -11,7 +11,8 @@ from vscan_core.errors import InputError
 from .. import formatting
 from ..runs.copy_as import Recipe, copy_buttons
 from ..session.examples import Example
-from ..session.session import FirstCut, Session
+from ..session.first_cut import FirstCut
+from ..session.session import Session
 from ..session.sources import OpenedSource
 from ..stage.view import StageView, preview_view, run_view
 from ..ui.errors import answering, explained

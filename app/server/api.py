@@ -1,4 +1,4 @@
-"""The named endpoints for programs, `/compare`, `/overlay`, `/arena` and `/sweep`: plain values in and out."""
+"""The named endpoints for programs, `/compare`, `/overlay`, `/arena`, `/sweep` and `/ask`: plain values in and out."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from ..ui.errors import answering, streaming
 from ..ui.events import AS_PREVIEW, AS_RUN
 from ..ui.fairness import visiting
 from ..ui.picture import picture_input
+from .ask import AskEndpoint
 from .numbers import numbers
 
 T = TypeVar("T")
@@ -195,6 +196,8 @@ def add_endpoints(session: Session, visits: Visits | None = None) -> None:
         shares = gr.Textbox(SWEEP_RETENTIONS_TEXT, label="Shares of visual tokens to keep, with commas between them")
         trigger = gr.Button()
     trigger.click(endpoints.compare, inputs, [*texts, counts], api_name="compare", **AS_RUN)
+    ask = AskEndpoint(session, endpoints.visits).ask
+    trigger.click(ask, inputs, [texts[1], counts], api_name="ask", **AS_RUN)
     trigger.click(endpoints.overlay, [inputs[0], *inputs[2:5]], [picture, counts], api_name="overlay", **AS_PREVIEW)
     trigger.click(endpoints.arena, [*inputs[:3], methods, inputs[3]], counts, api_name="arena", **AS_RUN)
     trigger.click(endpoints.sweep, [*inputs[:2], shares, *inputs[3:5]], counts, api_name="sweep", **AS_RUN)

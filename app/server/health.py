@@ -20,6 +20,7 @@ from starlette.routing import Route
 from vscan_core.machine import available_gb
 
 from ..session.session import Session
+from ..session.sources import OpenedSource
 from ..session.zero_gpu import zero_gpu_is_on
 from .drain import Drain
 from .metrics import Meters
@@ -73,15 +74,8 @@ class Probe:
                 self._asked = None
 
     def _answer(self) -> None:
-        session, engine = self._session, self._session.engine
-        lvlm = session.model(session.default_model)
-
-        def work() -> None:
-            inputs = engine.inputs(lvlm, Image.new("RGB", (64, 64)), PROBE_QUESTION)
-            for _ in engine.run(lvlm, inputs, engine.encode(lvlm, inputs), None, 2):
-                pass
-
-        session.device(session.default_model).call(work, patience_s=self._deadline_s)
+        session, blank = self._session, OpenedSource("probe", Image.new("RGB", (64, 64)))
+        session.probe(session.default_model, blank, PROBE_QUESTION, self._deadline_s)
 
 
 @dataclass

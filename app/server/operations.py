@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
@@ -15,6 +15,9 @@ from starlette.middleware import Middleware
 from vscan_core.catalog import MODELS
 from vscan_core.chat_server import find_chat_server
 
+from ..replicas.session import ReplicaEngine
+from ..replicas.size import ReplicaRange
+from ..replicas.start import start_replicas
 from ..session.engine import Engine
 from ..session.quotas import FairUse
 from ..session.uploads import Uploads
@@ -30,7 +33,10 @@ from .metrics import Meters
 from .request_watch import FaultAnswers, RequestWatch, counting_refusals
 from .settings import Settings
 from .upload_gate import UploadGate
-from .watch import MeteredEngine, MeteredRemoteEngine, WatchedSession, WatchedZeroGPUSession
+from .watch import MeteredEngine, MeteredRemoteEngine, WatchedReplicatedSession, WatchedSession, WatchedZeroGPUSession
+
+if TYPE_CHECKING:
+    from ..replicas.client import Replicas
 
 OTHER_MODELS = (
     "the server at {server} runs {has} and not {model!r}, so no token map could be shown; "
@@ -45,16 +51,23 @@ class Operations:
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         self.settings, self.meters, self.drain = settings, Meters(), Drain()
-        lends = zero_gpu_is_on() and not settings.engine
-        kind = WatchedZeroGPUSession if lends else WatchedSession
-        self.session = kind(engine or self._engine(), settings.model, self.meters, self.drain, fair=self.fair_use)
+        self.session = self._session(engine)
         probe = Probe(self.session, self.meters)
         floors = settings.memory_floor_mb, settings.disk_floor_mb
         self.readiness = Readiness(self.session, self.drain, probe, *floors)
 
-    def _engine(self) -> Engine:
+    def _session(self, engine: Engine | None) -> WatchedSession:
+        settings, about = self.settings, (self.meters, self.drain)
+        offered, fair = settings.offered(MODELS), self.fair_use
+        if settings.replicas and engine is None:
+            replicas = self._replicas(settings.replicas, offered, fair)
+            held = ReplicaEngine(replicas, settings.model)
+            return WatchedReplicatedSession(held, settings.model, *about, fair=fair, replicas=replicas)
+        kind = WatchedZeroGPUSession if zero_gpu_is_on() and not settings.engine else WatchedSession
+        return kind(engine or self._engine(offered), settings.model, *about, fair=fair)
+
+    def _engine(self, offered: tuple[str, ...]) -> Engine:
         settings = self.settings
-        offered = settings.offered(MODELS)
         if not settings.engine:
             return MeteredEngine(self.meters, offered, settings.is_public)
         key = settings.engine_key.get_secret_value() if settings.engine_key else None
@@ -63,6 +76,15 @@ class Operations:
         if settings.model not in engine.models():
             raise ValueError(OTHER_MODELS.format(server=server.url, model=settings.model, has=", ".join(server.models)))
         return engine
+
+    def _replicas(self, number: str, offered: tuple[str, ...], fair: FairUse) -> Replicas:
+        if zero_gpu_is_on():
+            raise ValueError("ZeroGPU lends a GPU to every run; leave --replicas unset there")
+        if self.settings.engine:
+            raise ValueError("replicas and --engine are two places for the model; choose one of them")
+        if self.settings.models and offered != (self.settings.model,):
+            raise ValueError("all replicas hold one model, that of --model; leave --models unset")
+        return start_replicas(self.settings.model, ReplicaRange.read(number), fair)
 
     @property
     def fair_use(self) -> FairUse:

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from ..replicas.size import ReplicaRange
+
 VARIABLE_PREFIX = "VSCAN_"
 ENV_FILE = ".env"  # in the folder in which the demo starts
 WITHOUT_FLAG = ("login", "engine_key")  # no flag: every user of the computer can read the flags of a process
@@ -56,6 +58,11 @@ class Settings(BaseSettings):
         "with this project's plug-in, or another demo; it runs the same model",
     )
     engine_key: SecretStr | None = Field(None, description="key that this server wants (has no flag)")
+    replicas: str | None = Field(
+        None,
+        description="processes that hold the model, each with a GPU or with processor cores of its own: a number, "
+        "or a range such as 1-4 within which it follows the load; not set: this process holds it (docs/scale.md)",
+    )
     public: bool | None = Field(
         None, description="whether strangers may come; not set: yes, unless only this computer can reach the address"
     )
@@ -96,6 +103,13 @@ class Settings(BaseSettings):
             if name != "*":
                 ipaddress.ip_network(name, strict=False)
         return names
+
+    @field_validator("replicas")
+    @classmethod
+    def _is_a_range(cls, replicas: str | None) -> str | None:
+        if replicas is not None:
+            ReplicaRange.read(replicas)
+        return replicas
 
     @field_validator("login")
     @classmethod

@@ -12,10 +12,12 @@ from vscan_core import LVLM
 from vscan_core.chat_server import ChatServer
 from vscan_core.events import Done
 
+from ..replicas.session import ReplicatedSession
 from ..session.engine import Engine
+from ..session.first_cut import FirstCut
 from ..session.offer import OfferedEngine
 from ..session.remote import RemoteEngine
-from ..session.session import FirstCut, Session
+from ..session.session import Session
 from ..session.turn import KeptDone
 from ..session.zero_gpu import ZeroGPUSession
 from ..ui.faults import MEMORY, fault_kind, let_go
@@ -79,6 +81,10 @@ class WatchedSession(Session):
         """As in Session."""
         return self._watched(model, lambda: super(WatchedSession, self).leave_regions_out(model, *args, **named))
 
+    def ask(self, model: str, *args: Any, **named: Any) -> Generator[Any, None, None]:
+        """As in Session."""
+        return self._watched(model, lambda: super(WatchedSession, self).ask(model, *args, **named))
+
     @contextmanager
     def _counted(self) -> Iterator[None]:
         try:
@@ -121,6 +127,10 @@ class WatchedSession(Session):
 
 class WatchedZeroGPUSession(WatchedSession, ZeroGPUSession):
     """A watched session whose runs get a GPU of their own."""
+
+
+class WatchedReplicatedSession(WatchedSession, ReplicatedSession):
+    """A watched session whose runs happen in replicas."""
 
 
 class _RunWatch:

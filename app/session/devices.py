@@ -1,7 +1,8 @@
 """One run at a time per device, every step of it in one and the same thread.
 
 The web server calls each step of a generator in whichever thread is free, but torch keeps its modes per thread, so
-the steps of a run are handed to the device's own thread.
+the steps of a run are handed to the device's own thread. Replicas, whose runs happen in other processes, count as one
+device with a seat for each.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ BUSY = "The model is still busy with another question; please try again in a mom
 class Device:
     """A line that says whose turn it is, and the thread in which the work is done."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, seats: int = 1) -> None:
         self.name = name
-        self._line = WaitingLine()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"run on {name}")
+        self._line = WaitingLine(seats=seats)
+        self._thread = ThreadPoolExecutor(seats, thread_name_prefix=f"run on {name}")
 
     @property
     def busy(self) -> bool:

@@ -10,6 +10,7 @@ from PIL import Image
 
 import vscan_core as vc
 from vscan_core import LVLM, Event, InputError, Reducer, Video, catalog
+from vscan_core.batched import BatchAnswer, PictureQuestion, answer_many
 from vscan_core.bench.record import provenance
 from vscan_core.catalog import ModelCard
 from vscan_core.families import FAMILIES
@@ -115,6 +116,12 @@ class Engine:
         """Events of one run on a picture that has been encoded; nothing is computed between two `next`."""
         shared = encoding.shared
         yield from compare_prepared(lvlm, inputs, [reducer], max_new_tokens=max_new_tokens, shared=shared)
+
+    def answer_many(
+        self, lvlm: LVLM, pairs: Sequence[PictureQuestion], reducer: Reducer | None, max_new_tokens: int
+    ) -> list[BatchAnswer]:
+        """One answer per picture and question, as one batch, with nothing measured. Raises InputError."""
+        return answer_many(lvlm, pairs, reducer, batch_size=len(pairs), max_new_tokens=max_new_tokens)
 
     def leave_regions_out(
         self, lvlm: LVLM, image: Image.Image, question: str

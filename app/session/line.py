@@ -46,18 +46,17 @@ class Ticket:
 
 
 class WaitingLine:
-    """One turn at a time. The second turn of an address comes after the first turns of all others.
+    """So many turns at a time as there are seats. The second turn of an address comes after the first of all others.
 
     Each address counts its turns, from that of the present turn on; a turn's number is its round, and the lowest round
     goes first. So 20 turns that one address asks for at once do not keep the next one waiting for more than one.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, seats: int = 1) -> None:
+        self._clock, self._seats = clock, seats
         self._changed = threading.Condition()
         self._waiting: list[Ticket] = []
-        self._turn: Ticket | None = None
-        self._began = 0.0
+        self._turns: dict[Ticket, float] = {}  # when each began
         self._round = 0  # of the latest turn
         self._rounds: dict[str, int] = {}  # the latest of each address, unless it lies behind
         self._joined = 0
@@ -66,7 +65,7 @@ class WaitingLine:
     @property
     def taken(self) -> bool:
         """Whether it is somebody's turn."""
-        return self._turn is not None
+        return bool(self._turns)
 
     @property
     def wanted(self) -> bool:
@@ -92,19 +91,20 @@ class WaitingLine:
             if not self._changed.wait_for(lambda: self._is_next(ticket), timeout_s):
                 return False
             self._waiting.remove(ticket)
-            self._turn, self._began = ticket, self._clock()
+            self._turns[ticket] = self._clock()
             if not ticket.short:
                 self._round = max(self._round, ticket.round)
                 self._rounds = {who: latest for who, latest in self._rounds.items() if latest >= self._round}
+            self._changed.notify_all()  # another seat may be free
             return True
 
     def leave(self, ticket: Ticket) -> None:
         """See `Ticket.leave`."""
         with self._changed:
-            if self._turn is ticket:
-                self._turn = None
+            began = self._turns.pop(ticket, None)
+            if began is not None:
                 if not ticket.short:
-                    took = self._clock() - self._began
+                    took = self._clock() - began
                     self._turn_s = (
                         took if self._turn_s is None else self._turn_s + LATEST_WEIGHT * (took - self._turn_s)
                     )
@@ -116,12 +116,13 @@ class WaitingLine:
         """See `Ticket.outlook`; short work counts as nothing."""
         with self._changed:
             before = sum(not other.short and other.rank < ticket.rank for other in self._waiting)
-            now = self._turn
-            running = now is not None and not now.short
+            began = [when for other, when in self._turns.items() if not other.short]
             if self._turn_s is None:
-                return Outlook(before + running, None)
-            left = max(0.0, self._turn_s - (self._clock() - self._began)) if running else 0.0
-            return Outlook(before + running, left + before * self._turn_s)
+                return Outlook(before + len(began), None)
+            left = max(0.0, self._turn_s - (self._clock() - min(began))) if began else 0.0
+            return Outlook(before + len(began), left + before * self._turn_s / self._seats)
 
     def _is_next(self, ticket: Ticket) -> bool:
-        return self._turn is None and ticket is min(self._waiting, key=lambda other: other.rank, default=None)
+        return len(self._turns) < self._seats and ticket is min(
+            self._waiting, key=lambda other: other.rank, default=None
+        )

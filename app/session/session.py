@@ -10,25 +10,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-
+from vscan_core.batched import BatchAnswer
 from vscan_core.engine.preview import VisionPreview
 from vscan_core.errors import InputError
 from vscan_core.events import Answer
 from vscan_core.media.videos import Video
 from vscan_core.multirun import Refused
-from vscan_core.trace import ImageTrace
 from vscan_core.what_mattered import RegionsLeftOut, WhatMattered
 
 from .devices import Device
 from .engine import Engine
+from .first_cut import FirstCut, first_cut, prefill_lengths
 from .lru_cache import LRUCache
 from .models import Models
 from .quotas import FairUse
-from .scan import scan_data
 from .sources import Clip, OpenedSource, Source, decoded, digest_of
 from .turn import Asked, Pair, PairStarts, TurnEvent, pairs_turn, turn
 from .visitors import Visits
@@ -40,16 +38,6 @@ MAX_NEW_TOKENS = 64
 KEPT_BASELINES = 64
 ONLY_PICTURES = "What mattered can be asked about pictures, not about videos."
 PREVIEW_QUESTION = "?"  # the signals of a preview do not depend on it
-
-
-@dataclass(frozen=True)
-class FirstCut:
-    """The first cut of a reducer on a picture, without the language model."""
-
-    trace: ImageTrace
-    boxes: Tensor  # (tokens, 4) on the CPU, in pixels of the picture
-    schedule: dict[int, int]  # {layer: visual tokens of the picture that enter from there on}
-    scan: dict[str, Any] | None = None  # of VScan: what a browser needs to repeat it, see `scan_data`
 
 
 class Session:
@@ -120,12 +108,7 @@ class Session:
             return self.device(model).call(look, patience_s=self.visits.fair.answer_s)
 
         vision = self._vision.get((model, opened.digest, needs), run_encoder)
-        trace = vision.trace(reducer)
-        per_tile, tiles = trace.budget
-        schedule = reducer.schedule(per_tile, lvlm.anatomy, tiles)
-        if 0 in schedule:  # planned per tile; newline tokens stay, and padding was never there
-            schedule[0] = len(trace.kept)
-        return FirstCut(trace, vision.boxes.cpu(), schedule, scan_data(vision, reducer, lvlm.anatomy))
+        return first_cut(vision, reducer)
 
     def compare(
         self,
@@ -187,18 +170,26 @@ class Session:
         """
         opened, lvlm = self.open(source), self.model(model)
         key = (model, opened.digest, question.strip())
+        whole = self._prompts.get(key, lambda: self.prompt_tokens(model, opened, question))
+        dense, reduced = prefill_lengths(lvlm.anatomy.text_layers, whole, tokens, schedule)
+        flops = self.engine.prefill_flops(lvlm, dense) / self.engine.prefill_flops(lvlm, reduced)
+        return flops, sum(dense) / sum(reduced)
 
-        def prompt() -> int:
-            return self.engine.prompt_tokens(lvlm, self.engine.inputs(lvlm, opened.image, question))
+    def prompt_tokens(self, model: str, source: Source, question: str) -> int:
+        """The length of the whole prompt, with all visual tokens. Raises InputError as `savings` does."""
+        lvlm, opened = self.model(model), self.open(source)
+        return self.engine.prompt_tokens(lvlm, self.engine.inputs(lvlm, opened.image, question))
 
-        whole = self._prompts.get(key, prompt)
-        layers = lvlm.anatomy.text_layers
-        left = [tokens] * layers
-        for layer, number in sorted(schedule.items()):
-            left[layer:] = [number] * (layers - layer)
-        reduced = [whole - tokens + number for number in left]
-        flops = self.engine.prefill_flops(lvlm, [whole] * layers) / self.engine.prefill_flops(lvlm, reduced)
-        return flops, whole * layers / sum(reduced)
+    def probe(self, model: str, source: Source, question: str, patience_s: float) -> None:
+        """Ask the baseline for two words, untimed, before any run that waits. Raises whatever goes wrong."""
+        lvlm, opened, engine = self.model(model), self.open(source), self.engine
+
+        def work() -> None:
+            inputs = engine.inputs(lvlm, opened.image, question)
+            for _ in engine.run(lvlm, inputs, engine.encode(lvlm, inputs), None, 2):
+                pass
+
+        self.device(model).call(work, patience_s)
 
     def run_each(
         self, model: str, source: Source, question: str, makers: Sequence[Callable[[], Reducer]]
@@ -207,6 +198,18 @@ class Session:
         asked = self._asked(model, source, question, MAX_NEW_TOKENS)
         answer_s = self.visits.fair.answer_s
         return self.device(model).steps(lambda: turn(self.engine, self._baselines, asked, makers, answer_s=answer_s))
+
+    def ask(
+        self, model: str, source: Source, question: str, reducer: Reducer | None, max_new_tokens: int = MAX_NEW_TOKENS
+    ) -> Generator[BatchAnswer | None, None, None]:
+        """One answer, None as reducer: the baseline's; nothing is measured. Raises InputError, also for a video."""
+        return self.ask_many([self._asked(model, source, question, max_new_tokens)], reducer)
+
+    def ask_many(self, asked: Sequence[Asked], reducer: Reducer | None) -> Generator[BatchAnswer | None, None, None]:
+        """The answers to questions for one model and with one length limit, as one batch."""
+        lvlm, pairs = asked[0].lvlm, [(one.image, one.question) for one in asked]
+        made = partial(self.engine.answer_many, lvlm, pairs, reducer, asked[0].max_new_tokens)
+        return self._device_of(lvlm).steps(lambda: (answer for answer in made()))
 
     def _asked(self, model: str, source: Source, question: str, max_new_tokens: int) -> Asked:
         opened = self.open(source)

@@ -16,8 +16,8 @@ from vscan_core.draw.canvas import Canvas, canvas_of
 from vscan_core.draw.map_data import cuts_data, map_data, score_data
 from vscan_core.trace import ImageTrace, Trace
 
+from ..session.first_cut import FirstCut
 from ..session.lru_cache import LRUCache
-from ..session.session import FirstCut
 from ..session.sources import OpenedSource
 
 VSCAN = "VScan"

@@ -1,6 +1,6 @@
 """Load on the demo: many visitors for some minutes, or, with --soak, a few for a long time.
 
-python -m benchmarks.load [--visitors 50] [--minutes 2] [--out assets/recorded/load-cpu.json]
+python -m benchmarks.load [--visitors 50] [--minutes 2] [--replicas 2] [--out assets/recorded/load-cpu.json]
 python -m benchmarks.load --soak 15 [--visitors 2] [--out assets/recorded/soak-cpu.json]
 
 Starts the demo with its embedded model as a process of its own, on loopback, with the limits that it has by default.
@@ -37,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=2.0, help="of a crowd")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="a soak instead of a crowd")
     parser.add_argument("--pause", type=float, metavar="SECONDS", help="before every action (default: 2, soak: 0.2)")
+    parser.add_argument("--replicas", help="of the demo: see docs/scale.md (default: none)")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(argv)
     minutes = options.minutes if options.soak is None else options.soak
@@ -47,8 +48,10 @@ def main(argv: list[str] | None = None) -> None:
     command = f"python -m benchmarks.load {kind} --visitors {visitors}"
     if options.pause is not None:
         command += f" --pause {options.pause:g}"
+    replicas = [] if options.replicas is None else ["--replicas", options.replicas]
+    command = " ".join([command, *replicas])
     load = os.getloadavg()[0]
-    with demo_process() as demo:
+    with demo_process(arguments=replicas) as demo:
         measure = measure_crowd if options.soak is None else measure_soak
         pause: dict[str, Any] = {} if options.pause is None else {"pause_s": options.pause}
         row = asyncio.run(measure(demo, visitors, 60 * minutes, **pause))

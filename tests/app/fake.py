@@ -13,6 +13,7 @@ from PIL import Image
 
 from app.session.engine import Engine
 from vscan_core import geometry
+from vscan_core.batched import BatchAnswer
 from vscan_core.engine.preview import PreparedImage, VisionPreview
 from vscan_core.errors import InputError
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
@@ -94,6 +95,7 @@ class FakeEngine(Engine):
     steps: int = 0
     ran: list[str] = field(default_factory=list)  # methods of the runs so far
     limits: list[int] = field(default_factory=list)  # their greatest lengths
+    batches: list[tuple[str, int, int]] = field(default_factory=list)  # method, length limit, questions
     encoded: set[bytes] = field(default_factory=set)  # pictures that have been encoded
     lvlm: FakeLVLM = field(default_factory=FakeLVLM)
 
@@ -139,6 +141,13 @@ class FakeEngine(Engine):
         known = inputs.image.tobytes() in self.encoded
         self.encoded.add(inputs.image.tobytes())
         return SimpleNamespace(new=not known)
+
+    def answer_many(self, lvlm: FakeLVLM, pairs: Any, reducer: Any, max_new_tokens: int) -> list[BatchAnswer]:
+        method = type(reducer).__name__.lower() if reducer else "baseline"
+        self.batches.append((method, max_new_tokens, len(pairs)))
+        if any(question == "refuse" for _, question in pairs):
+            raise InputError("This question is refused.")
+        return [BatchAnswer(f"{method}: {question}", (1,), True, (TOKENS,)) for _, question in pairs]
 
     def run(
         self, lvlm: FakeLVLM, inputs: Any, encoding: Any, reducer: Any, max_new_tokens: int

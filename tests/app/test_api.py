@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 
 from tests.app.conftest import Server
@@ -22,9 +23,9 @@ def ask(client: Client, image: str, **other: Any) -> Any:
     return client.predict(handle_file(image), api_name="/compare", **{"question": "What is there?"} | other)
 
 
-def test_only_the_four_endpoints_are_public_and_documented(client: Client) -> None:
+def test_only_the_five_endpoints_are_public_and_documented(client: Client) -> None:
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(endpoints) == {"/arena", "/compare", "/overlay", "/sweep"}
+    assert set(endpoints) == {"/arena", "/ask", "/compare", "/overlay", "/sweep"}
     compare = endpoints["/compare"]
     names = [parameter["parameter_name"] for parameter in compare["parameters"]]
     assert names == ["image", "question", "retention", "model", "method", "max_new_tokens"]
@@ -42,6 +43,18 @@ def test_compare_answers_twice_with_numbers_of_this_run(client: Client, picture_
     for name in ("prefill_ms", "kv_bytes", "tflops"):
         assert 0 < runs[1][name] < runs[0][name] or name == "prefill_ms"
     assert runs[0]["reduce_ms"] == 0 < runs[1]["reduce_ms"]
+
+
+def test_ask_answers_once_as_compare_does(client: Client, picture_file: str) -> None:
+    baseline, reduced, _ = ask(client, picture_file, max_new_tokens=8)
+    asked = handle_file(picture_file), "What is there?", 1 / 9, "mini"
+    text, counts = client.predict(*asked, "vscan", 8, api_name="/ask")
+    assert text == reduced and counts["visual_tokens_per_layer"][-1] < 64
+    text, counts = client.predict(*asked, "baseline", 8, api_name="/ask")
+    assert text == baseline and set(counts["visual_tokens_per_layer"]) == {576}
+    for method, limit, sentence in (("nobody", 8, "There is no method"), ("vscan", 0, "from 1 to 64")):
+        with pytest.raises(AppError, match=sentence):
+            client.predict(*asked, method, limit, api_name="/ask")
 
 
 def test_compare_streams(client: Client, picture_file: str) -> None:

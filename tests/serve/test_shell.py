@@ -1,0 +1,116 @@
+"""The demo with replicas, as an operator starts it: load while a replica dies, and an end that leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+if find_spec("ray") is None:
+    pytest.skip("ray is not installed", allow_module_level=True)
+
+from app.ui.faults import NO_REPLICA
+from tests.app.operating import figures, free_port
+from tests.serve.conftest import EXAMPLE, PATIENCE_S, QUESTION, below, processes, replica_pids, waited_for
+
+ROOT = Path(__file__).parents[2]
+VISITORS, QUESTIONS = 4, 8
+
+
+@contextmanager
+def shell(*flags: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The demo, and its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "app", "--port", str(port), "--log-format", "json", *flags]
+    own = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    own = {name: value for name, value in own.items() if not name.startswith("RAY_")}
+    running = subprocess.Popen(command, cwd=ROOT, env=own, text=True, stderr=subprocess.PIPE)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        assert waited_for(lambda: running.poll() is not None or answers(f"{url}/healthz")), "it opens its port"
+        yield running, url
+    finally:
+        running.kill()
+        running.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=20).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_under_load_a_killed_replica_costs_nobody_an_answer_without_a_sentence() -> None:
+    with shell("--replicas", "2") as (running, url):
+        assert waited_for(lambda: answers(f"{url}/readyz")), "a replica has answered the probe"
+        first = replica_pids(running.pid)
+        assert len(first) == 2
+
+        def visitor(name: int) -> list[str]:
+            client, told = Client(url, verbose=False), []
+            for number in range(QUESTIONS):
+                asked = handle_file(EXAMPLE), f"{QUESTION} {name} {number}", 1 / 9, "mini", "vscan", 64
+                try:
+                    told.append(client.predict(*asked, api_name="/compare")[1])
+                except AppError as error:
+                    told.append(str(error))
+            return told
+
+        with ThreadPoolExecutor(VISITORS) as threads:
+            crowd = [threads.submit(visitor, name) for name in range(VISITORS)]
+            assert waited_for(lambda: figures(httpx.get(f"{url}/metrics").text).get("vscan_running", 0) == 2)
+            os.kill(first[0], signal.SIGKILL)
+            killed = time.monotonic()
+            told = [answer for one in crowd for answer in one.result(PATIENCE_S)]
+        lost = [answer for answer in told if NO_REPLICA in answer]
+        assert len(told) == VISITORS * QUESTIONS and all(told), "every question got an answer or a sentence"
+        assert len(lost) <= 1, "the run that was under way in it, unless it was between two"
+        assert not [answer for answer in told if "Something went wrong" in answer]
+        assert waited_for(lambda: len(replica_pids(running.pid)) == 2), "it is replaced"
+        print(f"lost {len(lost)} of {len(told)}; two processes again after {time.monotonic() - killed:.1f} s at most")
+        (later,) = {answer for answer in [visitor(9)[0]]}
+        assert later and NO_REPLICA not in later
+        started = below(running.pid)
+        running.send_signal(signal.SIGTERM)
+        _, said = running.communicate(timeout=PATIENCE_S)
+        assert running.returncode == 0
+        assert waited_for(lambda: not set(started) & set(processes()), 30), "Ray has ended, too"
+    lines = [json.loads(line) for line in said.splitlines()]  # all of them
+    assert {"draining", "drained"} <= {line["event"] for line in lines}
+
+
+def test_a_demo_that_is_killed_leaves_no_process_behind() -> None:
+    with shell("--replicas", "1-2") as (running, _):
+        started = below(running.pid)
+        assert any("raylet" in command for command in started.values())
+        running.kill()
+        assert waited_for(lambda: not set(started) & set(processes()), 60)
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables", "sentence"),
+    [
+        (["--replicas", "999"], {}, "999 replicas need 999 "),
+        (["--replicas", "2", "--models", "mini,dummy:llava-small"], {}, "leave --models unset"),
+        (["--replicas", "two"], {}, "give a number of replicas such as 2"),
+    ],
+)
+def test_what_cannot_be_started_is_said_in_one_sentence(flags, variables, sentence) -> None:
+    with shell(*flags, **variables) as (running, _):
+        _, said = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 2 and sentence in said.splitlines()[-1]
+    assert not below(running.pid)
