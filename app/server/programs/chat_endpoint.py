@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import aclosing
 from functools import partial
+from typing import Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from vscan_core.events import Done, Token
+from vscan_core.events import Answer, Done, Token
+from vscan_core.reducers import Reducer
 
 from ...session.sources import OpenedSource
 from ...session.turn import TurnEvent
@@ -22,7 +24,7 @@ from ..routes import CHAT_PATH
 from .chat_request import ChatRequest, chat_request
 from .data_url import opened_picture
 from .method_settings import reducer_from
-from .openai_format import Completion, finish_reason, new_text
+from .openai_format import Completion, finish_reason, new_text, usage_of
 from .program_runs import ProgramRuns, while_listening, whole_body
 
 NO_MODEL = "There is no model {name!r} here; /v1/models lists those that there are."
@@ -42,11 +44,12 @@ class ChatCompletions:
         """Answer one request; the run ends if its client leaves."""
         asked, picture = await self.runs.work(chat_request, await whole_body(receive), self.most_tokens)
         self._check_model(asked.model)
+        reducer = reducer_from(self.runs.session.engine, asked.settings)
         with self.runs.visit(scope) as visit:
             async with while_listening(receive):
                 opened = await self.runs.work(opened_picture, self.runs.session, picture)
                 del picture  # up to 10 MB, and it may have to wait
-                out = StreamedAnswer(asked, send) if asked.stream else WholeAnswer(asked, send)
+                out = (StreamedAnswer if asked.stream else WholeAnswer)(asked, reducer, send)
                 try:
                     await self._run(asked, opened, visit, out)
                 except Refusal as refusal:
@@ -55,9 +58,8 @@ class ChatCompletions:
                     await out.fail(refusal)
 
     async def _run(self, asked: ChatRequest, opened: OpenedSource, visit: Visit, out: WholeAnswer) -> None:
-        session = self.runs.session
-        reducer = reducer_from(session.engine, asked.settings)
-        start = partial(session.run_one, asked.model, opened, asked.question, reducer, asked.max_new_tokens)
+        run = self.runs.session.run_one
+        start = partial(run, asked.model, opened, asked.question, out.reducer, asked.max_new_tokens)
         async with aclosing(self.runs.steps(visit, start)) as steps:
             async for step in steps:
                 await out.saw(step)
@@ -70,8 +72,8 @@ class ChatCompletions:
 class WholeAnswer:
     """An answer that is sent when it is complete."""
 
-    def __init__(self, asked: ChatRequest, send: Send) -> None:
-        self.asked, self.send = asked, send
+    def __init__(self, asked: ChatRequest, reducer: Reducer | None, send: Send) -> None:
+        self.asked, self.reducer, self.send = asked, reducer, send
         self.form = Completion(asked.model)
         self.begun = False
         self.came, self.waited_ms = time.perf_counter(), 0.0
@@ -82,12 +84,15 @@ class WholeAnswer:
             self.waited_ms = 1000 * (time.perf_counter() - self.came)
         if isinstance(step, Done):
             self.begun = True
-            response = JSONResponse(self.form.whole(step.answer, self.waited_ms))
+            response = JSONResponse(self.form.whole(step.answer, self._usage(step.answer)))
             await self._send_start(response.raw_headers)
             await self._send_piece(bytes(response.body), more=False)
 
     async def fail(self, refusal: Refusal) -> None:
         """Nothing is left to be said after a complete answer."""
+
+    def _usage(self, answer: Answer) -> dict[str, Any]:
+        return usage_of(answer, self.asked.model, self.reducer, self.waited_ms)
 
     async def _send_start(self, headers: list[tuple[bytes, bytes]]) -> None:
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -99,8 +104,8 @@ class WholeAnswer:
 class StreamedAnswer(WholeAnswer):
     """An answer that is sent token by token, as server-sent events; `[DONE]` says that nothing is missing."""
 
-    def __init__(self, asked: ChatRequest, send: Send) -> None:
-        super().__init__(asked, send)
+    def __init__(self, asked: ChatRequest, reducer: Reducer | None, send: Send) -> None:
+        super().__init__(asked, reducer, send)
         self.sent, self.heard = "", self.came
 
     async def saw(self, step: TurnEvent | None) -> None:
@@ -118,7 +123,7 @@ class StreamedAnswer(WholeAnswer):
             await self._send_text(new_text(step.answer.text, self.sent, ended=True))
             await self._event(self.form.piece({}, finish_reason(step.answer)))
             if self.asked.include_usage:
-                await self._event(self.form.last_piece(step.answer, self.waited_ms))
+                await self._event(self.form.last_piece(self._usage(step.answer)))
             await self._send_piece(b"data: [DONE]\n\n", more=False)
 
     async def fail(self, refusal: Refusal) -> None:
@@ -139,7 +144,7 @@ class StreamedAnswer(WholeAnswer):
             await self._event(self.form.piece({"content": text}))
 
     async def _event(self, content: dict[str, object]) -> None:
-        await self._send_piece(b"data: " + orjson.dumps(content) + b"\n\n")
+        await self._send_piece(f"data: {json.dumps(content)}\n\n".encode())
 
 
 def chat_routes(runs: ProgramRuns, most_tokens: int) -> list[Route]:

@@ -33,16 +33,16 @@ def reducer_from(engine: Engine, given: Any) -> Reducer | None:
     """The reducer that the field stands for; None for null: all visual tokens. Raises Refusal."""
     if given is None:
         return None
-    if not isinstance(given, dict) or not given:
+    if not isinstance(given, dict) or not isinstance(given.get("method"), str):
         raise Refusal(400, "input", NO_SETTINGS, FIELD)
     if len(orjson.dumps(given)) > LONGEST_SETTINGS:
         raise Refusal(400, "input", TOO_LONG_SETTINGS, FIELD)
     if any(abs(number) > LARGEST_SETTING for number in _numbers(given)):
         raise Refusal(400, "input", TOO_LARGE_SETTING, FIELD)
     settings = dict(given)
-    name = settings.pop("method", DEFAULT_SETTINGS["method"])
+    name = settings.pop("method")
     try:
-        method = engine.method(name if isinstance(name, str) else repr(name))
+        method = engine.method(name)
         _check_names(name, settings, [each.name for each in fields(method) if each.init])
         if "retention" in settings:
             settings["retention"] = check_share(settings["retention"])
