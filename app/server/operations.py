@@ -59,6 +59,7 @@ class Operations:
         settings, mb = self.settings, 1_000_000
         return FairUse(
             runs=settings.runs_per_visitor,
+            runs_of_programs=settings.runs_of_programs,
             runs_per_minute=settings.requests_per_minute,
             answer_s=settings.answer_seconds,
             upload_bytes=settings.uploads_mb_per_visitor * mb,

@@ -69,6 +69,9 @@ class Settings(BaseSettings):
     )
     max_queue: int = Field(500, ge=1, description="events that may wait at a time, of all visitors together")
     runs_per_visitor: int = Field(2, ge=1, description="runs of one visitor at a time, the waiting ones included")
+    runs_of_programs: int = Field(
+        8, ge=1, le=64, description="runs at a time of all programs of one network address, the waiting ones included"
+    )
     requests_per_minute: int = Field(60, ge=1, description="runs that one visitor may start in a minute")
     uploads_mb_per_visitor: int = Field(300, ge=1, description="megabytes of uploads kept for one network address")
     disk_mb: int = Field(2000, ge=1, description="megabytes of uploads kept for all visitors together")

@@ -63,6 +63,7 @@ class ChatCompletions:
         async with aclosing(self.runs.steps(visit, start)) as steps:
             async for step in steps:
                 await out.saw(step)
+        await out.end()  # after the run: the web server takes an answer's end for the client's leaving
 
     def _check_model(self, name: str) -> None:
         if name not in self.runs.session.engine.models():
@@ -76,6 +77,7 @@ class WholeAnswer:
         self.asked, self.reducer, self.send = asked, reducer, send
         self.form = Completion(asked.model)
         self.begun = False
+        self.answer: Answer | None = None
         self.came, self.waited_ms = time.perf_counter(), 0.0
 
     async def saw(self, step: TurnEvent | None) -> None:
@@ -83,13 +85,17 @@ class WholeAnswer:
         if step is None:
             self.waited_ms = 1000 * (time.perf_counter() - self.came)
         if isinstance(step, Done):
-            self.begun = True
-            response = JSONResponse(self.form.whole(step.answer, self._usage(step.answer)))
-            await self._send_start(response.raw_headers)
-            await self._send_piece(bytes(response.body), more=False)
+            self.answer = step.answer
+
+    async def end(self) -> None:
+        """The run is over."""
+        assert self.answer is not None, "a run that has no answer raises"
+        response = JSONResponse(self.form.whole(self.answer, self._usage(self.answer)))
+        await self._send_start(response.raw_headers)
+        await self._send_piece(bytes(response.body), more=False)
 
     async def fail(self, refusal: Refusal) -> None:
-        """Nothing is left to be said after a complete answer."""
+        """The run has failed after the answer was `begun`; only a stream can be."""
 
     def _usage(self, answer: Answer) -> dict[str, Any]:
         return usage_of(answer, self.asked.model, self.reducer, self.waited_ms)
@@ -120,11 +126,17 @@ class StreamedAnswer(WholeAnswer):
             await self._begin()
             await self._send_text(new_text(step.text, self.sent))
         if isinstance(step, Done):
-            await self._send_text(new_text(step.answer.text, self.sent, ended=True))
-            await self._event(self.form.piece({}, finish_reason(step.answer)))
-            if self.asked.include_usage:
-                await self._event(self.form.last_piece(self._usage(step.answer)))
-            await self._send_piece(b"data: [DONE]\n\n", more=False)
+            self.answer = step.answer
+
+    async def end(self) -> None:
+        """As in WholeAnswer."""
+        assert self.answer is not None, "a run that has no answer raises"
+        await self._begin()
+        await self._send_text(new_text(self.answer.text, self.sent, ended=True))
+        await self._event(self.form.piece({}, finish_reason(self.answer)))
+        if self.asked.include_usage:
+            await self._event(self.form.last_piece(self._usage(self.answer)))
+        await self._send_piece(b"data: [DONE]\n\n", more=False)
 
     async def fail(self, refusal: Refusal) -> None:
         """An error in the stream, which then ends without `[DONE]`."""

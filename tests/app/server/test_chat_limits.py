@@ -22,7 +22,6 @@ from tests.app.fake import FakeEngine
 from tests.app.operating import Service, operating
 from tests.app.server.asking import asked, data_url, happens, openai_client
 from tests.app.server.served import door_open
-from vscan_core.errors import OutOfMemory
 
 PATH = "v1/chat/completions"
 LONG = ("word",) * 600  # half a minute
@@ -150,7 +149,7 @@ def test_a_server_that_stops_takes_no_more_and_tells_those_whom_it_cuts_off(url)
     ("failure", "status", "kind", "words"),
     [
         (RuntimeError("secret-of-the-server"), 500, "internal", "Something went wrong on the server (code"),
-        (OutOfMemory("no room"), 503, "memory", "short of memory"),
+        (MemoryError("no room"), 503, "memory", "short of memory"),
         (OSError(28, "No space left on device"), 507, "disk", "no room for another file"),
     ],
 )
