@@ -24,7 +24,9 @@ from .turn import Pair, PairStarts, TurnEvent
 
 REGION_RUNS = 10  # of a short answer, as long as leaving out every region takes
 
-SessionMethod = Literal["compare", "pairs", "run_each", "leave_regions_out", "ask", "preview", "prompt_tokens", "probe"]
+SessionMethod = Literal[
+    "compare", "run_one", "pairs", "run_each", "leave_regions_out", "ask", "preview", "prompt_tokens", "probe"
+]
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,13 @@ class SessionElsewhere(Session):
         opened, given = self.open(source), (question, retention, method, max_new_tokens)
         named = {"pairs_s": pairs_s}
         return self._elsewhere(SessionCall("compare", model, given, named, runs=2, tokens=max_new_tokens), opened)
+
+    def run_one(
+        self, model: str, source: Source, question: str, reducer: Reducer | None, max_new_tokens: int
+    ) -> Generator[TurnEvent | None, None, None]:
+        """As in Session."""
+        opened, given = self.open(source), (question, reducer, max_new_tokens)
+        return self._elsewhere(SessionCall("run_one", model, given, runs=1, tokens=max_new_tokens), opened)
 
     def pairs(
         self, model: str, source: Source, question: str, retention: float, method: str, pairs_s: float
