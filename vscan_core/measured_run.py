@@ -83,8 +83,14 @@ class MeasuredRun:
         )
 
     def _attach(self) -> AbstractContextManager[Attachment]:
-        timed, views = self.stopwatch.section, self.inputs.views
-        return open_attachment(self.lvlm.model, self.reducer, timed=timed, views=views, shared_vision=self.shared)
+        return open_attachment(
+            self.lvlm.model,
+            self.reducer,
+            timed=self.stopwatch.section,
+            views=self.inputs.views,
+            questions=self.inputs.questions,
+            shared_vision=self.shared,
+        )
 
     def _peak(self, memory: PeakMemory) -> int | None:
         """The highest of this run and of the encoding that it shares."""

@@ -97,17 +97,19 @@ class ZeroGPUSession(Session):
         )
         _ORIGIN["session"] = self
 
-    def preview(self, model: str, source: Source, retention: float, method: str = "vscan") -> FirstCut:
+    def preview(
+        self, model: str, source: Source, retention: float, method: str = "vscan", question: str = ""
+    ) -> FirstCut:
         """As in Session; what was asked before takes no GPU."""
-        self.engine.method(method)
-        opened = self.open(source)
+        reads = self.engine.method(method)(retention).needs(self.model(model).anatomy).joint
+        opened, asked = self.open(source), question if reads else ""
 
         def look() -> FirstCut:
-            with closing(self._lent("preview", model, 0, 0, (opened, retention, method))) as events:
+            with closing(self._lent("preview", model, 0, 0, (opened, retention, method, asked))) as events:
                 found: FirstCut = next(events)
                 return found
 
-        return self._cuts.get((model, opened.digest, retention, method), look)
+        return self._cuts.get((model, opened.digest, retention, method, asked), look)
 
     def compare(
         self,

@@ -11,7 +11,7 @@ WITH_CLIP = ("llava", "llava_next")  # their vision encoder is a whole CLIP: key
 
 
 def refusal(model, reducer: Reducer) -> str | None:
-    """A pattern of the sentence that refuses this reducer on this model, whose weights lack CLIP's text encoder.
+    """A pattern of the sentence that refuses this reducer on this model, which has a text half if its tower is CLIP's.
 
     None: the pair must work.
     """
@@ -23,7 +23,7 @@ def refusal(model, reducer: Reducer) -> str | None:
         return "adds visual features up to decoder layer"
     if reducer.sees_all_tiles:
         return "frames of a video, and this is a picture"
-    if needs.joint:
+    if needs.joint and family.clip is None:
         return "no CLIP text encoder"
     if needs.keys and not clip:
         return "no vision keys"
