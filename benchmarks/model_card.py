@@ -48,6 +48,7 @@ GATES = (  # stage, score in the training log, what it measures, the least that 
     ("language", "exist", "existence, on symbolic scenes", 0.95),
     ("vision", "object", "kind of a thing, from its patches", 0.80),
     ("vision", "covered", "things with a patch among the 192 with the most CLS attention", 0.90),
+    ("text_half", "all", "patches asked about that are among the 64 of lowest similarity", 0.95),
 )
 
 
@@ -78,6 +79,12 @@ def filled_card(card: str, record: dict[str, Any], log: list[dict[str, Any]]) ->
         for name, found in record["tasks"].items()
     )
     return re.sub(r"^model-index:\n.*?(?=^---$)", index, card, count=1, flags=re.DOTALL | re.MULTILINE)
+
+
+def training_log() -> list[dict[str, Any]]:
+    """The lines of the model's log and of its text half's."""
+    files = asset("mini", "training_log.json"), asset("mini", "text_half", "training_log.json")
+    return [line for file in files for line in json.loads(file.read_text())]
 
 
 def kinds_table(world: dict[str, Any]) -> str:
@@ -125,8 +132,8 @@ def main(argv: list[str] | None = None) -> None:
     about = model_provenance(lvlm, "python -m benchmarks.model_card")
     record = rounded(about | {"metric": "exact match", "tasks": tasks})
     write_record(record, options.out)
-    card, log = asset("mini", "README.md"), json.loads(asset("mini", "training_log.json").read_text())
-    card.write_text(filled_card(card.read_text(), record, log))
+    card = asset("mini", "README.md")
+    card.write_text(filled_card(card.read_text(), record, training_log()))
 
 
 if __name__ == "__main__":

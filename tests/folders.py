@@ -18,15 +18,18 @@ from vscan_core.checkpoints import hashes
 MINI = Path(MODELS["mini"].source)
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 8793312\n"
 INDEX, SHARDS = "model.safetensors.index.json", [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
-HASHED = (path.name for path in MINI.iterdir() if path.suffix in hashes.SUFFIXES)
-LOADED = sorted(name for name in HASHED if name not in hashes.UNHASHED)
+HASHED = (path.relative_to(MINI).as_posix() for path in MINI.rglob("*") if path.suffix in hashes.SUFFIXES)
+LOADED = sorted(name for name in HASHED if Path(name).name not in hashes.UNHASHED)
 
 
 def linked(folder: Path) -> Path:
     """The embedded model in a new folder."""
     folder.mkdir()
-    for path in MINI.iterdir():
-        (folder / path.name).symlink_to(path)
+    for path in MINI.rglob("*"):
+        if path.is_dir():
+            (folder / path.relative_to(MINI)).mkdir()
+        else:
+            (folder / path.relative_to(MINI)).symlink_to(path)
     return folder
 
 

@@ -1,4 +1,6 @@
-"""Gather the logs of all stages into one small file and draw the learning curve: python -m training.learning_curve.
+"""Gather the logs of four stages into one small file and draw the learning curve: python -m training.learning_curve.
+
+The text half, which came later, has a log of its own in its folder.
 
 Writes assets/mini/training_log.json and assets/mini/learning_curve.png.
 """
@@ -11,7 +13,6 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from training.stage import RUNS_FOLDER
-from training.train import TRAINING_STAGES
 
 MODEL_FOLDER = Path("assets/mini")
 LINE_COLOURS = (
@@ -36,9 +37,9 @@ WIDE, HIGH, PANEL_MARGIN = 460, 300, 40
 
 
 def gather() -> list[dict]:
-    """All log lines of all stages, in order of the stages."""
+    """All log lines of the stages of the model itself, in their order."""
     found = []
-    for stage in TRAINING_STAGES:
+    for stage in SCORES_SHOWN:
         path = RUNS_FOLDER / stage / "log.jsonl"
         if path.exists():
             found += continuous_clock([json.loads(line) for line in path.read_text().splitlines()])
@@ -93,7 +94,7 @@ def main() -> None:
     (MODEL_FOLDER / "training_log.json").write_text(f"[\n{text}\n]\n")
     picture = Image.new("RGB", (2 * WIDE, 2 * HIGH), "white")
     pen = ImageDraw.Draw(picture)
-    for index, stage in enumerate(TRAINING_STAGES):
+    for index, stage in enumerate(SCORES_SHOWN):
         panel(pen, (index % 2 * WIDE, index // 2 * HIGH), stage, lines)
     picture.save(MODEL_FOLDER / "learning_curve.png", optimize=True)
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,8 +55,12 @@ class StageRun:
     save_every_s: float = 120.0
     step: int = 0
     seconds: float = 0.0
-    started: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    started: float = field(init=False)
     saved: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
 
     @property
     def folder(self) -> Path:
@@ -65,7 +70,7 @@ class StageRun:
     @property
     def elapsed(self) -> float:
         """Seconds of training, over all resumptions."""
-        return self.seconds + time.monotonic() - self.started
+        return self.seconds + self.clock() - self.started
 
     @property
     def share(self) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-TRAINING_STAGES = ("language", "vision", "projector", "joint")
+TRAINING_STAGES = ("language", "vision", "projector", "joint", "text_half")
 
 
 def main() -> None:

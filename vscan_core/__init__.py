@@ -6,7 +6,7 @@ from vscan_core.batched import BatchAnswer, answer_many
 from vscan_core.errors import InputError, OutOfMemory
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.inference import answer, compare
-from vscan_core.loading import load_model
+from vscan_core.loading import load_model, load_text_half
 from vscan_core.lvlm import LVLM
 from vscan_core.media.images import open_image
 from vscan_core.media.videos import Video, open_video
@@ -46,6 +46,7 @@ __all__ = [
     "catalog",
     "compare",
     "load_model",
+    "load_text_half",
     "open_image",
     "open_video",
     "reduced",

@@ -43,9 +43,11 @@ NOT_FINITE = (
 class Attachment(Block):
     """One `with reduced(...)`, or one run of `answer`."""
 
-    def __init__(self, model: nn.Module, shared: bool, views: Sequence[View] | None) -> None:
+    def __init__(
+        self, model: nn.Module, shared: bool, views: Sequence[View] | None, questions: Sequence[str] | None
+    ) -> None:
         super().__init__(model, shared)
-        self.views = views
+        self.views, self.questions = views, questions
         self.trace = Trace()
         self.ran = False
         self._uncompiled = uncompiled(model)  # once: `here` is entered for every token
@@ -58,7 +60,7 @@ class Attachment(Block):
             return None
         thread = threading.current_thread()
         if (state := self.states.get(thread)) is None:
-            state = self.states[thread] = State(given_views=self.views)
+            state = self.states[thread] = State(given_views=self.views, given_questions=self.questions)
         return state
 
     def could_belong(self) -> bool:
@@ -96,7 +98,13 @@ class Attachment(Block):
 
 
 @contextmanager
-def reduced(model: Any, reducer: Reducer | None, *, views: Sequence[View] | None = None) -> Iterator[Trace]:
+def reduced(
+    model: Any,
+    reducer: Reducer | None,
+    *,
+    views: Sequence[View] | None = None,
+    question: str | Sequence[str] | None = None,
+) -> Iterator[Trace]:
     """Run an unmodified transformers LVLM with fewer visual tokens.
 
     A context manager for any way of calling the model: `generate`, plain forward, streaming, beam search, batches;
@@ -110,6 +118,8 @@ def reduced(model: Any, reducer: Reducer | None, *, views: Sequence[View] | None
         reducer: The method; None reduces nothing and only fills the trace.
         views: Where the model's pixels lie in each original picture, for `trace.boxes`; needed only if pixels were
             copied or sliced after `LVLM.inputs` made them (see `prepared.PreparedInputs`).
+        question: The plain text of the question, or one text per prompt; needed only by methods that compare it with
+            the picture by CLIP's text half, and only if `LVLM.inputs` did not make the inputs.
 
     Yields:
         The trace, which is filled in while the model runs.
@@ -121,7 +131,9 @@ def reduced(model: Any, reducer: Reducer | None, *, views: Sequence[View] | None
         RuntimeError: Nothing ran inside the `with`, the logits are not finite, the model is called with pictures from
             outside it, or two `with` on one model are nested in one thread.
     """
-    with open_attachment(unwrapped(model), reducer, shared=True, views=views) as attachment, attachment.here():
+    questions = (question,) if isinstance(question, str) else question
+    opened = open_attachment(unwrapped(model), reducer, shared=True, views=views, questions=questions)
+    with opened as attachment, attachment.here():
         try:
             yield attachment.trace
         except BaseException:
@@ -140,18 +152,19 @@ def open_attachment(
     shared: bool = False,
     timed: Timed = nullcontext,
     views: Sequence[View] | None = None,
+    questions: Sequence[str] | None = None,
     shared_vision: SharedVision | None = None,
 ) -> Iterator[Attachment]:
     """Put the hooks on, but reduce only calls inside `attachment.here()`; for generators that several threads advance.
 
-    model, reducer, views and errors are as in `reduced`. shared: whether threads and jobs started inside belong to it.
-    `timed()` is entered around every selection.
+    model, reducer, views and errors are as in `reduced`, questions as `question` there. shared: whether threads and
+    jobs started inside belong to it. `timed()` is entered around every selection.
     """
     family = family_of(model)
     anatomy = family.anatomy(model)
     called = (model, family.base(model), family.language_model(model), family.layers(model)[0])
     check(*(type(inner(module)) for module in called))
-    attachment = Attachment(model, shared, views)
+    attachment = Attachment(model, shared, views, questions)
     llm_side = LLMSide(model, family, reducer, anatomy, attachment)
     hook_groups = (
         GenerateHook(model, llm_side.idle, attachment.check_logits),

@@ -144,7 +144,8 @@ def _answer_rows(
     pictures, tokenizer = [picture for picture, _ in pairs], lvlm.processor.tokenizer
     with memory_guard(lvlm.device):
         shared = encoder.encode(pictures) if encoder is not None and encoder.serves(reducer) else None
-        inputs = lvlm.prepare(pictures, [lvlm.chat(question) for _, question in pairs])
+        questions = [question for _, question in pairs]
+        inputs = lvlm.prepare(pictures, [lvlm.chat(question) for question in questions], questions)
         with reduced_with(lvlm, reducer, shared) as trace:
             made = lvlm.model.generate(
                 **inputs, **GREEDY, max_new_tokens=max_new_tokens, pad_token_id=tokenizer.pad_token_id

@@ -14,8 +14,10 @@ from vscan_core.checkpoints import hashes
 from vscan_core.checkpoints.attention import check_attention, usable
 from vscan_core.checkpoints.folder import refusal
 from vscan_core.checkpoints.pretrained import pretrained
+from vscan_core.checkpoints.text_half import RANDOM, choose_text_half, give_text_half
 from vscan_core.dummies import model_of
 from vscan_core.dummies.processors import add_vision_tokens, ids_of
+from vscan_core.engine.wrappers import unwrapped
 from vscan_core.errors import InputError, first_line
 from vscan_core.families import FAMILIES, family_of
 from vscan_core.lvlm import LVLM
@@ -85,6 +87,22 @@ def load_model(
     return LVLM(model=model.eval(), processor=processor, family=family_of(model), name=name)
 
 
+def load_text_half(model: Any, source: str | Path) -> None:
+    """Give a model the text half of its CLIP, for the methods that compare the question with the picture.
+
+    Needed only where it is not found: beside the embedded model, and on the Hub for LLaVA-1.5 and LLaVA-NeXT. A warning
+    says if the vision tower was trained further since it left CLIP, so that the halves fit only approximately.
+
+    Args:
+        model: From `load_model` or transformers; its vision tower is that of a CLIP.
+        source: A folder or Hub id with a checkpoint of `CLIPModel` in safetensors, and its tokenizer.
+
+    Raises:
+        InputError: The checkpoint cannot be loaded, or is not that of the model's tower.
+    """
+    give_text_half(unwrapped(model.model if isinstance(model, LVLM) else model), str(source))
+
+
 def _check_name(name: str) -> None:
     if not isinstance(name, str):
         raise InputError(f"a model's name is a text such as {EMBEDDED!r}, but this is {name!r}")
@@ -146,6 +164,8 @@ def _random(
         tokenizer = add_vision_tokens(transformers.AutoTokenizer.from_pretrained(source))
         processor = family.dummy_processor(shape, tokenizer)
         model = model_of(family.dummy_config(shape, ids_of(processor)), made, dtype, attn)
+    if family.clip is not None:
+        choose_text_half(model, RANDOM)
     return (model if device_map is None else _spread(model, device_map)), processor
 
 

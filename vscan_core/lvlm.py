@@ -19,14 +19,13 @@ from vscan_core.engine.vision_signals import signal_names
 from vscan_core.errors import InputError
 from vscan_core.families import FAMILIES, Family
 from vscan_core.measure import RecentKeys, Stopwatch
-from vscan_core.media.images import as_rgb, upright_size, working_size
+from vscan_core.media.images import as_rgb, upright_size
 from vscan_core.media.videos import Video
 from vscan_core.ood import OODReference, is_out_of_distribution
-from vscan_core.prepared import PIXELS, PreparedInputs, shapes_of
+from vscan_core.prepared import PIXELS, PreparedInputs, shapes_of, view_of
 from vscan_core.questions import check_question
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
-from vscan_core.trace import View
 from vscan_core.vision_cache import VisionCache, pixel_digest
 
 
@@ -75,12 +74,13 @@ class LVLM:
         """
         text = check_question(question, self.processor)
         if not isinstance(image, Video):
-            return self.prepare([image], [self.chat(text)])
+            return self.prepare([image], [self.chat(text)], [text])
         if not self.family.frames:
             others = ", ".join(family.title for family in FAMILIES.values() if family.frames)
             raise InputError(f"{self.family.title} takes pictures only; for videos choose a model of {others}.")
         prompt = self.chat(text, "video")
-        return self.placed(self.family.video_inputs(self.processor, prompt, image.frames, image.times), [image])
+        batch = self.family.video_inputs(self.processor, prompt, image.frames, image.times)
+        return self.placed(batch, [image], [text])
 
     def chat(self, question: str, kind: str = "image") -> str:
         """The model's prompt for one question about one picture (kind "video": about one video)."""
@@ -91,12 +91,15 @@ class LVLM:
         prompt: str = self.processor.apply_chat_template(list(turns), add_generation_prompt=True)
         return prompt
 
-    def prepare(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> PreparedInputs:
+    def prepare(
+        self, pictures: Sequence[Image.Image], prompts: Sequence[str], questions: Sequence[str] | None = None
+    ) -> PreparedInputs:
         """Prepare pictures and prompts as one left-padded row per prompt; only pixels are cast to the model's dtype.
 
         Args:
             pictures: Of all prompts, in order; each is converted by `as_rgb`.
             prompts: As the chat template writes them, each with any number of image placeholders.
+            questions: The plain text of each; only some methods need it.
 
         Returns:
             Keyword arguments of `generate`, on the model's device.
@@ -120,7 +123,7 @@ class LVLM:
             raise InputError(
                 f"{self.family.title} does not accept a picture of {' or '.join(sizes)}; choose another one ({reason})."
             ) from error
-        return self.placed(batch, pictures)
+        return self.placed(batch, pictures, questions)
 
     def prepare_shared(self, picture: Image.Image, prompts: Sequence[str]) -> tuple[PreparedInputs, int]:
         """One picture and several prompts about it -> inputs with one row per prompt, but the pixels only once.
@@ -158,19 +161,22 @@ class LVLM:
             "attention_mask": torch.tensor(mask, device=self.device),
         }
 
-    def preview(self, image: Image.Image | Video, needs: Needs | Reducer) -> VisionPreview:
+    def preview(self, image: Image.Image | Video, needs: Needs | Reducer, question: str = "") -> VisionPreview:
         """Run only the vision side and record the signals in `needs`, or those that a reducer needs.
 
         `preview.trace(reducer)` is then the picture after cut 0, for any number of retentions and settings.
 
         Raises:
-            InputError: The model does not accept the picture or video, or does not support the method.
+            InputError: The model does not accept the picture or video, or does not support the method; or the method
+                compares the picture with the question, and there is none.
         """
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
-        inputs = self.inputs(image, "?")
+        if wanted.joint and not question:
+            raise InputError("What this method keeps depends on the question; ask one first.")
+        inputs = self.inputs(image, question or "?")
         shared = self.encode(inputs, wanted)
         place = (self.model, self.family, self.anatomy, inputs.of_vision, inputs.views, inputs["input_ids"])
-        return PreparedImage(*place, shared).preview(wanted)
+        return PreparedImage(*place, shared, inputs.questions).preview(wanted)
 
     def encode(self, inputs: PreparedInputs, needs: Needs) -> SharedVision:
         """Run the blocks of the vision encoder and record the signals in `needs`, or find both in `vision_cache`.
@@ -190,9 +196,9 @@ class LVLM:
         self.vision_cache.put(key, known)
         return known
 
-    def signals(self, image: Image.Image, needs: Needs | Reducer) -> Signals:
+    def signals(self, image: Image.Image, needs: Needs | Reducer, question: str = "") -> Signals:
         """The signals of a picture that the model sees as one tile. Raises InputError if it sees several."""
-        return self.preview(image, needs).signals
+        return self.preview(image, needs, question).signals
 
     def boxes(self, image: Image.Image) -> Tensor:
         """(tokens, 4) x0, y0, x1, y1 of every visual token, in pixels of the original; NaN for newlines."""
@@ -204,17 +210,10 @@ class LVLM:
             return False
         return is_out_of_distribution(features.float().cpu(), self.ood_reference)
 
-    def placed(self, batch: Mapping[str, Any], images: Sequence[Image.Image | Video]) -> PreparedInputs:
+    def placed(
+        self, batch: Mapping[str, Any], images: Sequence[Image.Image | Video], questions: Sequence[str] | None = None
+    ) -> PreparedInputs:
         """The processor's `batch` of `images` on the model's device, with the view of each picture in its original."""
         cast = {name: batch[name].to(self.model.dtype) for name in PIXELS if name in batch}  # times would be rounded
-        return PreparedInputs({**batch, **cast}, [self._view(image) for image in images]).to(self.device)
-
-    def _view(self, image: Image.Image | Video) -> View:
-        if isinstance(image, Video):
-            return replace(self.family.view(self.processor, *image.size), frames=len(image.frames))
-        size = upright_size(image)
-        small = working_size(*size)
-        view = self.family.view(self.processor, *small)
-        x, y = size[0] / small[0], size[1] / small[1]  # above 1 if the picture was shrunk first
-        scale, offset = (view.scale[0] * x, view.scale[1] * y), (view.offset[0] * x, view.offset[1] * y)
-        return replace(view, scale=scale, offset=offset, size=size)
+        views = [view_of(self.family, self.processor, image) for image in images]
+        return PreparedInputs({**batch, **cast}, views, questions).to(self.device)

@@ -77,8 +77,14 @@ class MeasuredRun:
         )
 
     def _attach(self) -> AbstractContextManager[Attachment]:
-        timed, views = self.stopwatch.section, self.inputs.views
-        return open_attachment(self.lvlm.model, self.reducer, timed=timed, views=views, shared_vision=self.shared)
+        return open_attachment(
+            self.lvlm.model,
+            self.reducer,
+            timed=self.stopwatch.section,
+            views=self.inputs.views,
+            questions=self.inputs.questions,
+            shared_vision=self.shared,
+        )
 
     def _cost(self, trace: Trace, kv_cache: int, peak: int | None) -> Cost:
         visual, every = trace.visual_tokens_per_layer, trace.tokens_per_layer

@@ -95,7 +95,7 @@ class VScanModel(lmms):  # type: ignore[misc]
         chats = [self._messages(request) for request in batch]
         texts = [self.lvlm.prompt(chat) for chat in chats]
         images = [image for chat in chats for image in _images(chat)]
-        inputs = self.lvlm.prepare(images, texts)
+        inputs = self.lvlm.prepare(images, texts, [_question(chat) for chat in chats])
         with torch.inference_mode(), reduced(self.lvlm.model, self.reducer) as trace:
             out = self.lvlm.model.generate(**inputs, **self._settings(options))
         new = out[:, inputs["input_ids"].shape[1] :]
@@ -179,6 +179,11 @@ def _images(chat: list[dict[str, Any]]) -> Iterator[Any]:
                 yield part["url"]
             elif part["type"] != "text":
                 raise InputError(f"vscan answers questions about pictures, not {part['type']}; choose another task")
+
+
+def _question(chat: list[dict[str, Any]]) -> str:
+    """The text of the last turn."""
+    return "\n".join(part["text"] for part in chat[-1]["content"] if part["type"] == "text")
 
 
 def _cut(text: str, until: str | list[str] | None) -> str:

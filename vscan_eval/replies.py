@@ -4,7 +4,8 @@ Three kinds of `sharing`; the first that fits is used:
 - "prefill": the method never reads the question, so the picture and the words that all prompts have in common run once,
   and every question continues a copy of their KV cache;
 - "picture": the method reads the question inside the LLM, so one projected picture serves a batch of prompts;
-- "prompt": an ordinary padded batch, one picture per prompt; for models that pack their pictures.
+- "prompt": an ordinary padded batch, one picture per prompt; for models that pack their pictures, and for methods that
+  choose what stays by the question before the LLM.
 A method that changes the vision encoder runs it for itself.
 The condition "none" asks the same prompts with the visual tokens left out.
 """
@@ -22,11 +23,11 @@ from PIL import Image
 from torch import Tensor
 
 from vscan_core.attach import reduced
-from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.errors import InputError
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
 from vscan_core.picture_encoder import PictureEncoder, reduced_with
+from vscan_core.prepared import PreparedInputs
 from vscan_core.reducers import REDUCERS, Reducer
 from vscan_core.trace import Trace
 from vscan_core.versions import cache_out, with_cache
@@ -81,12 +82,12 @@ class Reply:
 
 def sharing(lvlm: LVLM, condition: Condition) -> str:
     """How much work prompts about one picture can share: "prefill", "picture" or "prompt"."""
-    if condition.name == BLIND or not lvlm.family.one_row_per_picture:
-        return "prompt"
     reducer = condition.reducer
     cuts = () if reducer is None else reducer.cut_layers(lvlm.anatomy)
     joint = bool(cuts) and reducer is not None and reducer.needs(lvlm.anatomy).joint
-    return "picture" if joint or any(cuts) else "prefill"
+    if condition.name == BLIND or joint or not lvlm.family.one_row_per_picture:
+        return "prompt"
+    return "picture" if any(cuts) else "prefill"
 
 
 class PromptBatch:
@@ -112,9 +113,11 @@ class PromptBatch:
             with reduced(lvlm.model, None) as trace:
                 return _replies(lvlm, self._without_pictures(), trace, max_new_tokens)
         shared = sharing(lvlm, condition) if self._one_picture else "prompt"
-        inputs, columns = self._prepared
+        inputs, columns = (self._rows, 0) if shared == "prompt" else self._prepared
+        shown = self.prompts if shared == "prompt" else self.prompts[:1]
         with memory_guard(lvlm.device):
-            encoding = self._encoding if self.encoder is not None and self.encoder.serves(reducer) else None
+            encoder = self.encoder if self.encoder is not None and self.encoder.serves(reducer) else None
+            encoding = None if encoder is None else encoder.encode([prompt.picture for prompt in shown])
             with reduced_with(lvlm, reducer, encoding) as trace:
                 if shared == "prompt":
                     return _replies(lvlm, inputs, trace, max_new_tokens)
@@ -132,14 +135,13 @@ class PromptBatch:
     def _prepared(self) -> tuple[Any, int]:
         """Inputs, and how many columns all rows have in common: with one row or one picture for all prompts."""
         if not self._one_picture:
-            return _inputs(self.lvlm, self.prompts), 0
+            return self._rows, 0
         return self.lvlm.prepare_shared(self.prompts[0].picture, [self.lvlm.chat(one.question) for one in self.prompts])
 
     @cached_property
-    def _encoding(self) -> SharedVision:
-        assert self.encoder is not None
-        shown = self.prompts[:1] if self._one_picture else self.prompts
-        return self.encoder.encode([prompt.picture for prompt in shown])
+    def _rows(self) -> PreparedInputs:
+        """One row with its own picture for each prompt."""
+        return _inputs(self.lvlm, self.prompts)
 
     def _without_pictures(self) -> dict[str, Tensor]:
         """The prompts without their visual tokens and without the pictures themselves."""
@@ -150,9 +152,10 @@ class PromptBatch:
         return self.lvlm.padded([[]] * len(rows), rows)
 
 
-def _inputs(lvlm: LVLM, prompts: Sequence[Prompt]) -> Any:
+def _inputs(lvlm: LVLM, prompts: Sequence[Prompt]) -> PreparedInputs:
     """A left-padded batch on the model's device."""
-    return lvlm.prepare([prompt.picture for prompt in prompts], [lvlm.chat(prompt.question) for prompt in prompts])
+    questions = [prompt.question for prompt in prompts]
+    return lvlm.prepare([prompt.picture for prompt in prompts], [lvlm.chat(text) for text in questions], questions)
 
 
 def _replies(lvlm: LVLM, inputs: Any, trace: Trace, max_new_tokens: int) -> list[Reply]:

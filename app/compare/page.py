@@ -146,7 +146,7 @@ class ComparePage(Page):
         *asked, shown = values
         try:
             opened, settings = chosen_settings(self.session, *asked)
-            first = self.session.preview(settings.model, opened, settings.retention, settings.method)
+            first = self._first_cut(opened, settings)
             return self._exact(first, opened, settings, shown)
         except InputError:
             return {self.outputs.changed: ""}
@@ -170,7 +170,7 @@ class ComparePage(Page):
         self, opened: OpenedSource, settings: CompareSettings, shown: ShownComparison | None
     ) -> dict[Any, Any]:
         retention = settings.retention
-        first = self.session.preview(settings.model, opened, retention, settings.method)
+        first = self._first_cut(opened, settings)
         view = preview_view(first, retention, self.session.engine.method(settings.method).title)
         budget = formatting.budget_text(retention, first.schedule, first.trace.tokens)
         return {
@@ -184,7 +184,10 @@ class ComparePage(Page):
         title, retention = self.session.engine.method(settings.method).title, settings.retention
         if shown and shown.now.trace and not shown.settings.changed(settings):
             return run_view(shown.now.trace, retention, title)
-        return preview_view(self.session.preview(settings.model, opened, retention, settings.method), retention, title)
+        return preview_view(self._first_cut(opened, settings), retention, title)
+
+    def _first_cut(self, opened: OpenedSource, settings: CompareSettings) -> FirstCut:
+        return self.session.preview(settings.model, opened, settings.retention, settings.method, settings.question)
 
     def recipe(self, *asked: Any) -> Recipe:
         """What is chosen now, as code. Raises InputError."""

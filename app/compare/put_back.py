@@ -47,7 +47,7 @@ class PutBack:
         opened, settings = chosen_settings(self.session, *asked)
         model, retention = settings.model, settings.retention
         method = self.session.engine.method(settings.method)
-        trace = self.session.preview(model, opened, retention, settings.method).trace
+        trace = self.session.preview(model, opened, retention, settings.method, settings.question).trace
         plain = self.session.engine.reducer(self.session.model(model), settings.method, retention)
         forced = Forced.on(trace, plain, keep=marks.keep, drop=marks.drop)
         answers: list[Answer] = []

@@ -80,16 +80,18 @@ class SessionElsewhere(Session):
     def _warm_up(self, lvlm: Any) -> None:
         """Nothing: nothing runs here."""
 
-    def preview(self, model: str, source: Source, retention: float, method: str = "vscan") -> FirstCut:
+    def preview(
+        self, model: str, source: Source, retention: float, method: str = "vscan", question: str = ""
+    ) -> FirstCut:
         """As in Session; what was asked before is not asked again."""
-        self.engine.method(method)
-        opened = self.open(source)
+        reads = self.engine.method(method)(retention).needs(self.model(model).anatomy).joint
+        opened, asked = self.open(source), question if reads else ""
 
         def look() -> FirstCut:
-            found: FirstCut = self._one(SessionCall("preview", model, (retention, method)), opened)
+            found: FirstCut = self._one(SessionCall("preview", model, (retention, method, asked)), opened)
             return found
 
-        return self._cuts.get((model, opened.digest, retention, method), look)
+        return self._cuts.get((model, opened.digest, retention, method, asked), look)
 
     def compare(
         self,

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MAX_NEW_TOKENS = 64
 KEPT_BASELINES = 64
 ONLY_PICTURES = "What mattered can be asked about pictures, not about videos."
-PREVIEW_QUESTION = "?"  # the signals of a preview do not depend on it
+PREVIEW_QUESTION = "?"  # in place of one where the signals of a preview do not depend on it
 
 
 class Session:
@@ -92,8 +92,13 @@ class Session:
         key = (digest, source.frames) if isinstance(source, Clip) else digest
         return self._opened.get(key, lambda: OpenedSource(digest, decoded(source)))
 
-    def preview(self, model: str, source: Source, retention: float, method: str = "vscan") -> FirstCut:
-        """The first cut, from cached signals; the vision encoder runs only for a new picture."""
+    def preview(
+        self, model: str, source: Source, retention: float, method: str = "vscan", question: str = ""
+    ) -> FirstCut:
+        """The first cut, from cached signals; the vision encoder runs only for a new picture.
+
+        question: Some methods compare it with the picture. Raises InputError if there is none for those.
+        """
         opened = self.open(source)
         lvlm = self.model(model)
         reducer = self.engine.reducer(lvlm, method, retention)
@@ -101,12 +106,13 @@ class Session:
 
         def look() -> VisionPreview:
             self.engine.encode(lvlm, self.engine.inputs(lvlm, opened.image, PREVIEW_QUESTION))
-            return lvlm.preview(opened.image, needs)
+            return lvlm.preview(opened.image, needs, question)
 
         def run_encoder() -> VisionPreview:
             return self.device(model).call(look, patience_s=self.visits.fair.answer_s)
 
-        vision = self._vision.get((model, opened.digest, needs), run_encoder)
+        asked = question if needs.joint else ""
+        vision = self._vision.get((model, opened.digest, needs, asked), run_encoder)
         return first_cut(vision, reducer)
 
     def compare(

@@ -35,7 +35,7 @@ class FakeLVLM:
         self.anatomy = Anatomy(vision_layers=8, feature_layer=6, text_layers=LAYERS, shallow_layer=2)
         self.looks = 0
 
-    def preview(self, image: Image.Image, needs: Any) -> VisionPreview:
+    def preview(self, image: Image.Image, needs: Any, question: str = "") -> VisionPreview:
         self.looks += 1
         needs = needs if isinstance(needs, Needs) else needs.needs(self.anatomy)
         view = View(size=image.size)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
-from benchmarks.model_card import filled_card
+from benchmarks.model_card import filled_card, training_log
 from training.artwork import LICENCES, VERSIONS
 from vscan_core.resources import asset
 from vscan_eval.tasks import TASKS
@@ -23,7 +23,7 @@ from vscan_eval.world.phrasings import PHRASINGS
 
 MODEL, WORLD = asset("mini", "README.md"), asset("world", "README.md")
 RECORD = json.loads(asset("recorded", "evaluation_mini.json").read_text())
-LOG = json.loads(asset("mini", "training_log.json").read_text())
+LOG = training_log()
 SPDX = {"apache-2.0", "cc-by-4.0", "mit"}
 
 

@@ -27,10 +27,6 @@ def prompts() -> list[Prompt]:
 @pytest.mark.parametrize("name", ["baseline", *vc.REDUCERS])
 def test_together_is_as_one_by_one(lvlm, name) -> None:
     method = Condition.named(name, SHARE)
-    if name in ("trim", "cdpruner"):
-        with pytest.raises(vc.InputError, match="no CLIP text encoder"):
-            generate_replies(lvlm, method, prompts(), 6)
-        return
     if name in OF_VIDEOS:
         with pytest.raises(vc.InputError, match="this is a picture"):
             generate_replies(lvlm, method, prompts(), 6)

@@ -22,7 +22,7 @@ def unscored(reducer: Reducer, later: list[int], attending: list[int]) -> bool:
 
 
 def refusal(model, reducer: Reducer) -> str | None:
-    """A pattern of the sentence that refuses this reducer on this model, whose weights lack CLIP's text encoder.
+    """A pattern of the sentence that refuses this reducer on this model, which has a text half if its tower is CLIP's.
 
     None: the pair must work.
     """
@@ -36,7 +36,7 @@ def refusal(model, reducer: Reducer) -> str | None:
         return "nothing can score a cut at decoder layer"
     if reducer.sees_all_tiles:
         return "frames of a video, and this is a picture"
-    if needs.joint:
+    if needs.joint and family.clip is None:
         return "no CLIP text encoder"
     if needs.keys and not clip:
         return "no vision keys"

@@ -26,6 +26,7 @@ from transformers import (
     VideoLlavaForConditionalGeneration,
 )
 
+from vscan_core.checkpoints.text_half import RANDOM, choose_text_half
 from vscan_core.conformance.tiny import IMAGE_ID as IMAGE
 from vscan_core.conformance.tiny import QWEN_IDS, QWEN_TOWER, ROPE, next_inputs, padded, qwen_inputs, roughened
 from vscan_core.conformance.tiny import TINY_DECODER as DECODER
@@ -134,7 +135,8 @@ def video_llava(attn: str) -> VideoLlavaForConditionalGeneration:
         video_token_index=VIDEO,
     )
     torch.manual_seed(0)
-    return roughened(VideoLlavaForConditionalGeneration._from_config(config, attn_implementation=attn))
+    model = VideoLlavaForConditionalGeneration._from_config(config, attn_implementation=attn)
+    return roughened(choose_text_half(model, RANDOM))
 
 
 def onevision(attn: str) -> LlavaOnevisionForConditionalGeneration:

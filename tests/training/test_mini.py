@@ -18,7 +18,10 @@ from training.model import export
 from training.out_of_distribution import MADE
 from training.reference_model import load, reply
 from training.vocabulary import build_tokenizer
+from vscan_core.loading import load_model
 from vscan_core.ood import OODReference, is_out_of_distribution, ood_distance
+from vscan_core.reducers import REDUCERS
+from vscan_eval.world import draw_scene, sample_scene
 
 MODEL = Path("assets/mini")
 EXAMPLES = Path("assets/examples")
@@ -47,6 +50,20 @@ def test_answers_its_own_examples_and_twice_the_same(mini) -> None:
 
 def test_its_tokenizer_is_the_one_the_code_builds(mini) -> None:
     assert mini[1].tokenizer.get_vocab() == build_tokenizer().get_vocab()
+
+
+@pytest.mark.parametrize(("method", "least"), [("trim", 0.9), ("cdpruner", 0.3), ("random", 0.0)])
+def test_its_text_half_finds_what_the_question_names(method, least) -> None:
+    lvlm, reducer, found = load_model("mini", device="cpu"), REDUCERS[method](retention=1 / 9), []
+    for seed in range(900_000, 900_006):
+        scene = sample_scene(seed)
+        picture = draw_scene(scene)
+        for number, thing in enumerate(scene.things, 1):
+            (mine,) = np.nonzero(picture.owner == number)
+            if thing in scene.unique() and 0 < len(mine) <= 63:
+                preview = lvlm.preview(Image.fromarray(picture.pixels), reducer, f"Where is the {thing.name}?")
+                found.append(np.isin(mine, preview.trace(reducer).kept.numpy()).mean())
+    assert len(found) > 8 and least <= np.mean(found) and (method != "random" or np.mean(found) < 0.25), np.mean(found)
 
 
 def test_shards_stay_small_and_half_precision() -> None:

@@ -9,15 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from training import stage, stage_language
+from tests.folders import MINI
+from training import stage, stage_language, stage_text_half
 from training.fast_attention import LONG, Blocks, packed_attention, use_fast_attention
 from training.learning_curve import continuous_clock
 from training.model import DIM, PREFIX, build_model, build_processor
 from training.packed_forward import exact, forward, targets
 from training.packing import VISUAL_TOKENS, encode, pack, prefix_ids, tokenizer
 from training.symbolic_scenes import symbolic_labels
+from training.text_half import export_text_half
 from training.vision_features import run_tower, to_patches
 from training.vocabulary import prompt_text
+from vscan_core.checkpoints.text_half import joint_space_of
+from vscan_core.families import FAMILIES
+from vscan_core.loading import load_model
 from vscan_eval.world.catalog import COLOUR_NAMES, SIGN_TEXTS, THING_KINDS
 from vscan_eval.world.questions import Question
 from vscan_eval.world.scene import MOST_ALIKE, sample_scene
@@ -105,6 +110,40 @@ def test_two_steps_of_training_then_resume(tmp_path, monkeypatch: pytest.MonkeyP
     assert first.step >= 1 and (tmp_path / "language" / "checkpoint.pt").exists()
     again = stage_language.train(minutes=0.02, resume=True, scenes=2, count=3)
     assert again.step >= first.step
+
+
+def test_a_text_half_is_trained_and_exported_beside_its_tower(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "RUNS_FOLDER", tmp_path / "runs")
+    for name, few in {"FIRST_PICTURES": 2, "PER_STEP": 2, "HELD_OUT": range(2)}.items():
+        monkeypatch.setattr(stage_text_half, name, few)
+    run = stage_text_half.train(minutes=0.03, resume=False)
+    (tmp_path / "mine").mkdir()
+    for path in MINI.glob("*.json*"):
+        (tmp_path / "mine" / path.name).symlink_to(path)
+    export_text_half(tmp_path / "mine")
+    model = load_model("mini", device="cpu").model
+    model.config._name_or_path = str(tmp_path / "mine")
+    space = joint_space_of(model, FAMILIES["llava"])
+    half, question = run.modules["half"], [Question("exist", "Is there a cat?", "yes")]
+    features = torch.randn(1, 9, DIM)
+    patches, text = space(features, question[0].text)
+    products, cosines = half(features, *stage_text_half.question_ids(question))
+    scale, shift = half.scale.exp(), half.shift
+    expected = shift[0] - scale[0] * (patches[0] @ text[0]) * text.shape[1] ** -0.5
+    torch.testing.assert_close(products[0, 0], expected, atol=0.02, rtol=0.02)  # exported in half precision
+    similar = torch.nn.functional.cosine_similarity(patches[0], text, dim=-1)
+    torch.testing.assert_close(cosines[0, 0], shift[1] - scale[1] * similar, atol=0.02, rtol=0.02)
+
+
+def test_the_target_is_what_the_question_or_its_answer_names() -> None:
+    scene = next(scene for scene in map(sample_scene, range(1000)) if len(scene.unique()) == len(scene.things) == 3)
+    names = [thing.name for thing in scene.things]
+    where = stage_text_half.wanted_patches(scene, Question("where", f"Where is the {names[1]}?", "center"))
+    np.testing.assert_allclose(where, [0, 0.3, 1, 0.3])
+    beside = Question("beside", f"What is left of the {names[1]}?", scene.things[0].phrase)
+    np.testing.assert_allclose(stage_text_half.wanted_patches(scene, beside), [0, 1, 1, 0.3])
+    background = Question("background", "What is the background?", "grass")
+    np.testing.assert_allclose(stage_text_half.wanted_patches(scene, background), [1, 0.3, 0.3, 0.3])
 
 
 def test_the_clocks_of_several_sittings_are_put_one_behind_the_other() -> None:

@@ -53,7 +53,7 @@ class Subject:
         """One prompt with `pictures` equal pictures."""
         content: list[dict[str, str]] = [{"type": "image"}] * pictures + [{"type": "text", "text": QUESTION}]
         prompt = self.lvlm.prompt([{"role": "user", "content": content}])
-        return self.lvlm.prepare([self.picture(size)] * pictures, [prompt])
+        return self.lvlm.prepare([self.picture(size)] * pictures, [prompt], [QUESTION])
 
     def video(self, frames: int) -> PreparedInputs:
         """A prompt with one video. Raises InputError if the model takes none."""
@@ -81,7 +81,9 @@ def running_as(
     if isinstance(way, str):
         yield None
         return
-    attachment = open_attachment(lvlm.model, way, shared=True, timed=timed, views=inputs.views)
+    attachment = open_attachment(
+        lvlm.model, way, shared=True, timed=timed, views=inputs.views, questions=inputs.questions
+    )
     with attachment as attached, attached.here():
         yield attached.trace
 

@@ -22,7 +22,7 @@ def check_hashes(folder: str | Path, pattern: str = "*") -> None:
 
     Every file is hashed on every call, about 20 ms for 20 MB, so that any change is found, whatever size and date are.
     """
-    recorded, present = _recorded(Path(folder)), {path.name: path for path in _files(Path(folder))}
+    recorded, present = _recorded(Path(folder)), _files(Path(folder))
     for name in fnmatch.filter(sorted(recorded.keys() | present.keys()), pattern):
         if name not in present:
             raise _refusal(f"{name} is missing", RESTORE)
@@ -38,12 +38,15 @@ def check_hashes(folder: str | Path, pattern: str = "*") -> None:
 
 def write(folder: str | Path) -> None:
     """Record the hashes of the files in the folder."""
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in _files(Path(folder))]
+    files = _files(Path(folder)).items()
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n" for name, path in files]
     (Path(folder) / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix in SUFFIXES and path.name not in UNHASHED)
+def _files(folder: Path) -> dict[str, Path]:
+    """{name: file}; that of a file in a folder inside is "text_half/config.json"."""
+    found = (path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.name not in UNHASHED)
+    return {path.relative_to(folder).as_posix(): path for path in sorted(found)}
 
 
 def _recorded(folder: Path) -> dict[str, str]:

@@ -47,7 +47,7 @@ def pretrained(name: str, source: str, place: Any, dtype: torch.dtype, attn: str
     held = None if folder is None else _check_folder(name, folder)
     subject = CONFIG  # of the sentence, if loading fails
     try:
-        with _quiet():
+        with quiet():
             config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=False)
             cls = _planned(name, config, held, place, dtype, attn)
             subject = "what makes its tokenizer and processor"
@@ -145,7 +145,7 @@ def _check_tensors(folder: Path, info: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence transformers' warnings, so that an error is one sentence. More verbose settings are kept."""
     before = logging.get_verbosity()
     if before == logging.WARNING:

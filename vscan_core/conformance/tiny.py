@@ -20,6 +20,8 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
 )
 
+from vscan_core.checkpoints.text_half import RANDOM, choose_text_half
+
 IMAGE_ID, VIDEO_ID = 99, 100  # placeholders
 TINY_DECODER = {
     "hidden_size": 32,
@@ -77,7 +79,7 @@ def tiny_llava(
     )
     torch.manual_seed(0)
     model = LlavaForConditionalGeneration._from_config(config, dtype=torch.float32, attn_implementation=attn)
-    return roughened(model)
+    return roughened(choose_text_half(model, RANDOM))
 
 
 def tiny_llava_next(attn: str = "sdpa") -> LlavaNextForConditionalGeneration:
@@ -89,7 +91,8 @@ def tiny_llava_next(attn: str = "sdpa") -> LlavaNextForConditionalGeneration:
         image_grid_pinpoints=[[84, 168], [168, 84], [168, 168]],
     )
     torch.manual_seed(0)
-    return roughened(LlavaNextForConditionalGeneration._from_config(config, attn_implementation=attn))
+    model = LlavaNextForConditionalGeneration._from_config(config, attn_implementation=attn)
+    return roughened(choose_text_half(model, RANDOM))
 
 
 def tiny_qwen(attn: str = "sdpa") -> Qwen2_5_VLForConditionalGeneration:

@@ -118,7 +118,7 @@ class CallChecks:
             state.depth += 1
             state.ids = ids
             if state.run is None:
-                state.find_views(kwargs)
+                state.find_notes({**kwargs, "input_ids": ids})
             with timed():
                 state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
                 early = kwargs.get("mm_encoder_outputs")  # `generate` may encode before it calls the model

@@ -100,7 +100,7 @@ class GenerateHook:
         if self._uses_static(given):
             given = {**given, "disable_compile": True}  # of the whole model, which would skip the hooks
         state.run = _run(given, self._drafts(given))
-        state.find_views(given)
+        state.find_notes({**given, "input_ids": state.run.ids})
         try:
             return run(**given)
         finally:

@@ -82,6 +82,7 @@ class PreparedImage:
     views: Sequence[View]  # where the pixels lie in the original
     ids: Tensor | None = None  # (1, length) a prompt with this picture, which shows which tiles belong to it
     shared: SharedVision | None = None  # its blocks have run, with the signals of every preview
+    questions: Sequence[str] | None = None  # the plain text of that prompt
 
     def preview(self, needs: Needs) -> VisionPreview:
         """Run the vision side once and record the signals in `needs`."""
@@ -92,7 +93,8 @@ class PreparedImage:
     @torch.inference_mode()
     def run(self, reducer: Reducer | None, needs: Needs) -> tuple[State, list[Signals]]:
         """Run the vision side with a reducer (None: nothing is cut): the hooks' state and every tile's signals."""
-        state, block = State(depth=1, ids=self.ids, views=self.views), Block(self.model)
+        state = State(depth=1, ids=self.ids, views=self.views, questions=self.questions)
+        block = Block(self.model)
 
         def current() -> State | None:
             return state if block_of(self.model) is block else None

@@ -1,7 +1,8 @@
-"""Which tiles a method gets at once: all of one grid, or all of one image or video, if it compares tiles."""
+"""Which tiles a method gets at once: all of one grid (and question), or of one image or video, if it compares tiles."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -19,6 +20,12 @@ def of_one_grid(tiles: Tiles) -> list[TileGroup]:
     """All tiles of a size together, whatever image they belong to."""
     grids = tiles.grids
     return [TileGroup([i for i, one in enumerate(grids) if one == grid]) for grid in dict.fromkeys(grids)]
+
+
+def of_one_question(tiles: Tiles, questions: Sequence[str]) -> list[TileGroup]:
+    """All tiles of a size that the same question is about; questions: of each tile."""
+    kinds = list(zip(tiles.grids, questions, strict=True))
+    return [TileGroup([i for i, one in enumerate(kinds) if one == kind]) for kind in dict.fromkeys(kinds)]
 
 
 def of_one_video(tiles: Tiles) -> list[TileGroup]:

@@ -13,7 +13,7 @@ from vscan_core.engine.call import Call
 from vscan_core.engine.encoded import Encoded, MergeState
 from vscan_core.engine.vision_signals import SignalName
 from vscan_core.families.tiles import PerTile, Tiles, TokenLayout
-from vscan_core.prepared import views_in
+from vscan_core.prepared import questions_in, views_in
 from vscan_core.trace import Trace, View
 
 
@@ -36,6 +36,9 @@ class State:
     depth: int = 0  # nested calls of the model under way; 0 and no run: the caller uses its parts directly
     ids: Tensor | None = None  # (batch, length) of the model's call
     given_views: Sequence[View] | None = None  # passed by the caller, for every prompt
+    given_questions: Sequence[str] | None = None  # passed by the caller, one per prompt or one for all
+    questions: Sequence[str] | None = None  # of this prompt's rows, without copies; None: not known
+    image_sizes: Any = None  # of this prompt's pictures, if the processor returned them
     views: Sequence[View] | None = None  # where this prompt's pictures lie in their originals; None: not known
     logit_positions: Tensor | None = None  # (n,) tensor in logits_to_keep, to be overwritten with present columns
     logits_kept: int = 0  # number in logits_to_keep: how many of the last; 0: all
@@ -55,9 +58,11 @@ class State:
     call: Call | None = None
     arrived: bool = False  # the current call of the model has reached the decoder stack
 
-    def find_views(self, inputs: Mapping[str, Any]) -> None:
-        """Set `views` to those that the caller passed, else to those noted for the pixels in `inputs`."""
+    def find_notes(self, inputs: Mapping[str, Any]) -> None:
+        """Set `views` and `questions` to those that the caller passed, else to those noted for `inputs`."""
         self.views = views_in(inputs) if self.given_views is None else self.given_views
+        self.questions = questions_in(inputs) if self.given_questions is None else self.given_questions
+        self.image_sizes = inputs.get("image_sizes")
 
     def record_signals(self, found: Mapping[SignalName, Tensor]) -> None:
         """Add signals as the family records them, in the order of the projector's rows."""

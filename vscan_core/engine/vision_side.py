@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vscan_core.engine.encoded import Encoded
 from vscan_core.engine.encoder_merge import EncoderMerge, finish
 from vscan_core.engine.entrance import choose_tiles, kept_rows
+from vscan_core.engine.joint_signals import JointSignals
 from vscan_core.engine.seen_together import TileGroup, of_one_grid, of_one_video
 from vscan_core.engine.shared_vision import Replay, SharedVision
 from vscan_core.engine.state import Current, State, Timed
@@ -39,11 +40,11 @@ class VisionSide:
         needs: Needs | None = None,
         shared: SharedVision | None = None,
     ) -> None:
-        self.model, self.family, self.anatomy = model, family, anatomy
-        self.reducer = reducer
+        self.model, self.family, self.anatomy, self.reducer = model, family, anatomy, reducer
         self.cuts = reducer is not None and 0 in reducer.cut_layers(anatomy)
         self.needs = reducer.needs(anatomy) if reducer is not None and self.cuts else needs or Needs()
         family.check(self.needs)
+        self.joint = JointSignals(model, family) if self.needs.joint else None
         self.replay = None if shared is None else Replay(family, shared)
         self.encoder_merge = EncoderMerge(model, family, reducer, anatomy) if reducer and self.needs.blocks else None
 
@@ -136,15 +137,16 @@ class VisionSide:
             {layer: rows for (kind, layer), rows in found.items() if kind == wanted}
             for wanted in ("cls_attention", "received")
         )
-        signals = Signals(
+        # an encoder that ran before may have recorded more than is needed
+        return Signals(
             features=picked(state.features, places),
             projected=picked(projected, places),
             cls_attention=scores if self.anatomy.has_cls else {},
             received=received if self.anatomy.has_cls else scores | received,
             keys=found.get(KEYS),
             grid=state.tiles.grids[places[0]],
-        )
-        return signals.seen_by(self.needs)  # an encoder that ran before may have recorded more
+            **({} if self.joint is None else self.joint.signals(state, places)),
+        ).seen_by(self.needs)
 
     def _drops_before_projector(self, state: State) -> bool:
         return state.tiles.places is None and not state.tiles.lead and not self.needs.projected
@@ -183,7 +185,9 @@ class VisionSide:
 
     def _groups(self, state: State) -> list[TileGroup]:
         assert self.reducer is not None
-        return of_one_video(state.tiles) if self.reducer.sees_all_tiles else of_one_grid(state.tiles)
+        if self.reducer.sees_all_tiles:
+            return of_one_video(state.tiles)
+        return of_one_grid(state.tiles) if self.joint is None else self.joint.groups(state)
 
     def _tiled_layouts(self, state: State, side: tuple[int, int]) -> list[TokenLayout]:
         """Group separate tiles into images, by the prompt; where it leaves the arrangement open, by the views."""

@@ -20,6 +20,7 @@ from vscan_core.families.tiles import TiledPicture, Tiles, TokenLayout
 from vscan_core.selection import Anatomy, Needs
 from vscan_core.trace import View
 
+COMPARES = "this method needs to compare the question with the picture; choose another method."
 # (vision layer, how to compute its scores or keys): computed only if they are wanted, and timed as reduction
 Recorder = Callable[[int, Callable[[], Tensor]], None]
 
@@ -32,6 +33,7 @@ class Family(ABC):
     hub_models: tuple[HubModel, ...]  # the family's entries in the catalog
     small_models: tuple[SmallModel, ...]
     has_vision_keys = False  # whether `hook_keys` is implemented
+    clip: str | None = None  # Hub id of the CLIP that the vision tower is half of; "": not known; None: of no CLIP
     nested_pictures = False  # whether the processor takes one list of pictures per prompt
     frames = 0  # number of frames taken from a video by default; 0: videos are not supported
 
@@ -129,11 +131,8 @@ class Family(ABC):
         """Raise InputError if this kind of model cannot provide the signals that a method needs."""
         if needs.keys and not self.has_vision_keys:
             raise InputError(f"{self.title} has no vision keys, which this method needs; choose another method.")
-        if needs.joint:
-            raise InputError(
-                f"{self.title} has no CLIP text encoder, which this method needs to compare the question with the "
-                "picture; choose another method."
-            )
+        if needs.joint and self.clip is None:
+            raise InputError(f"{self.title} has no CLIP text encoder, which {COMPARES}")
 
     def image_token_id(self, model: nn.Module) -> int:
         """The id of the placeholder for the visual tokens of images in input_ids."""
@@ -144,6 +143,10 @@ class Family(ABC):
 
         per_tile: visual tokens of one tile. Returns None if the prompts do not show it; every tile is then an image.
         """
+        return None
+
+    def tiles_in_rows(self, model: nn.Module, ids: Tensor, per_tile: int, image_sizes: Any) -> list[int] | None:
+        """How many tiles of `per_tile` tokens each of the prompts, ids (batch, length), shows; None: not known."""
         return None
 
     def hook_arrangement(
@@ -166,11 +169,10 @@ class Family(ABC):
         """
         return {}
 
-    def visual_token_ids(self, model: nn.Module) -> tuple[int, ...]:
+    def visual_token_ids(self, model: Any) -> tuple[int, ...]:
         """The ids of all placeholders for visual tokens: of images, and of videos if they are supported."""
-        config: Any = model.config
         image = self.image_token_id(model)
-        return (image, config.video_token_id) if self.frames else (image,)
+        return (image, model.config.video_token_id) if self.frames else (image,)
 
     def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
         """(batch, length) bool: positions of visual tokens. Raises InputError for images and videos in one call."""

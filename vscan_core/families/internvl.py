@@ -46,6 +46,7 @@ class InternVL(Llava):
     )  # fmt: skip
     small_models = (SmallModel("internvl3-small", "InternVL3", 60, Shape(small_tower(448, 14, 192), SMALL_TEXT)),)
     has_vision_keys = False
+    clip = None
 
     def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
         """Pass only pixels: the processor also returns numbers of tiles, which the model does not accept."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import torch
 import transformers
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -47,6 +48,7 @@ class Llava(Family):
         ),
     )
     has_vision_keys = True
+    clip: str | None = "openai/clip-vit-large-patch14-336"
 
     @property
     def one_row_per_picture(self) -> bool:
@@ -79,6 +81,11 @@ class Llava(Family):
         """Every picture is one square tile; boxes are in the pixels of the tile."""
         side = config.vision_config.image_size
         return TokenLayout(1, None, geometry.patch_boxes(*self.tile_grid(config), side, side))
+
+    def tiles_in_rows(self, model: nn.Module, ids: Tensor, per_tile: int, image_sizes: Any) -> list[int] | None:
+        """One tile per picture."""
+        counts: list[int] = torch.isin(ids, ids.new_tensor(self.visual_token_ids(model))).sum(1).tolist()
+        return None if any(count % per_tile for count in counts) else [count // per_tile for count in counts]
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """As in VScan's released code, the local scan is at layer 5 of CLIP's 24; at other depths, in proportion.

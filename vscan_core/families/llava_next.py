@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
+from itertools import islice
 from typing import Any
 
 import torch
 import transformers
-from torch import nn
-from transformers.models.llava_next.modeling_llava_next import LlavaNextModel
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from transformers.models.llava_next.modeling_llava_next import LlavaNextModel, image_size_to_num_patches
 
 from vscan_core.dummies.processors import cropped
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, small_tower
@@ -57,6 +59,18 @@ class LlavaNext(Llava):
     def tiles(self, model: nn.Module, tower: Any, args: Any, kwargs: Any) -> Tiles:
         """The tiles of all pictures; `hook_arrangement` tells which of them belong together."""
         return replace(super().tiles(model, tower, args, kwargs), layouts=None)
+
+    def tiles_in_rows(self, model: nn.Module, ids: Tensor, per_tile: int, image_sizes: Any) -> list[int] | None:
+        """A picture is a run of placeholders; its size says how many tiles it has."""
+        config: Any = model.config
+        visual = pad(ids == self.image_token_id(model), (1, 0))
+        pictures: list[int] = (visual[:, 1:] & ~visual[:, :-1]).sum(1).tolist()
+        if image_sizes is None or sum(pictures) != len(image_sizes):
+            return None
+        side, grids = config.vision_config.image_size, config.image_grid_pinpoints
+        rows = image_sizes.tolist() if torch.is_tensor(image_sizes) else image_sizes
+        tiles = iter([image_size_to_num_patches([int(length) for length in size], grids, side) for size in rows])
+        return [sum(islice(tiles, count)) for count in pictures]
 
     def hook_arrangement(
         self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]

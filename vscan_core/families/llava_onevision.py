@@ -55,6 +55,7 @@ class LlavaOnevision(LlavaNext):
         SmallModel("llava-onevision-small", "LLaVA-OneVision", 59, Shape(small_tower(384, 14), SMALL_TEXT, _grids(2))),
     )
     has_vision_keys = False
+    clip = None
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """The local scan and the middle are at the relative depths of Qwen2.5-VL: blocks 7 and 15 of 32.

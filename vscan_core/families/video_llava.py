@@ -43,6 +43,7 @@ class VideoLlava(Llava):
     )  # fmt: skip
     small_models = (SmallModel("video-llava-small", "Video-LLaVA", 73, Shape(small_tower(224, 14), SMALL_TEXT)),)
     has_vision_keys = False
+    clip = ""  # the towers are LanguageBind's
     frames = 8  # as in training
 
     def vision_tower(self, model: nn.Module) -> Any:
@@ -81,6 +82,15 @@ class VideoLlava(Llava):
             record(token_layouts)
 
         return [MethodHook(self.base(model), "get_video_features", encoded)]
+
+    def tiles_in_rows(self, model: nn.Module, ids: Tensor, per_tile: int, image_sizes: Any) -> list[int] | None:
+        """One tile per picture or frame; frames have a placeholder for CLS, too."""
+        image, video = self.visual_token_ids(model)
+        frames = super().tiles_in_rows(model, ids.masked_fill(ids == image, 0), per_tile + 1, None)
+        pictures = super().tiles_in_rows(model, ids.masked_fill(ids == video, 0), per_tile, None)
+        if frames is None or pictures is None:
+            return None
+        return [one + other for one, other in zip(frames, pictures, strict=True)]
 
     def video_inputs(
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]

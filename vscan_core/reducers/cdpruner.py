@@ -30,7 +30,11 @@ TINY = 1e-6
 
 @dataclass(frozen=True)
 class CDPruner(AtEntrance):
-    """Needs both halves of an image-text encoder; models with only the image half are refused."""
+    """Needs the question and both halves of CLIP (`joint_space`); models whose tower is no CLIP are refused.
+
+    For these the paper compares tokens behind the projector with the mean embedding of the instruction's tokens. No
+    code was released for that, and users report that they could not reproduce it, so it is left out here.
+    """
 
     title: ClassVar[str] = "CDPruner"
     summary: ClassVar[str] = "keep relevant and mutually dissimilar tokens, chosen by a determinantal point process"

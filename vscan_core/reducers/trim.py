@@ -26,7 +26,7 @@ from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
 @dataclass(frozen=True)
 class Trim(AtEntrance):
-    """Needs both halves of an image-text encoder; models with only the image half are refused."""
+    """Needs the question and both halves of CLIP (`joint_space`); models whose tower is no CLIP are refused."""
 
     title: ClassVar[str] = "TRIM"
     summary: ClassVar[str] = "keep the tokens that CLIP relates to the question, and one mean of all others"
