@@ -28,6 +28,10 @@ def test_json_says_what_was_measured(capsys) -> None:
     assert sum(part["n"] * part["accuracy"] for part in found["by_type"].values()) == pytest.approx(
         20 * found["accuracy"]
     )
+    places = [found["by_type"][kind] for kind in ("where", "what_at", "side") if kind in found["by_type"]]
+    group = found["by_group"]["location"]
+    assert group["n"] == sum(part["n"] for part in places) > 0
+    assert group["accuracy"] * group["n"] == pytest.approx(sum(part["n"] * part["accuracy"] for part in places))
     assert (found["dense"]["kept_tokens_mean"], found["floor"]["kept_tokens_mean"]) == (576, 0)
     assert found["kept_tokens_mean"] == pytest.approx(0.111 * 576, abs=1)
     assert found["relative"] == pytest.approx(found["accuracy"] / found["dense"]["accuracy"])
