@@ -27,7 +27,7 @@ from .lru_cache import LRUCache
 from .models import Models
 from .quotas import FairUse
 from .sources import Clip, OpenedSource, Source, decoded, digest_of
-from .turn import Asked, Pair, PairStarts, TurnEvent, pairs_turn, single_turn, turn, without_refusals
+from .turn import Asked, Pair, PairStarts, TurnEvent, pairs_turn, single_turn, turn, two_words, without_refusals
 from .visitors import Visits
 
 if TYPE_CHECKING:
@@ -191,14 +191,8 @@ class Session:
 
     def probe(self, model: str, source: Source, question: str, patience_s: float) -> None:
         """Ask the baseline for two words, untimed, before any run that waits. Raises whatever goes wrong."""
-        lvlm, opened, engine = self.model(model), self.open(source), self.engine
-
-        def work() -> None:
-            inputs = engine.inputs(lvlm, opened.image, question)
-            for _ in engine.run(lvlm, inputs, engine.encode(lvlm, inputs), None, 2):
-                pass
-
-        self.device(model).call(work, patience_s)
+        lvlm, opened = self.model(model), self.open(source)
+        self.device(model).call(lambda: two_words(self.engine, lvlm, opened.image, question), patience_s)
 
     def run_each(
         self, model: str, source: Source, question: str, makers: Sequence[Callable[[], Reducer]]

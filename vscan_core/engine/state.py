@@ -12,7 +12,7 @@ from torch import Tensor
 from vscan_core.engine.call import Call
 from vscan_core.engine.encoded import Encoded, MergeState
 from vscan_core.engine.vision_signals import SignalName
-from vscan_core.families.tiles import PerTile, Tiles, TokenLayout
+from vscan_core.families.tiles import FindLayouts, PerTile, Tiles
 from vscan_core.prepared import questions_in, views_in
 from vscan_core.trace import Trace, View
 
@@ -46,7 +46,7 @@ class State:
 
     # vision side
     tiles: Tiles = field(default_factory=lambda: Tiles([], None))  # of the latest run of the vision encoder
-    find_layouts: Callable[[], list[TokenLayout]] | None = None  # of its images, if the tower's arguments do not show
+    find_layouts: FindLayouts | None = None  # of its images, if the tower's arguments do not show
     features: PerTile | None = None  # before the projector; None if a token is several rows there
     vision_signals: dict[SignalName, PerTile] = field(default_factory=dict)
     merge_state: MergeState | None = None  # merges inside the encoder; None: there are none
@@ -102,3 +102,13 @@ class Owner(Protocol):
 
     def note_logits(self, logits: Tensor) -> None:
         """Note whether the last position's logits (batch, positions, vocabulary) are finite numbers."""
+
+
+def while_model_runs(current: Current) -> Current:
+    """The state while features are on their way into the LLM; features that the caller computes alone stay unmarked."""
+
+    def active() -> State | None:
+        state = current()
+        return state if state is not None and state.inside else None
+
+    return active

@@ -19,11 +19,11 @@ from vscan_core.engine.entrance import choose_tiles, kept_rows
 from vscan_core.engine.joint_signals import JointSignals
 from vscan_core.engine.seen_together import TileGroup, of_one_grid, of_one_video
 from vscan_core.engine.shared_vision import Replay, SharedVision
-from vscan_core.engine.state import Current, State, Timed
+from vscan_core.engine.state import Current, State, Timed, while_model_runs
 from vscan_core.engine.vision_signals import KEYS, SignalName, hook_signals, signal_names
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
-from vscan_core.families.tiles import PerTile, TiledPicture, Tiles, TokenLayout, joined, picked, tiled
+from vscan_core.families.tiles import FindLayouts, PerTile, TiledPicture, Tiles, TokenLayout, joined, picked, tiled
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
@@ -51,7 +51,7 @@ class VisionSide:
     def hooks(self, current: Current, timed: Timed) -> list[Removable]:
         """Register; `current()` gives the calling thread's state, or None if this call is not ours."""
         towers, projector = self.family.vision_towers(self.model), self.family.projector(self.model)
-        active = _while_model_runs(current)
+        active = while_model_runs(current)
 
         def before_tower(module: nn.Module, args: Any, kwargs: Any = None) -> None:
             if (state := active()) is not None:
@@ -80,7 +80,7 @@ class VisionSide:
                     self._report_images(state, self._tiled_layouts(state, state.tiles.side))
                 return marked
 
-        def arranged(find: Callable[[], list[TokenLayout]]) -> None:
+        def arranged(find: FindLayouts) -> None:
             if (state := active()) is not None:
                 state.find_layouts = find
 
@@ -210,13 +210,3 @@ class VisionSide:
             start = stop
         if state.visual is not None:  # the prompt is already known
             encoded.check(state.visual)
-
-
-def _while_model_runs(current: Current) -> Current:
-    """The state while features are on their way into the LLM; features that the caller computes alone stay unmarked."""
-
-    def active() -> State | None:
-        state = current()
-        return state if state is not None and state.inside else None
-
-    return active

@@ -16,7 +16,7 @@ from vscan_core.dummies.shapes import Ids, Shape
 from vscan_core.errors import InputError
 from vscan_core.families.entries import HubModel, SmallModel
 from vscan_core.families.scores import head_rows, query_rows, rotated
-from vscan_core.families.tiles import TiledPicture, Tiles, TokenLayout
+from vscan_core.families.tiles import FindLayouts, TiledPicture, Tiles, TokenLayout
 from vscan_core.selection import Anatomy, Needs
 from vscan_core.trace import View
 
@@ -149,17 +149,12 @@ class Family(ABC):
         """How many tiles of `per_tile` tokens each of the prompts, ids (batch, length), shows; None: not known."""
         return None
 
-    def hook_arrangement(
-        self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]
-    ) -> list[Any]:
+    def hook_arrangement(self, model: nn.Module, record: Callable[[FindLayouts], None]) -> list[Any]:
         """Record, before the tower runs, how to find every image's layout, if its arguments do not show it."""
         return []
 
     def picture_layout(self, config: Any, height: int, width: int) -> TokenLayout:
-        """The visual tokens of a picture of this size, in pixels, from the model's configuration alone.
-
-        Raises InputError if they depend on the processor, or the model cannot have such a picture.
-        """
+        """The visual tokens of a picture of this size, in pixels, by the configuration; InputError if it is silent."""
         raise InputError(f"how many visual tokens a picture has in {self.title} is known to its processor alone")
 
     def shorten_kwargs(self, kwargs: Mapping[str, Any], keep: Tensor, index: Tensor) -> dict[str, Any]:

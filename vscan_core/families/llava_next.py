@@ -29,7 +29,7 @@ from vscan_core.families.llava import (
 )
 from vscan_core.families.method_hook import MethodHook
 from vscan_core.families.packing import Tiling, packed
-from vscan_core.families.tiles import Tiles, TokenLayout
+from vscan_core.families.tiles import FindLayouts, Tiles, TokenLayout
 
 GRIDS = {"image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]}
 MISTRAL_7B = Decoder(4096, 32, 32, 8, 14336, 32064)
@@ -72,9 +72,7 @@ class LlavaNext(Llava):
         tiles = iter([image_size_to_num_patches([int(length) for length in size], grids, side) for size in rows])
         return [sum(islice(tiles, count)) for count in pictures]
 
-    def hook_arrangement(
-        self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]
-    ) -> list[Any]:
+    def hook_arrangement(self, model: nn.Module, record: Callable[[FindLayouts], None]) -> list[Any]:
         """Hook the method that calls the tower, because only its arguments show the sizes of the pictures."""
 
         def encoded(call: Any, pixel_values: Any, image_sizes: Any, *args: Any, **kwargs: Any) -> None:

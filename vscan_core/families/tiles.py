@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -158,6 +158,9 @@ class TokenLayout:
             with torch.inference_mode(False):
                 self._packings[tokens, device] = _Packing(self.origin.cpu(), tokens, device)
         return self._packings[tokens, device]
+
+
+FindLayouts = Callable[[], list[TokenLayout]]  # of all images of a call
 
 
 class _Packing:

@@ -16,7 +16,7 @@ from vscan_core.dummies.shapes import SMALL_TEXT, Ids, Shape, Tower, small_tower
 from vscan_core.families.entries import HubModel, SmallModel
 from vscan_core.families.llava import DEFAULTS_7B, VICUNA_7B, Llava, clip_and_llama, clip_processor
 from vscan_core.families.method_hook import MethodHook
-from vscan_core.families.tiles import Tiles, TokenLayout
+from vscan_core.families.tiles import FindLayouts, Tiles, TokenLayout
 from vscan_core.geometry import patch_boxes
 from vscan_core.trace import View
 
@@ -65,9 +65,7 @@ class VideoLlava(Llava):
         tiles = super().tiles(model, tower, args, kwargs)
         return tiles if tower is not self.base(model).video_tower else replace(tiles, layouts=None, lead=1)
 
-    def hook_arrangement(
-        self, model: nn.Module, record: Callable[[Callable[[], list[TokenLayout]]], None]
-    ) -> list[Any]:
+    def hook_arrangement(self, model: nn.Module, record: Callable[[FindLayouts], None]) -> list[Any]:
         """Hook the method that calls the tower, because only its arguments show which frames belong to one video."""
 
         def encoded(call: Any, *args: Any, **kwargs: Any) -> None:
