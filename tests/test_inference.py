@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 
 import vscan_core as vc
 from vscan_core import measure
+from vscan_core.survey_ratio import survey_flop_ratio
 
 QUESTION = "Is there a cat?"
 
@@ -223,23 +224,23 @@ DECODER = SimpleNamespace(hidden_size=4096, num_attention_heads=32, intermediate
 def test_the_ratio_of_the_survey_by_hand() -> None:
     tiny = SimpleNamespace(hidden_size=2, intermediate_size=3)
     whole, cut = 160 + 400 + 120, 64 + 64 + 48  # 10 tokens, 4 tokens
-    assert measure.survey_flop_ratio([10, 4], 10, tiny) == pytest.approx((whole + cut) / (2 * whole))
+    assert survey_flop_ratio([10, 4], 10, tiny) == pytest.approx((whole + cut) / (2 * whole))
     printed = (160 - 400 + 120) + (64 - 48), 2 * (4 - 40 - 400 + 120)
-    assert measure.survey_flop_ratio([10, 4], 10, tiny, as_printed=True) == pytest.approx(printed[0] / printed[1])
+    assert survey_flop_ratio([10, 4], 10, tiny, as_printed=True) == pytest.approx(printed[0] / printed[1])
 
 
 def test_the_survey_corrected_is_our_full_count_with_two_matrices_in_the_mlp() -> None:
     counts, two = [640] * 2 + [160] * 20 + [96] * 10, SimpleNamespace(**vars(DECODER))
     two.intermediate_size = 2 * DECODER.intermediate_size // 3
     ours = [measure.prefill_tflops(each, two, causal=False) for each in (counts, [640] * 32)]
-    assert measure.survey_flop_ratio(counts, 640, DECODER) == pytest.approx(ours[0] / ours[1])
+    assert survey_flop_ratio(counts, 640, DECODER) == pytest.approx(ours[0] / ours[1])
 
 
 def test_as_printed_the_ratio_is_negative_and_not_one_without_a_cut() -> None:
-    assert measure.survey_flop_ratio([128] * 32, 640, DECODER, as_printed=True) < 0
-    assert measure.survey_flop_ratio([640] * 32, 640, DECODER) == 1
+    assert survey_flop_ratio([128] * 32, 640, DECODER, as_printed=True) < 0
+    assert survey_flop_ratio([640] * 32, 640, DECODER) == 1
     printed = (4 * 4096 - 2 * 640 + 2 * 11007) / (-4096 - 2 * 640 + 2 * 11007)  # each divided by 640 * 4096
-    assert measure.survey_flop_ratio([640] * 32, 640, DECODER, as_printed=True) == pytest.approx(printed)
+    assert survey_flop_ratio([640] * 32, 640, DECODER, as_printed=True) == pytest.approx(printed)
     assert printed > 2
 
 
@@ -249,7 +250,7 @@ def test_a_run_gives_both_counts_of_its_own_tokens(mini, picture) -> None:
     assert cost.tflops == measure.prefill_tflops(counts, config)
     assert cost.tflops_full == measure.prefill_tflops(counts, config, causal=False) > cost.tflops
     whole = mini.inputs(picture, QUESTION)["input_ids"].shape[1]
-    assert cost.survey_ratio == measure.survey_flop_ratio(counts, whole, config) < 0.5
-    assert cost.survey_ratio_printed == measure.survey_flop_ratio(counts, whole, config, as_printed=True)
+    assert cost.survey_ratio == survey_flop_ratio(counts, whole, config) < 0.5
+    assert cost.survey_ratio_printed == survey_flop_ratio(counts, whole, config, as_printed=True)
     (dense,) = done(vc.answer(mini, picture, QUESTION, None, max_new_tokens=1))
     assert dense.cost.survey_ratio == 1 != dense.cost.survey_ratio_printed

@@ -48,7 +48,7 @@ class Cost:
     tflops_full: float  # the same with the whole attention map (n^2), as papers count
     kv_bytes: int  # of keys and values (or states, in layers without them) in the KV cache after prefill
     peak_bytes: int | None  # peak memory during the run, weights included; None: this system does not report it
-    survey_ratio: float | None = None  # FLOPs as a share of all tokens': `measure.survey_flop_ratio`; None: unknown
+    survey_ratio: float | None = None  # FLOPs as a share of all tokens': `survey_flop_ratio`; None: unknown
     survey_ratio_printed: float | None = None  # the same by the survey's formula with its misprints
 
 

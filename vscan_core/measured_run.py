@@ -13,9 +13,10 @@ from vscan_core.attach import Attachment, open_attachment
 from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.lvlm import LVLM
-from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, prefill_tflops, survey_flop_ratio
+from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, prefill_tflops
 from vscan_core.prepared import PreparedInputs, shapes_of
 from vscan_core.reducers import Reducer
+from vscan_core.survey_ratio import survey_flop_ratio
 from vscan_core.trace import Trace
 from vscan_core.versions import CACHE, cache_out
 
