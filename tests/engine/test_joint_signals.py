@@ -97,6 +97,8 @@ def test_beams_repeat_rows_and_their_questions(sdpa_llava) -> None:
 def test_nothing_is_guessed(sdpa_llava, name) -> None:
     with pytest.raises(vc.InputError, match="question is not known here; pass its plain text"):
         kept(sdpa_llava, prompt([1]), name, None)
+    with pytest.raises(vc.InputError, match="question is not known here"):
+        kept(sdpa_llava, prompt([1, 1]), name, ["What is it?", " "])
     with pytest.raises(ValueError, match="3 questions for 2 prompts"):
         kept(sdpa_llava, prompt([1, 1]), name, ["a", "b", "c"])
 

@@ -43,7 +43,7 @@ class JointSignals:
         Raises InputError if it is not known, and ValueError if there are not as many questions as prompts.
         """
         asked, tiles, ids = state.questions, len(state.tiles.grids), state.prompt
-        if not asked:
+        if not asked or not all(one.strip() for one in asked):
             raise InputError(UNKNOWN)
         if len(asked) > 1 and ids is not None and len(ids) % len(asked):  # beam search repeats every row
             raise ValueError(f"there are {len(asked)} questions for {len(ids)} prompts; pass one for each")
