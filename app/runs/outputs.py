@@ -127,7 +127,7 @@ def token_gallery(elem_id: str, label: str, planned: Sequence[str], columns: int
         buttons=["download", "fullscreen"],
         elem_id=elem_id,
     )
-    gr.Markdown(f"{TOKEN_LEGEND} {REPLACED_LEGEND}", elem_classes="quiet")
+    gr.Markdown(f"{TOKEN_LEGEND}\n\n{REPLACED_LEGEND}", elem_classes="quiet")
     return gallery
 
 
