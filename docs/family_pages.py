@@ -12,6 +12,7 @@ import transformers
 from vscan_core.catalog import MODELS
 from vscan_core.dummies import model_of
 from vscan_core.dummies.processors import add_vision_tokens, ids_of
+from vscan_core.engine.score_layers import score_layers
 from vscan_core.errors import InputError
 from vscan_core.families import FAMILIES, Family
 from vscan_core.reducers import REDUCERS
@@ -117,7 +118,7 @@ def _page(name: str) -> str:
         "First decoder layer of a later cut": str(facts.first_cut),
         "Tiles": tiles(name),
         "Video": videos(family),
-        "Methods that it refuses": refused(name),
+        "Methods that it refuses, with default settings": refused(name),
     }
     cards = [card for card in MODELS.values() if card.family == name and card.defaults is not None]
     models = [
@@ -155,12 +156,14 @@ def _page(name: str) -> str:
 
 
 def refused(name: str) -> str:
-    """The methods that need a signal which this family does not have."""
+    """The methods that need a signal which this family does not have, or not where they cut by default."""
     family, facts, found = FAMILIES[name], anatomy(name), []
     for key, cls in REDUCERS.own.items():
-        needs = cls(1 / 2).needs(facts)
+        reducer = cls(1 / 2)
+        needs, later = reducer.needs(facts), [layer for layer in reducer.cut_layers(facts) if layer]
         try:
             family.check(needs)
+            score_layers(reducer, later, family.attending(built(name)[0]))
             if needs.blocks:
                 family.encoder_blocks(built(name)[0])
         except InputError:

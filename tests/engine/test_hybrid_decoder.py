@@ -115,17 +115,26 @@ def test_the_cache_tells_the_callers_length_wherever_the_cut_is(model, cut) -> N
 
 
 @torch.no_grad()
-def test_a_second_turn_goes_on_row_by_row_and_not_in_rows_of_different_lengths(model) -> None:
-    reducer = method({"encoder_keep": 0.5, "llm_keep": {3: 9}})
+def test_a_second_turn_goes_on_from_the_states_of_the_first(model) -> None:
+    first, more = tiny.qwen_inputs([[(12, 16)]]), torch.tensor([[5, 6, 7]])
+    longer = {name: first[name] for name in ("pixel_values", "image_grid_thw")}
+    for name, new in (("input_ids", more), ("attention_mask", more * 0 + 1), ("mm_token_type_ids", more * 0)):
+        longer[name] = torch.cat([first[name], new], dim=1)
+    reducer = method({"encoder_keep": 0.5, "llm_keep": {}})
     with vc.reduced(model, reducer):
-        first = tiny.qwen_inputs([[(12, 16)]])
-        cache = cache_out(model(**first, use_cache=True))
-        model(input_ids=torch.tensor([[5, 6, 7]]), **{CACHE: cache})
+        at_once = model(**longer).logits[:, -3:]
     with vc.reduced(model, reducer):
-        first = tiny.qwen_inputs(INPUTS)
         cache = cache_out(model(**first, use_cache=True))
-        more = torch.tensor([[5, 6, 7], [0, 6, 7]])
-        mask = torch.cat([first["attention_mask"], torch.tensor([[1, 1, 1], [0, 1, 1]])], dim=1)
+        in_turns = model(input_ids=more, **{CACHE: cache}).logits
+    torch.testing.assert_close(in_turns, at_once, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_second_turn_of_rows_of_different_lengths_is_refused(model) -> None:
+    first, more = tiny.qwen_inputs(INPUTS), torch.tensor([[5, 6, 7], [0, 6, 7]])
+    mask = torch.cat([first["attention_mask"], torch.tensor([[1, 1, 1], [0, 1, 1]])], dim=1)
+    with vc.reduced(model, method({"encoder_keep": 0.5, "llm_keep": {3: 9}})):
+        cache = cache_out(model(**first, use_cache=True))
         with pytest.raises(vc.InputError, match="in a call of its own"):
             model(input_ids=more, attention_mask=mask, **{CACHE: cache})
 

@@ -38,8 +38,9 @@ METHODS = {
     "v2drop": vc.REDUCERS["v2drop"](retention=0.6),
     "apet": vc.REDUCERS["apet"](retention=0.6),
 }
-# it adds visual features to its first decoder layers, so these cut too early; tests/families examine the refusal
+# these cut too early: before features are added, or before attention scores; tests/families examine the refusal
 REFUSED = {("qwen3_vl", "pyramiddrop"), ("qwen3_vl", "sparsevlm"), ("qwen3_vl", "pact"), ("qwen3_vl", "v2drop")}
+REFUSED |= {("qwen3_5", "sparsevlm")}
 
 
 def run(model, inputs, reducer):

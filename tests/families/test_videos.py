@@ -22,7 +22,7 @@ from vscan_core.resources import asset
 
 SIZE = (168, 112)
 SQUARE = (112, 28, 140, 56)  # a bright place in pixels of the frame
-EACH = {"video_llava": 1, "qwen2_5_vl": 2, "qwen3_vl": 2}  # frames per tile
+EACH = {"video_llava": 1, "qwen2_5_vl": 2, "qwen3_vl": 2, "qwen3_5": 2}  # frames per tile
 TEMPLATE = (
     "{% for part in messages[0].content %}"
     "{% if part.type == 'text' %}{{ part.text }}{% elif part.type == 'video' %}VIDEO {% else %}PICTURE {% endif %}"
@@ -40,7 +40,8 @@ def video_llava() -> tuple[Any, Any]:
 
 @cache
 def lvlm(name: str) -> vc.LVLM:
-    model, processor = {"video_llava": video_llava, "qwen2_5_vl": lvlms.qwen, "qwen3_vl": lvlms.qwen3}[name]()
+    makers = {"qwen2_5_vl": lvlms.qwen, "qwen3_vl": lvlms.qwen3, "qwen3_5": lvlms.qwen35, "video_llava": video_llava}
+    model, processor = makers[name]()
     processor.video_token = "<video>"
     placeholder = "<video>" if name == "video_llava" else "<|vision_start|><video><|vision_end|>"
     processor.chat_template = TEMPLATE.replace("VIDEO", placeholder).replace("PICTURE", processor.image_token)
@@ -146,7 +147,7 @@ def test_pixels_are_those_of_the_stock_video_processor(name: str) -> None:
         frames = [frame.resize((84, 84)) for frame in frames]
         stock = transformers.VideoLlavaVideoProcessor(size={"shortest_edge": 84}, crop_size={"height": 84, "width": 84})
     else:
-        kind = {"qwen2_5_vl": "Qwen2VLVideoProcessor", "qwen3_vl": "Qwen3VLVideoProcessor"}[name]
+        kind = "Qwen2VLVideoProcessor" if name == "qwen2_5_vl" else "Qwen3VLVideoProcessor"
         stock = getattr(transformers, kind)(
             patch_size=14,
             size={"shortest_edge": 128 * 28 * 28, "longest_edge": 5 * 768 * 28 * 28},
