@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from training.calibrate import features
-from training.clip_names import WITHOUT_LEVEL, INDEX, WITH_LEVEL, rename_weights, with_vision_level
+from training.clip_names import INDEX, WITH_LEVEL, WITHOUT_LEVEL, rename_weights, with_vision_level
 from training.model import export
 from training.out_of_distribution import MADE
 from training.reference_model import load, reply
