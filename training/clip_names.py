@@ -6,13 +6,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-INDEX = "model.safetensors.index.json"
-SHORT, LONG = "vision_tower.", "vision_tower.vision_model."
+from vscan_core.checkpoints.folder import INDEX
+
+WITHOUT_LEVEL, WITH_LEVEL = "vision_tower.", "vision_tower.vision_model."
 
 
 def with_vision_level(name: str) -> str:
     """vision_tower.encoder.x -> vision_tower.vision_model.encoder.x; other names, and those that have it, unchanged."""
-    return LONG + name.removeprefix(SHORT) if name.startswith(SHORT) and not name.startswith(LONG) else name
+    return (
+        WITH_LEVEL + name.removeprefix(WITHOUT_LEVEL)
+        if name.startswith(WITHOUT_LEVEL) and not name.startswith(WITH_LEVEL)
+        else name
+    )
 
 
 def rename_weights(folder: Path, rename: Callable[[str], str]) -> None:

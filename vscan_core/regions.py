@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -97,13 +98,15 @@ def chosen_in(
     if not any(regions):
         return choose(tiles, keep)
     assert tiles.grid is not None
-    each, found = tiles.each(), dict[int, Selection]()
+    found = dict[int, Selection]()
     for region in dict.fromkeys(regions):
         places = [place for place, one in enumerate(regions) if one == region]
-        some = Signals.together([each[place] for place in places])
+        # a slice where that is possible, because it copies nothing
+        which = slice(places[0], places[-1] + 1) if places[-1] - places[0] < len(places) else places
+        some = tiles.mapped(itemgetter(which))
         made = choose(some, keep) if region is None else region.choices(choose, some, keep)
         found |= dict(zip(places, made, strict=True))
-    return alike([found[place] for place in range(len(each))], tiles.grid[0] * tiles.grid[1])
+    return alike([found[place] for place in range(len(regions))], tiles.grid[0] * tiles.grid[1])
 
 
 def alike(tiles: Sequence[Selection], tokens: int) -> list[Selection]:

@@ -92,13 +92,13 @@ class Signals:
 
     def as_tiles(self) -> Signals:
         """The same signals with a first axis `tiles`, of length 1."""
-        return self._each_tensor(lambda tensor: tensor[None])
+        return self.mapped(lambda tensor: tensor[None])
 
     def each(self) -> list[Signals]:
         """Signals whose first axis is the tiles -> those of each tile."""
         tables = (*self.cls_attention.values(), *self.received.values())
         tensors = (*tables, *(value for value in vars(self).values() if isinstance(value, Tensor)))
-        return [self._each_tensor(partial(torch.select, dim=0, index=i)) for i in range(len(tensors[0]))]
+        return [self.mapped(partial(torch.select, dim=0, index=i)) for i in range(len(tensors[0]))]
 
     @classmethod
     def together(cls, tiles: Sequence[Signals]) -> Signals:
@@ -120,10 +120,11 @@ class Signals:
         scores = {layer: rows for layer, rows in self.cls_attention.items() if layer in needs.cls_attention}
         return replace(self, cls_attention=scores, received=received)
 
-    def _each_tensor(self, change: Callable[[Tensor], Tensor]) -> Signals:
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Signals:
+        """The same signals with `change(tensor)` for every tensor."""
         changed: dict[str, Any] = {name: change(one) for name, one in vars(self).items() if isinstance(one, Tensor)}
-        for name in ("cls_attention", "received"):
-            changed[name] = {layer: change(rows) for layer, rows in vars(self)[name].items()}
+        tables = {"cls_attention": self.cls_attention, "received": self.received}
+        changed |= {name: {layer: change(rows) for layer, rows in table.items()} for name, table in tables.items()}
         return replace(self, **changed)
 
     @property
@@ -173,8 +174,7 @@ class Selection:
     def groups(cls, group: Tensor, count: int, region: Tensor | None = None) -> Selection:
         """Average each of `count` groups into its first token; group (tokens,) says which one each token is in.
 
-        region: tokens that come before all others, which are padding. Groups 1 0 1 0 -> kept [0, 1], merged_into
-        [-1, -1, 0, 1].
+        Groups 1 0 1 0 -> kept [0, 1], merged_into [-1, -1, 0, 1]. Tokens of `region` (n,) come before all others.
         """
         index = torch.arange(tokens := len(group), device=group.device)
         rank = index if region is None else (index + tokens).index_copy(0, region, region)

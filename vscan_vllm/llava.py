@@ -11,11 +11,21 @@ from vllm.model_executor.models.llava import (
     LlavaMultiModalProcessor,
     LlavaProcessingInfo,
 )
+from vllm.model_executor.models.utils import WeightsMapper
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from vscan_vllm.clip import look
 from vscan_vllm.cutting import CutsAtEntrance, all_needs, as_tiles, embedded, methods_in
 from vscan_vllm.processing import ItemShape, Reducing
+
+# transformers 5.2x saves CLIP towers without the level "vision_model.", which vLLM expects and the Hub has
+FLAT_CLIP = WeightsMapper(
+    orig_to_new_prefix={
+        f"{root}vision_tower.{part}": f"vision_tower.vision_model.{part}"
+        for root in ("", "model.")
+        for part in ("embeddings.", "pre_layrnorm.", "encoder.", "post_layernorm.")
+    }
+)
 
 
 def side_of(config: Any) -> int:
@@ -36,6 +46,8 @@ class Processor(Reducing, LlavaMultiModalProcessor):
 @MULTIMODAL_REGISTRY.register_processor(Processor, info=LlavaProcessingInfo, dummy_inputs=LlavaDummyInputsBuilder)
 class VScanLlava(CutsAtEntrance, LlavaForConditionalGeneration):
     """Stock, with its tower watched and its rows selected."""
+
+    hf_to_vllm_mapper = FLAT_CLIP | LlavaForConditionalGeneration.hf_to_vllm_mapper
 
     def embed_multimodal(self, **kwargs: Any) -> Any:
         """The rows of each picture; pictures of one batch may differ in method and rate."""

@@ -21,7 +21,7 @@ from vscan_core.selection import Selection
 from vscan_core.serving import TokenLayout, picture_layout, reduce_tiles
 from vscan_vllm.clip import Seen, look
 from vscan_vllm.cutting import CutsAtEntrance, all_needs, methods_in
-from vscan_vllm.llava import side_of
+from vscan_vllm.llava import FLAT_CLIP, side_of
 from vscan_vllm.processing import ItemShape, Reducing
 
 
@@ -41,6 +41,8 @@ class NextProcessor(Reducing, LlavaNextMultiModalProcessor):
 )
 class VScanLlavaNext(CutsAtEntrance, LlavaNextForConditionalGeneration):
     """Stock, with its tower watched and the rows of every tile selected."""
+
+    hf_to_vllm_mapper = FLAT_CLIP | LlavaNextForConditionalGeneration.hf_to_vllm_mapper
 
     def embed_multimodal(self, **kwargs: Any) -> Any:
         """The rows of each picture, packed; pictures of one batch may differ in method and rate."""

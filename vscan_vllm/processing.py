@@ -26,6 +26,13 @@ SETTINGS_FIELDS = {"image": VSCAN_KEY, "video": f"{VSCAN_KEY}_video"}
 TOKENS_FIELDS = {"image": f"{VSCAN_KEY}_tokens", "video": f"{VSCAN_KEY}_video_tokens"}
 
 
+class RefusedRequest(VLLMValidationError):
+    """A client's error, status 400, whose message is the sentence alone."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class ItemShape(NamedTuple):
     """A picture or video as the encoder sees it."""
 
@@ -62,7 +69,7 @@ class Reducing:
         return shape.tokens - sum(max(0, count - keep) for count in counts)
 
     def apply(self, inputs: Any, timing_ctx: Any) -> Any:
-        """Raises VLLMValidationError, a client's error, in one sentence for what vLLM cannot run."""
+        """Raises RefusedRequest, in one sentence, for what vLLM cannot run."""
         options, items = inputs.hf_processor_mm_kwargs, inputs.mm_data_items
         try:
             reducer, changed = self.servable.wanted(options.get(VSCAN_KEY, self.servable.default))
@@ -73,7 +80,7 @@ class Reducing:
                     for grid in set(one.grids):
                         rehearse(reducer, grid, one.tile, one.frames, self.servable.anatomy)
         except InputError as reason:
-            raise VLLMValidationError(str(reason), parameter=VSCAN_KEY) from reason
+            raise RefusedRequest(str(reason), parameter=VSCAN_KEY) from reason
         result = super().apply(replace(inputs, hf_processor_mm_kwargs={VSCAN_KEY: text}), timing_ctx)  # type: ignore[misc]
         if REQUEST in options:
             for modality, ranges in result["mm_placeholders"].items():

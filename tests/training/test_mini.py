@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from training.calibrate import features
-from training.clip_names import INDEX, LONG, SHORT, rename_weights, with_vision_level
+from training.clip_names import INDEX, WITH_LEVEL, WITHOUT_LEVEL, rename_weights, with_vision_level
 from training.model import export
 from training.out_of_distribution import MADE
 from training.reference_model import load, reply
@@ -91,11 +91,13 @@ def test_strangeness_by_hand() -> None:
 def test_stock_vllm_and_every_transformers_read_its_names(mini, tmp_path) -> None:
     index = json.loads((MODEL / INDEX).read_text())
     names = list(index["weight_map"])
-    assert not [name for name in names if name.startswith(SHORT) and not name.startswith(LONG)]
-    assert names == sorted(names) and {name for name in names if name.startswith(LONG)}
+    assert not [name for name in names if name.startswith(WITHOUT_LEVEL) and not name.startswith(WITH_LEVEL)]
+    assert names == sorted(names) and {name for name in names if name.startswith(WITH_LEVEL)}
     for path in MODEL.iterdir():  # as transformers itself would write it
         shutil.copyfile(path, tmp_path / path.name)
-    rename_weights(tmp_path, lambda name: SHORT + name.removeprefix(LONG) if name.startswith(LONG) else name)
+    rename_weights(
+        tmp_path, lambda name: WITHOUT_LEVEL + name.removeprefix(WITH_LEVEL) if name.startswith(WITH_LEVEL) else name
+    )
     assert (tmp_path / "model-00003-of-00003.safetensors").stat().st_size < 3_000_000
     short, long = load(tmp_path)[0].state_dict(), mini[0].state_dict()
     assert short.keys() == long.keys() and all(torch.equal(short[name], tensor) for name, tensor in long.items())

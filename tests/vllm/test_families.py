@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import nullcontext
 
@@ -13,6 +14,7 @@ pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
 
 import vscan_core as vc
 from tests.vllm.serving import ENVIRONMENT
+from vscan_core.dummies.processors import VIDEO
 from vscan_core.serving import one_stage
 from vscan_vllm.settings import method_of
 
@@ -37,11 +39,14 @@ def both(request, tmp_path_factory):
     from vllm import LLM
 
     architecture, sizes = FAMILIES[request.param]
-    folder = str(tmp_path_factory.mktemp("weights"))
+    folder = tmp_path_factory.mktemp("weights")
     lvlm = vc.load_model(f"dummy:{request.param}", device="cpu")
     lvlm.model.save_pretrained(folder)
     lvlm.processor.save_pretrained(folder)
-    llm = LLM(folder, dtype="float32", max_model_len=4096, max_num_seqs=4, enforce_eager=True,
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["model_specific_special_tokens"]["video_token"] = settings["video_token"] = VIDEO
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    llm = LLM(str(folder), dtype="float32", max_model_len=4096, max_num_seqs=4, enforce_eager=True,
               distributed_executor_backend="uni", limit_mm_per_prompt={"image": 3, "video": 1},
               max_num_batched_tokens=512, hf_overrides={"architectures": [architecture]})  # fmt: skip
     return lvlm, llm, sizes

@@ -116,7 +116,8 @@ class TestChoices:
             for tiles in choices(reducer, side, keep, seed=side):
                 for one in tiles:
                     check_choice(one, side * side, f"{side} x {side} tokens, keep {keep}")
-                assert sum(len(one.kept) for one in tiles) == keep * len(tiles), (side, keep)
+                count = sum(len(one.kept) for one in tiles)
+                assert count == keep * len(tiles) or (reducer.adaptive and 0 < count < keep * len(tiles)), (side, keep)
                 answered += 1
         assert answered, "it refuses every picture, of any size and with any budget"
 

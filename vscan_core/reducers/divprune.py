@@ -6,6 +6,9 @@ cosine of the projected features.
 
 But: no token is picked twice, even if several are identical; distances are a running minimum in float32; text and
 separators are not included.
+
+Where tokens are almost equal, near ties decide: on drawn pictures a relative noise of 1e-7 in the features changes 2 of
+96 kept tokens on average, and up to 22, in one picture of five (`benchmarks/near_ties.py`).
 """
 
 from __future__ import annotations
