@@ -11,6 +11,7 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import AutoscalingConfig, ProxyLocation, RequestRouterConfig
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
@@ -53,14 +54,18 @@ def joined_or_started(model: str, replicas: ReplicaRange, fair: FairUse, make_en
 
 def _begin() -> bool:
     """Start Ray here, for nobody else."""
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        object_store_memory=SHARED_BYTES,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        _node_ip_address="127.0.0.1",
-    )
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=SHARED_BYTES,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            _node_ip_address="127.0.0.1",
+        )
+    except (RayError, RuntimeError, OSError) as error:  # on a busy machine its processes wait for each other in vain
+        cluster_log.error("Ray does not start", exc_info=error)
+        raise InputError("Ray does not start on this machine; the lines above say why.") from error
     return False
 
 
@@ -68,7 +73,7 @@ def _join() -> bool:
     address = os.environ["RAY_ADDRESS"]
     try:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (RayError, RuntimeError, OSError, ValueError) as error:
         raise InputError(f"The Ray cluster at RAY_ADDRESS={address} cannot be joined: {first_line(error)}") from error
     return True
 

@@ -34,6 +34,7 @@ def start_replicas(
     if not os.environ.get("RAY_ADDRESS") and (reason := unavailable(model)):
         raise InputError(reason)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "300000")  # on a busy machine its own 30 s are too few
     if not os.environ.get("RAY_ADDRESS") and os.environ.get("RAY_AUTH_MODE") != "token":
         assert "ray" not in sys.modules, "it reads its environment when it is imported"
         # whoever reaches Ray's ports could run code here
