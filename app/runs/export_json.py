@@ -16,7 +16,6 @@ from ..ui.messages import KEPT_EARLIER
 from .progress import RunsSnapshot, RunState
 from .settings import RunSettings
 
-ENCODED_ALONE = "encoded by this run"
 SINGLE_RUN = "Single run, not a benchmark."
 PACKAGES = ("torch", "transformers", "gradio")
 
@@ -47,7 +46,7 @@ def run_as_json(run: RunState) -> dict[str, Any]:
         "method": run.method,
         "same_answer": run.agrees,
         "kept": KEPT_EARLIER if run.kept else None,
-        "vision_encoder": SHARED if run.answer["timings"]["vision_shared_ms"] else ENCODED_ALONE,
+        "vision_encoder": SHARED if run.answer["timings"]["vision_shared_ms"] else "encoded by this run",
         "text_means_something": run.text_note is None,
         "visual_token_steps": list(run.counts),
         "ratios": run.ratios,
