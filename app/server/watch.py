@@ -58,6 +58,10 @@ class WatchedSession(Session):
         """As in Session."""
         return self._watched(model, lambda: super(WatchedSession, self).compare(model, *args, **named))
 
+    def run_one(self, model: str, *args: Any, **named: Any) -> Generator[Any, None, None]:
+        """As in Session."""
+        return self._watched(model, lambda: super(WatchedSession, self).run_one(model, *args, **named))
+
     def pairs(self, model: str, *args: Any, **named: Any) -> Generator[Any, None, None]:
         """As in Session."""
         return self._watched(model, lambda: super(WatchedSession, self).pairs(model, *args, **named))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,6 @@ from vscan_core.engine.preview import VisionPreview
 from vscan_core.errors import InputError
 from vscan_core.events import Answer
 from vscan_core.media.videos import Video
-from vscan_core.multirun import Refused
 from vscan_core.trace import ImageTrace
 from vscan_core.what_mattered import RegionsLeftOut, WhatMattered
 
@@ -30,7 +29,7 @@ from .models import Models
 from .quotas import FairUse
 from .scan import scan_data
 from .sources import Clip, OpenedSource, Source, decoded, digest_of
-from .turn import Asked, Pair, PairStarts, TurnEvent, pairs_turn, turn
+from .turn import Asked, Pair, PairStarts, TurnEvent, pairs_turn, single_turn, turn, without_refusals
 from .visitors import Visits
 
 if TYPE_CHECKING:
@@ -149,16 +148,20 @@ class Session:
         answer_s, device = self.visits.fair.answer_s, self.device(model)
 
         def both() -> Generator[TurnEvent, None, None]:
-            runs = turn(
-                self.engine, self._baselines, asked, [lambda: reducer], pairs_s, answer_s, lambda: device.wanted
-            )
-            with closing(runs) as events:
-                for event in events:
-                    if isinstance(event, Refused):
-                        raise event.reason
-                    yield event
+            makers = [lambda: reducer]
+            runs = turn(self.engine, self._baselines, asked, makers, pairs_s, answer_s, lambda: device.wanted)
+            return without_refusals(runs)
 
         return device.steps(both)
+
+    def run_one(
+        self, model: str, source: Source, question: str, reducer: Reducer | None, max_new_tokens: int
+    ) -> Generator[TurnEvent | None, None, None]:
+        """One run by itself, None: with all visual tokens; its steps are those of `compare`. Close it to stop."""
+        asked, answer_s = self._asked(model, source, question, max_new_tokens), self.visits.fair.answer_s
+        if reducer is not None:
+            reducer.needs(asked.lvlm.anatomy)
+        return self.device(model).steps(lambda: single_turn(self.engine, asked, reducer, answer_s))
 
     def pairs(
         self, model: str, source: Source, question: str, retention: float, method: str, pairs_s: float

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -128,6 +129,31 @@ def turn(
                 break
             yield pair
     yield over
+
+
+def single_turn(
+    engine: Engine, asked: Asked, reducer: Reducer | None, answer_s: float = ANSWER_S
+) -> Generator[Event, None, None]:
+    """One run without another to compare it with; reducer None: with all visual tokens. Closing it stops the run.
+
+    Raises InputError if question, picture or method is not accepted, or if it takes longer than `answer_s` seconds.
+    """
+    begun = time.perf_counter()
+    inputs = engine.inputs(asked.lvlm, asked.image, asked.question)
+    encoding = engine.encode(asked.lvlm, inputs)
+    with closing(engine.run(asked.lvlm, inputs, encoding, reducer, asked.max_new_tokens)) as events:
+        for event in events:
+            yield event
+            begun = _within(answer_s, begun, isinstance(event, Done))
+
+
+def without_refusals(events: Generator[TurnEvent, None, None]) -> Generator[TurnEvent, None, None]:
+    """The same events; a run that is refused raises its InputError."""
+    with closing(events):
+        for event in events:
+            if isinstance(event, Refused):
+                raise event.reason
+            yield event
 
 
 def _within(answer_s: float, begun: float, over: bool) -> float:

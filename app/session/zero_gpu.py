@@ -30,7 +30,7 @@ WEIGHTS_GB_PER_S = 4.0  # onto the lent GPU
 PREFILL_S, TOKEN_S, TOKEN_S_PER_GB = 1.0, 0.01, 0.002  # per run; per token, and per token and gigabyte of weights
 REGION_RUNS = 10  # of a short answer, as long as leaving out every region takes
 
-Method = Literal["compare", "pairs", "run_each", "leave_regions_out", "preview"]
+Method = Literal["compare", "run_one", "pairs", "run_each", "leave_regions_out", "preview"]
 
 
 def zero_gpu_is_on() -> bool:
@@ -123,6 +123,13 @@ class ZeroGPUSession(Session):
         self.engine.method(method)
         given = self.open(source), question, retention, method, max_new_tokens, pairs_s
         return self._lent("compare", model, 2, max_new_tokens, given, pairs_s)
+
+    def run_one(
+        self, model: str, source: Source, question: str, reducer: Reducer | None, max_new_tokens: int
+    ) -> Generator[TurnEvent | None, None, None]:
+        """As in Session."""
+        given = self.open(source), question, reducer, max_new_tokens
+        return self._lent("run_one", model, 1, max_new_tokens, given)
 
     def pairs(
         self, model: str, source: Source, question: str, retention: float, method: str, pairs_s: float

@@ -15,18 +15,39 @@ from PIL import Image
 from app.runs.comparison import ComparisonSnapshot, comparison_snapshots
 from app.session.devices import Device
 from app.session.lru_cache import LRUCache
+from app.session.quotas import FairUse
 from app.session.session import Session
 from app.ui.inputs import menu
 from app.ui.model_loading import describe, loading
 from tests.app.fake import FakeEngine, FakeLVLM
 from vscan_core.errors import InputError
 from vscan_core.events import Done, Prefilled
+from vscan_core.reducers.vscan import VScan
 
 
 def test_both_runs_one_after_the_other(picture: str) -> None:
     events = list(Session(FakeEngine()).compare("mini", picture, "What?", 1 / 9))
     assert [event.run for event in events if isinstance(event, Done)] == [0, 1]
     assert [event.method for event in events if isinstance(event, Prefilled)] == ["baseline", "vscan"]
+
+
+def test_one_run_by_itself_reduced_or_not(picture: str) -> None:
+    engine = FakeEngine()
+    session = Session(engine)
+    for reducer, method in ((VScan(0.2), "vscan"), (None, "baseline")):
+        *_, done = session.run_one("mini", picture, "What?", reducer, 2)
+        assert isinstance(done, Done) and (done.answer.method, done.answer.text) == (method, "a red")
+    list(session.compare("mini", picture, "What?", 0.2, max_new_tokens=2))
+    assert engine.ran == ["vscan", "baseline", "baseline", "vscan"], "nothing is kept of a run by itself"
+
+
+def test_one_run_by_itself_has_its_limits(picture: str) -> None:
+    session = Session(FakeEngine(pause_s=0.02, answer_words=("word",) * 50), fair=FairUse(answer_s=0.05))
+    with pytest.raises(InputError, match="took longer"):
+        list(session.run_one("mini", picture, "What?", None, 50))
+    with pytest.raises(InputError, match="question is empty"):
+        session.run_one("mini", picture, " ", None, 50)
+    assert not session.device("mini").busy
 
 
 def test_closing_stops_the_computation_and_gives_the_turn_back(picture: str) -> None:

@@ -128,6 +128,15 @@ def test_every_method_of_an_arena_runs_or_is_refused_in_its_place(session, pictu
     assert ends == [0, 1, 3] and (refused.run, str(refused.reason)) == (2, "This model has no text tower.")
 
 
+def test_one_run_by_itself_is_lent_a_gpu_for_itself(session, lender, picture) -> None:
+    for reducer in (VScan(0.25, llm_keep={3: 20}), None):
+        *_, done = session.run_one("mini", picture, QUESTION, reducer, 8)
+        *_, expected = Session(FakeEngine()).run_one("mini", picture, QUESTION, reducer, 8)
+        assert done.answer.trace.visual_tokens_per_layer == expected.answer.trace.visual_tokens_per_layer
+    list(session.compare("mini", picture, QUESTION, 0.25, max_new_tokens=8))
+    assert session.engine.ran == [] and lender.seconds[0] == lender.seconds[1] <= lender.seconds[2]
+
+
 def test_pairs_and_previews_are_lent_a_gpu_too(session, lender, picture) -> None:
     kinds = told(session.pairs("mini", picture, QUESTION, 0.25, "vscan", 0.01))
     assert kinds[0] is PairStarts and Pair in kinds
