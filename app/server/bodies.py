@@ -17,11 +17,13 @@ CONTENT_TYPES = {
     BodyKind.JSON: ("application/json",),
     BodyKind.FORM: ("application/x-www-form-urlencoded", "multipart/form-data"),
     BodyKind.UPLOAD: ("multipart/form-data",),
+    BodyKind.CHAT: ("application/json",),
 }
 WANTED = {
     BodyKind.JSON: "Send JSON, with the content type application/json.",
     BodyKind.FORM: "Send the fields of a form.",
     BodyKind.UPLOAD: "Send one file in a form, with the content type multipart/form-data.",
+    BodyKind.CHAT: "Send JSON, with the content type application/json.",
 }
 TOO_LARGE = "This request is too large: at most {limit} bytes are accepted here."
 TOO_LARGE_FILE = "This file is too large: at most {limit:.0f} MB are accepted."
@@ -34,13 +36,14 @@ class CountedBody:
     """One request's body. Called like the server's own `receive`, it raises Refusal at the limits."""
 
     def __init__(self, kind: BodyKind, headers: Headers, receive: Receive, limits: DoorLimits) -> None:
-        upload = kind is BodyKind.UPLOAD
+        upload = kind in (BodyKind.UPLOAD, BodyKind.CHAT)
         self.kind, self.headers, self.receive = kind, headers, receive
         self.most = {
             BodyKind.NOTHING: 0,
             BodyKind.JSON: limits.json_bytes,
             BodyKind.FORM: limits.form_bytes,
             BodyKind.UPLOAD: limits.upload_bytes,
+            BodyKind.CHAT: limits.chat_bytes,
         }[kind]
         sentence = TOO_LARGE_FILE if upload else TOO_LARGE
         self.too_large = sentence.format(limit=limits.file_bytes / 1e6 if upload else self.most)
@@ -95,6 +98,11 @@ class CountedBody:
             pieces.append(message.get("body", b""))
         return b"".join(pieces)
 
+    async def kept(self) -> Receive:
+        """A `receive` for all of it; nobody else holds what it hands out. If the client left, it says so."""
+        whole = await self.whole()
+        return self.receive if whole is None else replayed(whole, self.receive)
+
 
 def replayed(body: bytes, receive: Receive) -> Receive:
     """A `receive` that hands out a body that has been read, and then waits for the client to leave."""
@@ -109,9 +117,9 @@ def replayed(body: bytes, receive: Receive) -> Receive:
 class UploadLine:
     """The uploads that run at once; further ones wait, unread, and are refused when that takes too long."""
 
-    def __init__(self, limits: DoorLimits) -> None:
-        self.places = anyio.Semaphore(limits.uploads)
-        self.wait_seconds = limits.upload_wait_seconds
+    def __init__(self, places: int, wait_seconds: float) -> None:
+        self.places = anyio.Semaphore(places)
+        self.wait_seconds = wait_seconds
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
@@ -133,7 +141,7 @@ async def refuse(refusal: Refusal, body: CountedBody | None, linger: float, scop
 
     A connection that is closed earlier is reset, and the answer lost.
     """
-    response = refusal_response(refusal.status, refusal.sentence)
+    response = refusal_response(refusal, scope)
     waiting = body is not None and not body.complete and _has_body(body.headers)
     if waiting:
         response.headers["connection"] = "close"

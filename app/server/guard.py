@@ -51,7 +51,8 @@ class Guard:
         self.app, self.limits = app, limits or DoorLimits()
         self.refused, self.failed = refused, failed
         self.origins = Origins(self.limits.trusted_hosts, self.limits.trusted_proxies)
-        self.uploads = UploadLine(self.limits)
+        self.uploads = UploadLine(self.limits.uploads, self.limits.upload_wait_seconds)
+        self.chats = UploadLine(self.limits.chats, self.limits.upload_wait_seconds)
         self.pages = PageLine(app)
         self.at_once: Counter[str] = Counter()  # requests by address
 
@@ -127,6 +128,9 @@ class Guard:
                 whole = checked_payload(whole, path, scope["app"].get_blocks())
             MutableHeaders(scope=scope)["content-length"] = str(len(whole))
             receive = replayed(whole, body.receive)
+        elif route.body is BodyKind.CHAT:
+            async with self.chats.place():
+                receive = await body.kept()
         if route.streams:
             await self.app(scope, receive, send)
         elif route.body is BodyKind.UPLOAD:
@@ -154,12 +158,12 @@ class Guard:
         if isinstance(error, senseless) and _from_outside(scope):  # a full disk is no fault of who uploads
             status, sentence = (404, NOT_FOUND) if looks else (400, SENSELESS)
             self._note(scope, Refusal(status, "senseless", kind_and_message(error)))
-            await refusal_response(status, sentence)(scope, receive, answer)
+            await refusal_response(Refusal(status, "senseless", sentence), scope)(scope, receive, answer)
             return
         door_log.error("failure at %s", shortened(scope["path"]), exc_info=error)
         if self.failed:
             self.failed(error)
-        await refusal_response(500, FAILED)(scope, receive, answer)
+        await refusal_response(Refusal(500, "failure", FAILED), scope)(scope, receive, answer)
 
 
 def _from_outside(scope: Scope) -> bool:

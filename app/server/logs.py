@@ -68,7 +68,7 @@ def begin_logging(as_json: bool) -> None:
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(as_json)
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx", "httpcore", "mcp"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger(REQUEST_LOG).setLevel(logging.INFO if as_json else logging.WARNING)
     bound_log_lines()

@@ -14,9 +14,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..ui.faults import DISK, FAULT_SENTENCES, fault_kind
 from .logs import REQUEST_LOG, request_id
 from .metrics import Meters
-from .refusals import refusal_response
+from .refusals import COUNTED_ALREADY, Refusal, refusal_response
+from .routes import MCP_PATH, open_routes, without_root
 
 OF_THE_OPERATOR = ("/healthz", "/readyz", "/metrics")  # asked every few seconds: not in the log unless they fail
+FOR_PROGRAMS = ("/v1/", MCP_PATH)
 request_log = logging.getLogger(REQUEST_LOG)
 fault_log = logging.getLogger("app.faults")
 _counted: ContextVar[list[str]] = ContextVar("counted")  # reasons of refusals of this request
@@ -83,7 +85,8 @@ class FaultAnswers:
                 raise
             self.meters.failed(error)
             fault_log.error("a request failed", exc_info=error)
-            await refusal_response(507 if kind == DISK else 503, sentence)(scope, receive, send)
+            refusal = Refusal(507 if kind == DISK else 503, str(kind), sentence)
+            await refusal_response(refusal, scope)(scope, receive, send)
 
 
 def counting_refusals(meters: Meters) -> Callable[[str], None]:
@@ -91,7 +94,8 @@ def counting_refusals(meters: Meters) -> Callable[[str], None]:
 
     def refused(reason: str) -> None:
         _counted.get([]).append(reason)
-        meters.refused(reason)
+        if reason != COUNTED_ALREADY:
+            meters.refused(reason)
 
     return refused
 
@@ -101,4 +105,8 @@ def _pattern(scope: Scope) -> str:
     route = scope.get("route")
     if route is not None:
         return str(route.path)
-    return scope["path"] if scope["path"] in OF_THE_OPERATOR else "other"
+    _, path = without_root(scope["path"], str(scope.get("root_path", "")))
+    if path in OF_THE_OPERATOR:
+        return path
+    ours = open_routes(path) if path.startswith(FOR_PROGRAMS) else {}
+    return next((one.path for one in ours.values()), "other")

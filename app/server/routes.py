@@ -16,6 +16,7 @@ from starlette.routing import compile_path
 MAX_PATH = 1_000  # characters
 MAX_SEGMENT = 250  # characters between two slashes; file systems refuse more than 255 bytes
 API = "/gradio_api"
+CHAT_PATH, MCP_PATH = "/v1/chat/completions", "/mcp"
 
 
 class BodyKind(Enum):
@@ -25,6 +26,7 @@ class BodyKind(Enum):
     JSON = auto()
     FORM = auto()  # the two fields of a login
     UPLOAD = auto()
+    CHAT = auto()  # JSON with a picture in it
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,11 @@ OPEN_ROUTES = (
     OpenRoute(f"{API}/call/v2/{{api_name}}/{{event_id}}", streams=True),
     OpenRoute(f"{API}/cancel", "POST", BodyKind.JSON),
     OpenRoute(f"{API}/reset", "POST", BodyKind.JSON),
+    # for programs, in the forms of OpenAI and of MCP
+    OpenRoute(CHAT_PATH, "POST", BodyKind.CHAT, streams=True),
+    OpenRoute("/v1/models"),
+    OpenRoute("/v1/models/{model:path}"),
+    OpenRoute(MCP_PATH, "POST", BodyKind.CHAT, streams=True),
     # a login, where the operator wants one
     OpenRoute("/login", "POST", BodyKind.FORM),
     OpenRoute("/logout", changes=True),

@@ -156,7 +156,7 @@ class Answered:
         try:
             await self.app(scope, receive, send)
         except Refusal as refusal:
-            await refusal_response(refusal.status, refusal.sentence)(scope, receive, send)
+            await refusal_response(refusal, scope)(scope, receive, send)
 
 
 def test_the_gate_refuses_in_one_sentence_and_lets_everything_else_pass(tmp_path: Path) -> None:
