@@ -18,7 +18,7 @@ from ..runs.export_json import runs_as_json
 from ..runs.settings import RunSettings, stream_runs
 from ..session.inputs import check_length, check_share, check_visible
 from ..session.session import MAX_NEW_TOKENS, Session
-from ..session.sources import OpenedSource
+from ..session.sources import OpenedSource, Source
 from ..session.visitors import Visits
 from ..sweep.settings import SWEEP_RETENTIONS_TEXT, retentions_from, sweep_settings
 from ..ui.errors import answering, streaming
@@ -62,7 +62,7 @@ class Endpoints:
         """
         asked = model, image, check_visible(question or ""), check_share(retention), method
         limit = check_length(max_new_tokens, MAX_NEW_TOKENS)
-        for now in self._visiting(request, lambda: self._compare(*asked, limit)):
+        for now in self._visiting(request, lambda: compared_answers(self.session, *asked, limit)):
             yield *now.texts, numbers(now)
 
     @answering
@@ -78,15 +78,7 @@ class Endpoints:
         Returns:
             The picture with its tokens marked; the counts.
         """
-        opened = self.session.open(image)
-        first = self.session.preview(model, opened, check_share(retention), method)
-        found = fates(first.trace)
-        counts = {fate.name.lower(): found.count(fate) for fate in Fate if fate is not Fate.PRUNED}
-        return token_map(opened.image, first.trace, first.boxes, found), {
-            "tokens": first.trace.tokens,
-            "schedule": {str(layer): number for layer, number in first.schedule.items()},
-            "first_cut": counts,
-        }
+        return drawn_first_cut(self.session, self.session.open(image), check_share(retention), model, method)
 
     @streaming
     def arena(
@@ -156,12 +148,6 @@ class Endpoints:
             for step, _ in steps:
                 yield step
 
-    def _compare(
-        self, model: str, image: str, question: str, retention: float, method: str, limit: int
-    ) -> Generator[ComparisonSnapshot, None, None]:
-        with closing(self.session.compare(model, image, question, retention, method, limit)) as events:
-            yield from comparison_snapshots(events)
-
     def _runs(
         self, image: str, settings_of: Callable[[OpenedSource], RunSettings]
     ) -> Generator[dict[str, Any], None, None]:
@@ -173,6 +159,28 @@ class Endpoints:
                 if now.ended or over < now.over < len(now.runs):
                     over = now.over
                     yield runs_as_json(settings, now)
+
+
+def compared_answers(
+    session: Session, model: str, source: Source, question: str, retention: float, method: str, limit: int
+) -> Generator[ComparisonSnapshot, None, None]:
+    """Snapshots of a comparison; `limit` is the greatest length of each answer, in tokens."""
+    with closing(session.compare(model, source, question, retention, method, limit)) as events:
+        yield from comparison_snapshots(events)
+
+
+def drawn_first_cut(
+    session: Session, opened: OpenedSource, retention: float, model: str, method: str
+) -> tuple[Image.Image, dict[str, Any]]:
+    """The picture with the tokens marked that the first cut keeps, and their numbers."""
+    first = session.preview(model, opened, retention, method)
+    found = fates(first.trace)
+    counts = {fate.name.lower(): found.count(fate) for fate in Fate if fate is not Fate.PRUNED}
+    return token_map(opened.image, first.trace, first.boxes, found), {
+        "tokens": first.trace.tokens,
+        "schedule": {str(layer): number for layer, number in first.schedule.items()},
+        "first_cut": counts,
+    }
 
 
 def add_endpoints(session: Session, visits: Visits | None = None) -> None:

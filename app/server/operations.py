@@ -26,6 +26,7 @@ from .limits import DoorLimits
 from .logs import adopt_web_server_logs
 from .memory import collect_between_runs, keep_what_is_there
 from .metrics import Meters
+from .programs.program_routes import check_mcp_package, program_routes
 from .request_watch import FaultAnswers, RequestWatch, counting_refusals
 from .settings import Settings
 from .upload_gate import UploadGate
@@ -36,10 +37,12 @@ WRONG_LOGIN_S = 1.0  # that a wrong password costs whoever tries
 
 
 class Operations:
-    """Raises ValueError, one sentence, if the settings name a model that is not known."""
+    """Raises ValueError, one sentence, for a model that is not known, or an extra that is not installed."""
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         self.settings, self.meters, self.drain = settings, Meters(), Drain()
+        if settings.mcp:
+            check_mcp_package()
         kind = WatchedZeroGPUSession if zero_gpu_is_on() else WatchedSession
         self.session = kind(engine or self._engine(), settings.model, self.meters, self.drain, fair=self.fair_use)
         probe = Probe(self.session, self.meters)
@@ -56,6 +59,7 @@ class Operations:
         settings, mb = self.settings, 1_000_000
         return FairUse(
             runs=settings.runs_per_visitor,
+            runs_of_programs=settings.runs_of_programs,
             runs_per_minute=settings.requests_per_minute,
             answer_s=settings.answer_seconds,
             upload_bytes=settings.uploads_mb_per_visitor * mb,
@@ -73,8 +77,12 @@ class Operations:
         door = guard.app_kwargs(limits, counting_refusals(self.meters), self.meters.failed)
         outer, inner = (Middleware(each, meters=self.meters) for each in (RequestWatch, FaultAnswers))
         gate = Middleware(UploadGate, uploads=Uploads(get_upload_folder(), self.fair_use))
-        routes = health_routes(self.readiness, self.meters)
-        return {**door, "middleware": [outer, *door["middleware"], gate, inner], "routes": [*door["routes"], *routes]}
+        programs, life = program_routes(
+            self.session, door["lifespan"], settings.answer_tokens, settings.mcp, self.login
+        )
+        routes = [*door["routes"], *health_routes(self.readiness, self.meters), *programs]
+        middleware = [outer, *door["middleware"], gate, inner]
+        return {**door, "middleware": middleware, "routes": routes, "lifespan": life}
 
     @property
     def login(self) -> Callable[[str, str], Awaitable[bool]] | None:

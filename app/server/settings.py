@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 VARIABLE_PREFIX = "VSCAN_"
 ENV_FILE = ".env"  # in the folder in which the demo starts
+SWITCHES = ("public", "mcp")  # --public and --no-public
 WITHOUT_FLAG = "login"  # no flag: every user of the computer can read the flags of a process
 
 
@@ -68,10 +69,17 @@ class Settings(BaseSettings):
     )
     max_queue: int = Field(500, ge=1, description="events that may wait at a time, of all visitors together")
     runs_per_visitor: int = Field(2, ge=1, description="runs of one visitor at a time, the waiting ones included")
+    runs_of_programs: int = Field(
+        8, ge=1, le=64, description="runs at a time of all programs of one network address, the waiting ones included"
+    )
     requests_per_minute: int = Field(60, ge=1, description="runs that one visitor may start in a minute")
     uploads_mb_per_visitor: int = Field(300, ge=1, description="megabytes of uploads kept for one network address")
     disk_mb: int = Field(2000, ge=1, description="megabytes of uploads kept for all visitors together")
     answer_seconds: float = Field(300, gt=0, description="seconds after which a run is ended")
+    answer_tokens: int = Field(
+        256, ge=1, description="length limit of an answer at /v1/chat/completions; a request for more is refused"
+    )
+    mcp: bool = Field(False, description="whether /mcp serves MCP clients; needs the extra `mcp`")
     upload_seconds: float = Field(90, gt=0, description="seconds that an upload may take to arrive")
     drain_seconds: float = Field(
         8, ge=0, description="seconds that answers under way have left after SIGTERM; `docker stop` kills after ten"
@@ -144,7 +152,7 @@ def parsed_settings(arguments: Sequence[str] | None = None, program: str | None 
     )
     for name, about in Settings.model_fields.items():
         if name != WITHOUT_FLAG:
-            yes_or_no: Any = {"action": argparse.BooleanOptionalAction} if name == "public" else {"metavar": "X"}
+            yes_or_no: Any = {"action": argparse.BooleanOptionalAction} if name in SWITCHES else {"metavar": "X"}
             default = "" if about.default in (None, ()) else f" (default: {about.default})"
             words = f"{about.description}{default}".replace("%", "%%")
             parser.add_argument(flag_of(name), dest=name, default=argparse.SUPPRESS, help=words, **yes_or_no)
