@@ -15,7 +15,7 @@ ALLOWED = {  # pattern of the reason -> (how many at most, why these tests canno
     "num2words": (40, "the processor of SmolVLM needs it; in the dev extra, not where only transformers is exchanged"),
     "lmms-eval is not installed": (16, "an extra with a hundred packages; its interface is tested against records"),
     "make ways": (1, "writes docs/ways.md instead of testing"),
-    "make reliability": (5, "nearly a thousand probes, which take minutes: `make probes` sends them"),
+    "make reliability": (5, "more than a thousand probes, which take minutes: `make probes` sends them"),
     "this machine has a GPU|may be installed here|kernels is installed here": (9, "refusals of machines without these"),
     "transformers before 5.23 mixes up the pictures": (40, "a fault of the oldest transformers in range"),
     "no Chromium found": (80, "a program, not a package; in CI its absence is a failure"),

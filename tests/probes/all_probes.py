@@ -9,13 +9,25 @@ from tests.probes import (
     headers,
     joins,
     picture_probes,
+    programs,
     traversals,
     uploads,
     values,
 )
 from tests.probes.probe import Probe
 
-KINDS = (foreign_addresses, closed_routes, traversals, headers, uploads, joins, values, picture_probes, crowding)
+KINDS = (
+    foreign_addresses,
+    closed_routes,
+    traversals,
+    headers,
+    uploads,
+    joins,
+    programs,
+    values,
+    picture_probes,
+    crowding,
+)
 
 
 def all_probes() -> list[Probe]:

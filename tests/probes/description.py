@@ -30,7 +30,29 @@ CANCEL = {
     },
 }
 CALL = {"type": "object", "required": ["data"], "properties": {"data": {"type": "array", "items": ANYTHING}}}
-BODIES = {"queue/join": JOIN, "cancel": CANCEL, "reset": CANCEL, "call": CALL}
+CHAT_BODY = {
+    "type": "object",
+    "required": ["model", "messages"],
+    "properties": {
+        "model": {"enum": ["mini", "magic"]},
+        "messages": {"type": "array", "items": ANYTHING, "maxItems": 3},
+        "max_tokens": {"type": "integer"},
+        "stream": {"type": "boolean"},
+        "temperature": {"type": "number"},
+        "vscan": {"type": ["object", "null"]},
+    },
+}
+RPC_BODY = {
+    "type": "object",
+    "required": ["jsonrpc", "method"],
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "id": {"type": ["integer", "string"]},
+        "method": {"enum": ["initialize", "tools/list", "tools/call", "ping", "prompts/list"]},
+        "params": {"type": "object"},
+    },
+}
+BODIES = {"queue/join": JOIN, "cancel": CANCEL, "reset": CANCEL, "call": CALL, "chat": CHAT_BODY, "mcp": RPC_BODY}
 FORM = {
     "type": "object",
     "properties": {"files": {"type": "array", "items": {"type": "string", "format": "binary"}, "maxItems": 3}},
@@ -59,7 +81,8 @@ def _operation(path: str, body: BodyKind) -> dict[str, Any]:
     operation: dict[str, Any] = {"parameters": named, "responses": {"default": {"description": "anything"}}}
     if body is not BodyKind.NOTHING:
         schema = next((found for part, found in BODIES.items() if part in path), {"type": "object"})
-        kinds = {BodyKind.JSON: ("application/json", schema), BodyKind.UPLOAD: ("multipart/form-data", FORM)}
+        json = ("application/json", schema)
+        kinds = {BodyKind.JSON: json, BodyKind.CHAT: json, BodyKind.UPLOAD: ("multipart/form-data", FORM)}
         kind, form = kinds.get(body, ("application/x-www-form-urlencoded", {"type": "object"}))
         operation["requestBody"] = {"required": True, "content": {kind: {"schema": form}}}
     return operation

@@ -35,7 +35,8 @@ from tests.probes.wire import Reply, exchange, last_event, sentence_in
 JSON = (("Content-Type", "application/json"),)
 SECRET_TEXT = "open-sesame-of-the-probes"
 # what an operator of a public host would set, and less patience, so that tests need not wait
-SETTINGS = {"VSCAN_PUBLIC": "true", "VSCAN_TRUSTED_HOSTS": "127.0.0.1", "VSCAN_UPLOAD_SECONDS": "8"}
+SETTINGS = {"VSCAN_PUBLIC": "true", "VSCAN_TRUSTED_HOSTS": "127.0.0.1", "VSCAN_UPLOAD_SECONDS": "8",
+            "VSCAN_MCP": "true"}  # fmt: skip
 
 
 class Sender:
