@@ -55,7 +55,7 @@ versions: .venv/dev-ready
 ways: .venv/dev-ready
 	WRITE_WAYS=1 $(PYTEST) -q tests/test_ways.py
 
-# nearly a thousand hostile requests, pictures and crowds against a demo; `make reliability` also writes docs/reliability.md
+# more than a thousand hostile requests, pictures and crowds against a demo; `make reliability` also writes docs/reliability.md
 probes: .venv/dev-ready
 	CHECK_PROBES=1 $(PYTEST) -q tests/probes/test_probes.py
 

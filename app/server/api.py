@@ -63,7 +63,7 @@ class Endpoints:
         """
         asked = model, image, check_visible(question or ""), check_share(retention), method
         limit = check_length(max_new_tokens, MAX_NEW_TOKENS)
-        for now in self._visiting(request, lambda: compared(self.session, *asked, limit)):
+        for now in self._visiting(request, lambda: compared_answers(self.session, *asked, limit)):
             yield *now.texts, numbers(now)
 
     @answering
@@ -162,7 +162,7 @@ class Endpoints:
                     yield runs_as_json(settings, now)
 
 
-def compared(
+def compared_answers(
     session: Session, model: str, source: Source, question: str, retention: float, method: str, limit: int
 ) -> Generator[ComparisonSnapshot, None, None]:
     """Snapshots of a comparison; `limit` is the greatest length of each answer, in tokens."""

@@ -14,7 +14,7 @@ from .routes import without_root
 
 LOGGED_VALUE = 200  # characters of a value that came from outside
 LOGGED_LINE = 2_000  # characters of a log line
-COUNTED = "counted"  # the reason of a refusal that has been counted before it reaches the door
+COUNTED_ALREADY = "counted"  # the reason of a refusal that has been counted before it reaches the door
 LOGGED_TRACE = 8_000  # characters of a traceback
 door_log = logging.getLogger("app.door")
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ..ui.faults import DISK, FAULT_SENTENCES, fault_kind
 from .logs import REQUEST_LOG, request_id
 from .metrics import Meters
-from .refusals import COUNTED, Refusal, refusal_response
+from .refusals import COUNTED_ALREADY, Refusal, refusal_response
 from .routes import MCP_PATH, open_routes, without_root
 
 OF_THE_OPERATOR = ("/healthz", "/readyz", "/metrics")  # asked every few seconds: not in the log unless they fail
@@ -94,7 +94,7 @@ def counting_refusals(meters: Meters) -> Callable[[str], None]:
 
     def refused(reason: str) -> None:
         _counted.get([]).append(reason)
-        if reason != COUNTED:
+        if reason != COUNTED_ALREADY:
             meters.refused(reason)
 
     return refused

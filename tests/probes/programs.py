@@ -62,6 +62,9 @@ WHOLE: dict[str, Any] = {
     "a drawing with a script": chat_body("data:image/svg+xml;base64,PHN2Zz48c2NyaXB0Lz48L3N2Zz4="),
     "no base64": chat_body("data:image/png;base64,%%%"),
     "a text of 14 MB": chat_body("data:image/png;base64," + "A" * 14_000_000),
+    "36 bytes that claim 40 megapixels": chat_body(
+        f"data:image/webp;base64,{base64.b64encode(tiny_webp(6300, 6300)).decode()}"
+    ),
     "temperature": chat_body(temperature=0.7),
     "a billion tokens": chat_body(max_tokens=10**9),
     "a thousand answers": chat_body(n=1000),
@@ -76,9 +79,6 @@ TAKEN: dict[str, Any] = {
     "as it should be": chat_body(),
     "a stream": chat_body(stream=True),
     "all tokens": chat_body(vscan=None),
-    "36 bytes that claim 40 megapixels": chat_body(
-        f"data:image/webp;base64,{base64.b64encode(tiny_webp(6300, 6300)).decode()}"
-    ),
 }
 CALLS: dict[str, Any] = {
     "a tool that is none": {**tool_call(), "params": {"name": "__class__", "arguments": {}}},

@@ -27,7 +27,7 @@ from .method_settings import reducer_from
 from .openai_format import Completion, finish_reason, new_text, usage_of
 from .program_runs import ProgramRuns, while_listening, whole_body
 
-NO_MODEL = "There is no model {name!r} here; /v1/models lists those that there are."
+NO_SUCH_MODEL = "There is no model {name!r} here; /v1/models lists those that there are."
 STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-store"),
                   (b"x-accel-buffering", b"no")]  # fmt: skip
 QUIET_S = 10.0  # that a client hears nothing while it waits; until the first word a refusal has a status of its own
@@ -67,7 +67,7 @@ class ChatCompletions:
 
     def _check_model(self, name: str) -> None:
         if name not in self.runs.session.engine.models():
-            raise Refusal(404, "input", NO_MODEL.format(name=shortened(name, 60)), "model", "model_not_found")
+            raise Refusal(404, "input", NO_SUCH_MODEL.format(name=shortened(name, 60)), "model", "model_not_found")
 
 
 class WholeAnswer:
@@ -176,7 +176,7 @@ def chat_routes(runs: ProgramRuns, most_tokens: int) -> list[Route]:
         for model in await runs.work(listed):
             if model["id"] == name:
                 return JSONResponse(model)
-        raise Refusal(404, "input", NO_MODEL.format(name=shortened(name, 60)), "model", "model_not_found")
+        raise Refusal(404, "input", NO_SUCH_MODEL.format(name=shortened(name, 60)), "model", "model_not_found")
 
     completions = Route(CHAT_PATH, ChatCompletions(runs, most_tokens))
     return [completions, Route("/v1/models", models), Route("/v1/models/{model:path}", one_model)]

@@ -30,7 +30,7 @@ ONE_PICTURE = "Send exactly one picture with the question; {number} were sent."
 NO_MODEL_NAME = "Name a model as text; /v1/models lists them."
 TWO_LENGTHS = f"Send {' or '.join(LENGTHS)}, not two different lengths."
 UNKNOWN = "This server has no parameter {name!r}; it takes {known}."
-GREEDY = "Answers are greedy here, so {name} {wanted}."
+ONLY_GREEDY = "Answers are greedy here, so {name} {wanted}."
 SETTINGS_TWICE = f"Send {FIELD} once, either beside the messages or inside {VLLM_FIELD}, which may hold nothing else."
 
 
@@ -61,8 +61,8 @@ SWITCHED_OFF: dict[str, tuple[Any, ...]] = {  # what this server cannot do, and 
     "store": (False,),
 }
 ABOUT_THE_CALLER = ("user", "metadata", "safety_identifier", "prompt_cache_key", "service_tier")  # not looked at
-OURS = ("model", "messages", "stream", "stream_options", *LENGTHS, FIELD, VLLM_FIELD)
-CANNOT = "This server cannot do what {name} asks for; leave it out."
+TAKEN_HERE = ("model", "messages", "stream", "stream_options", *LENGTHS, FIELD, VLLM_FIELD)
+CANNOT_DO = "This server cannot do what {name} asks for; leave it out."
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ def _check_parameters(given: dict[str, Any]) -> None:
         if name in HARMLESS_VALUES:
             harmless, wanted = HARMLESS_VALUES[name]
             if isinstance(value, bool) or not harmless(value):
-                raise Refusal(400, "input", GREEDY.format(name=name, wanted=wanted), name)
+                raise Refusal(400, "input", ONLY_GREEDY.format(name=name, wanted=wanted), name)
         elif name in SWITCHED_OFF:
             if not any(value == off and type(value) is type(off) for off in SWITCHED_OFF[name]):
-                raise Refusal(400, "input", CANNOT.format(name=name), name)
-        elif name not in OURS and name not in ABOUT_THE_CALLER:
-            known = ", ".join(sorted((*OURS, *HARMLESS_VALUES)))
+                raise Refusal(400, "input", CANNOT_DO.format(name=name), name)
+        elif name not in TAKEN_HERE and name not in ABOUT_THE_CALLER:
+            known = ", ".join(sorted((*TAKEN_HERE, *HARMLESS_VALUES)))
             raise Refusal(400, "input", UNKNOWN.format(name=shortened(name, 40), known=known), shortened(name, 40))
 
 

@@ -18,13 +18,13 @@ from vscan_core.reducers import Reducer
 
 from ...session.inputs import check_length, check_share, check_visible
 from ...session.session import MAX_NEW_TOKENS, Session
-from ..api import compared, drawn_first_cut
+from ..api import compared_answers, drawn_first_cut
 from ..numbers import numbers
 from ..refusals import shortened
 from .data_url import opened_picture, picture_bytes
 from .method_settings import DEFAULT_SETTINGS
 
-RETENTION = Reducer.retention  # when none is given
+DEFAULT_SHARE = Reducer.retention  # when none is given
 NOT_A_TEXT = "{name} has to be a text."
 NO_ARGUMENT = "This tool has no argument {name!r}; it takes {known}."
 MISSING = "This tool needs the argument {name}."
@@ -35,7 +35,7 @@ PICTURE_SCHEMA = {
 SHARE_SCHEMA = {
     "type": "number",
     "description": "Share of visual tokens to keep, averaged over the language model's layers; above 0, at most 1",
-    "default": round(RETENTION, 3),
+    "default": round(DEFAULT_SHARE, 3),
 }
 METHOD_SCHEMA = {"type": "string", "description": "A reduction method; `methods` lists them", "default": "vscan"}
 MODEL_SCHEMA = {"type": "string", "description": "A model; `methods` lists them; left out: the server's first"}
@@ -117,14 +117,14 @@ def tool_steps(session: Session, name: str, given: dict[str, Any]) -> Generator[
     opened = opened_picture(session, content)
     del content
     model, method = _text(given, "model", session.default_model), _text(given, "method", DEFAULT_SETTINGS["method"])
-    share = check_share(given.get("retention", RETENTION))
+    share = check_share(given.get("retention", DEFAULT_SHARE))
     if name == OVERLAY.name:
         picture, facts = drawn_first_cut(session, opened, share, model, method)
         yield ToolResult(facts, picture)
         return
     question = check_visible(_text(given, "question", ""))
     limit = check_length(given.get("max_new_tokens", MAX_NEW_TOKENS), MAX_NEW_TOKENS)
-    for now in compared(session, model, opened, question, share, method, limit):
+    for now in compared_answers(session, model, opened, question, share, method, limit):
         texts = {"answer_with_all_tokens": now.texts[0], "answer_with_few_tokens": now.texts[1]}
         yield ToolResult(texts | {"numbers": numbers(now)}) if now.ended else None
 

@@ -22,7 +22,7 @@ from ...ui.events import AS_RUN
 from ...ui.faults import DISK, MEMORY, fault_kind
 from ..drain import CUT_OFF, DRAINING
 from ..origins import visitor_address
-from ..refusals import COUNTED, Refusal, shortened
+from ..refusals import COUNTED_ALREADY, Refusal, shortened
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class ProgramRuns:
 
     async def steps(self, visit: Visit, start: Callable[[], Generator[T, None, None]]) -> AsyncGenerator[T, None]:
         """The steps of a session's run, whose own watch counts how it fails. Closing them stops it. Raises Refusal."""
-        counted = partial(self.work, reason=COUNTED)
+        counted = partial(self.work, reason=COUNTED_ALREADY)
         steps = steps_in_visit(visit, await counted(start))
         try:
             while (step := await counted(next, steps, _END)) is not _END:
