@@ -29,7 +29,7 @@ CONTENT = "The content of the message is a list of one image_url and at least on
 ONE_PICTURE = "Send exactly one picture with the question; {number} were sent."
 NO_MODEL_NAME = "Name a model as text; /v1/models lists them."
 TWO_LENGTHS = f"Send {' or '.join(LENGTHS)}, not two different lengths."
-UNKNOWN = "This server has no parameter {name!r}; it takes {known}."
+NO_PARAMETER = "This server has no parameter {name!r}; it takes {known}."
 ONLY_GREEDY = "Answers are greedy here, so {name} {wanted}."
 SETTINGS_TWICE = f"Send {FIELD} once, either beside the messages or inside {VLLM_FIELD}, which may hold nothing else."
 
@@ -109,7 +109,7 @@ def _check_parameters(given: dict[str, Any]) -> None:
                 raise Refusal(400, "input", CANNOT_DO.format(name=name), name)
         elif name not in TAKEN_HERE and name not in ABOUT_THE_CALLER:
             known = ", ".join(sorted((*TAKEN_HERE, *HARMLESS_VALUES)))
-            raise Refusal(400, "input", UNKNOWN.format(name=shortened(name, 40), known=known), shortened(name, 40))
+            raise Refusal(400, "input", NO_PARAMETER.format(name=shortened(name, 40), known=known), shortened(name, 40))
 
 
 def _asked(messages: Any) -> tuple[str, bytes]:

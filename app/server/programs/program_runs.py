@@ -45,7 +45,7 @@ class ProgramRuns:
         except Refusal:
             raise
         except Exception as error:
-            raise refusal_of(error, reason) from None
+            raise program_refusal(error, reason) from None
 
     @contextmanager
     def visit(self, scope: Scope) -> Iterator[Visit]:
@@ -70,7 +70,7 @@ class ProgramRuns:
                 await run_sync(steps.close, limiter=self._threads)
 
 
-def refusal_of(error: Exception, reason: str = "input") -> Refusal:
+def program_refusal(error: Exception, reason: str = "input") -> Refusal:
     """What to answer to a failure: a sentence, and a status by which clients decide whether to ask again.
 
     A run that took too long is told with 400, which they do not repeat.
