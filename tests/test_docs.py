@@ -112,7 +112,9 @@ def test_the_reference_documents_everything_at_the_door(pages, site) -> None:
     assert {name for name in vc.__all__ if f"vscan_core.{name}" not in anchors} == {"Event", "REDUCERS"}
     text = (site / "api" / "index.html").read_text()
     assert "<code>REDUCERS</code>" in text and "Event = Prefilled" in text
-    assert "<p>Of keys and values in the KV cache after prefill</p>" in text  # a comment behind a field of Cost
+    assert (
+        "<p>Of keys and values (or states, in layers without them) in the KV cache after prefill</p>" in text
+    )  # a comment behind a field of Cost
 
 
 def test_links_lead_somewhere_inside_the_site(pages, site) -> None:

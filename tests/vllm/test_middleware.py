@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import pytest
 
+from tests.apart import run_apart
 from vscan_vllm import usage
 from vscan_vllm.middleware import RequestSettings
 
@@ -50,7 +50,7 @@ def asked(app, body, path: str = "/v1/chat/completions", kind: bytes = b"applica
 
     headers = [(b"content-type", kind), (b"content-length", str(len(raw)).encode())]
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
-    asyncio.run(RequestSettings(app)(scope, receive, send))
+    run_apart(lambda: RequestSettings(app)(scope, receive, send))
     content = b"".join(message["body"] for message in sent[1:])
     return sent[0]["status"], dict(sent[0]["headers"]), content
 

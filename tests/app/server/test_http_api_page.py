@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from app.server.programs.mcp_tools import TOOLS
 from app.server.settings import Settings
 from app.session.engine import Engine
 from app.session.quotas import FairUse
+from tests.apart import call_apart
 from tests.app.operating import operating
 
 PAGE = (Path(__file__).parents[3] / "docs" / "http_api.md").read_text(encoding="utf-8")
@@ -26,7 +28,7 @@ def test_the_blocks_run_one_after_another(picture_file, tmp_path, monkeypatch, c
     assert len(BLOCKS) == 4 and sum(ADDRESS in block for block in BLOCKS) == 2
     with operating(Engine(), mcp=True) as service:
         for block in BLOCKS:
-            exec(block.replace(ADDRESS, service.url), names)
+            call_apart(partial(exec, block.replace(ADDRESS, service.url), names))
             said.append(capsys.readouterr().out)
     answer, stream, refusal, counts = said
     assert answer.endswith("576 -> 64.0\n") and len(answer.split()) > 3

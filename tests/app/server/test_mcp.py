@@ -18,6 +18,7 @@ from app.server.programs.mcp_endpoint import MANY_CALLS
 from app.server.programs.mcp_tools import TOOLS
 from app.server.programs.program_routes import MCP_MISSING, MCP_OFF, check_mcp_package
 from app.session.engine import Engine
+from tests.apart import run_apart
 from tests.app.fake import TOKENS, FakeEngine
 from tests.app.operating import Service, operating
 from tests.app.server.asking import asked, data_url, happens, openai_client
@@ -47,7 +48,7 @@ def called(service: Service, *calls: tuple[str, dict[str, Any]], mode: str = "au
         async with Client(f"{service.url}mcp", mode=mode) as client:
             return [await client.call_tool(*call) for call in calls]
 
-    return asyncio.run(ask())
+    return run_apart(ask)
 
 
 def refused(service: Service, name: str, given: dict[str, Any]) -> str:
@@ -63,7 +64,7 @@ def test_the_tools_say_what_they_take(service, mode) -> None:
         async with Client(f"{service.url}mcp", mode=mode) as client:
             return (await client.list_tools()).tools, client.server_info.name
 
-    tools, name = asyncio.run(listed())
+    tools, name = run_apart(listed)
     assert [tool.name for tool in tools] == ["compare", "overlay", "methods"] and name == "vscan"
     assert all(tool.description and tool.annotations.read_only_hint for tool in tools)
     compare = tools[0].input_schema
@@ -152,7 +153,7 @@ def test_a_client_that_leaves_ends_its_run(url) -> None:
                         await asyncio.sleep(0.02)
                     task.cancel()
 
-            asyncio.run(leave())
+            run_apart(leave)
             assert happens(lambda: engine.alive == 0 and not service.operations.session.visits.under_way()), mode
 
 

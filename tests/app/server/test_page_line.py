@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-
 import anyio
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from app.server.page_line import PageLine
+from tests.apart import run_apart
 
 PATIENCE_S = 30.0
 
@@ -28,12 +26,6 @@ class Writer:
             raise ValueError
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
-
-
-def run_apart(work: Callable[[], Awaitable[None]]) -> None:
-    """In a thread of its own: a browser test may have left a loop in this one."""
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(anyio.run, work).result()
 
 
 async def nothing() -> Message:
