@@ -18,6 +18,7 @@ from vllm.model_executor.models.qwen2_5_vl import (
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.multimodal.parse import ImageSize
 from vllm.multimodal.processing import PromptReplacement
+from vllm.platforms import current_platform
 from vllm.utils.gpu_sync_debug import gpu_sync_allowed
 from vllm.v1.attention.backends.registry import AttentionBackendEnum
 
@@ -31,7 +32,16 @@ from vscan_vllm.processing import SETTINGS_FIELDS, ItemShape, Reducing
 from vscan_vllm.qwen_tower import look_at
 
 PatchGrid = tuple[int, int, int]  # frames (pairs of them, in a video), rows and columns of visual tokens
+NO_POSITIONS = (
+    "on CPUs vLLM does not ask a model for positions again once tokens are left out, so Qwen2.5-VL needs a GPU; without "
+    "one, serve it as the stock architecture, or LLaVA with this one"
+)
 ON = 1e-6  # a rate of vLLM's own pruning that drops nothing, but has it ask the model for positions
+
+
+def asks_for_positions() -> bool:
+    """Whether vLLM's worker on this platform asks, as `recompute_mrope_positions` needs."""
+    return not current_platform.is_cpu()
 
 
 class QwenProcessor(Reducing, Qwen2_5_VLMultiModalProcessor):
@@ -93,6 +103,8 @@ class VScanQwen25VL(CutsAtEntrance, Qwen2_5_VLForConditionalGeneration):
     supports_tower_connector_lora = False  # it would count the kept tokens
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+        if not asks_for_positions():
+            raise ValueError(NO_POSITIONS)
         vllm_config.model_config.multimodal_config.video_pruning_rate = ON
         super().__init__(vllm_config=vllm_config, prefix=prefix)
         if self.visual.attn_backend == AttentionBackendEnum.FLASHINFER:

@@ -32,6 +32,12 @@ SETTINGS = (
 STEPS = 12
 
 
+@pytest.fixture(scope="module")
+def monkeypatch_module():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
 @pytest.fixture(scope="module", params=FAMILIES)
 def both(request, tmp_path_factory):
     """The same random weights here and in vLLM: (LVLM, LLM, sizes of pictures)."""
@@ -46,9 +52,17 @@ def both(request, tmp_path_factory):
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     settings["model_specific_special_tokens"]["video_token"] = settings["video_token"] = VIDEO
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    qwen = architecture.startswith("VScanQwen")
+    if qwen:
+        from vscan_vllm import qwen2_5_vl
+
+        monkeypatch = request.getfixturevalue("monkeypatch_module")
+        monkeypatch.setattr(qwen2_5_vl, "asks_for_positions", lambda: True)
     llm = LLM(str(folder), dtype="float32", max_model_len=4096, max_num_seqs=4, enforce_eager=True,
               distributed_executor_backend="uni", limit_mm_per_prompt={"image": 3, "video": 1},
               max_num_batched_tokens=512, hf_overrides={"architectures": [architecture]})  # fmt: skip
+    if qwen:  # what the worker for GPUs does when it has loaded a model, and the one for CPUs does not
+        llm.collective_rpc(lambda worker: setattr(worker.model_runner, "is_multimodal_pruning_enabled", True))
     return lvlm, llm, sizes
 
 
