@@ -147,7 +147,7 @@ def test_signals_are_those_of_transformers(llm, cuts) -> None:
         (mine.received[2], seen.received[2]),
         *((mine.cls_attention[layer], seen.cls_attention[layer]) for layer in (1, 4)),
     ):
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)  # features of about 1
 
 
 def test_one_batch_has_many_methods_and_caches_never_mix_them_up(llm) -> None:

@@ -163,6 +163,6 @@ def test_the_client_of_the_page_runs_as_it_is_printed(address, tmp_path) -> None
     done = subprocess.run([sys.executable, "-c", script, picture, item.question], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
-    assert len(lines) == 3 and lines[0].startswith(expected(None, [item])[0])
+    assert len(lines) == 3 and lines[0].strip().startswith(expected(None, [item])[0])
     for line, kept in zip(lines, (576, 144, 58), strict=True):
         assert f"'kept': {kept}" in line
