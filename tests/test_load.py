@@ -170,6 +170,9 @@ def test_the_command_writes_a_record_and_fails_if_a_promise_is_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo: DemoProcess
 ) -> None:
     class Running:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
         def __enter__(self) -> DemoProcess:
             return demo
 

@@ -82,7 +82,7 @@ def test_it_writes_its_record_and_says_what_it_left_out(tmp_path, monkeypatch, c
     monkeypatch.setattr(near_ties.vc, "REDUCERS", methods)
     near_ties.main(["--pictures", "1", "--out", str(tmp_path / "record.json")])
     record = json.loads((tmp_path / "record.json").read_text())
-    assert [row["method"] for row in record["rows"]] == ["random"] and "CLIP text encoder" in record["refused"]["trim"]
+    assert [row["method"] for row in record["rows"]] == ["random"] and "ask one first" in record["refused"]["trim"]
     assert record["noise"] == 1e-7 and "| `random` | 0.167 | 96 | 0 (0) | 0 of 1 | 0 (0) |" in capsys.readouterr().out
 
 

@@ -78,7 +78,7 @@ def asked(tiny, reducer) -> list[vc.Trace]:
     for word in (3, 40, 41, 42):
         inputs = tiny.inputs([tiny.prompt])
         inputs["input_ids"][:, -2:] = word
-        with reduced(tiny.model, reducer) as trace:
+        with reduced(tiny.model, reducer, question=f"word {word}") as trace:
             tiny.model(**inputs)
         traces.append(trace)
     return traces
@@ -92,7 +92,7 @@ def shortest(tiny, reducer) -> int:
     read = [blocks[layer] for layer in family.vision_outputs(tiny.model)]
     handles = [one.register_forward_hook(lambda module, args, out: found.append(out.shape[-2])) for one in read]
     try:
-        with reduced(tiny.model, reducer or vc.VScan(1.0)):
+        with reduced(tiny.model, reducer or vc.VScan(1.0), question="What?"):
             tiny.model(**tiny.inputs([tiny.prompt]))
     finally:
         for handle in handles:

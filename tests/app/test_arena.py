@@ -274,8 +274,8 @@ def test_the_map_holds_vscan_and_the_next_method_at_first(page: ArenaPage, pictu
     out = two.on_end(shown, None, None)
     assert out[two.box]["visible"] and (out[two.one]["value"], out[two.other]["value"]) == ("vscan", "picky")
     assert out[two.one]["choices"] == [("Picky", "picky"), ("Coarse", "coarse"), ("VScan", "vscan")]
-    shown = drawn(out[two.stage])
-    assert shown["title"] == "VScan" and shown["other"]["title"] == "Picky"
+    both = drawn(out[two.stage])
+    assert both["title"] == "VScan" and both["other"]["title"] == "Picky"
     again = two.on_end(shown, "coarse", "vscan")  # what was chosen stays
     assert (again[two.one]["value"], again[two.other]["value"]) == ("coarse", "vscan")
     assert two.on_one(shown, "picky", "picky")[two.other]["value"] == "coarse"  # the other one makes way

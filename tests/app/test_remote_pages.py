@@ -19,6 +19,7 @@ from app.runs.pairs import pairs_summary
 from app.session.examples import Example
 from app.session.turn import Pair
 from app.ui.model_loading import describe
+from tests.app.hall import drawn
 from tests.app.in_front import in_front_of
 from tests.chat_stub import REFUSED
 from vscan_core.events import Timings
@@ -52,7 +53,7 @@ def test_compare_tells_who_answered_and_leaves_out_what_nobody_measured(picture:
         assert "First token, network included" in last[out.axis] and "Vision" not in last[out.axis]
         table = dict(zip(*_rows(last[out.numbers[1]]), strict=True))
         assert table["Prefill"] == table["Vision encoder"] == table["Peak memory"] == NOTHING != table["First token"]
-        assert "network included" in last[out.status] and last[page.tokens.stage]["ran"]
+        assert "network included" in last[out.status] and drawn(last[page.tokens.stage])["ran"]
         shown = last[page.shown]
         assert (
             "First token, in total" in (report := page.files.report(shown).decode()) and "Vision encoder<" not in report

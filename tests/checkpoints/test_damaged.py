@@ -25,6 +25,7 @@ def folder(tmp_path: Path) -> Path:
     return linked(tmp_path / "mine")
 
 
+READ = [name for name in LOADED if not name.startswith("text_half/")]  # which is read when a method needs it
 DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "half": (lambda content: content[: len(content) // 2], "cut short"),
     "all but the end": (lambda content: content[:-7], "cut short"),
@@ -39,7 +40,7 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", [name for name in LOADED if not name.endswith(".jinja")])
+@pytest.mark.parametrize("name", [name for name in READ if not name.endswith(".jinja")])
 def test_a_damaged_file_is_named(folder, name, damage) -> None:
     make, said = DAMAGES[damage]
     put(folder / name, make((MINI / name).read_bytes()))
@@ -168,7 +169,7 @@ def test_a_damaged_copy_of_the_hub_is_named_too(tmp_path) -> None:
     code = f"""
 import vscan_core as vc
 from pathlib import Path
-for name in {LOADED}:
+for name in {READ}:
     file = Path({str(snapshot)!r}) / name
     whole = file.read_bytes()
     file.write_bytes(whole[:-9])
@@ -180,4 +181,4 @@ for name in {LOADED}:
 """
     settings = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True)
-    assert done.stdout.splitlines() == [f"{name} True" for name in LOADED if name != "ood.safetensors"], done.stderr
+    assert done.stdout.splitlines() == [f"{name} True" for name in READ if name != "ood.safetensors"], done.stderr

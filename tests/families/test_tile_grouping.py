@@ -181,8 +181,7 @@ def test_a_method_that_compares_tiles_gets_those_of_each_image_or_video() -> Non
 
     grids = [(2, 2)] * 6
     known = Tiles(grids, [layout(2, 4), layout(1, 0), layout(3, 3)])
-    assert of_one_video(known, lambda: None) == [([0, 1], True), ([2], False), ([3, 4, 5], True)]
-    assert of_one_video(Tiles(grids, None), lambda: [4, 2]) == [([0, 1, 2, 3], True), ([4, 5], True)]
-    for prompt in (None, [4], [4, 3]):  # does not tell, or does not fit
-        assert of_one_video(Tiles(grids, None), lambda prompt=prompt: prompt) == [([i], False) for i in range(6)]
+    assert of_one_video(known) == [([0, 1], True), ([2], False), ([3, 4, 5], True)]
+    for layouts in (None, [layout(4, 4)], [layout(4, 4), layout(3, 3)]):  # do not tell, or do not fit
+        assert of_one_video(Tiles(grids, layouts)) == [([i], False) for i in range(6)]
     assert of_one_grid(Tiles([(2, 2), (1, 2), (2, 2)], None)) == [([0, 2], False), ([1], False)]
