@@ -33,8 +33,8 @@ from vscan_vllm.qwen_tower import look_at
 
 PatchGrid = tuple[int, int, int]  # frames (pairs of them, in a video), rows and columns of visual tokens
 NO_POSITIONS = (
-    "on CPUs vLLM does not ask a model for positions again once tokens are left out, so Qwen2.5-VL needs a GPU; without "
-    "one, serve it as the stock architecture, or LLaVA with this one"
+    "on CPUs vLLM does not ask a model for positions again once tokens are left out, so Qwen2.5-VL needs a GPU; "
+    "without one, serve it as the stock architecture, or serve LLaVA"
 )
 ON = 1e-6  # a rate of vLLM's own pruning that drops nothing, but has it ask the model for positions
 
