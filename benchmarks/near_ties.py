@@ -134,7 +134,7 @@ def let_choose(lvlm: vc.LVLM, reducer: vc.Reducer, some: Sequence[Item]) -> None
         return
     # a method that merges in the encoder is asked once, with the keys of its last block
     needs = vc.Needs(keys=True) if demands.merges_in_encoder else demands.needs
-    tiles = vc.Signals.together([lvlm.preview(one.open(), needs).signals for one in some])
+    tiles = vc.Signals.together([lvlm.preview(one.open(), needs, one.question).signals for one in some])
     keep = reducer.at_entrance(576, lvlm.anatomy)
     assert keep is not None
     reducer.select_tiles(replace(tiles, video=demands.whole_video), keep)

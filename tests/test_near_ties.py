@@ -78,11 +78,17 @@ def test_what_no_retention_allows_is_said(mini) -> None:
 
 
 def test_it_writes_its_record_and_says_what_it_left_out(tmp_path, monkeypatch, capsys) -> None:
-    methods = {name: vc.REDUCERS[name] for name in ("random", "trim")}
+    class Refused(vc.REDUCERS["random"]):  # type: ignore[misc]
+        """Runs on no model."""
+
+        def schedule(self, tokens, anatomy, tiles=1):
+            raise vc.InputError("out of reach")
+
+    methods = {"random": vc.REDUCERS["random"], "refused": Refused}
     monkeypatch.setattr(near_ties.vc, "REDUCERS", methods)
     near_ties.main(["--pictures", "1", "--out", str(tmp_path / "record.json")])
     record = json.loads((tmp_path / "record.json").read_text())
-    assert [row["method"] for row in record["rows"]] == ["random"] and "ask one first" in record["refused"]["trim"]
+    assert [row["method"] for row in record["rows"]] == ["random"] and "no retention" in record["refused"]["refused"]
     assert record["noise"] == 1e-7 and "| `random` | 0.167 | 96 | 0 (0) | 0 of 1 | 0 (0) |" in capsys.readouterr().out
 
 
