@@ -11,8 +11,8 @@ But:
   divides by zero if all are equal); the range is that of the image (the released code takes that of the batch: `span`);
 - once every remaining token is redundant with those picked, the most relevant ones fill the budget.
 
-Where tokens are almost equal, near ties decide: on drawn pictures a relative noise of 1e-7 in the signals changes 1 or 2
-of 96 kept tokens in nearly every second picture (`benchmarks/near_ties.py`).
+Where tokens are almost equal, near ties decide: on drawn pictures a relative noise of 1e-7 in the signals changes 1 or
+2 of 96 kept tokens in nearly every second picture (`benchmarks/near_ties.py`).
 """
 
 from __future__ import annotations
