@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from PIL import Image, ImageDraw
 
 from app.arena.page import ArenaPage
 from app.compare.figures import measured_figures
@@ -28,25 +27,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # a toast outsid
 WHO = "vLLM 0.32.0, which calls the model mini, answered; times include the network."
 
 
-@pytest.fixture(scope="module")
-def picture(tmp_path_factory: pytest.TempPathFactory) -> str:
-    image = Image.new("RGB", (336, 336), (235, 235, 225))
-    ImageDraw.Draw(image).rectangle((200, 180, 300, 300), fill=(40, 70, 200))
-    path = tmp_path_factory.mktemp("picture") / "drawing.png"
-    image.save(path)
-    return str(path)
-
-
-def compared(page: ComparePage, picture: str, method: str = "vscan", percent: float = 11.1) -> dict[Any, Any]:
-    *_, last = page.runs.on_run("mini", picture, None, "What?", percent, method)
+def compared(page: ComparePage, picture_file: str, method: str = "vscan", percent: float = 11.1) -> dict[Any, Any]:
+    *_, last = page.runs.on_run("mini", picture_file, None, "What?", percent, method)
     return last
 
 
-def test_compare_tells_who_answered_and_leaves_out_what_nobody_measured(picture: str) -> None:
+def test_compare_tells_who_answered_and_leaves_out_what_nobody_measured(picture_file: str) -> None:
     with in_front_of() as (session, _):
         with gr.Blocks():
             page = ComparePage(session, [])
-        last, out = compared(page, picture), page.outputs
+        last, out = compared(page, picture_file), page.outputs
         assert WHO in last[out.hint]["value"] and "cuts only at the entrance" in last[out.hint]["value"]
         assert "576 \N{RIGHTWARDS ARROW} 64" in last[out.exact] and "from the server's count" in last[out.exact]
         assert "prefill" not in last[out.measured].lower(), "nobody measured it"
@@ -81,19 +71,19 @@ def test_pairs_give_a_factor_of_the_first_token_alone() -> None:
     assert "The server is busy:</b> the same question took from 80.0 ms to 400 ms" in busy
 
 
-def test_compare_repeats_the_servers_refusal(picture: str) -> None:
+def test_compare_repeats_the_servers_refusal(picture_file: str) -> None:
     with in_front_of() as (session, _):
         with gr.Blocks():
             page = ComparePage(session, [])
-        last = compared(page, picture, "fastv", 70)
+        last = compared(page, picture_file, "fastv", 70)
     assert REFUSED in last[page.outputs.status]
 
 
-def test_the_arena_has_dashes_refusals_and_files(picture: str) -> None:
+def test_the_arena_has_dashes_refusals_and_files(picture_file: str) -> None:
     with in_front_of(reduces=False) as (session, stub):
         with gr.Blocks():
             page = ArenaPage(session, [])
-        *_, last = page.on_run("mini", picture, "What?", 25.0, ["visionzip", "divprune"])
+        *_, last = page.on_run("mini", picture_file, "What?", 25.0, ["visionzip", "divprune"])
         head = last[page.outputs.table]["headers"]
         rows = [dict(zip(head, row, strict=True)) for row in last[page.outputs.table]["metadata"]["display_value"]]
         assert all(row["Prefill"] == row["Selection"] == NOTHING != row["First token"] for row in rows)
@@ -108,12 +98,12 @@ def test_the_arena_has_dashes_refusals_and_files(picture: str) -> None:
     assert len(stub.bodies) == 3
 
 
-def test_how_it_works_gives_the_first_token_alone(picture: str) -> None:
+def test_how_it_works_gives_the_first_token_alone(picture_file: str) -> None:
     with in_front_of() as (session, _):
         with gr.Blocks():
-            page = ExplainPage(session, [Example(picture, "What?")])
+            page = ExplainPage(session, [Example(picture_file, "What?")])
             page.goes_on_with(())
-        *_, (told, said, _) = page.on_ask("mini", picture, "What?", 11.1)
+        *_, (told, said, _) = page.on_ask("mini", picture_file, "What?", 11.1)
     assert said == "" and [list(each["ms"]) for each in told["answers"]] == [["first token, network included"]] * 2
     assert told["device"] == "Server" and "Server with vLLM 0.32.0" in told["about"]
     assert [each["tokens"] for each in told["answers"]] == ["576", "64"]

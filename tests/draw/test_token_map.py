@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -185,17 +184,3 @@ def test_heat_map_runs_from_dark_to_light_and_shades_the_unknown() -> None:
 def test_heat_map_of_nothing_in_particular(scores: torch.Tensor) -> None:
     picture = np.asarray(token_map(Image.new("RGB", (64, 64)), VSCAN, geometry.patch_boxes(4, 4, 64, 64), scores))
     assert picture.shape == (SIDE, SIDE, 3) and np.ptp(picture.reshape(-1, 3), axis=0).max() == 0
-
-
-def test_drawing_576_tokens_is_fast() -> None:
-    """Best of five under 60 ms at full size."""
-    boxes, kept = geometry.patch_boxes(24, 24, 336, 336), torch.arange(0, 576, 6)
-    merged = torch.full((576,), -1)
-    trace = ImageTrace(576, cuts=[Cut(0, kept, {"local": kept[::2], "global": kept[1::2]}, merged, {})])
-    picture = Image.new("RGB", (336, 336))
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        token_map(picture, trace, boxes, fates(trace))
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.06
