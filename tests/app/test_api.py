@@ -10,6 +10,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
+from app.stage.view import preview_view, stage_data
 from tests.app.conftest import Server
 
 
