@@ -21,7 +21,7 @@ from ..session.examples import Example, RightAnswers
 from ..session.lru_cache import LRUCache
 from ..session.session import Session
 from ..session.sources import OpenedSource
-from ..session.turn import Pair
+from ..session.turn import OthersWait, Pair
 from ..ui.errors import explained
 from ..ui.events import PREVIEW, RUN
 from ..ui.page import Page
@@ -148,7 +148,8 @@ class ExplainPage(Page):
         schedule = {cut.layer: len(cut.kept) for cut in image.cuts}
         setting = self._setting(model, opened, question)
         told = story(opened.image, image, trace.boxes(0).cpu(), setting, schedule, (baseline, reduced), pairs)
-        self._told.put((model, opened.digest, question, percent), told)
+        if not any(isinstance(event, OthersWait) for event in seen):  # else measured in pairs by whoever comes next
+            self._told.put((model, opened.digest, question, percent), told)
         return told
 
 

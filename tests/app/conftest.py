@@ -128,3 +128,10 @@ def visiting(browser: Any, width: int = 1400, height: int = 1000, **options: Any
     yield page
     context.close()
     assert not errors
+
+
+def answer_unasked(browser: Any, server: Server) -> None:
+    """The first visit, whose answers the page asks for by itself: no later visit's measurement waits for them."""
+    with visiting(browser) as page:
+        page.goto(server.url)
+        page.wait_for_function("() => document.querySelector('#answer-vscan textarea')?.value")

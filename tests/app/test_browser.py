@@ -326,6 +326,10 @@ def test_a_link_leads_to_a_tab(page: Any, mini_server: Server) -> None:
     assert page.get_by_role("tab", name="Compare").get_attribute("aria-selected") == "true"
 
 
+NO_WIDER = """id => { const place = document.querySelector(id);
+    return place.querySelector('table').offsetWidth <= place.clientWidth; }"""
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_phone_needs_no_sideways_scrolling(browser: Any, mini_server: Server, theme: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 844})
@@ -333,6 +337,11 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Any, mini_server: Server, 
     page = context.new_page()
     open_page(page, mini_server, f"?__theme={theme}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.wait_for_function("() => document.querySelector('#answer-vscan textarea')?.value")
+    page.get_by_role("button", name="All numbers of both runs").click()
+    for name in ("baseline", "vscan"):
+        page.wait_for_function("id => document.querySelector(id + ' tr:nth-child(5)')", arg=f"#numbers-{name}")
+        assert page.evaluate(NO_WIDER, f"#numbers-{name}"), "the tables lie over each other"
     # by their links: tabs for which there is no room at this width are in a menu
     page.goto(mini_server.url + f"?tab=arena&__theme={theme}")
     page.wait_for_selector("#arena-gallery img")

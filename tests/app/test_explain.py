@@ -17,8 +17,9 @@ from app.explain.page import ExplainPage
 from app.explain.story import StorySetting, story
 from app.explain.words import NOTHING_DROPPED, Counts, steps
 from app.session.examples import Example, load_examples
+from app.session.line import WaitingLine
 from app.session.session import Session
-from tests.app.conftest import Server, serving
+from tests.app.conftest import Server, answer_unasked, serving
 from tests.app.fake import FakeEngine, FakeLVLM, fake_answer, fake_trace
 from vscan_core import Done, InputError, VScan
 from vscan_core.events import Timings
@@ -33,10 +34,11 @@ ANSWERED = "() => document.querySelectorAll('.story-cards p').length === 2"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     path = tmp_path_factory.mktemp("picture") / "picture.png"
     Image.radial_gradient("L").convert("RGB").resize((200, 150)).save(path)
     with serving(FakeEngine(unasked=True), [Example(str(path), QUESTION)]) as server:
+        answer_unasked(browser, server)
         yield server
 
 
@@ -116,6 +118,18 @@ def test_without_a_visitors_question_the_first_example_is_told(picture: str) -> 
     told, status, _, waiting = page.on_opened("")
     assert told["question"] == QUESTION and not told["answers"] and not status and waiting == 1
     assert told["steps"][-1]["phases"] == ["The model has not answered yet."]
+
+
+def test_a_story_measured_while_others_waited_is_measured_again(picture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with gr.Blocks():
+        page = ExplainPage(Session(FakeEngine(unasked=True)), [Example(picture, QUESTION)])
+    with monkeypatch.context() as patch:
+        patch.setattr(WaitingLine, "wanted", True)
+        *_, (told, _, _) = page.on_ask()
+    assert "times of one run each" in told["note"] and page.on_opened("")[3] == 1
+    *_, (told, _, _) = page.on_ask()
+    again, _, _, asks = page.on_opened("")
+    assert "medians of 7 pairs" in told["note"] and again is told and asks == gr.skip()
 
 
 def test_a_model_that_cannot_run_is_said_in_words(picture: str) -> None:

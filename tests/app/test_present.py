@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from app.session.examples import Example
-from tests.app.conftest import PATIENCE, Server, serving, visiting
+from tests.app.conftest import PATIENCE, Server, answer_unasked, serving, visiting
 from tests.app.fake import FakeEngine
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -28,10 +28,11 @@ OUTSIDE = """() => { const screen = document.querySelector('.story-screen');
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     path = tmp_path_factory.mktemp("picture") / "picture.png"
     Image.radial_gradient("L").convert("RGB").resize((200, 150)).save(path)
     with serving(FakeEngine(unasked=True, hint=HINT), [Example(str(path), "What is there?")]) as server:
+        answer_unasked(browser, server)
         yield server
 
 
