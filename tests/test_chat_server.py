@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import socket
 import threading
 
@@ -13,7 +14,7 @@ from PIL import Image
 from tests.chat_stub import REFUSED, TEXT, VISUAL, chat_stub
 from vscan_core.chat_server import ChatServer, data_url, find_chat_server, stream_chat
 from vscan_core.errors import InputError, ServerFailure
-from vscan_core.server_replies import Chunk, TokenUsage
+from vscan_core.server_replies import Chunk, TokenUsage, as_chunk
 
 PICTURE = Image.radial_gradient("L").convert("RGB")
 VSCAN = {"method": "vscan", "retention": 0.125}
@@ -140,3 +141,20 @@ def test_nobody_there() -> None:
 def test_a_server_of_another_kind() -> None:
     with chat_stub(models=()) as stub, pytest.raises(InputError, match="lists no models"):
         find_chat_server(stub.url)
+
+
+@pytest.mark.parametrize(
+    ("delta", "ended", "token"),
+    [
+        ({"role": "assistant", "content": ""}, None, False),  # opens the answer
+        ({"role": "assistant", "content": "A"}, None, True),  # opens it and says something
+        ({"content": ""}, None, True),  # half of a character: its text comes with the next token
+        ({"content": "A"}, None, True),
+        ({"content": None}, None, False),
+        ({}, "stop", True),  # an answer without a word
+        ({}, None, False),
+    ],
+)
+def test_the_first_token_may_have_no_text_of_its_own(delta, ended, token) -> None:
+    data = json.dumps({"choices": [{"delta": delta, "finish_reason": ended}]}).encode()
+    assert as_chunk(data, "It", 1.0).token is token

@@ -31,6 +31,7 @@ class Chunk:
     ended: str | None = None  # "stop", "length" ..., in the piece that ends the answer
     usage: TokenUsage | None = None  # at the end
     ms: float = 0.0  # from asking to its arrival, network included
+    token: bool = False  # whether it stands for one, be it without text of its own; the opening piece does not
 
 
 def as_chunk(data: bytes, who: str, ms: float) -> Chunk:
@@ -40,8 +41,10 @@ def as_chunk(data: bytes, who: str, ms: float) -> Chunk:
         if "error" in event:
             raise ServerFailure(f"{who} failed: {told(_message(event))}")
         choice = event["choices"][0] if event.get("choices") else {}
-        text, ended = (choice.get("delta") or {}).get("content") or "", choice.get("finish_reason")
-        return Chunk(str(text), ended and str(ended), _usage(event["usage"]) if event.get("usage") else None, ms)
+        delta, ended = choice.get("delta") or {}, choice.get("finish_reason")
+        text, usage = str(delta.get("content") or ""), _usage(event["usage"]) if event.get("usage") else None
+        token = bool(text or ended or (delta.get("content") is not None and "role" not in delta))
+        return Chunk(text, ended and str(ended), usage, ms, token)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         if isinstance(error, ServerFailure):
             raise

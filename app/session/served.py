@@ -52,7 +52,7 @@ class ServedAnswer:
         """One more piece: whether it is the first that says something, and whether the text has grown."""
         self.text, self.last_ms = self.text + chunk.text, chunk.ms
         self.ended, self.usage = chunk.ended or self.ended, chunk.usage or self.usage
-        begins = self.first_ms is None and bool(chunk.text or chunk.ended)
+        begins = self.first_ms is None and chunk.token
         if begins:
             self.first_ms = chunk.ms
         return begins, bool(chunk.text)

@@ -98,7 +98,7 @@ class LoadCurve:
             body["ignore_eos"] = True
         first, last, usage = 0.0, 0.0, None
         for chunk in stream_chat(self.server, body, self.patience_s):
-            if not first and (chunk.text or chunk.ended):
+            if not first and chunk.token:
                 first = chunk.ms
             last, usage = chunk.ms, chunk.usage or usage
         if usage is None:
