@@ -7,6 +7,7 @@ docs/serving.md says what it can and cannot do.
 ARCHITECTURES = {  # of this package -> where its class is; the stock architecture has the name without "VScan"
     "VScanLlavaForConditionalGeneration": "vscan_vllm.llava:VScanLlava",
     "VScanLlavaNextForConditionalGeneration": "vscan_vllm.llava_next:VScanLlavaNext",
+    "VScanInternVLForConditionalGeneration": "vscan_vllm.internvl:VScanInternVL",
     "VScanQwen2_5_VLForConditionalGeneration": "vscan_vllm.qwen2_5_vl:VScanQwen25VL",
 }
 

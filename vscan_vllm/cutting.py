@@ -56,8 +56,10 @@ def check_config(config: Any) -> None:
     layers, vision = getattr(config, "vision_feature_layer", -1), config.vision_config.model_type
     if not isinstance(layers, int):
         raise ValueError(f"features of one vision layer can be reduced, but vision_feature_layer is {layers}")
-    if hasattr(config, "vision_feature_layer") and vision != "clip_vision_model":
+    if config.model_type.startswith("llava") and vision != "clip_vision_model":
         raise ValueError(f"LLaVA has signals with a CLIP tower alone, but this is {vision}")
+    if config.model_type == "internvl" and layers != -1:
+        raise ValueError(f"vLLM gives the features of the last vision layer, but vision_feature_layer is {layers}")
     assert Servable(config).anatomy
 
 

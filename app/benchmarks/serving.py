@@ -21,8 +21,7 @@ SERVING_HEADERS = (
 SERVING_NOTE = (
     "Requests per second of a server, and times of its clients, with all visual tokens (dense) and with fewer, by the "
     "number of requests at a time. Every picture is new. Medians over rounds in which the runs took turns; in brackets "
-    "the lowest and the highest. Throughput and the slowest requests gain first: the median time to the first token "
-    "can even grow, where more requests share a batch."
+    "the lowest and the highest."
 )
 _Batches = Sequence[Mapping[str, Any]]
 

@@ -14,12 +14,12 @@ pytest.importorskip("vllm", reason="vLLM is not installed: make test-vllm")
 
 import vscan_core as vc
 from tests.vllm.serving import ENVIRONMENT
-from vscan_core.dummies.processors import VIDEO
 from vscan_core.serving import one_stage
 from vscan_vllm.settings import method_of
 
 FAMILIES = {
     "llava-next-small": ("VScanLlavaNextForConditionalGeneration", [(672, 672), (900, 300), (640, 480), (300, 900)]),
+    "internvl3-small": ("VScanInternVLForConditionalGeneration", [(192, 192), (600, 400)]),
     "qwen2.5-vl-small": ("VScanQwen2_5_VLForConditionalGeneration", [(280, 280), (420, 140), (140, 504)]),
 }
 SETTINGS = (
@@ -50,7 +50,8 @@ def both(request, tmp_path_factory):
     lvlm.model.save_pretrained(folder)
     lvlm.processor.save_pretrained(folder)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
-    settings["model_specific_special_tokens"]["video_token"] = settings["video_token"] = VIDEO
+    for name in ("video_token", "start_image_token", "end_image_token", "context_image_token"):
+        settings["model_specific_special_tokens"][name] = settings[name] = getattr(lvlm.processor.tokenizer, name)
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     qwen = architecture.startswith("VScanQwen")
     if qwen:
