@@ -11,6 +11,12 @@ from vscan_core.families.tiles import TokenLayout
 from vscan_core.selection import Selection
 from vscan_core.trace import ImageTrace
 
+KNOWN_PICTURE = (
+    "the new tokens of this call hold no placeholder for its picture; in a later turn that goes on with a KV cache, "
+    "leave out the pixels of pictures that the cache holds (what their cuts dropped stays dropped; `Conversation` "
+    "recalls it)"
+)
+
 
 @dataclass
 class Encoded:
@@ -25,8 +31,10 @@ class Encoded:
     def check(self, placeholders: Tensor) -> None:
         """Raise InputError unless the images exactly fill `placeholders` (batch, length) bool, once for each beam."""
         needed, found = sum(image.tokens for image in self.images), int(placeholders.sum())
-        if not found or not needed:
-            return  # a later turn, without a picture
+        if not needed:
+            return
+        if not found:
+            raise InputError(KNOWN_PICTURE)
         copies = found // needed  # rows per prompt: one for each beam
         if copies == 0 or found % needed or len(placeholders) % copies:
             raise InputError(

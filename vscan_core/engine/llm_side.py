@@ -179,6 +179,8 @@ class LLMSide:
             visual = visual & (torch.arange(length, device=visual.device) < end)
         if state.fresh:
             call.find_images(visual, state.encoded)
+            if call.spans:
+                call.segments.note_pictures(visual)
             if any(span.holds_last_token and span.image.cuts and span.image.last_is_patch for span in call.spans):
                 raise InputError(ENDS_IN_PICTURE)
         elif not self.idle:

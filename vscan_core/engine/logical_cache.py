@@ -41,6 +41,7 @@ class _LogicalLengths:
         return super().update(key, value, layer_idx, *args, **kwargs)  # type: ignore[misc]
 
     def crop(self, tokens_to_remove: int) -> None:
+        self.segments.check_crop(abs(tokens_to_remove))
         super().crop(tokens_to_remove)  # type: ignore[misc]
         for segment in self.segments.list:
             segment.crop(abs(tokens_to_remove))
@@ -98,7 +99,7 @@ def segments_of(cache: Any, starts: list[int], owner: Scope) -> Segments:
         if static:
             check_static(cache)
         cache.segments = Segments(starts, owner, cache.layers[0].max_cache_len if static else None)
-        for segment in cache.segments.list if static else ():
+        for segment in cache.segments.list:
             segment.length = int(cache.get_seq_length())  # of earlier turns, which nothing shortened
         cache.__class__ = _logical(type(cache), static)  # type: ignore[arg-type]
     elif not known.owner.active and known.logical == 0:  # emptied by `reset`

@@ -25,6 +25,11 @@ PADDED_TURN = (
 )
 FULL = "this static cache is full; make it as long as the prompt and the answer together, picture tokens included"
 
+IN_PICTURE = (
+    "this crop reaches into a picture whose tokens were reduced, and the KV cache no longer holds them one by one; "
+    "remove fewer tokens, or prefill again with an empty cache"
+)
+
 
 class Scope(Protocol):
     """What a cache belongs to: a `with reduced(...)`."""
@@ -122,6 +127,7 @@ class Segments:
     def __init__(self, starts: list[int], owner: Scope, capacity: int | None = None) -> None:
         self.list = [Segment(start, capacity=capacity) for start in starts]
         self.owner, self.capacity = owner, capacity  # logical tokens that a static cache has memory for
+        self.pictures_end: Tensor | int = 0  # logical tokens up to the last visual one, in the row where it is last
 
     def anew(self, starts: list[int], owner: Scope) -> Segments:
         """Those of an empty cache of the same capacity."""
@@ -131,6 +137,15 @@ class Segments:
     def logical(self) -> int:
         """Tokens per row as the caller counts them; known to the host also where the cache's lengths are not."""
         return self.list[0].length + self.list[0].dropped
+
+    def note_pictures(self, visual: Tensor) -> None:
+        """Note where the pictures of a call end that is about to be added; visual (batch, length) bool, some True."""
+        self.pictures_end = self.logical + (visual * torch.arange(1, visual.shape[1] + 1, device=visual.device)).max()
+
+    def check_crop(self, tokens: int) -> None:
+        """Raise InputError if forgetting the last `tokens` tokens would need to know which visual tokens these are."""
+        if any(segment.dropped for segment in self.list) and self.logical - tokens < int(self.pictures_end):
+            raise InputError(IN_PICTURE)
 
     def at(self, layer: int) -> Segment:
         """The segment that decoder layer `layer` belongs to."""
@@ -149,4 +164,5 @@ class Segments:
         twin = self.anew([segment.start for segment in self.list], self.owner)
         for mine, theirs in zip(self.list, twin.list, strict=True):
             theirs.__dict__.update(mine.__dict__)  # tensors are replaced, never written to
+        twin.pictures_end = self.pictures_end
         return twin
