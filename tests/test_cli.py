@@ -89,6 +89,28 @@ def test_ask_as_text(capsys, picture, method) -> None:
     assert code == 0 and out.startswith(f"{method}: ") and "single run" in out
 
 
+def test_several_questions_are_the_turns_of_one_conversation(capsys, picture, tmp_path) -> None:
+    asked = [word for question in ("What is it?", "Is there a cat?") for word in ("--question", question)]
+    more = ("--max-new-tokens", "2", "--overlay", str(tmp_path / "map.png"))
+    code, out, _ = run(capsys, "ask", "--image", picture, *asked, *more, "--json")
+    first, second = json.loads(out)["turns"]
+    assert code == 0 and (first["question"], second["question"]) == ("What is it?", "Is there a cat?")
+    assert first["prefilled_again"] == 0 < 96 < second["prefilled_again"] < second["trace"]["tokens_per_layer"][0]
+    assert first["trace"]["images"][0]["cuts"][0]["kept"] == second["trace"]["images"][0]["cuts"][0]["kept"]
+    assert sorted(path.name for path in tmp_path.glob("map*")) == ["map-1.png", "map-2.png"]
+    code, out, _ = run(
+        capsys, "ask", "--image", picture, *asked, *more, "--model", "dummy:qwen2.5-vl-small", "--retention", "0.5"
+    )
+    assert code == 0 and out.count("\n> ") == 1 and out.count("visual tokens: ") == out.count("prefilled again: ") == 2
+
+
+def test_a_question_too_many_is_refused(capsys, picture) -> None:
+    for command in ("compare", "sweep"):
+        with pytest.raises(SystemExit):
+            main([command, "--image", picture, "--question", "What is it?", "--question", "Why?"])
+        assert "give --question once" in capsys.readouterr().err
+
+
 def test_a_video_is_asked_about_and_its_frames_drawn(capsys, tmp_path) -> None:
     video_file, drawing = write(tmp_path / "video.mp4", shades(9)), tmp_path / "frames.png"
     question = ("ask", "--video", video_file, "--question", "What is it?", "--model", "dummy:video-llava-small")
@@ -99,6 +121,8 @@ def test_a_video_is_asked_about_and_its_frames_drawn(capsys, tmp_path) -> None:
     assert len(image["kept_per_tile"]) == 2 and 60 <= sum(image["kept_per_tile"]) <= 64
     assert Image.open(drawing).size[0] == 1008
     assert "video: 2 frames; left of the 256 tokens of each frame:" in run(capsys, *question, *more)[1]
+    turns = json.loads(run(capsys, *question, "--question", "Why?", *more, "--json")[1])["turns"]
+    assert [turn["trace"]["images"][0]["frames"] for turn in turns] == [2, 2]
     code, _, err = run(capsys, *question, *more, "--overlay", str(tmp_path / "no" / "such.png"))
     assert code == 2 and "cannot be written" in err and err.count("\n") == 1
 

@@ -3,6 +3,7 @@
 from vscan_core import catalog
 from vscan_core.attach import reduced
 from vscan_core.batched import BatchAnswer, answer_many
+from vscan_core.conversation import Conversation, Turn
 from vscan_core.errors import InputError, OutOfMemory
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.inference import answer, compare
@@ -23,6 +24,7 @@ __all__ = [
     "Anatomy",
     "Answer",
     "BatchAnswer",
+    "Conversation",
     "Cost",
     "Cut",
     "Done",
@@ -39,6 +41,7 @@ __all__ = [
     "Timings",
     "Token",
     "Trace",
+    "Turn",
     "VScan",
     "Video",
     "answer",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 
 from PIL import Image
@@ -86,7 +86,7 @@ def compare_prepared(
     max_new_tokens: int = 64,
     share_vision: bool = False,
     shared: SharedVision | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """The same as `compare` for what `lvlm.inputs` made of the picture and the question, with the same errors.
 
     shared: what `lvlm.encode` gave for these inputs; methods whose signals it has do not look for another encoding.

@@ -23,7 +23,7 @@ from vscan_core.media.images import as_rgb, upright_size
 from vscan_core.media.videos import Video
 from vscan_core.ood import OODReference, is_out_of_distribution
 from vscan_core.prepared import PIXELS, PreparedInputs, shapes_of, view_of
-from vscan_core.questions import check_question
+from vscan_core.questions import History, check_history, check_question, messages
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
 from vscan_core.vision_cache import VisionCache, pixel_digest
@@ -59,12 +59,13 @@ class LVLM:
         folder = Path(self.model.config._name_or_path)
         return OODReference.load(folder) if folder.is_dir() else None
 
-    def inputs(self, image: Image.Image | Video, question: str) -> PreparedInputs:
+    def inputs(self, image: Image.Image | Video, question: str, history: History = ()) -> PreparedInputs:
         """Prepare one picture or video and one question as a batch of one row.
 
         Args:
             image: The picture or video.
             question: Plain text of 1 to 1000 characters, without control tokens such as `<image>`.
+            history: Earlier questions about it with their answers, which come before the question.
 
         Returns:
             Keyword arguments of `generate`, on the model's device.
@@ -72,19 +73,19 @@ class LVLM:
         Raises:
             InputError: The question or the picture is not accepted, or the model takes no videos.
         """
-        text = check_question(question, self.processor)
+        text, turns = check_question(question, self.processor), check_history(history, self.processor)
         if not isinstance(image, Video):
-            return self.prepare([image], [self.chat(text)], [text])
+            return self.prepare([image], [self.chat(text, history=turns)], [text])
         if not self.family.frames:
             others = ", ".join(family.title for family in FAMILIES.values() if family.frames)
             raise InputError(f"{self.family.title} takes pictures only; for videos choose a model of {others}.")
-        prompt = self.chat(text, "video")
+        prompt = self.chat(text, "video", turns)
         batch = self.family.video_inputs(self.processor, prompt, image.frames, image.times)
         return self.placed(batch, [image], [text])
 
-    def chat(self, question: str, kind: str = "image") -> str:
-        """The model's prompt for one question about one picture (kind "video": about one video)."""
-        return self.prompt([{"role": "user", "content": [{"type": kind}, {"type": "text", "text": question}]}])
+    def chat(self, question: str, kind: str = "image", history: History = ()) -> str:
+        """The model's prompt for a question about one picture (kind "video": one video), and the turns before it."""
+        return self.prompt(messages(question, kind, history))
 
     def prompt(self, turns: Sequence[Mapping[str, Any]]) -> str:
         """The model's prompt for a conversation; turns are messages in the form that its chat template accepts."""

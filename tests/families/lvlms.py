@@ -18,8 +18,9 @@ from vscan_core.families import family_of
 PIECE = 84  # pixels per side of a tile
 PINPOINTS = [[84, 168], [168, 84], [168, 168], [252, 84], [84, 252]]
 TEMPLATE = (
-    "{% for part in messages[0].content %}"
+    "{% for message in messages %}{% for part in message.content %}"
     "{% if part.type == 'image' %}PICTURE {% else %}{{ part.text }}{% endif %}{% endfor %}"
+    "{% if not loop.last %} {% endif %}{% endfor %}"
 )
 
 

@@ -16,6 +16,7 @@ from vscan_core.errors import InputError
 from vscan_core.events import Answer, Done, Token
 from vscan_core.inference import check_limit, compare_prepared
 from vscan_core.loading import load_model
+from vscan_core.lvlm import LVLM
 from vscan_core.media.images import open_image
 from vscan_core.media.videos import Video, open_video
 from vscan_core.multirun import Make, Refused, encode_for, run_each
@@ -24,6 +25,7 @@ from vscan_core.report import as_dict, ratios, same_answer
 
 Command = Callable[[argparse.Namespace], None]
 ATTENTION = "sdpa (default), eager, or another that transformers knows, such as flash_attention_2"
+_REPEATED = "may be repeated: each further one continues the conversation"
 RETENTION: dict[str, Any] = {"type": float, "default": 1 / 9, "metavar": "R", "help": "0 < R <= 1; default 0.111"}
 
 
@@ -35,18 +37,44 @@ def add_command(commands: Any, name: str, run: Command, text: str) -> argparse.A
     return command
 
 
-def add_question(commands: Any, name: str, run: Command, text: str) -> argparse.ArgumentParser:
-    """A command about a question and a picture or a video."""
+class _Once(argparse.Action):
+    """An option that may not be repeated; argparse would take the last and say nothing."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(f"give {option_string} once; several questions in turn are for `vscan ask`")
+        setattr(namespace, self.dest, values)
+
+
+def add_question(
+    commands: Any, name: str, run: Command, text: str, *, several: bool = False
+) -> argparse.ArgumentParser:
+    """A command about a question and a picture or a video. several: `options.question` is a list of questions."""
     command = add_command(commands, name, run, text)
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--image", metavar="F", help="picture file")
     source.add_argument("--video", metavar="F", help="video file, for a model that takes videos")
     command.add_argument("--frames", type=int, metavar="N", help="frames to take of the video; default by model")
-    command.add_argument("--question", required=True, metavar="Q")
+    asked: dict[str, Any] = {"action": "append", "help": _REPEATED} if several else {"action": _Once}
+    command.add_argument("--question", required=True, metavar="Q", **asked)
     command.add_argument("--model", default="mini", metavar="M", help="see `models`; default mini")
     command.add_argument("--attention", default="sdpa", metavar="A", help=ATTENTION)
     command.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
     return command
+
+
+def opened(options: argparse.Namespace) -> tuple[LVLM, Image.Image | Video]:
+    """The model, and the picture or video. Raises InputError if there is no such model or file."""
+    image = None if options.image is None else open_image(Path(options.image))
+    lvlm = load_model(options.model, attn_implementation=options.attention)
+    frames = lvlm.family.frames or 1 if options.frames is None else options.frames
+    return lvlm, image or open_video(options.video, frames)
+
+
+def show_progress(options: argparse.Namespace, event: Any) -> None:
+    """Write the answer so far on a terminal, over what is there."""
+    if isinstance(event, Token) and not options.json and sys.stderr.isatty():
+        print(f"\r{event.text}", end="", file=sys.stderr, flush=True)
 
 
 def answers(
@@ -56,10 +84,7 @@ def answers(
 
     makers: functions that return a reducer, or None for the baseline. Raises InputError if the first run is refused.
     """
-    image = None if options.image is None else open_image(Path(options.image))
-    lvlm = load_model(options.model, attn_implementation=options.attention)
-    source = image or open_video(options.video, lvlm.family.frames or 1 if options.frames is None else options.frames)
-
+    lvlm, source = opened(options)
     inputs = lvlm.inputs(source, options.question)
     check_limit(options.max_new_tokens)
     shared = encode_for(lvlm, inputs, makers).shared if len(makers) > 1 else None
@@ -69,8 +94,7 @@ def answers(
 
     found: list[Answer | InputError] = []
     for event in run_each(run, makers):
-        if isinstance(event, Token) and not options.json and sys.stderr.isatty():
-            print(f"\r{event.text}", end="", file=sys.stderr, flush=True)
+        show_progress(options, event)
         if isinstance(event, Done):
             found.append(event.answer)
         if isinstance(event, Refused):
