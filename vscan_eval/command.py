@@ -56,6 +56,12 @@ def add(commands: Any) -> None:
         "--seed", type=int, metavar="S", help="draw new scenes (world tasks) or shuffle the pictures (other tasks)"
     )
     command.add_argument(
+        "--second-turn",
+        action="store_true",
+        help="ask each question after another one about its picture and the reference answer to that; a picture's only "
+        "question is left out",
+    )
+    command.add_argument(
         "--out", type=Path, metavar="F", help=f"file for a method's answers; default: one in {runner.ANSWERS_FOLDER}"
     )
     command.add_argument(
@@ -96,6 +102,7 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.out and len(asked) > 1:
         raise InputError("--out names the file of one method; leave it out for several, and each has a file of its own")
     task = task_named(options.task, options.data, options.seed)
+    task.second_turn = options.second_turn
     items = task.chosen(options.limit)
     lvlm = load_model(options.model)
     compared = [Condition(DENSE)]
@@ -122,7 +129,7 @@ def evaluate(options: argparse.Namespace) -> None:
         print(results_table(task, rows))
         return
     own, beside = rows[: len(asked)], {REFERENCE_ROLES[row["method"]]: row for row in rows[len(asked) :]}
-    about = {"model": lvlm.name, "task": task.name, "seed": task.seed}
+    about = {"model": lvlm.name, "task": task.name, "seed": task.seed, "second_turn": task.second_turn}
     print(json.dumps({**about, **(own[0] if len(asked) == 1 else {"methods": own}), **beside}))
 
 

@@ -49,6 +49,7 @@ def identity(lvlm: LVLM, task: Task, condition: Condition) -> dict[str, Any]:
         "data": str(task.data) if task.data else None,
         "seed": task.seed,
         "suffix": task.suffix,
+        "second_turn": task.second_turn,
         "max_new_tokens": task.max_new_tokens,
         "method": condition.settings,
         "torch": torch.__version__,

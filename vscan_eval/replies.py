@@ -28,6 +28,7 @@ from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
 from vscan_core.picture_encoder import PictureEncoder, reduced_with
 from vscan_core.prepared import PreparedInputs
+from vscan_core.questions import History
 from vscan_core.reducers import REDUCERS, Reducer
 from vscan_core.trace import Trace
 from vscan_core.versions import cache_out, with_cache
@@ -70,6 +71,11 @@ class Prompt:
 
     picture: Image.Image
     question: str
+    history: History = ()  # earlier turns about it
+
+    def text(self, lvlm: LVLM) -> str:
+        """As the model's chat template writes it."""
+        return lvlm.chat(self.question, history=self.history)
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ class PromptBatch:
         """Inputs, and how many columns all rows have in common: with one row or one picture for all prompts."""
         if not self._one_picture:
             return self._rows, 0
-        return self.lvlm.prepare_shared(self.prompts[0].picture, [self.lvlm.chat(one.question) for one in self.prompts])
+        return self.lvlm.prepare_shared(self.prompts[0].picture, [one.text(self.lvlm) for one in self.prompts])
 
     @cached_property
     def _rows(self) -> PreparedInputs:
@@ -155,7 +161,7 @@ class PromptBatch:
 def _inputs(lvlm: LVLM, prompts: Sequence[Prompt]) -> PreparedInputs:
     """A left-padded batch on the model's device."""
     questions = [prompt.question for prompt in prompts]
-    return lvlm.prepare([prompt.picture for prompt in prompts], [lvlm.chat(text) for text in questions], questions)
+    return lvlm.prepare([prompt.picture for prompt in prompts], [prompt.text(lvlm) for prompt in prompts], questions)
 
 
 def _replies(lvlm: LVLM, inputs: Any, trace: Trace, max_new_tokens: int) -> list[Reply]:

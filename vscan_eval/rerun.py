@@ -72,5 +72,6 @@ def command_again(model: str, task: Task, limit: int | None, condition: Conditio
         "retention": None if reducer is None else share_as_text(reducer.retention),
     }
     given = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    turns = ["--second-turn"] if task.second_turn else []
     changed = [] if reducer is None else [word for text in _changed(reducer) for word in ("--set", text)]
-    return shlex.join(["vscan", "eval", *given, *changed])
+    return shlex.join(["vscan", "eval", *given, *turns, *changed])

@@ -106,7 +106,7 @@ def file_of(lvlm: LVLM, task: Task, condition: Condition) -> Path:
 
 def _batch_of(lvlm: LVLM, task: Task, group: list[Item], encoder: PictureEncoder) -> PromptBatch:
     pictures = {item.picture: item.open() for item in {item.picture: item for item in group}.values()}
-    prompts = [Prompt(pictures[item.picture], task.prompt(item)) for item in group]
+    prompts = [Prompt(pictures[item.picture], task.prompt(item), item.history) for item in group]
     return PromptBatch(lvlm, prompts, encoder)
 
 

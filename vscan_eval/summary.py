@@ -73,8 +73,9 @@ def results_table(task: Task, rows: Sequence[dict[str, Any]]) -> str:
     Each row also holds its `command`, as `rerun.command_again` writes it.
     """
     first, *others = rows
+    asked = "second turns" if task.second_turn else "questions"
     lines = [
-        f"{task.name}: {first['n']:,} questions about {first['pictures']:,} pictures, {task.metric}; "
+        f"{task.name}: {first['n']:,} {asked} about {first['pictures']:,} pictures, {task.metric}; "
         "95 % intervals, pictures resampled",
         f"{'':22} {'tokens':>7} {'accuracy':>9}  {'interval':11}  {'of dense':>8}  p",
     ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from vscan_core.errors import InputError
+from vscan_core.questions import History
 from vscan_eval.metrics import exact_match, normalise
 
 
@@ -29,6 +30,7 @@ class Item:
     answers: tuple[str, ...]  # the accepted ones, the most usual first
     kind: str = "all"  # results are also reported per kind
     extra: Mapping[str, Any] = field(default_factory=dict)  # what else scoring needs, e.g. options or a box
+    history: History = ()  # the turn before it, as asked and answered
 
 
 class Task(ABC):
@@ -43,6 +45,7 @@ class Task(ABC):
     suffix = ""  # follows every question, e.g. how to answer
     max_new_tokens = 32
     size: int | None = None  # questions asked if no limit is given; None = all
+    second_turn = False  # whether each question follows another one about its picture, with the reference answer
     groups: Mapping[str, Sequence[str]] = MappingProxyType({})  # kinds that are also reported together, by name
 
     def __init__(self, data: Path | None = None, seed: int | None = None) -> None:
@@ -76,13 +79,29 @@ class Task(ABC):
         """The first `limit` items; None: `size` of them. Raises InputError if there are none, or if ids repeat."""
         if limit is not None and limit < 1:
             raise InputError(f"--limit must be at least 1 question, but is {limit}")
-        items = list(islice(self.ordered(), limit or self.size))
+        ordered = self._as_second_turns(self.ordered()) if self.second_turn else self.ordered()
+        items = list(islice(ordered, limit or self.size))
+        if not items and self.second_turn:
+            raise InputError(f"no picture of the task {self.name} has two questions; leave out --second-turn")
         if not items:
             raise InputError(f"the task {self.name} found no questions{f' in {self.data}' if self.data else ''}")
         names = Counter(item.id for item in items)
         if twice := [name for name, count in names.items() if count > 1]:
             raise InputError(f"the task {self.name} has several questions with the id {twice[0]!r}; ids must differ")
         return items
+
+    def _as_second_turns(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Each after the first question of another kind about its picture, or the first other one if all are alike.
+
+        Questions of one kind may be the same in other words, and the answer would be in the history. A question about
+        whose picture nothing else is asked is left out.
+        """
+        for _, group in groupby(items, key=lambda item: item.picture):
+            listed = list(group)
+            for item in listed:
+                others = [other for other in listed if other.question != item.question]
+                if before := [other for other in others if other.kind != item.kind] or others:
+                    yield replace(item, history=((self.prompt(before[0]), before[0].answers[0]),))
 
     def folder(self, hint: str) -> Path:
         """`data`, which this task needs; `hint` describes what is in it. Raises InputError if it is missing."""

@@ -52,7 +52,7 @@ def test_padding_behind_the_picture_rates_nothing(lvlm, monkeypatch) -> None:
 
 @pytest.mark.parametrize("name", ["baseline", "vscan", "visionzip", "divprune"])
 def test_questions_that_follow_the_picture_without_a_word_in_common(lvlm, monkeypatch, name) -> None:
-    monkeypatch.setattr(vc.LVLM, "chat", lambda self, question: f"<image>{question} A:")
+    monkeypatch.setattr(vc.LVLM, "chat", lambda self, question, history=(): f"<image>{question} A:")
     method = Condition.named(name, SHARE)
     alone = [generate_replies(lvlm, method, [prompt], 6)[0].text for prompt in prompts()]
     assert [reply.text for reply in generate_replies(lvlm, method, prompts(), 6)] == alone
@@ -103,3 +103,22 @@ def test_the_model_is_left_as_found(lvlm) -> None:
 def test_an_unknown_method_is_one_sentence() -> None:
     with pytest.raises(vc.InputError, match="no method 'magic'; choose baseline, none, vscan"):
         Condition.named("magic", SHARE)
+
+
+@pytest.mark.parametrize("name", ["baseline", "vscan", "visionzip", "none"])
+def test_second_turns_are_those_of_a_conversation(lvlm, name) -> None:
+    image, method = picture("teal"), Condition.named(name, SHARE)
+    turns = [(("What is it?", "a ball"),), (("Is there a cat?", "no"),)]
+    asked = [Prompt(image, question, turns[place % 2]) for place, question in enumerate(QUESTIONS)]
+    together = [reply.text for reply in generate_replies(lvlm, method, asked, 6)]
+    for prompt, text in zip(asked, together, strict=True):
+        inputs = lvlm.inputs(image, prompt.question, prompt.history)
+        if name == "none":
+            visual = inputs["input_ids"] != lvlm.model.config.image_token_id
+            inputs = {part: inputs[part][visual][None] for part in ("input_ids", "attention_mask")}
+        with vc.reduced(lvlm.model, method.reducer):
+            made = lvlm.model.generate(**inputs, max_new_tokens=6, do_sample=False)
+        tail = made[0, inputs["input_ids"].shape[1] :]
+        assert lvlm.processor.tokenizer.decode(tail, skip_special_tokens=True).strip() == text
+    alone = generate_replies(lvlm, method, [Prompt(image, question) for question in QUESTIONS], 6)
+    assert [reply.text for reply in alone] != together, "the model must see the history"

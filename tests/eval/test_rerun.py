@@ -51,12 +51,14 @@ REDUCERS = [
 @pytest.mark.parametrize("reducer", REDUCERS, ids=repr)
 def test_a_command_is_read_as_what_it_was_made_from(reducer, tmp_path) -> None:
     task = TASKS["pope"](tmp_path / "with blank", seed=3)
+    task.second_turn = True
     name = next(name for name, cls in vc.REDUCERS.items() if type(reducer) is cls)
     program, *words = shlex.split(command_again("dummy:llava-small", task, 40, Condition(name, reducer)))
     options = parser().parse_args(words)
     assert program == "vscan" and (options.model, options.task, options.seed) == ("dummy:llava-small", "pope", 3)
     assert (options.data, options.limit, options.method) == (task.data, 40, name)
     assert Condition.named(options.method, options.retention, **dict(options.settings)).reducer == reducer
+    assert options.second_turn
 
 
 def test_what_was_not_given_is_left_out() -> None:

@@ -57,6 +57,37 @@ def test_majority_is_the_best_constant_reply_per_kind() -> None:
     assert [found[f"long{i}"] for i in range(3)] == [0, 1, 1]  # "a dog" and "A dog." are one answer
 
 
+class Turns(Colours):
+    second_turn = True
+
+
+def test_a_second_turn_follows_the_first_question_of_another_kind_and_its_answer() -> None:
+    asked, long, short = Turns().chosen(), "What is it?", "Why?"
+    assert [item.id for item in asked] == [item.id for item in Colours().chosen()]
+    assert [item.history for item in asked[:4]] == [((before, "no"),) for before in (short, short, long, long)]
+    assert all(item.history == () for item in Colours().chosen())
+    assert [item.history for item in Turns(seed=3).chosen(2)] == [item.history for item in asked[:2]]
+
+
+def test_a_second_turn_needs_another_question_about_the_picture() -> None:
+    class Few(Turns):
+        asked = ("Why?", "Why?", "Who?")
+
+        def items(self):
+            pictures = ("a", "b", "b")
+            for place, (picture, question) in enumerate(zip(pictures, self.asked, strict=True)):
+                yield Item(str(place), picture, lambda: None, question, ("no",))
+
+    assert [(item.id, item.history) for item in Few().chosen()] == [("1", (("Who?", "no"),)), ("2", (("Why?", "no"),))]
+    Few.asked = ("Why?", "Why?", "Why?")
+    with pytest.raises(vc.InputError, match="no picture of the task colours has two questions"):
+        Few().chosen()
+    circular = TASKS["mmbench"]()
+    circular.second_turn = True
+    with pytest.raises(vc.InputError, match="one in several orders; leave out --second-turn"):
+        circular.chosen()
+
+
 @pytest.mark.parametrize("name", [name for name in TASKS if name.startswith("world")])
 def test_worlds_repeat_and_stay_below_the_training_seeds(name) -> None:
     first, again = (list(islice(TASKS[name](seed=7).items(), 25)) for _ in range(2))

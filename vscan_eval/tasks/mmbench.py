@@ -42,6 +42,10 @@ class MmBench(Task):
 
     def items(self) -> list[Item]:
         """Kinds are categories. A file with "cn" in its name is asked in Chinese."""
+        if self.second_turn:
+            raise InputError(
+                "the questions about a picture of mmbench are one in several orders; leave out --second-turn"
+            )
         path = self._file()
         if "cn" in path.stem.lower():
             self.suffix = LETTER_CN
