@@ -104,6 +104,12 @@ def test_several_questions_are_the_turns_of_one_conversation(capsys, picture, tm
     assert code == 0 and out.count("\n> ") == 1 and out.count("visual tokens: ") == out.count("prefilled again: ") == 2
 
 
+def test_questions_are_looked_at_before_any_is_answered(capsys, picture, monkeypatch) -> None:
+    monkeypatch.setattr("vscan_core.cli.ask.Conversation", None)
+    code, out, err = run(capsys, "ask", "--image", picture, "--question", "What is it?", "--question", " ")
+    assert code == 2 and out == "" and "question is empty" in err and err.count("\n") == 1
+
+
 def test_a_question_too_many_is_refused(capsys, picture) -> None:
     for command in ("compare", "sweep"):
         with pytest.raises(SystemExit):

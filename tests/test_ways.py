@@ -145,6 +145,8 @@ was tried with cuts at the entrance of and inside the language model, and with a
   the `with` waits for it.
 - A model compiled as a whole runs uncompiled inside the `with`; compile its decoder layers one by one instead.
 - `prefill_chunk_size` is ignored: for a cut inside the language model, the question has to see the whole picture.
+- A later turn may go on with the KV cache of an earlier one, inside the same `with`: nothing that was cut is recalled,
+  and the trace stays that of the first. [`Conversation`](concepts.md#further-questions) recalls it.
 - Under autocast the same number of tokens is kept, but rounding may choose different ones.
 - A call with a picture from outside an open `with` is refused, because it is unclear whether it should be reduced. To
   run the full model meanwhile, use `with reduced(model, None)`.

@@ -392,7 +392,31 @@ def copied_cache(case: Case) -> Seen:
     return Seen(answers[0], kept(trace), first)
 
 
+def _later_turn(case: Case, pixels: bool) -> Seen:
+    """The second `generate` goes on with the cache and the tokens of the first."""
+    settings = {"do_sample": False, "return_dict_in_generate": True}
+    with case.reduced() as trace:
+        first = case.model.generate(**case.inputs, **settings, max_new_tokens=STEPS - 2)
+        more = {**(case.inputs if pixels else {}), "input_ids": first.sequences}
+        more["attention_mask"] = torch.ones_like(first.sequences)
+        if "mm_token_type_ids" in more:
+            kinds = more["mm_token_type_ids"]
+            more["mm_token_type_ids"] = torch.nn.functional.pad(kinds, (0, first.sequences.shape[1] - kinds.shape[1]))
+        out = case.model.generate(**more, **{CACHE: cache_out(first)}, **settings, max_new_tokens=2)
+    return Seen(new(out.sequences), kept(trace))
+
+
+@way("a later `generate` on the cache of an earlier one")
+def later_turn(case: Case) -> Seen:
+    return _later_turn(case, pixels=False)
+
+
 # ways that cannot be reduced
+
+
+@way("a later `generate`, with the pixels again")
+def later_turn_with_pixels(case: Case) -> Seen:
+    return _later_turn(case, pixels=True)
 
 
 @way("features from `get_image_features`, merged by hand")

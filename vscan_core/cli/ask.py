@@ -15,6 +15,7 @@ from vscan_core.draw.token_map import token_map
 from vscan_core.errors import InputError
 from vscan_core.events import Answer
 from vscan_core.media.videos import Video
+from vscan_core.questions import check_question
 from vscan_core.reducers import REDUCERS, Reducer
 from vscan_core.report import as_dict, lines
 
@@ -47,8 +48,9 @@ def ask(options: argparse.Namespace) -> None:
 
 def _converse(options: argparse.Namespace, reducer: Reducer | None) -> None:
     lvlm, source = opened(options)
+    questions = [check_question(question, lvlm.processor) for question in options.question]  # before any is answered
     conversation = Conversation(lvlm, source, reducer, max_new_tokens=options.max_new_tokens)
-    for number, question in enumerate(options.question, 1):
+    for number, question in enumerate(questions, 1):
         for event in conversation.events(question):
             show_progress(options, event)
         if options.overlay:

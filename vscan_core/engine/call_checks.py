@@ -122,7 +122,7 @@ class CallChecks:
             with timed():
                 state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
                 early = kwargs.get("mm_encoder_outputs")  # `generate` may encode before it calls the model
-                if state.visual is not None and early is not None and len(early):
+                if early is not None and len(early):
                     state.encoded.check(state.visual)
 
         def after_base(module: nn.Module, args: Any, out: Any) -> None:  # also after an error
