@@ -40,7 +40,7 @@ def cut(layer: int, *kept: int, tokens: int = 6) -> Cut:
     return Cut(layer, torch.tensor(kept), {}, torch.full((tokens,), -1), {})
 
 
-@pytest.mark.parametrize("rows", [(6,), (6, 6), (6, 6, 6), (0,)], ids=str)
+@pytest.mark.parametrize("rows", [(6,), (6, 6), (6, 6, 6)], ids=str)
 def test_whole_pictures_once_or_for_every_beam_are_accepted(rows) -> None:
     encoded(6).check(placeholders(*rows))
     encoded(2, 4).check(placeholders(*rows))
@@ -54,6 +54,11 @@ def test_placeholders_that_are_no_multiple_of_the_pictures_are_refused(rows) -> 
 
 def test_a_later_turn_without_pictures_is_accepted() -> None:
     encoded().check(placeholders(6))
+
+
+def test_pictures_without_a_place_are_refused() -> None:
+    with pytest.raises(vc.InputError, match="leave out the pixels of pictures that the cache holds"):
+        encoded(6).check(placeholders(0))
 
 
 def test_every_picture_gets_its_own_columns_in_every_beam() -> None:

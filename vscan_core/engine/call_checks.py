@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vscan_core.engine.encoded import KNOWN_PICTURE
 from vscan_core.engine.state import Current, Owner, Timed
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
@@ -122,7 +123,9 @@ class CallChecks:
             with timed():
                 state.visual = None if one else self.family.visual_mask(self.model, ids, embeds)
                 early = kwargs.get("mm_encoder_outputs")  # `generate` may encode before it calls the model
-                if early is not None and len(early):
+                if one and (early or _pixels(kwargs)):
+                    raise InputError(KNOWN_PICTURE)
+                if state.visual is not None and early is not None and len(early):
                     state.encoded.check(state.visual)
 
         def after_base(module: nn.Module, args: Any, out: Any) -> None:  # also after an error
@@ -139,6 +142,9 @@ class CallChecks:
         ]
 
     def _brings_picture(self, ids: Tensor | None, kwargs: dict[str, Any]) -> bool:
-        pixels = any(kwargs.get(name) is not None for name in kwargs if name.startswith("pixel_values"))
         mask = None if ids is None else self.family.visual_mask(self.model, ids, None)
-        return pixels or (mask is not None and bool(mask.any()))
+        return _pixels(kwargs) or (mask is not None and bool(mask.any()))
+
+
+def _pixels(kwargs: dict[str, Any]) -> bool:
+    return any(kwargs[name] is not None for name in kwargs if name.startswith("pixel_values"))

@@ -28,16 +28,12 @@ class Encoded:
     marked: bool = False  # whether any row carries a mark
     early: Tensor | None = None  # (kept,) tokens over all tiles, if only these were projected
 
-    def check(self, placeholders: Tensor | None) -> None:
-        """Raise InputError unless the images exactly fill `placeholders` (batch, length) bool, once for each beam.
-
-        None: the call is a single token, which is no place for a picture.
-        """
-        needed = sum(image.tokens for image in self.images)
-        found = 0 if placeholders is None else int(placeholders.sum())
+    def check(self, placeholders: Tensor) -> None:
+        """Raise InputError unless the images exactly fill `placeholders` (batch, length) bool, once for each beam."""
+        needed, found = sum(image.tokens for image in self.images), int(placeholders.sum())
         if not needed:
             return
-        if placeholders is None or not found:
+        if not found:
             raise InputError(KNOWN_PICTURE)
         copies = found // needed  # rows per prompt: one for each beam
         if copies == 0 or found % needed or len(placeholders) % copies:

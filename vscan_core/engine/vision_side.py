@@ -208,5 +208,5 @@ class VisionSide:
             stop = start + token_layout.tiles
             encoded.images.append(token_layout.trace(state.tiles.grids[start], encoded.selections[start:stop]))
             start = stop
-        if state.visual is not None or state.depth:  # the prompt is already known
+        if state.visual is not None:  # the prompt is already known
             encoded.check(state.visual)
