@@ -180,7 +180,7 @@ class LLMSide:
         if state.fresh:
             call.find_images(visual, state.encoded)
             if call.spans:
-                call.segments.note_pictures(visual)
+                call.segments.pictures = call.segments.logical, visual  # read only if the cache is cropped
             if any(span.holds_last_token and span.image.cuts and span.image.last_is_patch for span in call.spans):
                 raise InputError(ENDS_IN_PICTURE)
         elif not self.idle:

@@ -127,7 +127,8 @@ class Segments:
     def __init__(self, starts: list[int], owner: Scope, capacity: int | None = None) -> None:
         self.list = [Segment(start, capacity=capacity) for start in starts]
         self.owner, self.capacity = owner, capacity  # logical tokens that a static cache has memory for
-        self.pictures_end: Tensor | int = 0  # logical tokens up to the last visual one, in the row where it is last
+        # of the latest call with pictures: logical tokens before it, and which of its own (batch, length) are visual
+        self.pictures: tuple[int, Tensor] | None = None
 
     def anew(self, starts: list[int], owner: Scope) -> Segments:
         """Those of an empty cache of the same capacity."""
@@ -138,13 +139,12 @@ class Segments:
         """Tokens per row as the caller counts them; known to the host also where the cache's lengths are not."""
         return self.list[0].length + self.list[0].dropped
 
-    def note_pictures(self, visual: Tensor) -> None:
-        """Note where the pictures of a call end that is about to be added; visual (batch, length) bool, some True."""
-        self.pictures_end = self.logical + (visual * torch.arange(1, visual.shape[1] + 1, device=visual.device)).max()
-
     def check_crop(self, tokens: int) -> None:
         """Raise InputError if forgetting the last `tokens` tokens would need to know which visual tokens these are."""
-        if any(segment.dropped for segment in self.list) and self.logical - tokens < int(self.pictures_end):
+        if self.pictures is None or not any(segment.dropped for segment in self.list):
+            return
+        before, visual = self.pictures
+        if self.logical - tokens < before + 1 + int(visual.any(0).nonzero()[-1]):
             raise InputError(IN_PICTURE)
 
     def at(self, layer: int) -> Segment:
@@ -164,5 +164,5 @@ class Segments:
         twin = self.anew([segment.start for segment in self.list], self.owner)
         for mine, theirs in zip(self.list, twin.list, strict=True):
             theirs.__dict__.update(mine.__dict__)  # tensors are replaced, never written to
-        twin.pictures_end = self.pictures_end
+        twin.pictures = self.pictures
         return twin
