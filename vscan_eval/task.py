@@ -46,6 +46,7 @@ class Task(ABC):
     max_new_tokens = 32
     size: int | None = None  # questions asked if no limit is given; None = all
     second_turn = False  # whether each question follows another one about its picture, with the reference answer
+    no_second_turn = ""  # why that is not possible
     groups: Mapping[str, Sequence[str]] = MappingProxyType({})  # kinds that are also reported together, by name
 
     def __init__(self, data: Path | None = None, seed: int | None = None) -> None:
@@ -79,6 +80,8 @@ class Task(ABC):
         """The first `limit` items; None: `size` of them. Raises InputError if there are none, or if ids repeat."""
         if limit is not None and limit < 1:
             raise InputError(f"--limit must be at least 1 question, but is {limit}")
+        if self.second_turn and self.no_second_turn:
+            raise InputError(f"{self.no_second_turn}; leave out --second-turn")
         ordered = self._as_second_turns(self.ordered()) if self.second_turn else self.ordered()
         items = list(islice(ordered, limit or self.size))
         if not items and self.second_turn:

@@ -73,6 +73,21 @@ def test_table(capsys) -> None:
     assert "baseline: 5 of 5 answers were already in the file" in capsys.readouterr().err
 
 
+def test_second_turns_are_a_run_of_their_own(capsys) -> None:
+    found = []
+    for more in ((), ("--second-turn",)):
+        assert main([*WORLD, "--method", "vscan", "--alone", "--limit", "6", "--json", *more]) == 0
+        out, err = capsys.readouterr()
+        assert "already in the file" not in err
+        found.append(json.loads(out.splitlines()[-1]))
+    assert [each["second_turn"] for each in found] == [False, True]
+    assert found[1]["command"] == f"{found[0]['command']} --second-turn" and found[1]["n"] == 6
+    assert main([*WORLD, "--second-turn", "--alone", "--limit", "6"]) == 0
+    assert capsys.readouterr().out.startswith("world: 6 second turns about 1 pictures")
+    assert main(["eval", "--task", "world-captions", "--seed", "50000", "--second-turn", "--limit", "3"]) == 2
+    assert "one question about each picture; leave out --second-turn" in capsys.readouterr().err
+
+
 def test_several_methods_are_measured_in_one_run(capsys, tmp_path) -> None:
     both = [*WORLD, "--method", "vscan,grid,vscan", "--limit", "8", "--json"]
     assert main(both) == 0

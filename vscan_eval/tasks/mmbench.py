@@ -38,14 +38,11 @@ class MmBench(Task):
     name = "mmbench"
     metric = "accuracy; published is circular"
     suffix = ANSWER_LETTER
+    no_second_turn = "the questions about a picture of mmbench are one in several orders"
     max_new_tokens = 16
 
     def items(self) -> list[Item]:
         """Kinds are categories. A file with "cn" in its name is asked in Chinese."""
-        if self.second_turn:
-            raise InputError(
-                "the questions about a picture of mmbench are one in several orders; leave out --second-turn"
-            )
         path = self._file()
         if "cn" in path.stem.lower():
             self.suffix = LETTER_CN

@@ -73,6 +73,7 @@ class WorldCaptions(World):
 
     name = "world-captions"
     mix: Mapping[str, float] = MappingProxyType({"describe": 1.0})
+    no_second_turn = "world-captions asks one question about each picture"
 
     def figures(self, replies: Sequence[tuple[Item, str]]) -> dict[str, float]:
         """Share of the things in the pictures that the descriptions name, in any order."""
