@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 import torch
@@ -135,7 +136,7 @@ def test_a_turn_that_was_closed_or_refused_leaves_no_trace(mini, picture) -> Non
     assert conversation.ask("Why?") and len(conversation.turns) == 2
 
 
-def test_two_conversations_take_turns_on_one_model() -> None:
+def test_two_conversations_take_turns_on_one_model_each_step_on_a_thread_of_its_own() -> None:
     lvlm, methods = fresh("qwen2_5_vl"), (vc.VScan(0.4), None)
 
     def start() -> list[vc.Conversation]:
@@ -149,7 +150,9 @@ def test_two_conversations_take_turns_on_one_model() -> None:
         runs = [one.events(question) for one in together]
         for _ in range(9):
             for run in runs:
-                next(run, None)
+                worker = Thread(target=next, args=(run, None))
+                worker.start()
+                worker.join()
     found = [[(turn.answer.token_ids, kept(turn.answer)) for turn in one.turns] for one in (*alone, *together)]
     assert found[:2] == found[2:] and all(len(turns) == 2 for turns in found)
 
