@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -75,6 +74,10 @@ class Signals:
     attended: Tensor | None = None  # (tokens, dim_llm) normalised sum of that and the layer's attention
     text_normed: Tensor | None = None  # (text, dim_llm) `normed` of the prompt's text behind the image
     text_rotated_keys: Tensor | None = None  # (text, kv_heads, head_dim) `rotated_keys` of that text
+    values: Tensor | None = None  # (tokens, kv_heads, head_dim) values of the layer that scores a later cut
+    text_values: Tensor | None = None  # (text, kv_heads, head_dim) `values` of the prompt's text behind the image
+    front_values: Tensor | None = None  # (front, kv_heads, head_dim) those of everything in front of the image
+    rotary_means: Tensor | None = None  # (tokens, 2) mean cos and sin of the rotary embedding, over head_dim and axes
     indices: Tensor | None = None  # (tokens,) which of the image's unreduced tokens these are; only at later cuts
     places: Tensor | None = None  # (tokens, 2) centres x, y in the picture, whose longer side is 1; NaN for newlines
     grid: tuple[int, int] | None = None  # (rows, cols) of the tokens in the picture
@@ -96,9 +99,8 @@ class Signals:
 
     def each(self) -> list[Signals]:
         """Signals whose first axis is the tiles -> those of each tile."""
-        tables = (*self.cls_attention.values(), *self.received.values())
-        tensors = (*tables, *(value for value in vars(self).values() if isinstance(value, Tensor)))
-        return [self.mapped(partial(torch.select, dim=0, index=i)) for i in range(len(tensors[0]))]
+        tensors = [*self.cls_attention.values(), *self.received.values(), *filter(torch.is_tensor, vars(self).values())]
+        return [self.mapped(lambda rows, i=i: rows[i]) for i in range(len(tensors[0]))]
 
     @classmethod
     def together(cls, tiles: Sequence[Signals]) -> Signals:
@@ -142,7 +144,7 @@ class Signals:
     @property
     def _any(self) -> Tensor:
         """Some tensor whose first axis is the tokens."""
-        for name in ("projected", "features", "text", "hidden", "keys", "joint_patches", "entered", "normed"):
+        for name in ("projected", "features", "text", "hidden", "keys", "joint_patches", "entered", "normed", "values"):
             tensor: Tensor | None = getattr(self, name)
             if tensor is not None:
                 return tensor
@@ -186,9 +188,7 @@ class Selection:
         """The same selection plus one more token after the others, of index `last` (1,), which is kept unchanged."""
         into = None if self.merged_into is None else torch.cat([self.merged_into, torch.full_like(last, -1)])
         scores = {name: torch.cat([rows, rows.new_full((1,), torch.nan)]) for name, rows in self.scores.items()}
-        mix = None if self.mix is None else torch.nn.functional.pad(self.mix, (0, 1, 0, 1))
-        if mix is not None:
-            mix[-1, -1] = 1
+        mix = None if self.mix is None else torch.block_diag(self.mix, self.mix.new_ones(1, 1))
         return Selection(torch.cat([self.kept, last]), self.labels, into, scores, mix)
 
     def split(self, tiles: int) -> list[Selection]:

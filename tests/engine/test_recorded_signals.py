@@ -39,9 +39,20 @@ class Listening(DART):
     def __post_init__(self) -> None:
         """The list stays one."""
 
+    @property
+    def needs_in_llm(self) -> frozenset[str]:
+        return super().needs_in_llm | {"values", "text_values", "front_values", "rotary_means"}
+
     def select_in_llm(self, signals: vc.Signals, keep: int) -> vc.Selection:
         self.heard.append(signals)
         return super().select_in_llm(signals, keep)
+
+
+def mean_cos_and_sin(rotary, position: torch.Tensor) -> torch.Tensor:
+    """position (batch, length), or (axes, batch, length) of M-RoPE -> (batch, length, 2), every axis by itself."""
+    angles = position[..., None].double() * rotary.inv_freq.double()
+    means = torch.stack([angles.cos().mean(-1), angles.sin().mean(-1)], dim=-1)
+    return (means if position.dim() == 2 else means.mean(0)).float()
 
 
 @pytest.mark.parametrize("cut", [2, 5])
@@ -53,12 +64,21 @@ def test_text_and_image_are_seen_as_the_model_sees_them(name, attention, cut) ->
     model, inputs = make(attention), inputs_of()
     entered, norm = [], family_of(model).final_norm(model)
     layer = family_of(model).layers(model)[cut]
-    hook = layer.register_forward_pre_hook(lambda module, args: entered.append(args[0]))
+    rotary, positions = family_of(model).language_model(model).rotary_emb, []
+    hooks = [
+        layer.register_forward_pre_hook(lambda module, args: entered.append(args[0])),
+        rotary.register_forward_pre_hook(
+            lambda module, args, more: positions.append((*args, more.get("position_ids"))[1]), with_kwargs=True
+        ),
+    ]
     plain = model(**inputs, output_hidden_states=True, use_cache=True)
-    hook.remove()
+    for hook in hooks:
+        hook.remove()
     (entering,) = entered  # as the model reports it, but for visual features that Qwen3-VL adds afterwards
     assert torch.equal(entering, plain.hidden_states[cut]) or (name == "qwen3_vl" and cut == 2)
-    keys = plain.past_key_values.layers[cut - 1].keys.transpose(1, 2)  # as the model caches them: rotated
+    cached = plain.past_key_values.layers[cut - 1]  # as the model caches them: keys rotated
+    keys, values = cached.keys.transpose(1, 2), cached.values.transpose(1, 2)
+    turned = mean_cos_and_sin(rotary, positions[0]).expand(len(keys), -1, -1)
     reducer = Listening(layer=cut, keep=9)
     with vc.reduced(model, reducer) as trace:
         model(**inputs)
@@ -78,6 +98,11 @@ def test_text_and_image_are_seen_as_the_model_sees_them(name, attention, cut) ->
             close(seen.text_normed, norm(entering[row, words]))
             close(seen.rotated_keys, keys[row, columns])
             close(seen.text_rotated_keys, keys[row, words])
+            front = [at for at in range(int(columns[0])) if inputs["attention_mask"][row, at]]
+            close(seen.values, values[row, columns])
+            close(seen.text_values, values[row, words])
+            close(seen.front_values, values[row, front])
+            close(seen.rotary_means, turned[row, columns])
             assert seen.hidden is None and seen.llm_keys is None and seen.queries is None  # nobody asked
     assert next(heard, None) is None and images == len(trace.images)
 
@@ -104,7 +129,9 @@ def test_a_prompt_that_ends_in_the_picture_has_no_text_behind_it(sdpa_llava) -> 
         assert sdpa_llava(**inputs).logits.isfinite().all()
     (seen,) = reducer.heard
     assert len(seen.text_normed) == len(seen.text_rotated_keys) == 0
-    assert len(seen.normed) == len(seen.rotated_keys) == 35  # the last one stays anyway
+    assert len(seen.text_values) == 0 and len(seen.front_values) == int((inputs["input_ids"][0] != 99).sum())
+    last = [seen.normed, seen.rotated_keys, seen.values, seen.rotary_means]
+    assert {len(rows) for rows in last} == {35}  # the last one stays anyway
     (image,) = trace.images
     assert len(image.cuts[0].kept) == 9 and image.cuts[0].kept[-1] == 35
 

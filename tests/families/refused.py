@@ -10,7 +10,8 @@ OF_VIDEOS = {name for name, cls in REDUCERS.items() if cls().sees_all_tiles}  # 
 WITH_CLIP = ("llava", "llava_next")  # their vision encoder is a whole CLIP: keys, and blocks that tokens can merge in
 
 
-ATTENTION = {"text", "queries", "llm_keys", "rotated_keys", "text_rotated_keys"}  # signals of softmax attention
+# signals of softmax attention
+ATTENTION = {"text", "queries", "llm_keys", "rotated_keys", "text_rotated_keys", "values", "text_values"}
 
 
 def unscored(reducer: Reducer, later: list[int], attending: list[int]) -> bool:

@@ -68,6 +68,9 @@ def made_up_signals(
     received = {layer: attention(tokens) for layer in TABLES["received"]}
     rows |= {layer: attention(16, tokens) for layer in needs.cls_attention if layer not in rows}
     received |= {layer: attention(tokens) for layer in needs.received if layer not in received}
+    inside = {"values": (tokens, 2, 8), "text_values": (5, 2, 8), "front_values": (3, 2, 8)}
+    for name, shape in {**inside, "rotary_means": (tokens, 2)}.items():
+        other[name] = torch.randn(*shape, generator=make).half().to(dtype)
     return Signals(cls_attention=rows, received=received, text=text, grid=(tokens_per_side, tokens_per_side), **other)
 
 
@@ -77,8 +80,9 @@ def flat_signals(needs: Needs | None = None) -> Signals:
     short = changed(made, lambda name, tensor: torch.ones_like(tensor[..., :4]))
     rows = {layer: torch.ones(2, 36) / 36 for layer in made.cls_attention}
     received = {layer: torch.ones(36) / 36 for layer in made.received}
-    heads: dict[str, Any] = {name: torch.ones(36, 2, 2) for name in ("llm_keys", "rotated_keys")}
-    heads |= {"queries": torch.ones(36, 4, 2), "text_rotated_keys": torch.ones(5, 2, 2)}
+    heads: dict[str, Any] = {name: torch.ones(36, 2, 2) for name in ("llm_keys", "rotated_keys", "values")}
+    heads |= {name: torch.ones(5, 2, 2) for name in ("text_rotated_keys", "text_values", "front_values")}
+    heads |= {"queries": torch.ones(36, 4, 2)}
     return replace(short, cls_attention=rows, received=received, text=torch.ones(36) / 36, **heads)
 
 

@@ -10,18 +10,17 @@ from torch import Tensor, nn
 
 from vscan_core import geometry
 from vscan_core.engine.call import Call, Span
+from vscan_core.engine.layer_signals import AROUND, FROM_WEIGHTS, PROJECTED, layer_signals, rotary_means, rotary_of_axes
 from vscan_core.engine.score_layers import score_layers
 from vscan_core.engine.state import Current
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
-from vscan_core.families.scores import projections
 from vscan_core.geometry import take
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Selection, Signals
 
 Rotary = tuple[Tensor, Tensor]  # cos and sin, (1 or batch, length, head_dim) each
-PROJECTED = frozenset({"queries", "llm_keys", "rotated_keys"})  # signals from the weights of the layer that scores
-OF_TEXT = frozenset({"text_normed", "text_rotated_keys"})  # signals of the text behind an image
+OF_TEXT = frozenset({"text_normed", *(f"text_{name}" for name in PROJECTED)})  # signals of the text behind an image
 
 
 class LLMCut:
@@ -29,6 +28,7 @@ class LLMCut:
 
     def __init__(self, reducer: Reducer, family: Family, model: nn.Module, anatomy: Anatomy, later: list[int]) -> None:
         self.reducer, self.family, self.anatomy, self.later = reducer, family, anatomy, later
+        self.llm = family.language_model(model)
         self.layers, self.norm, self.needs = family.layers(model), family.final_norm(model), reducer.needs_in_llm
         scored = score_layers(reducer, later, family.attending(model))
         # {layer: the later cut that is scored with the weights of this earlier layer}
@@ -105,22 +105,22 @@ class LLMCut:
         """Note for the cut at `cut` what the weights of `layer` make of hidden (batch, length, dim), its input."""
         if "text" in self.needs:
             call.scores[cut] = self._score(call, layer, hidden, rotary)
-        if names := self.needs & (PROJECTED | {"text_rotated_keys"}):
-            call.projected[cut] = [self._project(span, layer, hidden, rotary, names) for span in call.spans]
+        if self.needs & (FROM_WEIGHTS | {"rotary_means"}):
+            call.projected[cut] = [self._project(call, span, layer, hidden, rotary) for span in call.spans]
 
-    def _project(
-        self, span: Span, layer: int, hidden: Tensor, rotary: Rotary, names: frozenset[str]
-    ) -> dict[str, Tensor]:
-        """{signal: (tokens, heads, head_dim)} of a span and of the text behind it."""
-
-        def of(columns: Tensor, wanted: frozenset[str]) -> dict[str, Tensor]:
-            cos, sin = (part[span.row if len(part) > 1 else 0, columns][None] for part in rotary)
-            rope = (cos, sin) if self.reducer.uses_rope(self.anatomy) else None
-            return projections(self.layers[layer], hidden[span.row, columns], rope, wanted)
-
-        found = of(span.columns, names & PROJECTED)
-        if "text_rotated_keys" in names and span.text_columns is not None:
-            found["text_rotated_keys"] = of(span.text_columns, frozenset({"rotated_keys"}))["rotated_keys"]
+    def _project(self, call: Call, span: Span, layer: int, hidden: Tensor, rotary: Rotary) -> dict[str, Tensor]:
+        """What the weights of `layer` make of a span and of the text around it, and what its positions say."""
+        cos, sin = (part[span.row if len(part) > 1 else 0] for part in rotary)
+        rope = (cos, sin) if self.reducer.uses_rope(self.anatomy) else None
+        columns = {"": span.columns, "text_": span.text_columns}
+        if "front_values" in self.needs:
+            front = torch.arange(hidden.shape[1], device=hidden.device) < span.columns[0]
+            columns["front_"] = (front if call.valid is None else front & call.valid[span.row]).nonzero()[:, 0]
+        found = layer_signals(self.layers[layer], hidden[span.row], rope, columns, self.needs)
+        if "rotary_means" in self.needs:
+            place, own = call.position[span.row, span.columns], (cos[span.columns], sin[span.columns])
+            own = own if place.dim() == 1 else rotary_of_axes(self.llm.rotary_emb, hidden[:1, :1], place)
+            found["rotary_means"] = rotary_means(*own).to(hidden.device)
         return found
 
     def _score(self, call: Call, layer: int, hidden: Tensor, rotary: Rotary) -> list[Tensor]:
@@ -197,7 +197,7 @@ class LLMCut:
             if name in self.needs:
                 signals[name] = table[layer][at]
         for name, rows in call.projected[layer][number].items() if layer in call.projected else ():
-            signals[name] = rows[part] if name in PROJECTED else rows
+            signals[name] = rows if name.startswith(AROUND) else rows[part]
         if "indices" in self.needs:
             signals["indices"] = span.kept[part]
         if "places" in self.needs and span.image.boxes is not None:

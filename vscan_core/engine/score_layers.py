@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vscan_core.engine.layer_signals import FROM_WEIGHTS
 from vscan_core.errors import InputError
 from vscan_core.reducers.base import Reducer
 
-FROM_ATTENTION = frozenset({"text", "queries", "llm_keys", "rotated_keys", "text_rotated_keys"})  # signals
+FROM_ATTENTION = FROM_WEIGHTS | {"text"}  # signals
 
 
 def score_layers(reducer: Reducer, later: Sequence[int], attending: Sequence[int]) -> dict[int, int]:

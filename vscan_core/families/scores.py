@@ -158,7 +158,7 @@ def query_rows(states: Tensor, query_columns: Tensor | None) -> Tensor:
 
 
 def head_rows(attn: Any, name: str, normed: Tensor) -> Tensor:
-    """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the "q" or "k" projection and any norm.
+    """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the "q", "k" or "v" projection and any norm.
 
     Without the gate that Qwen3.5 projects beside each head's query.
     """
@@ -173,7 +173,7 @@ def head_rows(attn: Any, name: str, normed: Tensor) -> Tensor:
 def projections(
     layer: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None, names: frozenset[str]
 ) -> dict[str, Tensor]:
-    """Those of "queries", "llm_keys" and "rotated_keys" in decoder layer `layer` that are in `names`.
+    """Those of "queries", "llm_keys", "rotated_keys" and "values" in decoder layer `layer` that are in `names`.
 
     Each is (tokens, heads, head_dim). hidden (tokens, dim) is what enters the layer; rotary is its (cos, sin),
     (1, tokens, head_dim) each; None leaves keys unrotated.
@@ -182,6 +182,8 @@ def projections(
     normed = layer.input_layernorm(hidden[None])
     if "queries" in names:
         found["queries"] = head_rows(attn, "q", normed)
+    if "values" in names:
+        found["values"] = head_rows(attn, "v", normed)
     if names & {"llm_keys", "rotated_keys"}:
         key = found["llm_keys"] = head_rows(attn, "k", normed)
         found["rotated_keys"] = key if rotary is None else rotated(attn, key, *rotary)

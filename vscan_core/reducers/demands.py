@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from vscan_core.selection import Needs
 
-OF_THE_QUESTION = frozenset({"text", "question", "text_normed", "text_rotated_keys"})  # signals of later cuts
+# signals of later cuts
+OF_THE_QUESTION = frozenset({"text", "question", "text_normed", "text_rotated_keys", "text_values"})
 
 
 @dataclass(frozen=True)
