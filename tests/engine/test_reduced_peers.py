@@ -13,6 +13,7 @@ from tests.reference import (
     apet_slow,
     halfway_slow,
     inllm_slow,
+    ivc_slow,
     peers_slow,
     prunesid_slow,
     spread_slow,
@@ -25,6 +26,7 @@ from vscan_core.reducers.dart import DART
 from vscan_core.reducers.fastv import FastV
 from vscan_core.reducers.greedyprune import GreedyPrune
 from vscan_core.reducers.grid import lattice
+from vscan_core.reducers.ivcprune import IVCPrune
 from vscan_core.reducers.pact import PACT
 from vscan_core.reducers.pyramiddrop import PyramidDrop
 from vscan_core.reducers.sparsevlm import SparseVLM
@@ -34,6 +36,7 @@ from vscan_core.reducers.v2drop import V2Drop
 OUTPUT_LAYER = 3  # of the tiny model's five vision layers: the second to last
 JOINT = {"trim", "cdpruner"}  # need the question; see test_joint_signals.py
 LATER = {"vscan", "fastv", "pyramiddrop", "sparsevlm", "greedyprune", "dart", "topv", "pact", "v2drop", "apet"}
+LATER |= {"ivcprune"}
 BATCHES = [[1], [0, 2, 1]]
 
 
@@ -177,6 +180,10 @@ def dart(given, keep):
     return halfway_slow.dart(keys[0], given["normed"], keys[1], given["text_normed"], keep)
 
 
+def ivcprune(given, keep):
+    return ivc_slow.ivcprune(given["earlier_values"], given["text_earlier_values"], given["turned"], keep), None
+
+
 @pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)
 @pytest.mark.parametrize(
     ("method", "inside"),
@@ -185,6 +192,8 @@ def dart(given, keep):
         (GreedyPrune(layer=4, keep=9, threshold=0.3, positions="original"), greedyprune),
         (DART(keep=13), dart),
         (DART(layer=5, keep=9, positions="renumbered"), dart),
+        (IVCPrune(layer=2, keep=13), ivcprune),
+        (IVCPrune(layer=5, keep=9, positions="renumbered"), ivcprune),
         (TopV(keep=9), topv),
         (TopV(layer=5, keep=9, positions="original"), topv),
         (PACT(layer=4, keep=9), pact),
@@ -302,6 +311,7 @@ BEAMS = {
     "pact": (PACT(layer=2, keep=9), {"later": {2: 9}, "renumber": False, "inside": pact}),
     "topv": (TopV(keep=9), {"later": {2: 9}, "inside": topv}),
     "dart": (DART(keep=9), {"later": {2: 9}, "renumber": False, "inside": dart}),
+    "ivcprune": (IVCPrune(layer=3, keep=9), {"later": {3: 9}, "renumber": False, "inside": ivcprune}),
     "sparsevlm": (SparseVLM(layers=(2,), keep=(9,)), {"later": {2: 10}, "ahead": True, "sparse": True}),
 }
 

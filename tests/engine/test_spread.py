@@ -36,6 +36,7 @@ METHODS = {
     "hiprune": vc.REDUCERS["hiprune"](retention=0.3),
     "greedyprune": vc.REDUCERS["greedyprune"](retention=0.6),
     "v2drop": vc.REDUCERS["v2drop"](retention=0.6),
+    "ivcprune": vc.REDUCERS["ivcprune"](retention=0.6),
     "apet": vc.REDUCERS["apet"](retention=0.6),
 }
 # these cut too early: before features are added, or before attention scores; tests/families examine the refusal

@@ -18,6 +18,7 @@ from vscan_core.reducers.greedyprune import GreedyPrune
 from vscan_core.reducers.grid import Grid
 from vscan_core.reducers.hiprune import HiPrune
 from vscan_core.reducers.holov import HoloV
+from vscan_core.reducers.ivcprune import IVCPrune
 from vscan_core.reducers.otprune import OTPrune
 from vscan_core.reducers.pact import PACT
 from vscan_core.reducers.prumerge import PruMerge
@@ -45,6 +46,7 @@ METHODS = [
     GreedyPrune(retention=0.6, threshold=0.3),
     DART(retention=0.6),
     DART(retention=0.6, layer=1, text_pivots=2, rope_in_scores=False),
+    IVCPrune(retention=0.6),
     TopV(retention=0.6),
     PACT(retention=0.6, recycle=False),
     PyramidDrop(retention=0.6),

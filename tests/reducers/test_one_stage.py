@@ -16,7 +16,7 @@ from vscan_core.reducers.visionzip import VisionZip
 from vscan_core.reducers.vispruner import VisPruner
 from vscan_core.serving import one_stage
 
-INSIDE = ("fastv", "pyramiddrop", "sparsevlm", "pact", "topv", "greedyprune", "dart", "v2drop")
+INSIDE = ("fastv", "pyramiddrop", "sparsevlm", "pact", "topv", "greedyprune", "dart", "v2drop", "ivcprune")
 PAIR = Then(VisPruner(1 / 3), PyramidDrop(1 / 2))
 
 

@@ -157,18 +157,23 @@ def _choose(inside, layers, llm, states, mine, left, place, sizes) -> tuple[list
     given |= {"entered": before[0, there], "attended": attended[0, there]}
     given |= {"normed": llm.norm(hidden[0, there]), "text_normed": llm.norm(hidden[0, words])}
     for name, columns in (("earlier_keys", there), ("text_earlier_keys", words)):  # of the layer before
-        given[name] = _projected(layers[0], before, columns, llm, place)["rotated_keys"]
+        earlier = _projected(layers[0], before, columns, llm, place)
+        given |= {name: earlier["rotated_keys"], name.replace("keys", "values"): earlier["values"]}
+    given["turned"] = torch.stack([part[0, there].mean(1) for part in llm.rotary_emb(hidden, place[None])], dim=1)
     kept, rows = inside(given | _projected(layers[1], hidden, there, llm, place), keep)
     best = [left[i] for i in kept]
     return best, hidden if rows is None else hidden.index_copy(1, mine[best], rows[None])
 
 
 def _projected(layer, hidden, there, llm, positions) -> dict[str, Tensor]:
-    """Queries, keys and rotated keys (tokens, heads, head_dim) of the tokens in the columns `there`."""
+    """Queries, keys, rotated keys and values (tokens, heads, head_dim) of the tokens in the columns `there`."""
     attn, normed = layer.self_attn, layer.input_layernorm(hidden[0, there])
-    query, key = (proj(normed).view(len(there), -1, attn.head_dim) for proj in (attn.q_proj, attn.k_proj))
+    query, key, value = (
+        proj(normed).view(len(there), -1, attn.head_dim) for proj in (attn.q_proj, attn.k_proj, attn.v_proj)
+    )
     cos, sin = llm.rotary_emb(hidden, positions[None])
-    return {"queries": query, "llm_keys": key, "rotated_keys": _rotate(key, cos[0, there], sin[0, there])}
+    rotated = _rotate(key, cos[0, there], sin[0, there])
+    return {"queries": query, "llm_keys": key, "rotated_keys": rotated, "values": value}
 
 
 def _rotate(part: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

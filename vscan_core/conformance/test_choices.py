@@ -95,7 +95,7 @@ class TestChoices:
 
     def test_says_what_it_is(self, method: str) -> None:
         cls = REDUCERS[method]
-        assert method == cls.__name__.lower() == cls.title.lower().replace(" ", "")
+        assert method == cls.__name__.lower() == re.sub("[ -]", "", cls.title.lower())
         assert cls.summary[0].islower() and not cls.summary.endswith("."), "summary: one sentence, no capital, no stop"
         assert not cls.paper or re.search(r", arXiv \d{4}\.\d{5}(v\d)?$", cls.paper), 'paper: "Name, arXiv 2403.06764"'
 

@@ -33,6 +33,7 @@ METHODS = (  # class names, in menu order; the module of each has the same name 
     "GreedyPrune",
     "DART",
     "V2Drop",
+    "IVCPrune",
     "Random",
     "Grid",
     "Downsample",

@@ -117,7 +117,7 @@ def _usable(entry: EntryPoint) -> type[Reducer]:
     title, summary, paper = (text if isinstance(text, str) and "\n" not in text else None for text in texts)
     if not title or not summary or paper is None:
         raise InputError(f"{entry.value} needs the texts title, summary and paper, of one line each")
-    if not entry.name == method.__name__.lower() == title.lower().replace(" ", ""):
+    if not entry.name == method.__name__.lower() == re.sub("[ -]", "", title.lower()):
         raise InputError(f"its name, that of its class ({method.__name__}) and its title ({title}) differ")
     try:
         _try(method)
