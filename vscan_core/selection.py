@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,8 +53,7 @@ class Needs:
 class Signals:
     """Everything a reducer may use, for one image (at cut 0: one image or tile). Signals it does not need are None.
 
-    At cut 0, `tokens` counts the unreduced visual tokens. At a later cut it counts those that are left, and `text`
-    is the attention that the last prompt token pays to each of them (head mean, softmax over the whole sequence).
+    At cut 0, `tokens` counts the unreduced visual tokens; at a later cut, those that are left.
     """
 
     features: Tensor | None = None  # (tokens, dim) vision features before the projector, no CLS
@@ -63,7 +63,7 @@ class Signals:
     keys: Tensor | None = None  # (tokens, head_dim) head-mean keys of the feature layer
     joint_patches: Tensor | None = None  # (tokens, dim_joint) features of the feature layer in the joint space
     joint_text: Tensor | None = None  # (segments, dim_joint) the question in the joint space, in one or more segments
-    text: Tensor | None = None  # (tokens,) attention from the text
+    text: Tensor | None = None  # (tokens,) attention from the last prompt token: head mean, softmax over the sequence
     hidden: Tensor | None = None  # (tokens, dim_llm) what enters the layer of a later cut
     question: Tensor | None = None  # (dim_llm,) the last prompt token as it enters that layer
     normed: Tensor | None = None  # (tokens, dim_llm) `hidden` after the LLM's final norm
@@ -100,7 +100,7 @@ class Signals:
     def each(self) -> list[Signals]:
         """Signals whose first axis is the tiles -> those of each tile."""
         tensors = [*self.cls_attention.values(), *self.received.values(), *filter(torch.is_tensor, vars(self).values())]
-        return [self.mapped(lambda rows, i=i: rows[i]) for i in range(len(tensors[0]))]
+        return [self.mapped(partial(torch.select, dim=0, index=i)) for i in range(len(tensors[0]))]
 
     @classmethod
     def together(cls, tiles: Sequence[Signals]) -> Signals:
@@ -145,8 +145,7 @@ class Signals:
     def _any(self) -> Tensor:
         """Some tensor whose first axis is the tokens."""
         for name in ("projected", "features", "text", "hidden", "keys", "joint_patches", "entered", "normed", "values"):
-            tensor: Tensor | None = getattr(self, name)
-            if tensor is not None:
+            if isinstance(tensor := getattr(self, name), Tensor):
                 return tensor
         for tensor in (*self.cls_attention.values(), *self.received.values()):
             return tensor.reshape(-1, tensor.shape[-1])[0]
@@ -188,7 +187,8 @@ class Selection:
         """The same selection plus one more token after the others, of index `last` (1,), which is kept unchanged."""
         into = None if self.merged_into is None else torch.cat([self.merged_into, torch.full_like(last, -1)])
         scores = {name: torch.cat([rows, rows.new_full((1,), torch.nan)]) for name, rows in self.scores.items()}
-        mix = None if self.mix is None else torch.block_diag(self.mix, self.mix.new_ones(1, 1))
+        blocks = () if self.mix is None else (self.mix, self.mix.new_ones(1, 1))
+        mix = torch.block_diag(*blocks) if blocks else None  # type: ignore[no-untyped-call]
         return Selection(torch.cat([self.kept, last]), self.labels, into, scores, mix)
 
     def split(self, tiles: int) -> list[Selection]:

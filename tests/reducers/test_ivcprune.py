@@ -16,7 +16,7 @@ from tests.reference import ivc_slow
 from vscan_core.budget import average
 from vscan_core.engine.layer_signals import rotary_means
 from vscan_core.reducers import ivcprune
-from vscan_core.reducers.ivcprune import IVCPrune, foreground, similarity
+from vscan_core.reducers.ivcprune import IVCPrune, foreground, value_similarity
 
 CASES, PARTS = golden("functions2026")
 MINE = [case for case in CASES["cases"] if case["method"] == "IVC-Prune"]
@@ -127,13 +127,13 @@ def test_a_seed_brings_in_what_is_like_itself() -> None:
     """Token 3 is nothing like the question but like token 2, which is; token 0 is a little like the question."""
     values = torch.tensor([[0.5, 0.0], [0.0, 0.0], [3.0, 3.0], [-1.0, 6.0], [0.0, -6.0]])[:, None]
     seen = vc.Signals(values=values, text_values=torch.tensor([[[4.0, 0.0]]]), rotary_means=torch.zeros(5, 2))
-    asked = similarity(seen.text_values, values)
+    asked = value_similarity(seen.text_values, values)
     assert asked.argsort(descending=True, stable=True).tolist() == [2, 0, 1, 4, 3]
     assert IVCPrune().select_in_llm(seen, 2).kept.tolist() == [2, 3]
 
 
 def test_examples_of_docstrings() -> None:
-    of_row = similarity(torch.tensor([[[2.0]]]), torch.tensor([[[0.0]], [[1.0]]]))
+    of_row = value_similarity(torch.tensor([[[2.0]]]), torch.tensor([[[0.0]], [[1.0]]]))
     torch.testing.assert_close(of_row, torch.tensor([0.12, 0.88]), atol=5e-3, rtol=0)
     assert IVCPrune(retention=3 / 4).schedule(576, ANATOMY) == {16: 288}
     assert IVCPrune(retention=1 / 3).schedule(576, ANATOMY) == {7: 84}

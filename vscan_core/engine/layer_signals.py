@@ -12,8 +12,8 @@ from vscan_core import geometry
 from vscan_core.families.scores import projections
 
 PROJECTED = frozenset({"queries", "llm_keys", "rotated_keys", "values"})  # signals from the weights of a layer
-AROUND = ("text", "front")  # text_values are the `values` of the text behind an image, front_values those in front
-FROM_WEIGHTS = PROJECTED | {f"{where}_{name}" for where in AROUND for name in PROJECTED}
+NEARBY = ("text", "front")  # text_values are the `values` of the text behind an image, front_values those before it
+FROM_WEIGHTS = PROJECTED | {f"{where}_{name}" for where in NEARBY for name in PROJECTED}
 
 
 def layer_signals(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vscan_core import geometry
 from vscan_core.engine.call import Call, Span
-from vscan_core.engine.layer_signals import AROUND, FROM_WEIGHTS, PROJECTED, layer_signals, rotary_means, rotary_of_axes
+from vscan_core.engine.layer_signals import FROM_WEIGHTS, NEARBY, PROJECTED, layer_signals, rotary_means, rotary_of_axes
 from vscan_core.engine.score_layers import score_layers
 from vscan_core.engine.state import Current
 from vscan_core.families.base import Family
@@ -197,7 +197,7 @@ class LLMCut:
             if name in self.needs:
                 signals[name] = table[layer][at]
         for name, rows in call.projected[layer][number].items() if layer in call.projected else ():
-            signals[name] = rows if name.startswith(AROUND) else rows[part]
+            signals[name] = rows if name.startswith(NEARBY) else rows[part]
         if "indices" in self.needs:
             signals["indices"] = span.kept[part]
         if "places" in self.needs and span.image.boxes is not None:

@@ -36,7 +36,7 @@ from vscan_core.errors import InputError
 from vscan_core.reducers.single_cut import InsideOnce
 from vscan_core.selection import Anatomy, Selection, Signals
 
-PUBLISHED_LAYERS = {28: 16, 32: 16, 36: 22}  # depth of the LLM -> layer of the cut
+CUT_BY_DEPTH = {28: 16, 32: 16, 36: 22}  # depth of the LLM -> layer of the cut
 COORDINATES, SEEDS = 0.2, 0.02  # shares of the tokens kept: by cosine, and as many by sine; seeds
 BLOCK = 1 << 22  # most similarities that are computed at once
 NO_QUESTION = (
@@ -81,7 +81,7 @@ class IVCPrune(InsideOnce):
     def published_layer(self, anatomy: Anatomy) -> int:
         """The published layer, or as far before it as the retention is below that of half of the tokens from it on."""
         depth = anatomy.text_layers
-        layer = PUBLISHED_LAYERS.get(depth, depth // 2)
+        layer = CUT_BY_DEPTH.get(depth, depth // 2)
         if self.keep is not None or self.released:
             return layer
         share = self.retention * depth / (layer + (depth - layer) / 2)
@@ -131,13 +131,13 @@ def foreground(values: Tensor, question: Tensor, seeds: int, around: Sequence[Te
     softmax runs over beside the tokens. Seeds are the tokens most similar to the question; ties go to the lowest index.
     """
     among = torch.cat([values, *around])
-    asked = similarity(question, among)[: len(values)]
+    asked = value_similarity(question, among)[: len(values)]
     best = geometry.top(asked, seeds)
-    both = asked + similarity(values[best], among)[: len(values)]
+    both = asked + value_similarity(values[best], among)[: len(values)]
     return both / (len(question) + len(best)), best
 
 
-def similarity(rows: Tensor, among: Tensor) -> Tensor:
+def value_similarity(rows: Tensor, among: Tensor) -> Tensor:
     """(tokens,): how similar `rows` are to each of `among`, summed over rows; each row has 1 to give in all.
 
     rows (rows, heads, head_dim), among (tokens, heads, head_dim). Softmax over tokens of the product by the root of
@@ -146,8 +146,8 @@ def similarity(rows: Tensor, among: Tensor) -> Tensor:
     """
     heads, size = among.shape[1:]
     columns = geometry.precise(among).permute(1, 2, 0) * size**-0.5
-    total = columns.new_zeros(len(among))
-    for part in geometry.precise(rows).transpose(0, 1).split(max(1, BLOCK // (heads * len(among))), dim=1):
+    total: Tensor = columns.new_zeros(len(among))
+    for part in torch.split(geometry.precise(rows).transpose(0, 1), max(1, BLOCK // (heads * len(among))), dim=1):
         total += (part @ columns).softmax(-1).sum((0, 1))
     return total / heads
 
