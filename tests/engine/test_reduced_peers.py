@@ -184,6 +184,11 @@ def ivcprune(given, keep):
     return ivc_slow.ivcprune(given["earlier_values"], given["text_earlier_values"], given["turned"], keep), None
 
 
+def released_ivcprune(given, keep):
+    around = (given["text_earlier_values"], given["front_earlier_values"])
+    return ivc_slow.released_ivcprune(given["earlier_values"], *around, given["turned"], 2), None
+
+
 @pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)
 @pytest.mark.parametrize(
     ("method", "inside"),
@@ -194,6 +199,7 @@ def ivcprune(given, keep):
         (DART(layer=5, keep=9, positions="renumbered"), dart),
         (IVCPrune(layer=2, keep=13), ivcprune),
         (IVCPrune(layer=5, keep=9, positions="renumbered"), ivcprune),
+        (IVCPrune(layer=4, released=True, skip=2), released_ivcprune),
         (TopV(keep=9), topv),
         (TopV(layer=5, keep=9, positions="original"), topv),
         (PACT(layer=4, keep=9), pact),
@@ -204,8 +210,38 @@ def ivcprune(given, keep):
 @torch.no_grad()
 def test_methods_without_attention_rows_equal_masked_recompute(llava, method, inside, images) -> None:
     renumber = method.position_mode(vc.Anatomy(5, 3, 6, 1)) == "renumbered"
-    settings = {"later": {method.layer: method.keep}, "renumber": renumber, "inside": inside}
+    later = method.schedule(36, vc.Anatomy(5, 3, 6, 1))
+    assert list(later) == [method.layer]
+    settings = {"later": later, "renumber": renumber, "inside": inside}
     check(llava, prompt(images), method, settings)
+
+
+@torch.no_grad()
+def test_a_number_of_tokens_that_varies_is_the_same_with_a_static_cache(sdpa_llava) -> None:
+    inputs, method = prompt([1, 1, 2]), IVCPrune(layer=2, released=True)
+    (most,) = method.schedule(36, vc.Anatomy(5, 3, 6, 1)).values()
+    found = []
+    for more in ({}, {"cache_implementation": "static"}):
+        with vc.reduced(sdpa_llava, method) as trace:
+            ids = sdpa_llava.generate(**inputs, max_new_tokens=STEPS, do_sample=False, **more)
+        found.append((ids.tolist(), [image.kept.tolist() for image in trace.images]))
+    assert found[0] == found[1]
+    assert len({len(kept) for kept in found[0][1]}) > 1 and all(len(kept) <= most for kept in found[0][1])
+
+
+@torch.no_grad()
+def test_a_refusal_inside_the_llm_leaves_the_block_and_the_model_usable(sdpa_llava) -> None:
+    inputs, method = prompt([1]), IVCPrune(layer=3, keep=9)
+    with vc.reduced(sdpa_llava, method):
+        expected = sdpa_llava(**inputs).logits
+    before = sdpa_llava(**inputs).logits
+    end = int((inputs["input_ids"][0] == 99).nonzero()[-1]) + 1
+    cut = {name: rows[:, :end] if name != "pixel_values" else rows for name, rows in inputs.items()}
+    with vc.reduced(sdpa_llava, method):
+        with pytest.raises(vc.InputError, match="put the question after the picture"):
+            sdpa_llava(**cut)
+        assert torch.equal(sdpa_llava(**inputs).logits, expected)
+    assert torch.equal(sdpa_llava(**inputs).logits, before) and not torch.equal(before, expected)
 
 
 def v2drop(given, keep):

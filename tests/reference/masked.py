@@ -156,8 +156,9 @@ def _choose(inside, layers, llm, states, mine, left, place, sizes) -> tuple[list
     given = {"hidden": hidden[0, there], "question": hidden[0, prompt_length - 1], "left": left}
     given |= {"entered": before[0, there], "attended": attended[0, there]}
     given |= {"normed": llm.norm(hidden[0, there]), "text_normed": llm.norm(hidden[0, words])}
-    for name, columns in (("earlier_keys", there), ("text_earlier_keys", words)):  # of the layer before
-        earlier = _projected(layers[0], before, columns, llm, place)
+    front = torch.arange(int(mine[0]))
+    for name, columns in (("earlier_keys", there), ("text_earlier_keys", words), ("front_earlier_keys", front)):
+        earlier = _projected(layers[0], before, columns, llm, place)  # of the layer before
         given |= {name: earlier["rotated_keys"], name.replace("keys", "values"): earlier["values"]}
     given["turned"] = torch.stack([part[0, there].mean(1) for part in llm.rotary_emb(hidden, place[None])], dim=1)
     kept, rows = inside(given | _projected(layers[1], hidden, there, llm, place), keep)
