@@ -76,7 +76,7 @@ def answer_many(
     if batch_size < 1:
         raise InputError(f"batch_size must be at least 1, but is {batch_size}")
     if any(not isinstance(picture, Image.Image) for picture, _ in pairs):
-        raise InputError("answer_many takes pictures; ask about a video with answer.")
+        raise InputError("answer_many takes one picture per question; ask about a video or several with answer.")
     asked = [(picture, check_question(question, lvlm.processor)) for picture, question in pairs]
     encoder = PictureEncoder(lvlm, [reducer]) if share_vision else None
     order = _similar_together(lvlm, asked)

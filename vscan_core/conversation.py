@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 from threading import Lock
 
-from PIL import Image
-
 from vscan_core.errors import InputError
 from vscan_core.events import Answer, Done, Event
 from vscan_core.inference import check_limit, compare_prepared
 from vscan_core.lvlm import LVLM
-from vscan_core.media.videos import Video
+from vscan_core.media.asked_about import AskedAbout
 from vscan_core.reducers import Reducer
 
 STILL_ANSWERING = "This conversation is still answering a question; let it finish, or close it, before the next one."
@@ -44,7 +42,7 @@ class Conversation:
 
     Args:
         lvlm: The model, from `load_model`.
-        picture: The picture or video.
+        picture: The picture or video, or several pictures, as in `LVLM.inputs`.
         reducer: The method; None is the baseline, which keeps all visual tokens.
         max_new_tokens: The greatest length of each answer, in tokens; at least 1.
 
@@ -52,9 +50,7 @@ class Conversation:
         InputError: `max_new_tokens` is below 1.
     """
 
-    def __init__(
-        self, lvlm: LVLM, picture: Image.Image | Video, reducer: Reducer | None, *, max_new_tokens: int = 64
-    ) -> None:
+    def __init__(self, lvlm: LVLM, picture: AskedAbout, reducer: Reducer | None, *, max_new_tokens: int = 64) -> None:
         check_limit(max_new_tokens)
         self.lvlm, self.picture, self.reducer, self.max_new_tokens = lvlm, picture, reducer, max_new_tokens
         self._turns: list[Turn] = []

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 
-from PIL import Image
-
 from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.errors import InputError
 from vscan_core.events import Event
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
 from vscan_core.measured_run import MeasuredRun
-from vscan_core.media.videos import Video
+from vscan_core.media.asked_about import AskedAbout
 from vscan_core.prepared import PreparedInputs
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Needs
@@ -21,7 +19,7 @@ from vscan_core.vision_cache import union
 
 
 def answer(
-    lvlm: LVLM, image: Image.Image | Video, question: str, reducer: Reducer | None, *, max_new_tokens: int = 64
+    lvlm: LVLM, image: AskedAbout, question: str, reducer: Reducer | None, *, max_new_tokens: int = 64
 ) -> Iterator[Event]:
     """Answer one question greedily, as a stream of events.
 
@@ -30,7 +28,7 @@ def answer(
 
     Args:
         lvlm: The model, from `load_model`.
-        image: The picture or video.
+        image: The picture or video, or a list of pictures in order; each picture is cut by itself.
         question: Plain text of at most 1000 characters.
         reducer: The method; None is the baseline, which keeps all visual tokens.
         max_new_tokens: The greatest length of the answer, in tokens; at least 1.
@@ -47,7 +45,7 @@ def answer(
 
 def compare(
     lvlm: LVLM,
-    image: Image.Image | Video,
+    image: AskedAbout,
     question: str,
     reducers: Sequence[Reducer | None],
     *,
@@ -58,7 +56,7 @@ def compare(
 
     Args:
         lvlm: The model, from `load_model`.
-        image: The picture or video.
+        image: The picture or video, or a list of pictures in order; each picture is cut by itself.
         question: Plain text of at most 1000 characters.
         reducers: The methods, in the order in which they run; None is the baseline.
         max_new_tokens: The greatest length of each answer, in tokens; at least 1.

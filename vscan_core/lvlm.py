@@ -19,10 +19,11 @@ from vscan_core.engine.vision_signals import signal_names
 from vscan_core.errors import InputError
 from vscan_core.families import FAMILIES, Family
 from vscan_core.measure import RecentKeys, Stopwatch
+from vscan_core.media.asked_about import AskedAbout, check_context, check_single, pictures_of
 from vscan_core.media.images import as_rgb, upright_size
 from vscan_core.media.videos import Video
 from vscan_core.ood import OODReference, is_out_of_distribution
-from vscan_core.prepared import PIXELS, PreparedInputs, shapes_of, view_of
+from vscan_core.prepared import PIXELS, PreparedInputs, padded_rows, shapes_of, view_of
 from vscan_core.questions import History, check_history, check_question, messages
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Anatomy, Needs, Signals
@@ -59,11 +60,11 @@ class LVLM:
         folder = Path(self.model.config._name_or_path)
         return OODReference.load(folder) if folder.is_dir() else None
 
-    def inputs(self, image: Image.Image | Video, question: str, history: History = ()) -> PreparedInputs:
-        """Prepare one picture or video and one question as a batch of one row.
+    def inputs(self, image: AskedAbout, question: str, history: History = ()) -> PreparedInputs:
+        """Prepare one question, about a picture, a video or several pictures, as a batch of one row.
 
         Args:
-            image: The picture or video.
+            image: The picture or video; or a list of pictures, which come before the question in this order.
             question: Plain text of 1 to 1000 characters, without control tokens such as `<image>`.
             history: Earlier questions about it with their answers, which come before the question.
 
@@ -71,21 +72,32 @@ class LVLM:
             Keyword arguments of `generate`, on the model's device.
 
         Raises:
-            InputError: The question or the picture is not accepted, or the model takes no videos.
+            InputError: The question or a picture is not accepted, the pictures are too many for the model's prompt or
+                its context, there is a video among them, or the model takes no videos.
         """
-        text, turns = check_question(question, self.processor), check_history(history, self.processor)
-        if not isinstance(image, Video):
-            return self.prepare([image], [self.chat(text, history=turns)], [text])
+        asked = check_question(question, self.processor), check_history(history, self.processor)
+        found = self._of_video(image, *asked) if isinstance(image, Video) else self._of_pictures(image, *asked)
+        check_context(image, found["input_ids"].shape[1], self.model.config.text_config.max_position_embeddings)
+        return found
+
+    def _of_pictures(self, shown: AskedAbout, question: str, history: History) -> PreparedInputs:
+        pictures = pictures_of(shown)
+        prompt = self.chat(question, history=history, pictures=len(pictures))
+        if len(pictures) > 1 and prompt.count(self.processor.image_token) != len(pictures):
+            raise InputError(f"The chat template of {self.name} takes one picture at a time; ask about each alone.")
+        return self.prepare(pictures, [prompt], [question])
+
+    def _of_video(self, video: Video, question: str, history: History) -> PreparedInputs:
         if not self.family.frames:
             others = ", ".join(family.title for family in FAMILIES.values() if family.frames)
             raise InputError(f"{self.family.title} takes pictures only; for videos choose a model of {others}.")
-        prompt = self.chat(text, "video", turns)
-        batch = self.family.video_inputs(self.processor, prompt, image.frames, image.times)
-        return self.placed(batch, [image], [text])
+        prompt = self.chat(question, "video", history)
+        batch = self.family.video_inputs(self.processor, prompt, video.frames, video.times)
+        return self.placed(batch, [video], [question])
 
-    def chat(self, question: str, kind: str = "image", history: History = ()) -> str:
-        """The model's prompt for a question about one picture (kind "video": one video), and the turns before it."""
-        return self.prompt(messages(question, kind, history))
+    def chat(self, question: str, kind: str = "image", history: History = (), pictures: int = 1) -> str:
+        """The model's prompt for a question after so many pictures (kind "video": videos), and the turns before it."""
+        return self.prompt(messages(question, [kind] * pictures, history))
 
     def prompt(self, turns: Sequence[Mapping[str, Any]]) -> str:
         """The model's prompt for a conversation; turns are messages in the form that its chat template accepts."""
@@ -145,22 +157,9 @@ class LVLM:
         assert beginning + rows[0] == ids.tolist(), "the text is tokenised alike, whatever stands for the picture"
         alike = takewhile(lambda column: len(set(column)) == 1, zip(*rows, strict=False))
         common = min(len(list(alike)), min(map(len, rows)) - 1)  # every row needs at least one token of its own
-        inputs.update(self.padded([beginning + row[:common] for row in rows], [row[common:] for row in rows]))
+        heads, tails = [beginning + row[:common] for row in rows], [row[common:] for row in rows]
+        inputs.update(padded_rows(heads, tails, self.processor.tokenizer.pad_token_id, self.device))
         return inputs, picture_end + common if common else 0
-
-    def padded(self, beginnings: Sequence[list[int]], ends: Sequence[list[int]]) -> dict[str, Tensor]:
-        """Token ids -> `input_ids` and `attention_mask` (rows, length) on the model's device.
-
-        Each row is a beginning, padding, and an end; all beginnings have the same length, which may be 0.
-        """
-        longest = max(map(len, ends))
-        fill, pairs = self.processor.tokenizer.pad_token_id, list(zip(beginnings, ends, strict=True))
-        ids = [[*head, *[fill] * (longest - len(tail)), *tail] for head, tail in pairs]
-        mask = [[1] * len(head) + [0] * (longest - len(tail)) + [1] * len(tail) for head, tail in pairs]
-        return {
-            "input_ids": torch.tensor(ids, device=self.device),
-            "attention_mask": torch.tensor(mask, device=self.device),
-        }
 
     def preview(self, image: Image.Image | Video, needs: Needs | Reducer, question: str = "") -> VisionPreview:
         """Run only the vision side and record the signals in `needs`, or those that a reducer needs.
@@ -171,6 +170,7 @@ class LVLM:
             InputError: The model does not accept the picture or video, or does not support the method; or the method
                 compares the picture with the question, and there is none.
         """
+        check_single(image, "A preview", "make one for each")
         wanted = needs.needs(self.anatomy) if isinstance(needs, Reducer) else needs
         if wanted.joint and not question:
             raise InputError("What this method keeps depends on the question; ask one first.")

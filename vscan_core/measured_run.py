@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vscan_core.attach import Attachment, open_attachment
 from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
+from vscan_core.families.tiles import PerTile
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import PeakMemory, Stopwatch, kv_bytes, prefill_tflops
 from vscan_core.prepared import PreparedInputs, shapes_of
@@ -128,7 +128,7 @@ class MeasuredRun:
                 features = None if state is None else state.features
         finally:
             handle.remove()
-        self.hint = OUT_OF_DISTRIBUTION if features is not None and self._is_odd(features[0]) else None
+        self.hint = OUT_OF_DISTRIBUTION if features is not None and self._is_odd(features) else None
         before, split = entered
         early, late = stopwatch.spent(0, split), stopwatch.spent(split)
         vision, prefill = stopwatch.ms(start, before) - early, stopwatch.ms(before, end) - late
@@ -139,13 +139,13 @@ class MeasuredRun:
         cache = cache_out(out)
         return first, cache, (vision, reduce, prefill, kv_bytes(cache))
 
-    def _is_odd(self, features: Tensor) -> bool:
-        """Whether the picture is out of distribution: looked at once for all runs that share its encoding."""
+    def _is_odd(self, features: PerTile) -> bool:
+        """Whether a picture is out of distribution: looked at once for all runs that share the encoding."""
         if self.shared is None:
-            return self.lvlm.is_out_of_distribution(features)
+            return any(map(self.lvlm.is_out_of_distribution, features))
         known = self.lvlm.vision_cache.out_of_distribution
         if self.shared not in known:
-            known[self.shared] = self.lvlm.is_out_of_distribution(features)
+            known[self.shared] = any(map(self.lvlm.is_out_of_distribution, features))
         return known[self.shared]
 
     @torch.inference_mode()

@@ -85,7 +85,7 @@ class PreparedInputs(BatchFeature):  # type: ignore[misc]  # transformers is not
 def view_of(family: Family, processor: Any, image: Image.Image | Video) -> View:
     """Where the pixels that a processor makes from a picture or video lie in the original."""
     if isinstance(image, Video):
-        return replace(family.view(processor, *image.size), frames=len(image.frames))
+        return replace(family.view(processor, *image.size), frames=len(image.frames), cut=(1, 1))  # a frame is no tiles
     size = upright_size(image)
     small = working_size(*size)
     view = family.view(processor, *small)
@@ -116,3 +116,16 @@ def _notes_in(inputs: Mapping[str, Any]) -> Notes | None:
 def shapes_of(inputs: Mapping[str, Any]) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """The names and shapes of the tensors among a model's inputs."""
     return tuple((name, tuple(value.shape)) for name, value in inputs.items() if isinstance(value, Tensor))
+
+
+def padded_rows(
+    beginnings: Sequence[list[int]], ends: Sequence[list[int]], fill: int, device: torch.device
+) -> dict[str, Tensor]:
+    """Token ids -> `input_ids` and `attention_mask` (rows, length) on `device`.
+
+    Each row is a beginning, padding with `fill`, and an end; all beginnings have the same length, which may be 0.
+    """
+    longest, pairs = max(map(len, ends)), list(zip(beginnings, ends, strict=True))
+    ids = [[*head, *[fill] * (longest - len(tail)), *tail] for head, tail in pairs]
+    mask = [[1] * len(head) + [0] * (longest - len(tail)) + [1] * len(tail) for head, tail in pairs]
+    return {"input_ids": torch.tensor(ids, device=device), "attention_mask": torch.tensor(mask, device=device)}

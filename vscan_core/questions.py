@@ -36,12 +36,12 @@ def check_history(history: History, processor: Any) -> History:
     return [(check_question(question, processor), answer) for question, answer in history]
 
 
-def messages(question: str, kind: str, history: History) -> list[dict[str, Any]]:
-    """The turns of a conversation, as chat templates take them: the picture (kind "image"; or "video") comes first."""
+def messages(question: str, shown: Sequence[str], history: History) -> list[dict[str, Any]]:
+    """The turns of a conversation, as chat templates take them; what is shown ("image", "video") comes first."""
     texts = [*(text for turn in history for text in turn), question]
     roles = ["assistant" if place % 2 else "user" for place in range(len(texts))]
     first, *others = [[{"type": "text", "text": text}] for text in texts]
-    contents = [[{"type": kind}, *first], *others]
+    contents = [[*({"type": kind} for kind in shown), *first], *others]
     return [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
 
 

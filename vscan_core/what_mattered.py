@@ -96,7 +96,7 @@ def leave_regions_out(
     if margin < 0 or max(regions) <= 2 * margin + 1:
         raise InputError(f"a margin of {margin} does not fit {regions[0]} x {regions[1]} regions; take more of them")
     if not isinstance(image, Image.Image):
-        raise InputError("what_mattered takes a picture, not a video")
+        raise InputError("what_mattered takes one picture, not a video or several pictures")
     inputs = lvlm.inputs(image, question)
     with memory_guard(lvlm.device):
         shared = lvlm.encode(inputs, Needs())

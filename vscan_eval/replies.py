@@ -27,7 +27,7 @@ from vscan_core.errors import InputError
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
 from vscan_core.picture_encoder import PictureEncoder, reduced_with
-from vscan_core.prepared import PreparedInputs
+from vscan_core.prepared import PreparedInputs, padded_rows
 from vscan_core.questions import History
 from vscan_core.reducers import REDUCERS, Reducer
 from vscan_core.trace import Trace
@@ -155,7 +155,7 @@ class PromptBatch:
         visual = set(self.lvlm.family.visual_token_ids(self.lvlm.model))
         pairs = zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True)
         rows = [[token for token in ids[real].tolist() if token not in visual] for ids, real in pairs]
-        return self.lvlm.padded([[]] * len(rows), rows)
+        return padded_rows([[]] * len(rows), rows, self.lvlm.processor.tokenizer.pad_token_id, self.lvlm.device)
 
 
 def _inputs(lvlm: LVLM, prompts: Sequence[Prompt]) -> PreparedInputs:

@@ -31,6 +31,7 @@ FAMILIES = {
     "smolvlm": (tiny.smolvlm, tiny.row_inputs),
     "video_llava": (tiny.video_llava, tiny.picture_inputs),
     "video_llava video": (tiny.video_llava, tiny.frame_inputs),
+    "llava_onevision video": (tiny.onevision, partial(tiny.frame_inputs, tokens=28)),
 }
 BATCHES = {
     "llava_next": [[[(84, 168)]], [[(50, 168)]], [[(168, 168)], [], [(84, 168), (50, 168)]]],
@@ -49,6 +50,7 @@ BATCHES = {
     "smolvlm": [[[1]], [[1], [], [2, 3]]],
     "video_llava": [[[1]], [[1], [], [2, 3]]],
     "video_llava video": [[[(1, 2, 3)]], [[(1, 2, 3)], [], [(4, 5, 6), (7, 8, 9)]]],
+    "llava_onevision video": [[[(1, 2, 3)]], [[(1, 2, 3)], [], [(4, 5, 6), (7, 8, 9)]]],
 }
 CASES = [(name, rows) for name, batches in BATCHES.items() for rows in batches]
 CUTS = [
@@ -127,7 +129,7 @@ def slice_of(name, inputs, rows, i):
         return {}
     if name.split()[0] in ("idefics3", "smolvlm"):
         return {"pixel_values": inputs["pixel_values"][i : i + 1, :count]}
-    if name == "video_llava video":
+    if "pixel_values_videos" in inputs and not name.startswith(tiny.MROPE):
         return {"pixel_values_videos": inputs["pixel_values_videos"][before : before + count]}
     if not name.startswith(tiny.MROPE):
         keys = {"pixel_values", "pixel_values_images", "image_sizes"} & set(inputs)
@@ -263,11 +265,23 @@ def test_every_frame_of_video_llava_is_a_tile_and_its_cls_a_token_like_others_in
     assert not {0, 37, 74} <= set(later.kept.tolist())
 
 
-def test_what_onevision_pools_after_the_projector_is_refused(models) -> None:
+@torch.no_grad()
+def test_onevision_drops_tokens_of_a_video_after_it_has_pooled_them(models) -> None:
+    model, inputs = models["llava_onevision"], tiny.frame_inputs([[(1, 2, 3)]], tokens=28)
+    _, trace = generate(model, inputs, method({"encoder_keep": 5}))
+    (video,) = trace.images
+    assert (video.tokens, video.tiles, video.tokens_per_tile, video.frames) == (28, 3, 9, 3)
+    (first,) = video.cuts
+    places = [video.place(token) for token in first.kept.tolist()]
+    assert [place and place[0] for place in places] == [0] * 5 + [1] * 5 + [2] * 5 + [None]  # at last the newline
+    seen = [(10, 10, 20, 20), (40, 10, 50, 20), (66, 66, 70, 70)]  # in which of 3 x 3 tokens each lies
+    for token, (x0, y0, x1, y1) in zip((0, 1, 8), seen, strict=True):
+        left, top, right, bottom = trace.boxes(0)[token].tolist()
+        assert left <= x0 and top <= y0 and right >= x1 and bottom >= y1
+
+
+def test_a_picture_of_too_many_tiles_for_onevision_is_refused(models) -> None:
     model = models["llava_onevision"]
-    video = tiny.padded([[1, tiny.VIDEO, tiny.VIDEO, 3]])
-    with pytest.raises(vc.InputError, match="videos are not supported"), vc.reduced(model, method(CUTS[0])):
-        model(**video)
     picture = {**tiny.padded([[1, 2, 3]]), "pixel_values": torch.randn(1, 101, 3, 84, 84)}
     with pytest.raises(vc.InputError, match="too many tiles"), vc.reduced(model, method(CUTS[0])):
         model(**picture, image_sizes=torch.tensor([(840, 840)]))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +25,10 @@ from vscan_core.resources import asset
 
 SIZE = (168, 112)
 SQUARE = (112, 28, 140, 56)  # a bright place in pixels of the frame
-EACH = {"video_llava": 1, "qwen2_5_vl": 2, "qwen3_vl": 2, "qwen3_5": 2}  # frames per tile
+EACH = {  # frames per tile
+    "video_llava": 1, "qwen2_5_vl": 2, "qwen3_vl": 2, "qwen3_5": 2, "internvl": 1, "smolvlm": 1, "llava_onevision": 1,
+}  # fmt: skip
+PIXELS = {"internvl": "pixel_values", "smolvlm": "pixel_values"}  # of others: "pixel_values_videos"
 TEMPLATE = (
     "{% for part in messages[0].content %}"
     "{% if part.type == 'text' %}{{ part.text }}{% elif part.type == 'video' %}VIDEO {% else %}PICTURE {% endif %}"
@@ -40,11 +46,11 @@ def video_llava() -> tuple[Any, Any]:
 
 @cache
 def lvlm(name: str) -> vc.LVLM:
-    makers = {"qwen2_5_vl": lvlms.qwen, "qwen3_vl": lvlms.qwen3, "qwen3_5": lvlms.qwen35, "video_llava": video_llava}
-    model, processor = makers[name]()
+    model, processor = (lvlms.MAKERS | {"video_llava": video_llava})[name]()
     processor.video_token = "<video>"
-    placeholder = "<video>" if name == "video_llava" else "<|vision_start|><video><|vision_end|>"
-    processor.chat_template = TEMPLATE.replace("VIDEO", placeholder).replace("PICTURE", processor.image_token)
+    around = "<|vision_start|>{}<|vision_end|>" if name.startswith("qwen") else "{}"
+    video, picture = around.format("<video>"), around.format(processor.image_token)
+    processor.chat_template = TEMPLATE.replace("VIDEO", video).replace("PICTURE", picture)
     return vc.LVLM(model=model.eval(), processor=processor, family=family_of(model), name=name)
 
 
@@ -56,7 +62,7 @@ def dark(frames: int, bright: int | None = None) -> vc.Video:
     return vc.Video(pictures, [i / 2 for i in range(frames)])
 
 
-def answered(name: str, video: vc.Video, reducer: vc.Reducer | None) -> vc.Answer:
+def answered(name: str, video: Any, reducer: vc.Reducer | None) -> vc.Answer:
     *_, done = vc.answer(lvlm(name), video, "word4 word5", reducer, max_new_tokens=2)
     return done.answer
 
@@ -82,22 +88,25 @@ def test_every_frame_keeps_as_much_and_later_cuts_choose_from_the_whole_video(na
     assert len(later.kept) == 10 == answer.trace.visual_tokens_per_layer[-1]
 
 
-def difference(name: str, one: Any, other: Any) -> torch.Tensor:
+def difference(name: str, one: Any, other: Any, grid: tuple[int, int]) -> torch.Tensor:
     """(tiles, tokens): how much the pixels of each token differ."""
-    change = (one["pixel_values_videos"] - other["pixel_values_videos"]).abs()
-    if name == "video_llava":  # (1, frames, 3, height, width), patches of 14
-        return change[0].sum(1).unfold(1, 14, 14).unfold(2, 14, 14).sum((-1, -2)).flatten(1)
-    return change.sum(1).view(one["video_grid_thw"][0, 0], -1, 4).sum(-1)  # four patches make a token
+    key = PIXELS.get(name, "pixel_values_videos")
+    change = (one[key] - other[key]).abs()
+    if name.startswith("qwen"):
+        return change.sum(1).view(one["video_grid_thw"][0, 0], -1, 4).sum(-1)  # four patches make a token
+    down, across = (side // number for side, number in zip(change.shape[-2:], grid, strict=True))
+    frames = change.view(-1, *change.shape[-3:]).sum(1)
+    return frames.unfold(1, down, down).unfold(2, across, across).sum((-1, -2)).flatten(1)
 
 
 @pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("bright", [0, 3])
 def test_the_token_that_lights_up_is_of_that_frame_and_covers_that_place(name: str, bright: int) -> None:
-    changed = difference(name, *(lvlm(name).inputs(video, "word4") for video in (dark(4), dark(4, bright))))
-    tile, token = divmod(int(changed.argmax()), changed.shape[1])
-    assert tile == bright // EACH[name]
     trace = answered(name, dark(4, bright), None).trace
     image = trace.images[0]
+    changed = difference(name, *(lvlm(name).inputs(video, "word4") for video in (dark(4), dark(4, bright))), image.grid)
+    tile, token = divmod(int(changed.argmax()), changed.shape[1])
+    assert tile == bright // EACH[name]
     assert changed.shape == (image.tiles, image.tokens_per_tile)
     mine = [i for i in range(image.tokens) if image.place(i) and image.place(i)[0] == tile]
     x0, y0, x1, y1 = trace.boxes(0)[mine[token]].tolist()
@@ -131,6 +140,99 @@ def test_times_reach_the_model() -> None:
     assert [f"{time} seconds" in text for time in ("0.2", "1.2", "2.0", "2.2")] == [True, True, True, False]
 
 
+def written(name: str, video: vc.Video) -> str:
+    """The prompt around a video that the tokenizer gets, with placeholders as dots."""
+    tokenizer, told = add_vision_tokens(transformers.AutoTokenizer.from_pretrained(asset("mini"))), []
+    processor = FAMILIES[name].dummy_processor(SHAPES[f"dummy:{SMALL[name]}"], tokenizer)
+
+    def listen(texts: list[str], **more: Any) -> Any:
+        told.extend(texts)
+        return tokenizer(texts, **more)
+
+    processor.tokenizer = listen
+    made = FAMILIES[name].video_inputs(processor, "A<video>B", video.frames, video.times)
+    (text,) = told
+    dots = text.replace("<image>", ".").replace("<video>", ".")
+    token = tokenizer.convert_tokens_to_ids("<video>" if name == "llava_onevision" else "<image>")
+    assert dots.count(".") - text.count(".") == int((made["input_ids"] == token).sum())
+    return dots
+
+
+SMALL = {"internvl": "internvl3-small", "smolvlm": "smolvlm2-small", "llava_onevision": "llava-onevision-small"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("internvl", f"AFrame1: <img>{'.' * 256}</img>\nFrame2: <img>{'.' * 256}</img>B"),
+        ("llava_onevision", f"A{'.' * (2 * 14 * 14 + 1)}B"),
+        (
+            "smolvlm",
+            "AYou are provided the following series of two frames from a 0:01:15 [H:MM:SS] video.\n\n"
+            f"Frame from 00:02:<fake_token_around_image><global-img>{'.' * 64}<fake_token_around_image>\n"
+            f"Frame from 01:15:<fake_token_around_image><global-img>{'.' * 64}<fake_token_around_image>\n\nB",
+        ),
+    ],
+)
+def test_frames_are_announced_as_the_stock_processor_does(name: str, expected: str) -> None:
+    if name == "smolvlm":
+        pytest.importorskip("num2words")
+    assert expected == written(name, vc.Video([Image.new("RGB", (90, 60))] * 2, [2.4, 75.0]))
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_more_frames_than_fit_are_refused(name: str) -> None:
+    known = lvlm(name)
+    config = SimpleNamespace(**{**vars(known.model.config), "text_config": SimpleNamespace(max_position_embeddings=40)})
+    small = replace(known, model=SimpleNamespace(config=config, dtype=torch.float32, device=torch.device("cpu")))
+    with pytest.raises(vc.InputError, match=r"9 frames and the question are \d+ tokens, .* room for 40; take fewer"):
+        small.inputs(dark(9), "word4")
+
+
+@pytest.mark.parametrize("name", EACH)
+@torch.no_grad()
+def test_all_tokens_of_a_video_give_the_stock_answer(name: str) -> None:
+    known, video = lvlm(name), dark(4, bright=2)
+    inputs = known.inputs(video, "word4 word5")
+    made = known.model.generate(**inputs, max_new_tokens=2, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    assert list(answered(name, video, None).token_ids) == made.tolist()
+
+
+@pytest.mark.parametrize("name", ["internvl", "smolvlm"])
+@torch.no_grad()
+def test_frames_in_inputs_of_others_are_pictures_of_their_own(name: str) -> None:
+    """Nothing in the prompt says that they are one video."""
+    known, reducer = lvlm(name), vc.VScan(encoder_keep=7, llm_keep={3: 10})
+    copied = {key: value.clone() for key, value in known.inputs(dark(4), "word4").items()}
+    with vc.reduced(known.model, reducer) as trace:
+        known.model(**copied)
+    assert [(image.frames, image.tiles) for image in trace.images] == [(0, 1)] * 4
+    views = known.inputs(dark(4), "word4").views
+    with vc.reduced(known.model, reducer, views=views) as trace:
+        known.model.generate(**copied, num_beams=2, max_new_tokens=1, do_sample=False)
+    assert [(image.frames, image.tiles) for image in trace.images] == [(4, 4)]
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_an_answer_about_a_video_and_one_about_pictures_take_turns(name: str) -> None:
+    """Each says what it says alone, whichever thread advances it, and nothing of it stays in the model."""
+    known, reducer, pictures = lvlm(name), vc.VScan(retention=0.4), list(dark(2, bright=1).frames)
+    attributes = set(vars(known.family.base(known.model)))
+    shown = [dark(4, bright=2), pictures]
+    alone = [answered(name, one, reducer) for one in shown]
+    runs = [vc.answer(known, one, "word4 word5", reducer, max_new_tokens=2) for one in shown]
+    with ThreadPoolExecutor(2) as pool:
+        events = [pool.submit(next, run, None).result() for _ in range(5) for run in runs]
+    done = sorted(
+        (event.answer for event in events if isinstance(event, vc.Done)), key=lambda one: len(one.trace.images)
+    )
+    for mine, expected in zip(done, alone, strict=True):
+        assert mine.token_ids == expected.token_ids
+        kept = [image.kept.tolist() for image in mine.trace.images]
+        assert kept == [image.kept.tolist() for image in expected.trace.images]
+    assert set(vars(known.family.base(known.model))) == attributes
+
+
 @pytest.mark.parametrize("name", EACH)
 def test_a_control_token_for_videos_is_refused(name: str) -> None:
     with pytest.raises(vc.InputError, match="control token"):
@@ -143,9 +245,17 @@ def test_pixels_are_those_of_the_stock_video_processor(name: str) -> None:
     pytest.importorskip("torchvision", exc_type=ImportError)
     frames = [Image.effect_noise(SIZE[::-1], 60 + i).resize((448, 336)).convert("RGB") for i in range(5)]
     made = lvlm(name).processor
-    if name == "video_llava":
+    square, edge = {"height": 84, "width": 84}, {"longest_edge": 84}
+    of_squares = {
+        "video_llava": ("VideoLlavaVideoProcessor", {"size": {"shortest_edge": 84}, "crop_size": square}),
+        "internvl": ("InternVLVideoProcessor", {"size": square}),
+        "smolvlm": ("SmolVLMVideoProcessor", {"size": edge, "max_image_size": edge}),
+        "llava_onevision": ("LlavaOnevisionVideoProcessor", {"size": square}),
+    }
+    if name in of_squares:
         frames = [frame.resize((84, 84)) for frame in frames]
-        stock = transformers.VideoLlavaVideoProcessor(size={"shortest_edge": 84}, crop_size={"height": 84, "width": 84})
+        kind, settings = of_squares[name]
+        stock = getattr(transformers, kind)(**settings)
     else:
         kind = "Qwen2VLVideoProcessor" if name == "qwen2_5_vl" else "Qwen3VLVideoProcessor"
         stock = getattr(transformers, kind)(
@@ -156,7 +266,9 @@ def test_pixels_are_those_of_the_stock_video_processor(name: str) -> None:
         )
     expected = stock([frames], return_tensors="pt", do_sample_frames=False)
     got = lvlm(name).inputs(vc.Video(frames), "word4")
-    torch.testing.assert_close(got["pixel_values_videos"], expected["pixel_values_videos"], atol=1e-4, rtol=0)
+    (wanted,) = (value for key, value in expected.items() if key.startswith("pixel_values"))
+    seen = got[PIXELS.get(name, "pixel_values_videos")]
+    torch.testing.assert_close(seen, wanted.flatten(0, 1) if name == "internvl" else wanted, atol=1e-4, rtol=0)
     if "video_grid_thw" in expected:
         assert got["video_grid_thw"].tolist() == expected["video_grid_thw"].tolist()
 

@@ -225,11 +225,11 @@ def picture_inputs(rows: list[list[int]]) -> dict[str, Any]:
     return inputs
 
 
-def frame_inputs(rows: list[list[tuple[int, int, int]]]) -> dict[str, Any]:
-    """Video-LLaVA prompts; a video is the seeds of its three frames, 37 tokens each."""
+def frame_inputs(rows: list[list[tuple[int, int, int]]], tokens: int = 37 * 3) -> dict[str, Any]:
+    """Video-LLaVA prompts; a video is the seeds of its three frames, in LLaVA-OneVision of 28 tokens together."""
     pixels = tile_inputs([[seed for video in row for seed in video] for row in rows])["pixel_values"]
     ids = [
-        [1] + ([7, 8] + [VIDEO] * 37 * 3) * len(row) + [9 + number, 10, 11][: 2 + number]
+        [1] + ([7, 8] + [VIDEO] * tokens) * len(row) + [9 + number, 10, 11][: 2 + number]
         for number, row in enumerate(rows)
     ]
     return {**padded(ids), "pixel_values_videos": pixels.unflatten(0, (-1, 3))}

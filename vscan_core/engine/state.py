@@ -12,7 +12,7 @@ from torch import Tensor
 from vscan_core.engine.call import Call
 from vscan_core.engine.encoded import Encoded, MergeState
 from vscan_core.engine.vision_signals import SignalName
-from vscan_core.families.tiles import FindLayouts, PerTile, Tiles
+from vscan_core.families.tiles import Arrange, PerTile, Tiles
 from vscan_core.prepared import questions_in, views_in
 from vscan_core.trace import Trace, View
 
@@ -46,7 +46,7 @@ class State:
 
     # vision side
     tiles: Tiles = field(default_factory=lambda: Tiles([], None))  # of the latest run of the vision encoder
-    find_layouts: FindLayouts | None = None  # of its images, if the tower's arguments do not show
+    arrange: Arrange | None = None  # adds to them what the tower's arguments do not show
     features: PerTile | None = None  # before the projector; None if a token is several rows there
     vision_signals: dict[SignalName, PerTile] = field(default_factory=dict)
     merge_state: MergeState | None = None  # merges inside the encoder; None: there are none
@@ -67,7 +67,10 @@ class State:
     def record_signals(self, found: Mapping[SignalName, Tensor]) -> None:
         """Add signals as the family records them, in the order of the projector's rows."""
         in_order = self.tiles.places is None  # then rows come as (tiles, tokens, ...)
-        self.vision_signals |= {name: rows if in_order else self.tiles.split(rows) for name, rows in found.items()}
+        self.vision_signals |= {
+            name: self.tiles.pooled_numbers(rows) if in_order else self.tiles.split(rows)
+            for name, rows in found.items()
+        }
 
     def prompt_end(self, past: int, length: int) -> int:
         """How many of a call's `length` tokens, after `past` cached ones, belong to the prompt; 0 after its end."""

@@ -22,8 +22,9 @@ from vscan_core.engine.shared_vision import Replay, SharedVision
 from vscan_core.engine.state import Current, State, Timed, while_model_runs
 from vscan_core.engine.vision_signals import KEYS, SignalName, hook_signals, signal_names
 from vscan_core.families.base import Family
-from vscan_core.families.method_hook import Removable
-from vscan_core.families.tiles import FindLayouts, PerTile, TiledPicture, Tiles, TokenLayout, joined, picked, tiled
+from vscan_core.families.method_hook import MethodHook, Removable
+from vscan_core.families.tile_grouping import tiled
+from vscan_core.families.tiles import Arrange, PerTile, Tiles, TokenLayout, joined, picked
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Needs, Selection, Signals
 
@@ -69,37 +70,42 @@ class VisionSide:
             with timed():
                 return self._select_early(state, args[0])
 
-        def after_projector(module: nn.Module, args: Any, out: Tensor) -> Any:
+        def finished(out: Tensor, pooled: bool) -> Tensor | None:
             if (state := active()) is None:
                 return None
             with timed():
-                marked = self._mark(state, out) if self.cuts else None
-                if state.tiles.layouts is not None:
-                    self._report_images(state, state.tiles.layouts)
-                elif state.tiles.side is not None:
-                    self._report_images(state, self._tiled_layouts(state, state.tiles.side))
-                return marked
+                return self._finish(state, out, pooled)
 
-        def arranged(find: FindLayouts) -> None:
+        def around_pooling(run: Any, *args: Any, **kwargs: Any) -> Any:
+            out = run(*args, **kwargs)
+            return out if (marked := finished(out, pooled=True)) is None else marked
+
+        def arranged(arrange: Arrange) -> None:
             if (state := active()) is not None:
-                state.find_layouts = find
+                state.arrange = arrange
 
         # first, because they may raise
         handles = self._signal_hooks(active, timed) if self.replay is None else self.replay.hooks(active)
         handles += [
             *(tower.register_forward_pre_hook(before_tower, with_kwargs=True) for tower in towers),
             projector.register_forward_pre_hook(before_projector),
-            projector.register_forward_hook(after_projector),
+            projector.register_forward_hook(lambda module, args, out: finished(out, pooled=False)),
         ]
         if self.encoder_merge is not None:
             handles += self.encoder_merge.hooks(active, timed)
+        if self.family.pooling:
+            handles.append(MethodHook(self.family.base(self.model), self.family.pooling, around_pooling, "around"))
         return handles + self.family.hook_arrangement(self.model, arranged)
 
     def _tiles(self, state: State, tower: nn.Module, args: Any, kwargs: Any) -> Tiles:
         """Those of a call of the tower, with the layouts of their images where these are known."""
-        tiles, find = self.family.tiles(self.model, tower, args, kwargs), state.find_layouts
-        state.find_layouts = None
-        return tiles if tiles.layouts is not None or find is None else replace(tiles, layouts=find())
+        tiles, arrange = self.family.tiles(self.model, tower, args, kwargs), state.arrange
+        state.arrange = None
+        if tiles.layouts is None and tiles.side is not None:  # by the prompt, and where this leaves it open, the views
+            grid, ids = tiles.grids[0], state.prompt
+            found = None if ids is None else self.family.pictures_in_prompt(self.model, ids, grid[0] * grid[1])
+            return replace(tiles, layouts=tiled(found, state.views or [], len(tiles.grids), grid, tiles.side))
+        return tiles if tiles.layouts is not None or arrange is None else arrange(tiles)
 
     def _select_early(self, state: State, rows: Tensor) -> tuple[Tensor] | None:
         """The rows to project, if dropped tokens need not be projected at all; None: all rows."""
@@ -149,7 +155,17 @@ class VisionSide:
         ).seen_by(self.needs)
 
     def _drops_before_projector(self, state: State) -> bool:
-        return state.tiles.places is None and not state.tiles.lead and not self.needs.projected
+        tiles = state.tiles
+        return tiles.places is None and tiles.pool is None and not tiles.lead and not self.needs.projected
+
+    def _finish(self, state: State, out: Tensor, pooled: bool) -> Tensor | None:
+        """Mark what the projector, or pooling behind it, returned as the tokens' rows, and report; None: no marks."""
+        if pooled != (state.tiles.pool is not None):
+            return None
+        marked = self._mark(state, out) if self.cuts else None
+        if state.tiles.layouts is not None:
+            self._report_images(state, state.tiles.layouts)
+        return marked
 
     def _mark(self, state: State, out: Tensor) -> Tensor | None:
         tiles, encoded = state.tiles, state.encoded
@@ -157,7 +173,7 @@ class VisionSide:
             return tiles.write(encoded.early, out.flatten(0, -2))
         if self.encoder_merge is not None or self._drops_before_projector(state):
             return None  # nothing has merged, or nothing is dropped
-        projected = tiles.split(out)
+        projected = tiles.split(out) if tiles.pool is None else out.contiguous()
         self._select(state, projected)
         # what is not cut stays untouched, bit for bit
         return tiles.write(*kept_rows(encoded.selections, projected), out) if encoded.marked else None
@@ -188,15 +204,6 @@ class VisionSide:
         if self.reducer.sees_all_tiles:
             return of_one_video(state.tiles)
         return of_one_grid(state.tiles) if self.joint is None else self.joint.groups(state)
-
-    def _tiled_layouts(self, state: State, side: tuple[int, int]) -> list[TokenLayout]:
-        """Group separate tiles into images, by the prompt; where it leaves the arrangement open, by the views."""
-        grid, ids = state.tiles.grids[0], state.prompt
-        found = None if ids is None else self.family.pictures_in_prompt(self.model, ids, grid[0] * grid[1])
-        views = state.views or []
-        if found is not None and [one.tiles for one in found] == [view.tiles for view in views]:
-            found = [TiledPicture(view.tiles, view.cut if view.tiles > 1 else None) for view in views]
-        return tiled(found, len(state.tiles.grids), grid, side)
 
     def _report_images(self, state: State, layouts: list[TokenLayout]) -> None:
         """Report which images there are and what cut 0 did to them."""

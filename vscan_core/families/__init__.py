@@ -14,7 +14,7 @@ CLASSES = (  # module and class, in the order of the catalog
     "qwen3_vl.Qwen3VL",
     "internvl.InternVL",
     "idefics3.Idefics3",
-    "idefics3.SmolVLM",
+    "smolvlm.SmolVLM",
     "llava_onevision.LlavaOnevision",
     "glm4v.Glm4V",
     "qwen3_5.Qwen35",

@@ -16,7 +16,7 @@ from vscan_core.dummies.shapes import Ids, Shape
 from vscan_core.errors import InputError
 from vscan_core.families.entries import HubModel, SmallModel
 from vscan_core.families.scores import head_rows, query_rows, rotated
-from vscan_core.families.tiles import FindLayouts, TiledPicture, Tiles, TokenLayout
+from vscan_core.families.tiles import Arrange, TiledPicture, Tiles, TokenLayout
 from vscan_core.selection import Anatomy, Needs
 from vscan_core.trace import View
 
@@ -35,6 +35,7 @@ class Family(ABC):
     has_vision_keys = False  # whether `hook_keys` is implemented
     clip: str | None = None  # Hub id of the CLIP that the vision tower is half of; "": not known; None: of no CLIP
     nested_pictures = False  # whether the processor takes one list of pictures per prompt
+    pooling = ""  # the method of `base` that pools the projector's rows, for `Tiles` with `pool`
     frames = 0  # number of frames taken from a video by default; 0: videos are not supported
 
     @property
@@ -149,7 +150,7 @@ class Family(ABC):
         """How many tiles of `per_tile` tokens each of the prompts, ids (batch, length), shows; None: not known."""
         return None
 
-    def hook_arrangement(self, model: nn.Module, record: Callable[[FindLayouts], None]) -> list[Any]:
+    def hook_arrangement(self, model: nn.Module, record: Callable[[Arrange], None]) -> list[Any]:
         """Record, before the tower runs, how to find every image's layout, if its arguments do not show it."""
         return []
 

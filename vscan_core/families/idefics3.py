@@ -1,4 +1,4 @@
-"""Idefics3 and SmolVLM: a SigLIP tower without CLS, several tiles per picture, a pixel shuffle in the connector."""
+"""Idefics3: a SigLIP tower without CLS, several tiles per picture, a pixel shuffle in the connector."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ from vscan_core.selection import Anatomy
 from vscan_core.trace import View
 
 SIGLIP_364 = Tower(364, 14, 1152, 27, 16, 4304)
-SIGLIP_384 = Tower(384, 14, 1152, 27, 16, 4304)
-SIGLIP_BASE = Tower(512, 16, 768, 12, 12, 3072)
 LLAMA3_8B = Decoder(4096, 32, 32, 8, 14336, 128259)
 
 
@@ -34,7 +32,7 @@ class Idefics3(Family):
     CLS token either, with the local scan at the same relative depth; renumbered positions and RoPE in the scores as in
     LLaVA, which has one-dimensional positions too.
     Cut 0 treats every tile separately, later cuts the whole picture. Prompts of the stock processor show which tiles
-    belong to a picture; in other prompts and in videos, every tile is a separate image.
+    belong to a picture; in other prompts, every tile is a separate image.
     """
 
     model_type = "idefics3"
@@ -124,9 +122,10 @@ class Idefics3(Family):
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
         """SigLIP and Llama."""
-        return transformers.Idefics3Config(**self._config(shape, ids))
+        return transformers.Idefics3Config(**self.config_settings(shape, ids))
 
-    def _config(self, shape: Shape, ids: Ids) -> dict[str, Any]:
+    def config_settings(self, shape: Shape, ids: Ids) -> dict[str, Any]:
+        """Keyword arguments of the configuration."""
         return {
             "vision_config": tower_config(shape),
             "text_config": text_config(shape, ids, "llama"),
@@ -151,33 +150,6 @@ class Idefics3(Family):
         return transformers.Idefics3Processor(
             prepare, tokenizer, image_seq_len=(side // edge) ** 2, chat_template=chat_template()
         )
-
-
-class SmolVLM(Idefics3):
-    """`SmolVLMForConditionalGeneration`: the same architecture under another name; frames of a video are tiles too."""
-
-    model_type = "smolvlm"
-    title = "SmolVLM"
-    hub_models = (
-        HubModel("HuggingFaceTB/SmolVLM2-256M-Video-Instruct", "SmolVLM2 0.26B", "SmolVLM2 0.26B", 0.26, "Apache-2.0",
-                 "smolvlm2-0.26b", Shape(SIGLIP_BASE, Decoder(576, 30, 9, 3, 1536, 49280), {"scale_factor": 4}),
-                 Defaults(3, 11, 15, "renumbered", "ours")),
-        HubModel("HuggingFaceTB/SmolVLM2-500M-Video-Instruct", "SmolVLM2 0.5B", "SmolVLM2 0.5B", 0.51, "Apache-2.0",
-                 "smolvlm2-0.5b", Shape(SIGLIP_BASE, Decoder(960, 32, 15, 5, 2560, 49280), {"scale_factor": 4}),
-                 Defaults(3, 11, 16, "renumbered", "ours")),
-        HubModel("HuggingFaceTB/SmolVLM2-2.2B-Instruct", "SmolVLM2 2.2B", "SmolVLM2 2.2B", 2.25, "Apache-2.0",
-                 "smolvlm2-2.2b", Shape(SIGLIP_384, Decoder(2048, 24, 32, 32, 8192, 49280), {"scale_factor": 3}),
-                 Defaults(6, 26, 12, "renumbered", "ours")),
-    )  # fmt: skip
-    small_models = (
-        SmallModel(
-            "smolvlm2-small", "SmolVLM2", 62, Shape(small_tower(512, 16, 192), SMALL_TEXT, {"scale_factor": 4}, 2)
-        ),
-    )
-
-    def dummy_config(self, shape: Shape, ids: Ids) -> Any:
-        """That of Idefics3, as SmolVLMConfig."""
-        return transformers.SmolVLMConfig(**self._config(shape, ids))
 
 
 def _shuffled(connector: Any, numbers: Tensor) -> Tensor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import transformers
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -30,8 +31,9 @@ class InternVL(Llava):
     There is no published VScan setting. Settings of this project are as for LLaVA, which is similar (CLS token, square
     tiles, one-dimensional positions): local scan at the same relative depth, renumbered positions, RoPE in the scores.
     Cut 0 treats every tile (the thumbnail too) separately, later cuts the whole picture. The prompt shows which tiles
-    belong to a picture: they are one run of placeholders. Each frame of a video is a separate image. The grid of the
-    tiles is known only from `LVLM.inputs`; in other inputs, boxes of a tiled picture are in pixels of each tile.
+    belong to a picture: they are one run of placeholders. What it does not show is known only from `LVLM.inputs`: the
+    grid of the tiles (in other inputs, boxes of a tiled picture are in pixels of each tile), and that frames are those
+    of one video (in other inputs, each is a picture of its own).
     """
 
     model_type = "internvl"
@@ -47,6 +49,7 @@ class InternVL(Llava):
     small_models = (SmallModel("internvl3-small", "InternVL3", 60, Shape(small_tower(448, 14, 192), SMALL_TEXT)),)
     has_vision_keys = False
     clip = None
+    frames = 8  # set by this project; the reference code takes 8 to 32
 
     def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
         """Pass only pixels: the processor also returns numbers of tiles, which the model does not accept."""
@@ -70,6 +73,22 @@ class InternVL(Llava):
         """The tiles of a picture are one run of placeholders, which does not show their grid."""
         runs = contiguous(ids, self.image_token_id(model), per_tile)
         return None if runs is None else [TiledPicture(tiles, (1, 1) if tiles == 1 else None) for tiles in runs]
+
+    def visual_token_ids(self, model: Any) -> tuple[int, ...]:
+        """That of pictures: frames are written with it, too."""
+        return (self.image_token_id(model),)
+
+    def video_inputs(
+        self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
+    ) -> dict[str, Any]:
+        """Every frame is one tile after its number, from 1; when it is shown is not told."""
+        pixels = processor.image_processor(list(frames), crop_to_patches=False, return_tensors="pt")["pixel_values"]
+        start, end = processor.start_image_token, processor.end_image_token
+        tile = f"{start}{processor.image_token * processor.image_seq_length}{end}"
+        told = "\n".join(f"Frame{number}: {tile}" for number in range(1, len(frames) + 1))
+        prompt = prompt.replace(processor.video_token, told)
+        text = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)
+        return {**text, "pixel_values": pixels}
 
     def view(self, processor: Any, width: int, height: int) -> View:
         """Stretched to a grid of tiles, chosen by the processor's own rule, followed by a thumbnail."""

@@ -29,7 +29,7 @@ from vscan_core.families.llava import (
 )
 from vscan_core.families.method_hook import MethodHook
 from vscan_core.families.packing import Tiling, packed
-from vscan_core.families.tiles import FindLayouts, Tiles, TokenLayout
+from vscan_core.families.tiles import Arrange, Tiles, TokenLayout
 
 GRIDS = {"image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]}
 MISTRAL_7B = Decoder(4096, 32, 32, 8, 14336, 32064)
@@ -72,16 +72,17 @@ class LlavaNext(Llava):
         tiles = iter([image_size_to_num_patches([int(length) for length in size], grids, side) for size in rows])
         return [sum(islice(tiles, count)) for count in pictures]
 
-    def hook_arrangement(self, model: nn.Module, record: Callable[[FindLayouts], None]) -> list[Any]:
+    def hook_arrangement(self, model: nn.Module, record: Callable[[Arrange], None]) -> list[Any]:
         """Hook the method that calls the tower, because only its arguments show the sizes of the pictures."""
 
         def encoded(call: Any, pixel_values: Any, image_sizes: Any, *args: Any, **kwargs: Any) -> None:
-            def token_layouts() -> list[TokenLayout]:
+            def arrange(tiles: Tiles) -> Tiles:
                 rows = image_sizes.tolist() if torch.is_tensor(image_sizes) else image_sizes
                 given = signature(call).bind(pixel_values, image_sizes, *args, **kwargs).arguments
-                return self._layouts_of(model.config, [(int(height), int(width)) for height, width in rows], given)
+                sizes = [(int(height), int(width)) for height, width in rows]
+                return replace(tiles, layouts=self._layouts_of(model.config, sizes, given))
 
-            record(token_layouts)
+            record(arrange)
 
         return [MethodHook(self.base(model), "get_image_features", encoded)]
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from math import ceil, isqrt
 from typing import Any
 
+import torch
 import transformers
-from torch import Tensor, nn
+from PIL import Image
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionModel
 
@@ -16,10 +21,13 @@ from vscan_core.errors import InputError
 from vscan_core.families.base import Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.llava_next import LlavaNext
+from vscan_core.families.method_hook import MethodHook
 from vscan_core.families.packing import Tiling, packed
 from vscan_core.families.scores import hook_query_and_key, received_by_tile
-from vscan_core.families.tiles import TokenLayout
+from vscan_core.families.tiles import Arrange, Tiles, TokenLayout
+from vscan_core.geometry import patch_boxes
 from vscan_core.selection import Anatomy
+from vscan_core.trace import View
 
 SIGLIP_WITHOUT_LAST = Tower(384, 14, 1152, 26, 16, 4304)  # the last of SigLIP's 27 layers is left out
 
@@ -31,12 +39,13 @@ def _grids(most: int) -> dict[str, Any]:
 
 
 class LlavaOnevision(LlavaNext):
-    """`LlavaOnevisionForConditionalGeneration`, pictures only.
+    """`LlavaOnevisionForConditionalGeneration`.
 
     There is no published VScan setting. Settings of this project: attention received as in Qwen2.5-VL, which has no
     CLS token either, with the local scan at the same relative depth; renumbered positions and RoPE in the scores as in
-    LLaVA. Videos, and pictures with more tiles than the model's limit (nine), are refused: the model pools them after
-    the projector, so that one token of the LLM would mix kept and dropped ones.
+    LLaVA. Several pictures of one prompt are one tile each. The model pools a frame of a video from 27 x 27 to 14 x 14
+    tokens after the projector: features and scores are pooled alike, and what is dropped is dropped behind the pooling.
+    A picture with more tiles than the model's limit (nine) is refused, because its tiles are pooled together.
     """
 
     model_type = "llava_onevision"
@@ -56,6 +65,15 @@ class LlavaOnevision(LlavaNext):
     )
     has_vision_keys = False
     clip = None
+    nested_pictures = True  # else the processor cuts each of several pictures into tiles, as only a single one is
+    pooling = "apply_pooling"  # of the frames of videos
+    frames = 16  # set by this project; the model was trained on up to 32
+
+    def encode(self, model: Any, batch: Mapping[str, Any]) -> Any:
+        """Frames of a video or pictures."""
+        if "pixel_values_videos" in batch:
+            return self.base(model).get_video_features(batch["pixel_values_videos"], return_dict=True)
+        return super().encode(model, batch)
 
     def anatomy(self, model: nn.Module) -> Anatomy:
         """The local scan and the middle are at the relative depths of Qwen2.5-VL: blocks 7 and 15 of 32.
@@ -89,12 +107,33 @@ class LlavaOnevision(LlavaNext):
         """The same as the scores, because there is no CLS."""
         return self.hook_scores(model, layer, record)
 
-    def visual_mask(self, model: nn.Module, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor | None:
-        """Placeholders of pictures. Raises InputError if there are placeholders of videos."""
-        config: Any = model.config
-        if input_ids is not None and input_ids.shape[-1] > 1 and bool((input_ids == config.video_token_id).any()):
-            raise InputError("videos are not supported for LLaVA-OneVision; pass their frames as pictures")
-        return super().visual_mask(model, input_ids, inputs_embeds)
+    def hook_arrangement(self, model: nn.Module, record: Callable[[Arrange], None]) -> list[Any]:
+        """Also hook the method for videos, whose frames are pooled and end with a newline."""
+        base, side = self.base(model), self.tile_grid(model.config)[0]
+
+        def encoded(call: Any, *args: Any, **kwargs: Any) -> None:
+            videos = args[0] if args else kwargs["pixel_values_videos"]  # (videos, frames, 3, height, width)
+
+            def arrange(tiles: Tiles) -> Tiles:
+                grid, (number, frames) = (ceil(side / 2),) * 2, videos.shape[:2]
+                layouts = [_video_layout(grid, frames, *videos.shape[-2:])] * number
+                # the class's own method, so that the hook around it does not hear this
+                return replace(tiles, grids=[grid] * len(tiles.grids), layouts=layouts, pool=partial(pool, base))
+
+            record(arrange)
+
+        pool = type(base).apply_pooling
+        return [*super().hook_arrangement(model, record), MethodHook(base, "get_video_features", encoded)]
+
+    def video_inputs(
+        self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
+    ) -> dict[str, Any]:
+        """Every frame is one tile, stretched to a square; when it is shown is not told."""
+        pixels = processor.image_processor([list(frames)], return_tensors="pt")["pixel_values"][:, 0]
+        tokens = len(frames) * ceil(isqrt(processor.num_image_tokens) / 2) ** 2 + 1  # and a newline
+        prompt = prompt.replace(processor.video_token, processor.video_token * tokens)
+        text = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)
+        return {**text, "pixel_values_videos": pixels[None]}
 
     def _layouts_of(self, config: Any, sizes: Sequence[tuple[int, int]], given: Mapping[str, Any]) -> list[TokenLayout]:
         """Several pictures of one prompt are one tile each."""
@@ -131,3 +170,11 @@ class LlavaOnevision(LlavaNext):
             vision_feature_select_strategy="full",
             chat_template=chat_template(),
         )
+
+
+def _video_layout(grid: tuple[int, int], frames: int, height: int, width: int) -> TokenLayout:
+    """The tokens of frames of height x width pixels and `grid` (rows, cols) tokens each, and a newline behind them."""
+    tokens = frames * grid[0] * grid[1]
+    origin = torch.cat([torch.arange(tokens), torch.tensor([-1])])
+    boxes = torch.cat([patch_boxes(*grid, height, width).repeat(frames, 1), torch.full((1, 4), torch.nan)])
+    return TokenLayout(frames, origin, boxes, View(frames=frames), canvas=(width, height))

@@ -5,16 +5,23 @@ The stock processors write a picture of several tiles in one of two ways:
 - `separated` (Idefics3, SmolVLM): every tile as a separate run after a tag with its row and column, and finally the
   whole picture as a run after a tag of its own.
 Both functions take `ids` (batch, length) int64, `token`, the placeholder's id, and `per_tile`, the visual tokens of a
-tile, and read the batch row by row. They return None for a prompt that no stock processor writes.
+tile, and read the batch row by row. They return None for a prompt that no stock processor writes. `tiled` makes layouts
+of what they found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from vscan_core import geometry
+from vscan_core.families.tiles import TiledPicture, TokenLayout
+from vscan_core.trace import View
 
 WIDEST = 6  # tiles; the tags run from <row_1_col_1> to <row_6_col_6>
 
@@ -126,3 +133,60 @@ def _alike(pictures: Sequence[Sequence[_Run]], shapes: Sequence[tuple[int, int]]
     named = {(*divmod(place, cols), run.tag) for picture, cols in cut for place, run in enumerate(picture[:-1])}
     tags, places = {name[2] for name in named}, {name[:2] for name in named}
     return len(lines) <= 1 and len(ends) <= 1 and len(named) == len(tags) == len(places)
+
+
+def tiled(
+    pictures: Sequence[TiledPicture] | None,
+    views: Sequence[View],
+    tiles: int,
+    grid: tuple[int, int],
+    side: tuple[int, int],
+) -> list[TokenLayout]:
+    """The pictures that make `tiles` tiles of `side` = (height, width) pixels and `grid` = (rows, cols) tokens each.
+
+    pictures: if None, or if their tiles do not add up to `tiles`, every tile is a separate image in its own pixels. A
+    longer list (beam search repeats prompts, not pictures) is read only as far as there are tiles. views: what is known
+    beyond it; empty: nothing.
+    """
+    found: list[TiledPicture] = []
+    for picture in _as_viewed(pictures or (), views):
+        if sum(one.tiles for one in found) < tiles:
+            found.append(picture)
+    if sum(one.tiles for one in found) != tiles:
+        found = [TiledPicture(1)] * tiles
+    return [_whole(one, grid, *side) for one in found]
+
+
+def _as_viewed(pictures: Sequence[TiledPicture], views: Sequence[View]) -> Sequence[TiledPicture]:
+    """The pictures of a prompt with what their views tell beyond it: the grid of tiles, and frames of one video.
+
+    Returns `pictures` if these are not the views of a prompt with these tiles.
+    """
+    expected = [tiles for view in views for tiles in ([1] * view.frames or [view.tiles])]
+    if [one.tiles for one in pictures] != expected:
+        return pictures
+    return [
+        TiledPicture(view.frames, video=True)
+        if view.frames
+        else TiledPicture(view.tiles, view.cut if view.tiles > 1 else None)
+        for view in views
+    ]
+
+
+def _whole(picture: TiledPicture, grid: tuple[int, int], height: int, width: int) -> TokenLayout:
+    if picture.cut is None:  # frames, or unknown arrangement: boxes are in the pixels of each tile
+        canvas = (width, height) if picture.video or picture.tiles == 1 else None
+    else:
+        canvas = (picture.cut[1] * width, picture.cut[0] * height)
+    view = View(frames=picture.tiles if picture.video else 0)
+    return TokenLayout(picture.tiles, None, _boxes(picture, grid, height, width), view, canvas)
+
+
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _boxes(picture: TiledPicture, grid: tuple[int, int], height: int, width: int) -> Tensor:
+    if picture.cut is None:
+        return geometry.patch_boxes(*grid, height, width).repeat(picture.tiles, 1)
+    down, across = picture.cut
+    size = (down * height, across * width)
+    return torch.cat([geometry.tile_boxes(grid, picture.cut, *size), geometry.patch_boxes(*grid, *size)])

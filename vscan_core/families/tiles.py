@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from vscan_core import geometry
 from vscan_core.regions import Region
 from vscan_core.selection import Selection
 from vscan_core.trace import Cut, ImageTrace, View
@@ -23,6 +22,7 @@ class TiledPicture:
 
     tiles: int
     cut: tuple[int, int] | None = None  # (rows, cols) of tiles, with one more of the whole picture; None: unknown
+    video: bool = False  # whether the tiles are its frames, which all show the same area
 
 
 PerTile = Tensor | tuple[Tensor, ...]  # (tiles, tokens, ...), or (tokens, ...) of each where their sizes differ
@@ -44,6 +44,7 @@ class Tiles:
     places: Tensor | None = None  # (tokens,) projector row of each token; None: rows come as (tiles, tokens, dim)
     side: tuple[int, int] | None = None  # (height, width) of a tile in pixels, where the prompt groups them
     lead: int = 0  # rows before each tile's tokens that are always kept (CLS); only without `places`
+    pool: Callable[[Tensor], Tensor] | None = None  # (tiles, rows, n) -> (tiles, tokens, n) after the projector
 
     def regions(self, places: Sequence[int]) -> list[Region | None]:
         """Where the picture lies in the tiles at `places`; None, and [] for all of them: everywhere."""
@@ -68,9 +69,13 @@ class Tiles:
     def split(self, rows: Tensor) -> PerTile:
         """Projector rows -> the tokens of each tile, row-major."""
         if self.places is None:
-            return rows[:, self.lead :]
+            return rows[:, self.lead :] if self.pool is None else self.pool(rows)
         rows, sizes = rows.index_select(0, self.places), self.sizes
         return rows.view(len(sizes), -1, *rows.shape[1:]) if len(set(sizes)) == 1 else torch.split(rows, sizes)
+
+    def pooled_numbers(self, rows: Tensor) -> Tensor:
+        """Numbers of the projector's rows (tiles, ..., rows) -> of the tokens, if these are pooled from several."""
+        return rows if self.pool is None else self.pool(rows[..., None])[..., 0]
 
     def write(self, tokens: Tensor, values: Tensor, rows: Tensor | None = None) -> Tensor:
         """All projector rows: values (n, dim) at `tokens` (n,), which are counted over all tiles, and -inf at others.
@@ -160,7 +165,7 @@ class TokenLayout:
         return self._packings[tokens, device]
 
 
-FindLayouts = Callable[[], list[TokenLayout]]  # of all images of a call
+Arrange = Callable[[Tiles], Tiles]  # tiles with what the arguments of the call around the tower show
 
 
 class _Packing:
@@ -217,38 +222,3 @@ def _tokens_before(counts: tuple[int, ...], sizes: tuple[int, ...], device: torc
 
 def _cat(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(list(parts))
-
-
-def tiled(
-    pictures: Sequence[TiledPicture] | None, tiles: int, grid: tuple[int, int], side: tuple[int, int]
-) -> list[TokenLayout]:
-    """The pictures that make `tiles` tiles of `side` = (height, width) pixels and `grid` = (rows, cols) tokens each.
-
-    pictures: if None, or if their tiles do not add up to `tiles`, every tile is a separate image in its own pixels. A
-    longer list (beam search repeats prompts, not pictures) is read only as far as there are tiles.
-    """
-    found: list[TiledPicture] = []
-    for picture in pictures or ():
-        if sum(one.tiles for one in found) < tiles:
-            found.append(picture)
-    if sum(one.tiles for one in found) != tiles:
-        found = [TiledPicture(1)] * tiles
-    return [_whole(one, grid, *side) for one in found]
-
-
-def _whole(picture: TiledPicture, grid: tuple[int, int], height: int, width: int) -> TokenLayout:
-    if picture.cut is None:  # unknown arrangement: boxes are in the pixels of each tile
-        canvas = (width, height) if picture.tiles == 1 else None
-    else:
-        canvas = (picture.cut[1] * width, picture.cut[0] * height)
-    return TokenLayout(picture.tiles, None, _boxes(picture, grid, height, width), canvas=canvas)
-
-
-@lru_cache(maxsize=32)
-@torch.inference_mode(False)
-def _boxes(picture: TiledPicture, grid: tuple[int, int], height: int, width: int) -> Tensor:
-    if picture.cut is None:
-        return geometry.patch_boxes(*grid, height, width).repeat(picture.tiles, 1)
-    down, across = picture.cut
-    size = (down * height, across * width)
-    return torch.cat([geometry.tile_boxes(grid, picture.cut, *size), geometry.patch_boxes(*grid, *size)])

@@ -16,7 +16,7 @@ from vscan_core.dummies.shapes import SMALL_TEXT, Ids, Shape, Tower, small_tower
 from vscan_core.families.entries import HubModel, SmallModel
 from vscan_core.families.llava import DEFAULTS_7B, VICUNA_7B, Llava, clip_and_llama, clip_processor
 from vscan_core.families.method_hook import MethodHook
-from vscan_core.families.tiles import FindLayouts, Tiles, TokenLayout
+from vscan_core.families.tiles import Arrange, Tiles, TokenLayout
 from vscan_core.geometry import patch_boxes
 from vscan_core.trace import View
 
@@ -65,19 +65,19 @@ class VideoLlava(Llava):
         tiles = super().tiles(model, tower, args, kwargs)
         return tiles if tower is not self.base(model).video_tower else replace(tiles, layouts=None, lead=1)
 
-    def hook_arrangement(self, model: nn.Module, record: Callable[[FindLayouts], None]) -> list[Any]:
+    def hook_arrangement(self, model: nn.Module, record: Callable[[Arrange], None]) -> list[Any]:
         """Hook the method that calls the tower, because only its arguments show which frames belong to one video."""
 
         def encoded(call: Any, *args: Any, **kwargs: Any) -> None:
             videos = args[0] if args else kwargs["pixel_values_videos"]  # (videos, frames, 3, height, width)
             patch = self.vision_tower(model).config.patch_size
 
-            def token_layouts() -> list[TokenLayout]:
+            def arrange(tiles: Tiles) -> Tiles:
                 height, width = videos.shape[-2:]
                 boxes = patch_boxes(height // patch, width // patch, height, width)
-                return [_video_layout(boxes, View(frames=videos.shape[1]))] * len(videos)
+                return replace(tiles, layouts=[_video_layout(boxes, View(frames=videos.shape[1]))] * len(videos))
 
-            record(token_layouts)
+            record(arrange)
 
         return [MethodHook(self.base(model), "get_video_features", encoded)]
 

@@ -54,7 +54,7 @@ def record(
     if rounds < 1:
         raise InputError(f"rounds must be at least 1, but is {rounds}")
     if not isinstance(image, Image.Image):
-        raise InputError("Only runs about pictures can be recorded, not about videos.")
+        raise InputError("Only runs about one picture can be recorded, not about a video or several pictures.")
     inputs, methods = lvlm.inputs(image, question), [None, *reducers]
     full = [_full_run(lvlm, inputs, method, max_new_tokens, now) for method in methods]
     times: list[dict[str, list[float]]] = [{name: [] for name in REPEATED_TIMES} for _ in methods]
