@@ -117,6 +117,55 @@ def test_a_question_too_many_is_refused(capsys, picture) -> None:
         assert "give --question once" in capsys.readouterr().err
 
 
+@pytest.fixture
+def pictures(tmp_path) -> list[str]:
+    paths = [str(tmp_path / f"{name}.png") for name in ("one", "two")]
+    for path, size in zip(paths, [(64, 48), (500, 300)], strict=True):
+        Image.effect_noise(size, 60).save(path)
+    return paths
+
+
+def test_several_pictures_are_asked_about_and_drawn_one_by_one(capsys, tmp_path, pictures) -> None:
+    one, two = pictures
+    question = (
+        "ask",
+        "--image",
+        one,
+        "--image",
+        two,
+        "--question",
+        "What changed?",
+        "--model",
+        "dummy:video-llava-small",
+    )
+    more = ("--max-new-tokens", "1", "--retention", "0.25", "--overlay", str(tmp_path / "map.png"))
+    code, out, _ = run(capsys, *question, *more)
+    assert code == 0 and "picture 1: " in out and "picture 2: " in out and "picture 3" not in out
+    assert sorted(path.name for path in tmp_path.glob("map*")) == ["map-1.png", "map-2.png"]
+    assert [Image.open(tmp_path / f"map-{place}.png").size for place in (1, 2)] == [(1008, 756), (1008, 605)]
+
+
+def test_several_pictures_are_compared(capsys, tmp_path, pictures) -> None:
+    question = ("compare", "--image", *pictures, "--question", "What changed?", "--model", "dummy:video-llava-small")
+    found = json.loads(run(capsys, *question, "--max-new-tokens", "1", "--json")[1])
+    images = found["reduced"]["trace"]["images"]
+    assert [image["tokens"] for image in images] == [image["tokens"] for image in found["baseline"]["trace"]["images"]]
+    assert len(images) == 2 and all(len(image["cuts"][-1]["kept"]) < image["tokens"] for image in images)
+    code, out, err = run(capsys, *question, "--report", str(tmp_path / "report.html"))
+    assert code == 2 and out == "" and "A report shows one picture" in err
+
+
+def test_several_pictures_that_cannot_be_asked_about(capsys, tmp_path, pictures) -> None:
+    asked = ("--question", "What is it?")
+    for arguments, sentence in (
+        (("ask", "--image", *pictures, *asked), "room for 1,024; ask about fewer pictures"),  # of mini
+        (("ask", "--image", pictures[0], str(tmp_path / "three.png"), *asked), "three.png: There is no such picture"),
+        (("record", "--image", *pictures, *asked, "--out", str(tmp_path / "runs")), "Only runs about one picture"),
+    ):
+        code, out, err = run(capsys, *arguments)
+        assert code == 2 and out == "" and sentence in err and err.count("\n") == 1
+
+
 def test_a_video_is_asked_about_and_its_frames_drawn(capsys, tmp_path) -> None:
     video_file, drawing = write(tmp_path / "video.mp4", shades(9)), tmp_path / "frames.png"
     question = ("ask", "--video", video_file, "--question", "What is it?", "--model", "dummy:video-llava-small")

@@ -99,7 +99,11 @@ def lines(answer: Answer) -> str:
         f"prefill {timings.prefill_ms:.0f} ms, KV cache {cost.kv_bytes / 1e6:.2f} MB "
         f"(single run, {kernels(answer)} attention)",
     ]
-    for image in answer.trace.images:
+    pictures = answer.trace.images
+    for number, image in enumerate(pictures if len(pictures) > 1 else (), 1):
+        entering = next((len(cut.kept) for cut in image.cuts if cut.layer == 0), image.tokens)
+        found.append(f"  picture {number}: {entering} of {image.tokens} tokens, {len(image.kept)} in the last layer")
+    for image in pictures:
         if image.frames:
             deep, left = len(image.frames_of(0)), ", ".join(map(str, kept_per_tile(image)))
             each = f"tile ({deep} frames)" if deep > 1 else "frame"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from vscan_core.cli.shared import RETENTION, add_question, answers, opened, print_result, show_progress
+from vscan_core.cli.shared import RETENTION, add_question, answers, opened, print_result, show_progress, sources_of
 from vscan_core.conversation import Conversation, Turn
 from vscan_core.draw.fates import fates
 from vscan_core.draw.token_map import token_map
@@ -22,12 +23,14 @@ from vscan_core.report import as_dict, lines
 
 def add(commands: Any) -> None:
     """Add `ask` to the command line."""
-    text = "answer a question about a picture or a video with one method; several questions are one conversation"
+    text = "answer a question about pictures or a video with one method; several questions are one conversation"
     command = add_question(commands, "ask", ask, text, several=True)
     command.add_argument("--method", default="vscan", help="see `methods`, or baseline; default vscan")
     command.add_argument("--retention", **RETENTION)
-    drawn = "picture file to write: what became of every visual token; of several questions F-1, F-2 and so on"
-    command.add_argument("--overlay", metavar="F", help=drawn)
+    drawn = (
+        "picture file to write: what became of every visual token; of several questions or pictures F-1.png, F-2.png"
+    )
+    command.add_argument("--overlay", metavar="F.png", help=drawn)
 
 
 def ask(options: argparse.Namespace) -> None:
@@ -40,22 +43,21 @@ def ask(options: argparse.Namespace) -> None:
         _converse(options, reducer)
         return
     one = argparse.Namespace(**{**vars(options), "question": options.question[0]})
-    source, answer, _ = answers(one, [lambda: reducer])
+    sources, answer, _ = answers(one, [lambda: reducer])
     if options.overlay:
-        _draw(source, answer, Path(options.overlay))
+        _draw(sources, answer, Path(options.overlay))
     print_result(options, as_dict(answer), lines(answer))
 
 
 def _converse(options: argparse.Namespace, reducer: Reducer | None) -> None:
-    lvlm, source = opened(options)
+    lvlm, shown = opened(options)
     questions = [check_question(question, lvlm.processor) for question in options.question]  # before any is answered
-    conversation = Conversation(lvlm, source, reducer, max_new_tokens=options.max_new_tokens)
-    for number, question in enumerate(questions, 1):
+    conversation = Conversation(lvlm, shown, reducer, max_new_tokens=options.max_new_tokens)
+    for number, question in enumerate(questions):
         for event in conversation.events(question):
             show_progress(options, event)
         if options.overlay:
-            path = Path(options.overlay)
-            _draw(source, conversation.turns[-1].answer, path.with_stem(f"{path.stem}-{number}"))
+            _draw(sources_of(shown), conversation.turns[-1].answer, _numbered(Path(options.overlay), number))
     found = [
         {"question": turn.question, "prefilled_again": turn.prefilled_again, **as_dict(turn.answer)}
         for turn in conversation.turns
@@ -68,10 +70,15 @@ def _turn_lines(turn: Turn) -> str:
     return "\n".join([f"> {turn.question}", lines(turn.answer), again])
 
 
-def _draw(source: Image.Image | Video, answer: Answer, path: Path) -> None:
-    image = answer.trace.images[0]
-    picture = token_map(source, image, answer.trace.boxes(0), fates(image))
-    try:
-        picture.save(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"The picture cannot be written to {path}: {error}.") from None
+def _draw(sources: Sequence[Image.Image | Video], answer: Answer, path: Path) -> None:
+    for number, source in enumerate(sources):
+        image = answer.trace.images[number]
+        file = path if len(sources) == 1 else _numbered(path, number)
+        try:
+            token_map(source, image, answer.trace.boxes(number), fates(image)).save(file)
+        except (OSError, ValueError) as error:
+            raise InputError(f"The picture cannot be written to {file}: {error}.") from None
+
+
+def _numbered(path: Path, place: int) -> Path:
+    return path.parent / f"{path.stem}-{place + 1}{path.suffix}"

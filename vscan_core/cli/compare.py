@@ -17,7 +17,6 @@ from vscan_core.cli.shared import RETENTION, add_question, answers, command_line
 from vscan_core.errors import InputError
 from vscan_core.events import Answer
 from vscan_core.html_report import write_report
-from vscan_core.media.videos import Video
 from vscan_core.multirun import Make
 from vscan_core.recording.recorder import from_answers
 from vscan_core.reducers import REDUCERS, Reducer
@@ -39,11 +38,13 @@ def compare_methods(options: argparse.Namespace) -> None:
 
     Raises InputError for what does not fit, also if the only method is refused; one of several is printed as refused.
     """
+    if options.report and (options.video or len(options.image) > 1):
+        raise InputError("A report shows one picture; leave out --report for a video or several pictures.")
     names = list(dict.fromkeys(name.strip() for given in options.method or ["vscan"] for name in given.split(",")))
     classes = [REDUCERS.named(name) for name in names]
     check_retention(options.retention)
     makers: list[Make] = [partial(cls, options.retention) for cls in classes]
-    source, baseline, others = answers(options, [lambda: None, *makers])
+    (source, *_), baseline, others = answers(options, [lambda: None, *makers])
     found: dict[str, Any] = {"baseline": as_dict(baseline)}
     text = [lines(baseline)]
     for name, other in zip(names, others, strict=True):
@@ -61,17 +62,16 @@ def compare_methods(options: argparse.Namespace) -> None:
         ]
     if options.report:
         ran = [(one, make()) for one, make in zip(others, makers, strict=True) if isinstance(one, Answer)]
+        assert isinstance(source, Image.Image)
         _write_report(options, source, [(baseline, None), *ran])
     print_result(options, found, "\n".join(text))
 
 
 def _write_report(
-    options: argparse.Namespace, source: Image.Image | Video, runs: Sequence[tuple[Answer, Reducer | None]]
+    options: argparse.Namespace, picture: Image.Image, runs: Sequence[tuple[Answer, Reducer | None]]
 ) -> None:
-    if isinstance(source, Video):
-        raise InputError("A report shows a picture; leave out --report for a video.")
     answers, reducers = zip(*runs, strict=True)
     facts = provenance(command_line(options.typed), "cuda" if torch.cuda.is_available() else "cpu")
     write_report(
-        from_answers(options.model, source, options.question, answers, reducers, facts=facts), Path(options.report)
+        from_answers(options.model, picture, options.question, answers, reducers, facts=facts), Path(options.report)
     )

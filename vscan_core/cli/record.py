@@ -32,10 +32,10 @@ def add(commands: Any) -> None:
 
 def record_methods(options: argparse.Namespace) -> None:
     """Run, write and print. Raises InputError for what does not fit, or if the folder cannot be written."""
-    if options.video:
-        raise InputError("Only runs about pictures can be recorded, not about videos.")
+    if options.video or len(options.image) > 1:
+        raise InputError("Only runs about one picture can be recorded, not about a video or several pictures.")
     reducers = [REDUCERS.named(name.strip())(options.retention) for name in options.methods.split(",")]
-    image = open_image(Path(options.image))
+    image = open_image(Path(options.image[0]))
     lvlm = load_model(options.model, attn_implementation=options.attention)
     found = record(
         lvlm,

@@ -17,6 +17,7 @@ from vscan_core.events import Answer, Done, Token
 from vscan_core.inference import check_limit, compare_prepared
 from vscan_core.loading import load_model
 from vscan_core.lvlm import LVLM
+from vscan_core.media.asked_about import AskedAbout, pictures_of
 from vscan_core.media.images import open_image
 from vscan_core.media.videos import Video, open_video
 from vscan_core.multirun import Make, Refused, encode_for, run_each
@@ -52,7 +53,8 @@ def add_question(
     """A command about a question and a picture or a video. several: `options.question` is a list of questions."""
     command = add_command(commands, name, run, text)
     source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--image", metavar="F", help="picture file")
+    pictures = "picture file; several, or the option repeated: one question about all of them, in this order"
+    source.add_argument("--image", metavar="F", nargs="+", action="extend", help=pictures)
     source.add_argument("--video", metavar="F", help="video file, for a model that takes videos")
     command.add_argument("--frames", type=int, metavar="N", help="frames to take of the video; default by model")
     asked: dict[str, Any] = {"action": "append", "help": _REPEATED} if several else {"action": _Once}
@@ -63,12 +65,12 @@ def add_question(
     return command
 
 
-def opened(options: argparse.Namespace) -> tuple[LVLM, Image.Image | Video]:
-    """The model, and the picture or video. Raises InputError if there is no such model or file."""
-    image = None if options.image is None else open_image(Path(options.image))
+def opened(options: argparse.Namespace) -> tuple[LVLM, AskedAbout]:
+    """The model, and the pictures or the video. Raises InputError if there is no such model or file."""
+    pictures = _opened(options.image or ())
     lvlm = load_model(options.model, attn_implementation=options.attention)
     frames = lvlm.family.frames or 1 if options.frames is None else options.frames
-    return lvlm, image or open_video(options.video, frames)
+    return lvlm, pictures or open_video(options.video, frames)
 
 
 def show_progress(options: argparse.Namespace, event: Any) -> None:
@@ -79,13 +81,13 @@ def show_progress(options: argparse.Namespace, event: Any) -> None:
 
 def answers(
     options: argparse.Namespace, makers: Sequence[Make]
-) -> tuple[Image.Image | Video, Answer, list[Answer | InputError]]:
-    """Run all methods and return the picture or video, the first answer, and the others; some may be refusals.
+) -> tuple[list[Image.Image | Video], Answer, list[Answer | InputError]]:
+    """Run all methods and return the pictures or the video, the first answer, and the others; some may be refusals.
 
     makers: functions that return a reducer, or None for the baseline. Raises InputError if the first run is refused.
     """
-    lvlm, source = opened(options)
-    inputs = lvlm.inputs(source, options.question)
+    lvlm, shown = opened(options)
+    inputs = lvlm.inputs(shown, options.question)
     check_limit(options.max_new_tokens)
     shared = encode_for(lvlm, inputs, makers).shared if len(makers) > 1 else None
 
@@ -101,7 +103,23 @@ def answers(
             found.append(event.reason)
     first, *others = found
     assert isinstance(first, Answer)
-    return source, first, others
+    return sources_of(shown), first, others
+
+
+def sources_of(shown: AskedAbout) -> list[Image.Image | Video]:
+    """What each entry of a trace's `images` shows."""
+    return [shown] if isinstance(shown, Video) else [*pictures_of(shown)]
+
+
+def _opened(paths: Sequence[str]) -> list[Image.Image]:
+    """The pictures; of several, a refusal says which one is meant."""
+    found = []
+    for path in paths:
+        try:
+            found.append(open_image(Path(path)))
+        except InputError as refusal:
+            raise InputError(f"{Path(path).name}: {refusal}" if len(paths) > 1 else str(refusal)) from None
+    return found
 
 
 def comparison(baseline: Answer, other: Answer | InputError) -> dict[str, Any]:
