@@ -9,7 +9,8 @@ pixel tensors themselves, and looked up when a call passes these:
 
 Without views, boxes are in the pixels that the model saw, unless the model is told the size of the original
 (`image_sizes` of LLaVA-NeXT and LLaVA-OneVision). Only boxes and a video's number of frames depend on them: which
-tiles belong to one picture is read from the prompt, so every method keeps the same tokens either way.
+tiles belong to one picture is read from the prompt, so every method keeps the same tokens either way. The exception is
+a video in InternVL and SmolVLM, whose prompts do not say that it is one: without views, each frame is a picture.
 Questions (the plain text of each prompt, without template) are needed only by methods that encode them beside the
 picture; they hold only for the prompts that they were made with.
 """

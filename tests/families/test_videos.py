@@ -15,6 +15,7 @@ from PIL import Image
 
 import vscan_core as vc
 from tests.families import lvlms, tiny
+from tests.families.refused import refusal
 from vscan_core.catalog import SHAPES
 from vscan_core.dummies.processors import add_vision_tokens
 from vscan_core.families import FAMILIES, family_of
@@ -211,6 +212,22 @@ def test_frames_in_inputs_of_others_are_pictures_of_their_own(name: str) -> None
     with vc.reduced(known.model, reducer, views=views) as trace:
         known.model.generate(**copied, num_beams=2, max_new_tokens=1, do_sample=False)
     assert [(image.frames, image.tiles) for image in trace.images] == [(4, 4)]
+
+
+@pytest.mark.parametrize("method", vc.REDUCERS)
+@pytest.mark.parametrize("name", ["internvl", "smolvlm", "llava_onevision"])
+def test_every_method_cuts_a_video_or_says_why_not(name: str, method: str) -> None:
+    video, reducer = dark(3, bright=1), vc.REDUCERS[method](0.55)
+    reason = None if reducer.sees_all_tiles else refusal(lvlm(name).model, reducer)
+    if reason is not None:
+        with pytest.raises(vc.InputError, match=reason):
+            answered(name, video, reducer)
+        return
+    trace = answered(name, video, reducer).trace
+    (image,) = trace.images
+    assert image.frames == 3 and image.cuts and len(image.kept) < image.tokens
+    assert trace.visual_tokens_per_layer[-1] == len(image.kept)
+    assert sum(trace.visual_tokens_per_layer) / len(trace.visual_tokens_per_layer) < 0.75 * image.tokens
 
 
 @pytest.mark.parametrize("name", EACH)
