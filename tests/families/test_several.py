@@ -58,13 +58,21 @@ def test_each_picture_keeps_at_the_entrance_what_it_keeps_alone(name) -> None:
         assert torch.equal(together.boxes(place).nan_to_num(-1), alone.boxes(0).nan_to_num(-1))
 
 
-def test_onevision_sees_each_of_several_pictures_as_one_tile() -> None:
-    trace = answered(lvlms.lvlm("llava_onevision"), pictures(3), vc.VScan(retention=0.4)).trace
+def test_onevision_sees_each_of_several_pictures_as_one_tile_padded_to_a_square() -> None:
+    lvlm, bright = lvlms.lvlm("llava_onevision"), (30, 60, 50, 80)  # a place in pixels of the picture
+    dark = [Image.new("RGB", size) for size in SIZES]
+    lit = [one.copy() for one in dark]
+    for one in lit:
+        one.paste((255, 255, 255), bright)
+    trace = answered(lvlm, lit, vc.VScan(retention=0.4)).trace
     assert [image.tiles for image in trace.images] == [1, 1, 1]
     assert len({len(image.kept) for image in trace.images}) == 1
-    for place, size in enumerate(SIZES):
-        x1, y1 = trace.boxes(place)[:-1, 2:].amax(0).tolist()  # the last one is a newline
-        assert (x1, y1) == pytest.approx(size)
+    before, after = (lvlm.inputs(shown, QUESTION)["pixel_values"][:, 0] for shown in (dark, lit))
+    patches = (after - before).abs().sum(1).unfold(1, 14, 14).unfold(2, 14, 14)
+    for place, change in enumerate(patches.sum((-1, -2)).flatten(1)):  # (pictures, tokens)
+        x0, y0, x1, y1 = trace.boxes(place)[:-1].unbind(1)  # without the newline
+        covers = (x0 < bright[2]) & (x1 > bright[0]) & (y0 < bright[3]) & (y1 > bright[1])
+        assert covers[change.argmax()] and not covers[change == 0].any()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -43,9 +43,10 @@ class LlavaOnevision(LlavaNext):
 
     There is no published VScan setting. Settings of this project: attention received as in Qwen2.5-VL, which has no
     CLS token either, with the local scan at the same relative depth; renumbered positions and RoPE in the scores as in
-    LLaVA. Several pictures of one prompt are one tile each. The model pools a frame of a video from 27 x 27 to 14 x 14
-    tokens after the projector: features and scores are pooled alike, and what is dropped is dropped behind the pooling.
-    A picture with more tiles than the model's limit (nine) is refused, because its tiles are pooled together.
+    LLaVA. Several pictures of one prompt are one tile each, padded to a square. The model pools a frame of a video from
+    27 x 27 to 14 x 14 tokens after the projector: features and scores are pooled alike, and what is dropped is dropped
+    behind the pooling. A picture with more tiles than the model's limit (nine) is refused, because its tiles are pooled
+    together.
     """
 
     model_type = "llava_onevision"
@@ -129,7 +130,10 @@ class LlavaOnevision(LlavaNext):
         self, processor: Any, prompt: str, frames: Sequence[Image.Image], times: Sequence[float]
     ) -> dict[str, Any]:
         """Every frame is one tile, stretched to a square; when it is shown is not told."""
-        pixels = processor.image_processor([list(frames)], return_tensors="pt")["pixel_values"][:, 0]
+        prepare = processor.image_processor
+        side = (prepare.size["width"], prepare.size["height"])
+        square = [frame.resize(side, prepare.resample) for frame in frames]  # else it would pad them
+        pixels = prepare([square], return_tensors="pt")["pixel_values"][:, 0]
         tokens = len(frames) * ceil(isqrt(processor.num_image_tokens) / 2) ** 2 + 1  # and a newline
         prompt = prompt.replace(processor.video_token, processor.video_token * tokens)
         text = processor.tokenizer([prompt], return_tensors="pt", return_token_type_ids=False)

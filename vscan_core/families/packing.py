@@ -51,8 +51,9 @@ def packed(
     """The visual tokens of a picture of `size` (height, width), in pixels; remembered: its tensors are shared.
 
     pack: the method of transformers that packs tiles. Numbered rows run through it, so that no code is duplicated; it
-    reads nothing of its model but the configuration. cut: whether the picture is cut into tiles, or is one. pooling:
-    the model's `vision_aspect_ratio`, if it has one. Raises InputError for a picture that the model would pool.
+    reads nothing of its model but the configuration. cut: whether the picture is cut into tiles, or is one, for which
+    it is padded to a square. pooling: the model's `vision_aspect_ratio`, if it has one. Raises InputError for a picture
+    that the model would pool.
     """
     vision = SimpleNamespace(image_size=tiling.side, patch_size=tiling.patch)
     arrangements, tokens = [list(one) for one in tiling.arrangements], tiling.side // tiling.patch
@@ -70,8 +71,12 @@ def packed(
 def _layout(tiling: Tiling, size: tuple[int, int], tiles: int, origin: Tensor) -> TokenLayout:
     height, width = size
     tokens = tiling.side // tiling.patch
-    boxes = patch_boxes(tokens, tokens, height, width)  # tile 0: the whole picture, resized to a square
-    if tiles > 1:
+    if tiles == 1:
+        side = max(size)
+        left, top = (side - width) // 2, (side - height) // 2
+        boxes = patch_boxes(tokens, tokens, side, side) - torch.tensor([left, top, left, top])
+    else:  # tile 0: the whole picture, stretched to a square
+        boxes = patch_boxes(tokens, tokens, height, width)
         boxes = torch.cat([boxes, _grid_boxes(tokens, *tiling.tiles(size), height, width)])
     boxes = boxes[origin.clamp(min=0)]
     boxes[origin < 0] = torch.nan
