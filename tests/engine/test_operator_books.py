@@ -43,7 +43,7 @@ PREFILL = {
     "llava": Limits(28, 1, 264, 2),
     "llava padded": Limits(28, 1, 264, 2),
     "llava_next": Limits(31, 2, 370, 6),  # tiles with padding are chosen from separately
-    "llava_onevision": Limits(34, 3, 458, 7),
+    "llava_onevision": Limits(38, 3, 462, 7),
     "qwen2_5_vl": Limits(35, 3, 333, 6),
     "qwen3_vl": Limits(35, 3, 359, 8),
     "qwen3_5": Limits(35, 3, 359, 8),
