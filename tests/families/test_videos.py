@@ -214,6 +214,22 @@ def test_frames_in_inputs_of_others_are_pictures_of_their_own(name: str) -> None
     assert [(image.frames, image.tiles) for image in trace.images] == [(4, 4)]
 
 
+@torch.no_grad()
+def test_signals_of_pooled_frames_are_pooled_as_the_model_pools_its_features() -> None:
+    known, needs, make = lvlm("llava_onevision"), vc.VScan().needs(lvlm("llava_onevision").anatomy), torch.Generator()
+    frames = [Image.fromarray(torch.randint(0, 255, (84, 84, 3), generator=make).byte().numpy()) for _ in range(3)]
+    needs |= vc.Needs(projected=True)
+    for frame, tile in zip(frames, known.preview(vc.Video(frames), needs).tiles, strict=True):
+        whole = known.preview(frame, needs).tiles[0]  # as a picture, of 6 x 6 tokens
+        pool = known.model.model.apply_pooling
+        assert tile.grid == (3, 3) and whole.grid == (6, 6)
+        torch.testing.assert_close(tile.features, pool(whole.features[None])[0])
+        torch.testing.assert_close(tile.projected, pool(whole.projected[None])[0])
+        assert set(tile.received) == set(whole.received) != set()
+        for layer, numbers in tile.received.items():
+            torch.testing.assert_close(numbers, pool(whole.received[layer][None, :, None])[0, :, 0])
+
+
 @pytest.mark.parametrize("method", vc.REDUCERS)
 @pytest.mark.parametrize("name", ["internvl", "smolvlm", "llava_onevision"])
 def test_every_method_cuts_a_video_or_says_why_not(name: str, method: str) -> None:
