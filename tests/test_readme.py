@@ -38,9 +38,9 @@ def small() -> str:
 
 
 def families() -> str:
-    """One row per family: its config's model_type."""
-    rows = [f"| {family.title} | `{name}` |" for name, family in FAMILIES.items()]
-    return "\n".join(["| family | `model_type` |", "|---|---|", *rows])
+    """One row per family: its config's model_type, and whether it takes videos."""
+    rows = [f"| {family.title} | `{name}` | {'yes' if family.frames else ''} |" for name, family in FAMILIES.items()]
+    return "\n".join(["| family | `model_type` | videos |", "|---|---|---|", *rows])
 
 
 def filled(text: str) -> str:
