@@ -180,7 +180,7 @@ def test_one_row_that_does_not_fit_is_one_sentence(mini, examples, monkeypatch) 
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
         ({"question": " "}, "question is empty"),
-        ({"picture": "scene.png"}, "takes pictures"),
+        ({"picture": "scene.png"}, "takes one picture per question"),
         ({"reducer": vc.REDUCERS["evs"](0.5)}, "this is a picture"),
     ],
     ids=str,
