@@ -29,6 +29,7 @@ class Anatomy:
     positions: str = "renumbered"  # what happens to the position ids of the tokens that stay
     rope_in_scores: bool = True  # whether scores of later cuts apply the rotary embedding
     first_cut: int = 1  # lowest decoder layer of a later cut; layers before it add vision features
+    last_cut: int | None = None  # deepest one; layers further on reuse keys and values from there; None: any
     middle_layer: int | None = None  # vision layer in the middle of the encoder; None = at a third, as in CLIP
 
 

@@ -15,7 +15,13 @@ import transformers
 from torch import Tensor
 from transformers import Cache, DynamicCache, StaticCache
 from transformers.cache_utils import CacheLayerMixin, StaticLayer
-from transformers.masking_utils import create_causal_mask
+from torch.nn.functional import pad
+from transformers.masking_utils import (
+    blockwise_overlay,
+    create_causal_mask,
+    create_sliding_window_causal_mask,
+    sliding_window_overlay,
+)
 
 from vscan_core.errors import InputError
 
@@ -56,10 +62,32 @@ def cache_out(output: Any) -> Any:
     return output[CACHE]
 
 
-def causal_mask(config: Any, hidden: Tensor, mask: Tensor | None, cache: Any, layer: int) -> Any:
-    """transformers' own mask for decoder layer `layer`; mask (batch, logical length), hidden (batch, length, dim)."""
+def causal_mask(
+    config: Any,
+    hidden: Tensor,
+    mask: Tensor | None,
+    cache: Any,
+    layer: int,
+    kind: str = "",
+    blocks: Tensor | None = None,
+) -> Any:
+    """transformers' own mask for decoder layer `layer`; mask (batch, logical length), hidden (batch, length, dim).
+
+    kind: "sliding_attention" for a layer with a window. blocks (batch, length): in such a layer, tokens with the same
+    number see each other both ways, if it is not negative; None: none do.
+    """
     arguments = {"inputs_embeds": hidden, "attention_mask": mask, "position_ids": None, "layer_idx": layer}
-    return create_causal_mask(config=config, **with_cache(arguments, cache))
+    arguments = with_cache({"config": config, **arguments}, cache)
+    if kind != "sliding_attention":
+        return create_causal_mask(**arguments)
+    if blocks is None:
+        return create_sliding_window_causal_mask(**arguments)
+    before = 0 if cache is None else cache.get_query_offset(layer)
+    return create_causal_mask(
+        **arguments,
+        or_mask_function=blockwise_overlay(pad(blocks, (before, 0), value=-1)),
+        and_mask_function=sliding_window_overlay(config.sliding_window),
+    )
 
 
 def is_static(cache: Any) -> bool:
@@ -112,6 +140,7 @@ def check(*classes: Any) -> None:
 @memoize
 def _differences(*classes: Any) -> tuple[str, ...]:
     missing = _missing("create_causal_mask", create_causal_mask, _MASK)
+    missing += _missing("create_sliding_window_causal_mask", create_sliding_window_causal_mask, _MASK)
     for cls, arguments in zip(classes, (_MODEL, _BASE, _STACK, _LAYER), strict=True):
         missing += _missing(cls.__name__, _function(cls.forward), arguments)
     for name, arguments in _CACHE_METHODS.items():

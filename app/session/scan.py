@@ -32,7 +32,7 @@ def scan_data(vision: VisionPreview, reducer: Reducer, anatomy: Anatomy) -> dict
         "window": RECEIVED_WINDOW if capped else CLS_WINDOW,
         "share": reducer.local_share,
         "layers": anatomy.text_layers,
-        "later": anatomy.text_layers // 2,
+        "later": reducer.later_cut(anatomy),
     }
 
 

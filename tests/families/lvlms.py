@@ -111,6 +111,13 @@ def glm() -> tuple[Any, Any]:
     return tiny.glm("sdpa"), processor("Glm46VProcessor", (prepare, own_tokens, None), around)
 
 
+def gemma() -> tuple[Any, Any]:
+    prepare = images("Gemma4ImageProcessor", patch_size=4, max_soft_tokens=70)
+    named = {"boi_token": "<|vision_start|>", "eoi_token": "<|vision_end|>", "audio_token": "<global-img>"}
+    named |= {"boa_token": "<row_1_col_1>", "eoa_token": "<row_1_col_2>"}  # any that are no words
+    return tiny.gemma("sdpa"), processor("Gemma4Processor", (None, prepare, tokenizer(**named), None))
+
+
 def internvl() -> tuple[Any, Any]:
     prepare = images("GotOcr2ImageProcessor", size={"height": PIECE, "width": PIECE}, max_patches=6)
     named = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<image>"}
@@ -145,6 +152,7 @@ MAKERS = {
     "qwen3_vl": qwen3,
     "qwen3_5": qwen35,
     "glm4v": glm,
+    "gemma4": gemma,
     "internvl": internvl,
     "idefics3": idefics3,
     "smolvlm": smolvlm,

@@ -33,6 +33,8 @@ def refusal(model, reducer: Reducer) -> str | None:
     later = [layer for layer in reducer.cut_layers(anatomy) if layer > 0]
     if later and later[0] < anatomy.first_cut:
         return "adds visual features up to decoder layer"
+    if later and anatomy.last_cut is not None and later[-1] > anatomy.last_cut:
+        return "last decoder layers reuse keys and values"
     if unscored(reducer, later, family.attending(model)):
         return "nothing can score a cut at decoder layer"
     if reducer.sees_all_tiles:

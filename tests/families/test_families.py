@@ -9,6 +9,7 @@ import torch
 
 import vscan_core as vc
 from tests.families import tiny
+from tests.reference import gemma_slow
 from vscan_core.conformance.hidden import hidden_logits
 from vscan_core.families import family_of
 
@@ -24,6 +25,8 @@ FAMILIES = {
     "qwen3_5": (tiny.qwen35, tiny.qwen_inputs),
     "qwen3_5 video": (tiny.qwen35, partial(tiny.video_inputs, apart=True)),
     "glm4v": (tiny.glm, tiny.qwen_inputs),
+    "gemma4": (tiny.gemma, tiny.gemma_inputs),
+    "gemma4 large": (tiny.gemma_large, tiny.gemma_inputs),
     "internvl": (tiny.internvl, tiny.tile_inputs),
     "internvl tiled": (tiny.internvl, tiny.tiled_inputs),
     "idefics3": (tiny.idefics3, tiny.row_inputs),
@@ -43,6 +46,8 @@ BATCHES = {
     "qwen3_5": [[[(12, 16)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
     "qwen3_5 video": [[[(3, 12, 8)]], [[(2, 10, 14)], [], [(2, 8, 8), (1, 8, 10)]]],
     "glm4v": [[[(12, 16)]], [[(10, 14), (8, 8)]], [[(12, 16)], [], [(8, 8), (10, 14)]]],
+    "gemma4": [[[(4, 6)]], [[(3, 4), (4, 4)]], [[(4, 6)], [], [(2, 3), (4, 5)]]],
+    "gemma4 large": [[[(4, 6)]], [[(4, 6)], [], [(2, 3), (4, 5)]]],
     "internvl": [[[1]], [[1], [], [2, 3]]],
     "internvl tiled": [[[(1, 2)]], [[(2, 2)], [], [(1, 1), (1, 2)]]],
     "idefics3": [[[1, 2, 3]], [[1], [], [2, 3]]],
@@ -109,7 +114,9 @@ def check_hiding(model, name, rows, reducer, renumbered) -> None:
         if positions is None:
             positions = torch.arange(len(ids))[None]
         place = partial(position_ids, None if renumbered else positions)
-        expected = hidden_logits(model, embeds, columns, mine, place, family_of(model).language_model(model), added)
+        run = gemma_slow.layers(model, ids, embeds, columns, place) if name.startswith("gemma4") else None
+        llm = family_of(model).language_model(model)
+        expected = hidden_logits(model, embeds, columns, mine, place, llm, added, run)
         got = torch.stack([step[i] for step in out.logits])
         torch.testing.assert_close(got, expected[-STEPS:], atol=1e-5, rtol=0)
         start += len(row)
@@ -132,7 +139,7 @@ def slice_of(name, inputs, rows, i):
     if "pixel_values_videos" in inputs and not name.startswith(tiny.MROPE):
         return {"pixel_values_videos": inputs["pixel_values_videos"][before : before + count]}
     if not name.startswith(tiny.MROPE):
-        keys = {"pixel_values", "pixel_values_images", "image_sizes"} & set(inputs)
+        keys = {"pixel_values", "pixel_values_images", "image_sizes", "image_position_ids"} & set(inputs)
         alone = {"batch_num_images": torch.tensor([count])} if "batch_num_images" in inputs else {}
         return {**alone, **{key: inputs[key][before : before + count] for key in keys}}
     grid_name, pixel_name = GRID_AND_PIXELS[name.endswith(" video")]
@@ -149,7 +156,8 @@ def token_of(name) -> int:
 
 def whole_prompt(name, model, ids, pixels, counts):
     """Embeddings with the full image features in place, the columns of every image, M-RoPE ids, deepstack features."""
-    embeds = model.get_input_embeddings()(ids)
+    gemma = name.startswith("gemma4")  # which reads placeholders as padding, its own ones, too
+    embeds = model.get_input_embeddings()(gemma_slow.without_placeholders(model, ids) if gemma else ids)
     columns, positions, added = [], None, []
     places = (ids == token_of(name)).nonzero()[:, 0]
     if pixels:

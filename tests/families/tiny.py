@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from transformers import (
+    Gemma4Config,
+    Gemma4ForConditionalGeneration,
     Glm4vConfig,
     Glm4vForConditionalGeneration,
     Idefics3Config,
@@ -80,6 +82,70 @@ def qwen35(attn: str) -> Qwen3_5ForConditionalGeneration:
     )  # fmt: skip
     torch.manual_seed(0)
     return roughened(Qwen3_5ForConditionalGeneration._from_config(config, attn_implementation=attn))
+
+
+GEMMA_KINDS = ["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"]
+GEMMA_KINDS += ["full_attention"] * 2
+GEMMA_EDGE = {"num_kv_shared_layers": 1, "use_double_wide_mlp": True, "hidden_size_per_layer_input": 8}
+GEMMA_LARGE = {
+    "use_bidirectional_attention": "vision", "attention_k_eq_v": True, "num_global_key_value_heads": 1,
+    "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 16,
+    "hidden_size_per_layer_input": 0,
+}  # fmt: skip
+
+
+def gemma(attn: str, **more: Any) -> Gemma4ForConditionalGeneration:
+    """As E2B: each layer gets embeddings of its own, and the last one reuses the keys and values of the one before it.
+
+    Windows of 12 tokens; patches of 4 pixels, 3 x 3 to a token. more: other settings of the decoder.
+    """
+    settings = {"layer_types": GEMMA_KINDS, **(more or GEMMA_EDGE)}
+    config = Gemma4Config(
+        vision_config={
+            "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4,
+            "num_key_value_heads": 4, "head_dim": 8, "patch_size": 4, "position_embedding_size": 64,
+            "standardize": "attention_k_eq_v" in settings,
+        },
+        text_config={
+            **TEXT, **settings, "head_dim": 8, "global_head_dim": 16, "sliding_window": 12,
+            "num_hidden_layers": len(settings["layer_types"]), "vocab_size_per_layer_input": TEXT["vocab_size"],
+            "bos_token_id": 1, "eos_token_id": None,
+        },
+        audio_config=None, image_token_id=IMAGE, video_token_id=VIDEO, boi_token_id=101, eoi_token_id=102,
+        audio_token_id=TEXT["vocab_size"] - 1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = roughened(Gemma4ForConditionalGeneration._from_config(config, attn_implementation=attn))
+    with torch.no_grad():
+        model.model.vision_tower.patch_embedder.position_embedding_table.normal_(0, 0.3)
+    return model
+
+
+def gemma_large(attn: str) -> Gemma4ForConditionalGeneration:
+    """As 26B-A4B: tokens of a picture see each other in layers with windows, experts, keys that are values, too."""
+    return gemma(attn, **GEMMA_LARGE)
+
+
+def gemma_inputs(rows: list[list[tuple[int, int]]], token: int = IMAGE) -> dict[str, Any]:
+    """Prompts for it; a picture is its (rows, columns) of tokens. token: the placeholder; that of videos for frames."""
+    make = torch.Generator().manual_seed(0)
+    ids, sizes = [], [size for row in rows for size in row]
+    for number, row in enumerate(rows):
+        ids_of_prompt = [1, *torch.randint(2, 90, (2,), generator=make).tolist()]
+        for down, across in row:
+            ids_of_prompt += [101] + [token] * (down * across) + [102, 7]
+        ids.append(ids_of_prompt + torch.randint(2, 90, (3 + number,), generator=make).tolist())
+    inputs = padded(ids)
+    inputs["mm_token_type_ids"] = (inputs["input_ids"] == token).int()
+    if sizes:
+        most = 9 * max(down * across for down, across in sizes)
+        pixels, places = torch.zeros(len(sizes), most, 48), torch.full((len(sizes), most, 2), -1)
+        for number, (down, across) in enumerate(sizes):
+            grid = torch.cartesian_prod(torch.arange(3 * down), torch.arange(3 * across)).flip(1)  # x, y; row by row
+            places[number, : len(grid)] = grid
+            pixels[number, : len(grid)] = torch.rand(len(grid), 48, generator=make)
+        inputs |= {"pixel_values": pixels, "image_position_ids": places}
+    return inputs
 
 
 def glm(attn: str) -> Glm4vForConditionalGeneration:

@@ -24,6 +24,7 @@ def hidden_logits(
     positions: Callable[[Tensor], Tensor],  # alive (length,) -> position ids of the rotary embedding
     llm: Any = None,  # the decoder stack, where it is not `model.model.language_model`
     added: Sequence[Tensor] = (),  # (length, dim) per first decoder layers: what the model adds to their output
+    run: Callable[[int, Tensor, Tensor], Tensor] | None = None,  # (number, hidden, alive) -> output of an unusual layer
 ) -> Tensor:
     """(length, vocab) logits of one prompt without padding."""
     llm = llm or model.model.language_model
@@ -36,6 +37,9 @@ def hidden_logits(
                 if cut.layer == number:
                     alive[place] = False
                     alive[place[cut.kept]] = True
+        if run is not None:
+            hidden = run(number, hidden, alive)
+            continue
         visible = (causal & alive[None, :]) | torch.eye(length, dtype=torch.bool)
         mask = torch.zeros(length, length).masked_fill(~visible, torch.finfo(torch.float32).min)
         rotary = llm.rotary_emb(hidden, positions(alive))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vscan_core.engine.encoded import Encoded
-from vscan_core.engine.segments import PADDED_TURN, Segment, Segments, right_align
+from vscan_core.engine.segments import PADDED_TURN, Segment, Segments, moved, right_align
 from vscan_core.errors import InputError
 from vscan_core.geometry import take
 from vscan_core.selection import Selection
@@ -62,7 +62,10 @@ class Call:
     removed_in_all: Tensor | int = 0  # (batch, 1) tokens that this call removed
     last_prompt_column: Tensor | None = None  # (batch,); None = the last column in every row
     columns: Tensor | None = None  # (batch, length) the caller's column of each token left; None = not needed
-    override: dict[str, Any] | None = None  # arguments of the layers after a cut
+    source: Tensor | None = None  # (batch, length) the column of each token left at the entrance; None: nothing is cut
+    blocks: Tensor | None = None  # (batch, length) the picture whose tokens see each other, -1 for text; None: none do
+    wanted: Any = None  # which positions' logits the decoder was told to keep
+    override: dict[str, dict[str, Any]] | None = None  # {kind of layer: arguments} after a cut
     scores: dict[int, list[Tensor]] = field(default_factory=dict)  # {later cut: per span (length,)}, computed before it
     entered: dict[int, Tensor] = field(default_factory=dict)  # {later cut: (batch, length, dim)}, into its score layer
     projected: dict[int, list[dict[str, Tensor]]] = field(default_factory=dict)  # {later cut: per span, by signal}
@@ -77,7 +80,7 @@ class Call:
         """Move everything to the device of the layer that reads it next; for models spread over several."""
         for part in (self, *self.spans):
             for name, value in vars(part).items():
-                if name not in ("cache", "segments", "spans", "image"):
+                if name not in ("cache", "segments", "spans", "image", "wanted"):
                     setattr(part, name, moved(value, device))
 
     def enter(self, layer: int, hidden: Tensor) -> Segment:
@@ -105,6 +108,8 @@ class Call:
         self.removed = take(self.removed + gone.cumsum(1), index)
         self.removed_in_all = self.removed_in_all + gone.sum(1, keepdim=True)
         self.position = take(self.position, index)
+        if self.blocks is not None:
+            self.blocks = take(self.blocks, index)
         if self.visual is not None:
             self.visual = take(self.visual & keep, index)
             self._count()
@@ -207,14 +212,3 @@ def padding(mask: Tensor | None, batch: int, length: int) -> tuple[Tensor | None
 def _unless_last(column: Tensor, length: int) -> Tensor | None:
     """None if every row's column is the last one, as in a left-padded batch."""
     return None if bool((column == length - 1).all()) else column
-
-
-def moved(value: Any, device: torch.device) -> Any:
-    """Tensors, also inside dicts, lists and tuples, on `device`; anything else as it is."""
-    if isinstance(value, Tensor):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {key: moved(one, device) for key, one in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(moved(one, device) for one in value)
-    return value

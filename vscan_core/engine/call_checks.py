@@ -117,7 +117,8 @@ class CallChecks:
                     raise RuntimeError(NOT_OURS)
                 return
             state.depth += 1
-            state.ids = ids
+            state.ids, state.padding = ids, kwargs.get("attention_mask")
+            state.token_kinds = kwargs.get("mm_token_type_ids")
             if state.run is None:
                 state.find_notes({**kwargs, "input_ids": ids})
             with timed():
@@ -133,7 +134,8 @@ class CallChecks:
                 if out is not None and state.run is None and state.encoded.marked:
                     with timed():
                         _unmark(out)  # `generate` does not return them, and may need them again
-                state.visual, state.depth = None, max(0, state.depth - 1)
+                state.visual, state.padding, state.token_kinds = None, None, None
+                state.depth = max(0, state.depth - 1)
                 state.fresh = state.fresh and state.run is not None  # without a cache, each step passes them again
 
         return [

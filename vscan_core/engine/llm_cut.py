@@ -15,6 +15,7 @@ from vscan_core.engine.score_layers import score_layers
 from vscan_core.engine.state import Current
 from vscan_core.families.base import Family
 from vscan_core.families.method_hook import Removable
+from vscan_core.families.scores import text_scores
 from vscan_core.geometry import take
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy, Selection, Signals
@@ -99,6 +100,7 @@ class LLMCut:
         index = call.keep(
             keep, [(span, count - len(span.kept)) for span, count in zip(call.spans, before, strict=True)]
         )
+        call.source = index if call.source is None else take(call.source, index)
         return take(hidden, index), (take(rotary[0], index), take(rotary[1], index))
 
     def _read(self, call: Call, cut: int, layer: int, hidden: Tensor, rotary: Rotary) -> None:
@@ -129,7 +131,7 @@ class LLMCut:
         block = self.layers[layer]
         if all(span.query_tokens is None for span in call.spans):
             queries = None if call.last_prompt_column is None else call.last_prompt_column[:, None]
-            scores = self.family.text_scores(block, hidden, rope, call.valid, queries)
+            scores = text_scores(block, hidden, rope, call.valid, queries)
             return [scores[span.row] for span in call.spans]
         return [self._score_span(call, span, block, hidden, rope) for span in call.spans]
 
@@ -143,7 +145,7 @@ class LLMCut:
         if queries is None and call.last_prompt_column is not None:
             queries = call.last_prompt_column[span.row : span.row + 1]
         queries = None if queries is None else queries[None]
-        return self.family.text_scores(block, of_row(hidden), cos_sin, valid, queries)[0]
+        return text_scores(block, of_row(hidden), cos_sin, valid, queries)[0]
 
     def _choose(self, call: Call, layer: int, hidden: Tensor, budgets: list[int | None]) -> Tensor:
         """(batch, length) bool: False for padding and dropped visual tokens; merges are written into `hidden`."""

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vscan_core.engine.call import Call, moved, padding
+from vscan_core.engine.call import Call, padding
 from vscan_core.engine.call_checks import ENDS_IN_PICTURE, READY_MADE, check_features
 from vscan_core.engine.compiled import before_compiled
+from vscan_core.engine.layer_arguments import LayerArguments, check_cuts, leave_wanted
 from vscan_core.engine.llm_cut import LLMCut
 from vscan_core.engine.logical_cache import positions_after, segments_of, tokens_in
-from vscan_core.engine.segments import Segment, Segments, padding_mask
+from vscan_core.engine.segments import Segment, Segments, moved
 from vscan_core.engine.state import Current, Owner, State, Timed
 from vscan_core.errors import InputError
 from vscan_core.families.base import Family
@@ -25,7 +26,7 @@ from vscan_core.families.method_hook import Removable
 from vscan_core.geometry import take
 from vscan_core.reducers.base import Reducer
 from vscan_core.selection import Anatomy
-from vscan_core.versions import cache_in, causal_mask, new_cache, with_cache
+from vscan_core.versions import cache_in, new_cache, with_cache
 
 
 class LLMSide:
@@ -41,11 +42,8 @@ class LLMSide:
         cuts = () if reducer is None else reducer.cut_layers(anatomy)
         self.idle, self.later = not cuts, [layer for layer in cuts if layer > 0]
         self.llm_cut = None if reducer is None else LLMCut(reducer, family, model, anatomy, self.later)
-        if self.later and self.later[0] < anatomy.first_cut:
-            raise InputError(
-                f"this model adds visual features up to decoder layer {anatomy.first_cut - 1}, so its later cuts can "
-                f"be at layer {anatomy.first_cut} or deeper, not at layer {self.later[0]}"
-            )
+        self.arguments = LayerArguments(model, family)
+        check_cuts(self.later, anatomy)
         self.renumber = reducer is not None and reducer.position_mode(anatomy) == "renumbered"
 
     def hooks(self, current: Current, timed: Timed) -> list[Removable]:
@@ -65,7 +63,7 @@ class LLMSide:
             def hook(module: nn.Module, args: Any, kwargs: Any = None) -> Any:
                 if (state := current()) is None or state.call is None:
                     return None
-                return self._at_layer(state.call, layer, args[0], kwargs, timed)
+                return self._at_layer(state.call, layer, args, kwargs, timed)
 
             return hook
 
@@ -74,6 +72,7 @@ class LLMSide:
                 state.call = None
                 with timed():
                     self._leave(state, call)
+                    leave_wanted(call, out)
 
         layers = enumerate(self.layers)
         return [
@@ -118,8 +117,10 @@ class LLMSide:
             self.llm_cut.begin(call, embeds)
         segment = call.enter(0, embeds)
         position = self._positions(call, segment)
-        mask = padding_mask(segment, call.cache is not None, call.valid, embeds)
+        mask = self.arguments.of_stack(call, segment, embeds)
         changed = {"inputs_embeds": embeds, "position_ids": position, "attention_mask": mask, **more}
+        if state.logits_kept > 1 and call.wanted is not None:
+            changed["logits_to_keep"] = 0  # else masks that are None would have to be made for the last tokens alone
         return with_cache({**kwargs, **changed}, call.cache)
 
     def _open_call(self, state: State, kwargs: dict[str, Any]) -> Call:
@@ -137,6 +138,8 @@ class LLMSide:
         if position.dim() == 3:  # several axes (M-RoPE): (axes, batch, length) -> (batch, length, axes)
             position = position.permute(1, 2, 0)
         mask = None if self.idle else kwargs.get("attention_mask")
+        if isinstance(mask, dict):  # the model has made one for each kind of layer
+            mask = state.padding
         if mask is not None and length > 1 and getattr(mask, "ndim", 0) != 2:
             raise ValueError(READY_MADE)
         valid, lengths = padding(mask, batch, length)
@@ -150,6 +153,8 @@ class LLMSide:
             visual=None,
             spans=[],
             stateful=len(self.attending) < len(self.layers),
+            blocks=None if self.idle or length == 1 else self.arguments.blocks(state, past, length),
+            wanted=kwargs.get("logits_to_keep"),
         )
         visual, state.visual = state.visual, None
         if length > 1:
@@ -220,26 +225,15 @@ class LLMSide:
         tensors = {name: moved(kwargs[name], device) for name in ("position_embeddings", "attention_mask")}
         return hidden.to(device), {**kwargs, **tensors}
 
-    def _at_layer(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any], timed: Timed) -> Any:
-        call.layers_run += 1
+    def _at_layer(self, call: Call, layer: int, args: Any, kwargs: dict[str, Any], timed: Timed) -> Any:
+        call.layers_run, hidden = call.layers_run + 1, args[0]
         if self.llm_cut is not None and (layer in self.later or layer in self.llm_cut.scored_ahead):
             with timed():
                 hidden, kwargs = self._shorten(call, layer, hidden, kwargs)
         if call.traced:
-            self.trace.tokens_per_layer.append(hidden.shape[1])
+            self.trace.tokens_per_layer.append(call.position.shape[1])
             self.trace._visual.append(call.visual_count)
-        if not call.override:
-            return None
-        own = {} if layer in self.attending else {"attention_mask": call.valid}
-        return (hidden,), {**kwargs, **call.override, **own}
-
-    def _causal_mask(self, call: Call, segment: Segment, hidden: Tensor) -> Any:
-        """The mask of the layers with attention in this segment, if there are any."""
-        layer = next((one for one in self.attending if one >= segment.start), None)
-        if layer is None or call.segments.at(layer) is not segment:
-            return None
-        mask = padding_mask(segment, call.cache is not None, call.valid, hidden)
-        return causal_mask(self.llm.config, hidden, mask, call.cache, layer)
+        return None if call.override is None else self.arguments.of_layer(call, layer, hidden, args[1:], kwargs)
 
     def _shorten(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Cut what this layer is to cut, and score what the next one will."""
@@ -247,14 +241,12 @@ class LLMSide:
         if self.spread or hidden.device != call.position.device:
             hidden, kwargs = self._moved(call, layer, hidden, kwargs)
         if layer in self.later:
-            kwargs = {**kwargs, **(call.override or {})}
+            kwargs = {**kwargs, **self.arguments.changed(call, layer)}
             hidden, rotary = self.llm_cut.cut(call, layer, hidden, kwargs["position_embeddings"])
             segment = call.enter(layer, hidden)
-            if self.renumber:
-                rotary = moved(self.llm.rotary_emb(hidden, self._positions(call, segment)), hidden.device)
-            mask = None
-            if call.logical > 1 or segment.valid is not None or kwargs["attention_mask"] is not None:
-                mask = self._causal_mask(call, segment, hidden)
-            call.override = {"attention_mask": mask, "position_embeddings": rotary, "position_ids": None}
-        self.llm_cut.score_ahead(call, layer, hidden, (call.override or kwargs)["position_embeddings"])
+            anew = self._positions(call, segment) if self.renumber or self.arguments.several else None
+            masked = call.logical > 1 or segment.valid is not None or kwargs["attention_mask"] is not None
+            call.override = self.arguments.after_cut(call, segment, hidden, rotary, anew, masked)
+        now = {**kwargs, **self.arguments.changed(call, layer)}
+        self.llm_cut.score_ahead(call, layer, hidden, now["position_embeddings"])
         return hidden, kwargs

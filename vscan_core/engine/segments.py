@@ -117,6 +117,17 @@ def padding_mask(segment: Segment, cached: bool, valid: Tensor | None, hidden: T
     return torch.ones(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
 
 
+def moved(value: Any, device: torch.device) -> Any:
+    """Tensors, also inside dicts, lists and tuples, on `device`; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {key: moved(one, device) for key, one in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(moved(one, device) for one in value)
+    return value
+
+
 def _ones(batch: int, length: int, device: torch.device) -> Tensor:
     return torch.ones(batch, length, dtype=torch.bool, device=device)
 

@@ -35,6 +35,8 @@ class State:
     run: Run | None = None
     depth: int = 0  # nested calls of the model under way; 0 and no run: the caller uses its parts directly
     ids: Tensor | None = None  # (batch, length) of the model's call
+    padding: Any = None  # (batch, all tokens): the attention mask of that call, before the model makes others of it
+    token_kinds: Tensor | None = None  # (batch, length): `mm_token_type_ids` of that call
     given_views: Sequence[View] | None = None  # passed by the caller, for every prompt
     given_questions: Sequence[str] | None = None  # passed by the caller, one per prompt or one for all
     questions: Sequence[str] | None = None  # of this prompt's rows, without copies; None: not known

@@ -18,6 +18,7 @@ CLASSES = (  # module and class, in the order of the catalog
     "llava_onevision.LlavaOnevision",
     "glm4v.Glm4V",
     "qwen3_5.Qwen35",
+    "gemma4.Gemma4",
 )
 
 

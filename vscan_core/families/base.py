@@ -11,11 +11,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from vscan_core import geometry
 from vscan_core.dummies.shapes import Ids, Shape
 from vscan_core.errors import InputError
 from vscan_core.families.entries import HubModel, SmallModel
-from vscan_core.families.scores import head_rows, query_rows, rotated
 from vscan_core.families.tiles import Arrange, TiledPicture, Tiles, TokenLayout
 from vscan_core.selection import Anatomy, Needs
 from vscan_core.trace import View
@@ -59,6 +57,22 @@ class Family(ABC):
     def attending(self, model: nn.Module) -> list[int]:
         """The decoder layers with attention; others carry a state from token to token instead."""
         return [place for place, layer in enumerate(self.layers(model)) if hasattr(layer, "self_attn")]
+
+    def layer_kinds(self, model: nn.Module) -> list[str]:
+        """The kind of each decoder layer, as transformers names it; those of one kind share mask and rotary embedding."""
+        return [""] * len(self.layers(model))
+
+    def rotary(self, model: nn.Module, hidden: Tensor, positions: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+        """(cos, sin) of layers of this kind for positions (batch or 1, length), in the type and place of `hidden`."""
+        found: tuple[Tensor, Tensor] = self.language_model(model).rotary_emb(hidden, positions)
+        return found
+
+    def picture_blocks(self, model: nn.Module, token_kinds: Tensor) -> Tensor | None:
+        """(batch, length) the picture of each token, -1 for text, if the tokens of a picture see each other both ways.
+
+        token_kinds: `mm_token_type_ids` of the prompt. None: each token sees only what is before it.
+        """
+        return None
 
     def norm_after_attention(self, layer: Any) -> Any:
         """The module of a decoder layer that normalises the sum of its input and its attention."""
@@ -215,41 +229,6 @@ class Family(ABC):
         video processor gives the same result but needs torchvision. Called only if `frames` is not 0.
         """
         raise NotImplementedError
-
-    def text_scores(
-        self,
-        layer: Any,
-        hidden: Tensor,
-        rotary: tuple[Tensor, Tensor] | None,
-        valid: Tensor | None,
-        query_columns: Tensor | None = None,
-    ) -> Tensor:
-        """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
-
-        hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
-        position; valid (batch, tokens) is False for padding. One query row; softmax over all tokens, then head mean.
-        query_columns (batch, queries): the tokens whose mean attention is returned instead of the last token's; each
-        attends to itself and to what comes before it.
-        """
-        attn = layer.self_attn
-        normed = layer.input_layernorm(hidden)
-        query = head_rows(attn, "q", query_rows(normed, query_columns))  # (batch, heads, queries, head_dim)
-        key = head_rows(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
-        if rotary is not None:
-            query = rotated(attn, query, *(query_rows(part, query_columns) for part in rotary))
-            key = rotated(attn, key, *rotary)
-        # grouped queries share a key head: move the group into the query axis instead of repeating keys
-        query = query.reshape(key.shape[0], key.shape[1], -1, key.shape[-1])
-        product = geometry.precise(query @ key.transpose(-1, -2))  # (batch, kv_heads, group, tokens)
-        weights: Tensor = product * attn.scaling
-        if query_columns is not None:
-            columns = torch.arange(hidden.shape[1], device=query_columns.device)
-            later = columns > query_columns[..., None]  # (batch, queries, tokens)
-            groups = weights.shape[2] // query_columns.shape[1]
-            weights = weights.masked_fill(later.repeat(1, groups, 1)[:, None], -torch.inf)
-        if valid is not None:
-            weights = weights.masked_fill(~valid[:, None, None, :], -torch.inf)
-        return weights.softmax(-1).mean((1, 2))
 
     @abstractmethod
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
+from inspect import signature
 from itertools import groupby, pairwise
 from threading import get_ident
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -170,6 +171,41 @@ def head_rows(attn: Any, name: str, normed: Tensor) -> Tensor:
     return heads
 
 
+def text_scores(
+    layer: Any,
+    hidden: Tensor,
+    rotary: tuple[Tensor, Tensor] | None,
+    valid: Tensor | None,
+    query_columns: Tensor | None = None,
+) -> Tensor:
+    """(batch, tokens): attention of the last token to every token, with the weights of decoder layer `layer`.
+
+    hidden (batch, tokens, dim) is what enters the layer; rotary is (cos, sin), None for scores without
+    position; valid (batch, tokens) is False for padding. One query row; softmax over all tokens, then head mean.
+    query_columns (batch, queries): the tokens whose mean attention is returned instead of the last token's; each
+    attends to itself and to what comes before it.
+    """
+    attn = layer.self_attn
+    normed = layer.input_layernorm(hidden)
+    query = head_rows(attn, "q", query_rows(normed, query_columns))  # (batch, heads, queries, head_dim)
+    key = head_rows(attn, "k", normed)  # (batch, kv_heads, tokens, head_dim)
+    if rotary is not None:
+        query = rotated(attn, query, *(query_rows(part, query_columns) for part in rotary))
+        key = rotated(attn, key, *rotary)
+    # grouped queries share a key head: move the group into the query axis instead of repeating keys
+    query = query.reshape(key.shape[0], key.shape[1], -1, key.shape[-1])
+    product = geometry.precise(query @ key.transpose(-1, -2))  # (batch, kv_heads, group, tokens)
+    weights: Tensor = product * attn.scaling
+    if query_columns is not None:
+        columns = torch.arange(hidden.shape[1], device=query_columns.device)
+        later = columns > query_columns[..., None]  # (batch, queries, tokens)
+        groups = weights.shape[2] // query_columns.shape[1]
+        weights = weights.masked_fill(later.repeat(1, groups, 1)[:, None], -torch.inf)
+    if valid is not None:
+        weights = weights.masked_fill(~valid[:, None, None, :], -torch.inf)
+    return weights.softmax(-1).mean((1, 2))
+
+
 def projections(
     layer: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor] | None, names: frozenset[str]
 ) -> dict[str, Tensor]:
@@ -193,5 +229,11 @@ def projections(
 def rotated(attn: Any, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Queries or keys (batch, heads, tokens, head_dim) with the rotary embedding of the model of `attn`."""
     rotate = vars(sys.modules[type(attn).__module__])["apply_rotary_pos_emb"]
-    rows: Tensor = rotate(states, states[:, :0], cos, sin)[0]  # it rotates two tensors: the second has no heads
-    return rows
+    if _rotates_one(rotate):
+        return cast(Tensor, rotate(states, cos, sin))
+    return cast(Tensor, rotate(states, states[:, :0], cos, sin)[0])  # it rotates two tensors: the second has no heads
+
+
+@cache
+def _rotates_one(rotate: Callable[..., Any]) -> bool:
+    return "k" not in signature(rotate).parameters

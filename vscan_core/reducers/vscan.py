@@ -55,7 +55,7 @@ class VScan(Reducer):
     window: int | None = None  # side of the local scan's windows, in tokens; None = 6 (4 without CLS)
     local_layer: int | None = None  # vision layers of the two scans, 0-based; None = the family's published ones
     global_layer: int | None = None
-    prune_layer: int | None = None  # decoder layer of the later cut; None = the middle one
+    prune_layer: int | None = None  # decoder layer of the later cut; None = the middle one, or the last possible
     merge: bool = True
     refill: bool = True
 
@@ -76,7 +76,7 @@ class VScan(Reducer):
     def schedule(self, tokens: int, anatomy: Anatomy, tiles: int = 1) -> dict[int, int]:
         """The two cuts, or those set explicitly, in whole tokens."""
         layers = anatomy.text_layers
-        later = layers // 2 if self.prune_layer is None else self.prune_layer
+        later = self.later_cut(anatomy)
         first, second = tokens, tokens
         if self.encoder_keep is None or self.llm_keep is None:
             check_layer(later, layers, "prune_layer")
@@ -92,6 +92,13 @@ class VScan(Reducer):
             check_layer(layer, layers, "llm_keep")
             cuts[layer] = left = whole(keep, left)
         return without_idle_cuts(cuts, tokens, tiles)
+
+    def later_cut(self, anatomy: Anatomy) -> int:
+        """The decoder layer of the later cut."""
+        middle = anatomy.text_layers // 2
+        if self.prune_layer is None:
+            return middle if anatomy.last_cut is None else min(middle, anatomy.last_cut)
+        return self.prune_layer
 
     def without_later_cuts(self) -> VScan:
         """The two scans alone; the retention becomes `encoder_keep`, unless that is set."""
