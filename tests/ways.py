@@ -372,7 +372,10 @@ def autocast(case: Case) -> Seen:
 @way("LoRA adapters (PEFT)")
 def peft(case: Case) -> Seen:
     peft = pytest.importorskip("peft")
-    model = peft.get_peft_model(case.make(), peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"])).eval()
+    plain = case.make()
+    linear = [name for name, part in plain.named_modules() if isinstance(part, torch.nn.Linear)]
+    adapted = [name for name in linear if name.endswith(("q_proj", "v_proj"))]
+    model = peft.get_peft_model(plain, peft.LoraConfig(r=2, target_modules=adapted)).eval()
     return generate(Case(case.make, model, case.inputs, case.method, case.token))
 
 

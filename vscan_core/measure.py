@@ -7,6 +7,9 @@ FLOPs: a multiply-add counts as two. Decoder layer with n tokens, width D, key w
 In hybrids (Qwen3.5), attention has a gate, 3D^2 instead of 2D^2, and other layers have linear attention instead,
 2n(D(2K + 3V + 2H) + 3kV + 3DI): keys of width K, k per head, values of width V, H heads, a state that each token
 multiplies three times; their short convolutions are left out.
+In Gemma 4, layers have a width K of their own, some have keys that are values, too (DK for 2DK), embeddings of width P
+of each token (3DP), or experts; layers with a window attend to no more than it. Layers that reuse the keys of another
+one have none (2DK less) and run on the prompt's last token alone, as they do where only its logits are wanted.
 A is the attention, twice a product of scores or weights with keys or values, and there are two ways to count it:
 - causal (`Cost.tflops`): each token attends to itself and to what is before it, A = 2n(n + 1) D;
 - full (`Cost.tflops_full`): the whole map, of which causal masking discards half, A = 4n^2 D. Papers count so, and
@@ -27,6 +30,7 @@ from typing import Any
 import torch
 
 from vscan_core.errors import OutOfMemory
+from vscan_core.layer_work import layer_work
 
 Mark = Any  # a torch.cuda.Event, or seconds
 
@@ -112,36 +116,20 @@ def prefill_tflops(tokens_per_layer: Sequence[int], text_config: Any, *, causal:
         text_config: Of the LLM, from transformers.
         causal: Whether each token attends to itself and what is before it; False: to all tokens (n^2).
     """
-    width, heads = text_config.hidden_size, text_config.num_attention_heads
-    head = getattr(text_config, "head_dim", None) or width // heads
-    attention, keys = heads * head, (getattr(text_config, "num_key_value_heads", None) or heads) * head
-    linear = [kind == "linear_attention" for kind in getattr(text_config, "layer_types", None) or ()]
-    through = 3 if any(linear) else 2  # matrices as wide as all queries
-    mlp = 3 * width * text_config.intermediate_size
-    per_token = 2 * (through * width * attention + 2 * width * keys + mlp)
     total = 0
-    for layer, n in enumerate(tokens_per_layer):
-        if linear and linear[layer]:
-            total += n * 2 * (_linear_products(text_config) + mlp)
-        else:
-            total += n * per_token + 4 * attention * (n * (n + 1) // 2 if causal else n * n)
+    for n, layer in zip(tokens_per_layer, layer_work(text_config, len(tokens_per_layer)), strict=True):
+        queries = 1 if layer.last_token_only else n
+        total += 2 * queries * layer.products + 4 * layer.attention * layer.pairs(n, causal)
     return total / 1e12
-
-
-def _linear_products(config: Any) -> int:
-    """Multiply-adds per token of a layer's gated linear attention."""
-    heads, each = config.linear_num_value_heads, config.linear_key_head_dim
-    keys, values = config.linear_num_key_heads * each, heads * config.linear_value_head_dim
-    products: int = config.hidden_size * (2 * keys + 3 * values + 2 * heads) + 3 * each * values
-    return products
 
 
 def prompt_kv_bytes(tokens_per_layer: Sequence[int], text_config: Any, bytes_per_number: int) -> int:
     """Bytes of the KV cache of a prompt of which so many tokens entered each decoder layer, by formula."""
-    heads = text_config.num_attention_heads
-    head = getattr(text_config, "head_dim", None) or text_config.hidden_size // heads
-    kv_heads = getattr(text_config, "num_key_value_heads", None) or heads
-    return int(2 * kv_heads * head * bytes_per_number * sum(tokens_per_layer))
+    layers = layer_work(text_config, len(tokens_per_layer))
+    numbers = sum(
+        layer.kv_numbers * min(n, layer.window or n) for n, layer in zip(tokens_per_layer, layers, strict=True)
+    )
+    return bytes_per_number * numbers
 
 
 class PeakMemory:

@@ -22,6 +22,7 @@ MODELS = {
     "qwen3_vl": (tiny.qwen3, lambda: tiny.qwen_inputs([[(8, 12)], [(12, 8), (8, 8)]])),
     "qwen3_5": (tiny.qwen35, lambda: tiny.qwen_inputs([[(8, 12)], [(12, 8), (8, 8)]])),
     "glm4v": (tiny.glm, lambda: tiny.qwen_inputs([[(8, 12)], [(12, 8), (8, 8)]])),
+    "gemma4": (tiny.gemma, lambda: tiny.gemma_inputs([[(4, 6)], [(3, 4), (4, 4)]])),
     "internvl": (tiny.internvl, lambda: tiny.tile_inputs([[1], [2, 3]])),
     "smolvlm": (tiny.smolvlm, lambda: tiny.row_inputs([[1], [2, 3]])),
 }
@@ -39,9 +40,10 @@ METHODS = {
     "ivcprune": vc.REDUCERS["ivcprune"](retention=0.6),
     "apet": vc.REDUCERS["apet"](retention=0.6),
 }
-# these cut too early: before features are added, or before attention scores; tests/families examine the refusal
+# these cut too early (before features are added, or before attention scores) or too late (where keys are reused);
+# tests/families examine the refusal
 REFUSED = {("qwen3_vl", "pyramiddrop"), ("qwen3_vl", "sparsevlm"), ("qwen3_vl", "pact"), ("qwen3_vl", "v2drop")}
-REFUSED |= {("qwen3_5", "sparsevlm")}
+REFUSED |= {("qwen3_5", "sparsevlm"), ("gemma4", "vscan")}
 
 
 def run(model, inputs, reducer):

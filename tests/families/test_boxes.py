@@ -20,7 +20,7 @@ SIZES = [(100, 100), (200, 90), (70, 190), (20, 30), (600, 400), (333, 211), (24
 PLACES = [(0.5, 0.5), (0.3, 0.62), (0.1, 0.1), (0.9, 0.15), (0.12, 0.88), (0.93, 0.93)]
 CROP = ("llava", "video_llava")  # look at the centre square of a picture only
 DARK, BRIGHT = (100, 100, 100), (160, 160, 160)
-BEHIND_ATTENTION = ("out_proj", "projection_layer", "attn.proj")
+BEHIND_ATTENTION = ("out_proj", "projection_layer", "attn.proj", "attn.o_proj")
 Square = tuple[float, float, float, float]
 
 

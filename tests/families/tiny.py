@@ -107,7 +107,7 @@ def gemma(attn: str, **more: Any) -> Gemma4ForConditionalGeneration:
             "standardize": "attention_k_eq_v" in settings,
         },
         text_config={
-            **TEXT, **settings, "head_dim": 8, "global_head_dim": 16, "sliding_window": 12,
+            **TEXT, "sliding_window": 12, **settings, "head_dim": 8, "global_head_dim": 16,
             "num_hidden_layers": len(settings["layer_types"]), "vocab_size_per_layer_input": TEXT["vocab_size"],
             "bos_token_id": 1, "eos_token_id": None,
         },

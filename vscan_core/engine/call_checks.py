@@ -88,6 +88,7 @@ class CallChecks:
         def after(module: nn.Module, args: Any, out: Any) -> None:
             if (state := current()) is None:
                 return
+            state.logit_positions, state.logits_kept = None, 0  # a call of `model.model` names none
             if not state.arrived:
                 raise RuntimeError(
                     "the model ran, but the hooks on its decoder did not, so nothing was reduced; do not compile or "
