@@ -12,6 +12,7 @@ import transformers
 from vscan_core.catalog import MODELS
 from vscan_core.dummies import model_of
 from vscan_core.dummies.processors import add_vision_tokens, ids_of
+from vscan_core.engine.layer_arguments import check_cuts
 from vscan_core.engine.score_layers import score_layers
 from vscan_core.errors import InputError
 from vscan_core.families import FAMILIES, Family
@@ -116,6 +117,7 @@ def _page(name: str) -> str:
         "Position ids of kept tokens": facts.positions,
         "Rotary embedding in scores of later cuts": "yes" if facts.rope_in_scores else "no",
         "First decoder layer of a later cut": str(facts.first_cut),
+        "Last decoder layer of a later cut": str(facts.text_layers - 1 if facts.last_cut is None else facts.last_cut),
         "Tiles": tiles(name),
         "Video": videos(family),
         "Methods that it refuses, with default settings": refused(name),
@@ -163,6 +165,7 @@ def refused(name: str) -> str:
         needs, later = reducer.needs(facts), [layer for layer in reducer.cut_layers(facts) if layer]
         try:
             family.check(needs)
+            check_cuts(later, facts)
             score_layers(reducer, later, family.attending(built(name)[0]))
             if needs.blocks:
                 family.encoder_blocks(built(name)[0])

@@ -144,9 +144,9 @@ INTRODUCTION = """Written by `make ways`, and checked by every test run.
 
 **yes**: kept tokens, logits and answer are the same as with a plain greedy `generate` inside `with reduced(...)`, which
 itself is compared with a slow recompute that only masks the removed tokens. **no**: the library refuses the call with
-one sentence before it returns anything (drafts for a model with recurrent states, and embeddings without ids for one that embeds ids in
-each layer, are refused by transformers). Each way was tried with cuts at the entrance of and inside the language model,
-and with a cut inside it only.
+one sentence before it returns anything (drafts for a model with recurrent states, and embeddings without ids for one
+that embeds ids in each layer, are refused by transformers). Each way was tried with cuts at the entrance of and inside
+the language model, and with a cut inside it only.
 
 - Work started inside a `with` belongs to it: threads, jobs of a ThreadPoolExecutor, `asyncio.to_thread`. The end of
   the `with` waits for it.

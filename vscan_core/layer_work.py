@@ -14,7 +14,7 @@ class LayerWork:
     attention: int = 0  # width of all queries; 0: it has no attention map
     kv_numbers: int = 0  # numbers per token in the KV cache
     window: int | None = None  # how many tokens each one attends to at most; None: all before it
-    last_token_only: bool = False  # it reuses the keys of another layer, so that a prompt's other tokens can be left out
+    last_token_only: bool = False  # it reuses the keys of another layer, so the prompt's other tokens are left out
 
     def pairs(self, tokens: int, causal: bool) -> int:
         """Queries times keys of a prompt; causal: without those that the mask hides."""
@@ -55,11 +55,10 @@ def _layer(config: Any, layer: int, layers: int) -> LayerWork:
 
 def _of_gemma(config: Any) -> int:
     """Multiply-adds per token of a layer's experts and of its own embeddings of the token."""
-    width, experts = config.hidden_size, getattr(config, "num_experts", None) or 0
-    if not getattr(config, "enable_moe_block", False):
-        experts = 0
-    own = 3 * width * (getattr(config, "hidden_size_per_layer_input", None) or 0)
-    return int(own + experts * width + (3 * width * config.moe_intermediate_size * config.top_k_experts if experts else 0))
+    width, products = config.hidden_size, 0
+    if getattr(config, "enable_moe_block", False):
+        products = width * (config.num_experts + 3 * config.moe_intermediate_size * config.top_k_experts)
+    return int(products + 3 * width * (getattr(config, "hidden_size_per_layer_input", None) or 0))
 
 
 def _linear_products(config: Any) -> int:

@@ -13,9 +13,9 @@ from typing import Any
 
 import transformers
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import Cache, DynamicCache, StaticCache
 from transformers.cache_utils import CacheLayerMixin, StaticLayer
-from torch.nn.functional import pad
 from transformers.masking_utils import (
     blockwise_overlay,
     create_causal_mask,

@@ -48,12 +48,14 @@ PREFILL = {
     "qwen3_vl": Limits(35, 3, 359, 8),
     "qwen3_5": Limits(35, 3, 359, 8),
     "glm4v": Limits(35, 3, 333, 6),
+    "gemma4": Limits(36, 3, 571, 6),
     "internvl": Limits(30, 2, 290, 3),
     "idefics3": Limits(30, 2, 381, 5),
     "smolvlm": Limits(30, 2, 381, 5),
     "video_llava": Limits(35, 2, 271, 3),
 }
 STEP = dict.fromkeys(HANDED_IN, Limits(3, 0, 5, 0))  # one decoding step
+STEP["gemma4"] = Limits(3, 0, 85, 0)  # masks and angles for two kinds of layers
 STEP_OF_OTHERS = Limits(3, 0, 20, 0)
 
 

@@ -23,7 +23,10 @@ LLM = {
     "qwen3_vl": (tiny.qwen3, lambda: tiny.qwen_inputs([[(12, 16)], [(8, 8), (10, 14)]])),
     "qwen3_5": (tiny.qwen35, lambda: tiny.qwen_inputs([[(12, 16)], [(8, 8), (10, 14)]])),
     "glm4v": (tiny.glm, lambda: tiny.qwen_inputs([[(12, 16)], [(8, 8), (10, 14)]])),
-    "gemma4 large": (partial(tiny.gemma, **tiny.GEMMA_LARGE, sliding_window=99), lambda: tiny.gemma_inputs([[(4, 6)], [(3, 4), (4, 4)]])),
+    "gemma4 large": (
+        partial(tiny.gemma, **tiny.GEMMA_LARGE, sliding_window=99),
+        lambda: tiny.gemma_inputs([[(4, 6)], [(3, 4), (4, 4)]]),
+    ),
     "internvl": (tiny.internvl, lambda: tiny.tile_inputs([[1], [2, 3]])),
     "idefics3": (tiny.idefics3, lambda: tiny.row_inputs([[1], [2, 3]])),
     "video_llava video": (tiny.video_llava, lambda: tiny.frame_inputs([[(1, 2, 3)], [(4, 5, 6)]])),

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from transformers.models.gemma4 import modeling_gemma4
 from transformers.models.glm4v import modeling_glm4v
 
 import vscan_core as vc
@@ -113,6 +114,31 @@ def test_glm_scores_are_the_attention_received_inside_each_picture(monkeypatch) 
             received = maps[2 * layer + place].sum(0).mean(0).view(-1, 4).mean(1)  # 2 x 2 patches, one after another
             torch.testing.assert_close(image.cuts[0].scores[label], received)
     assert torch.equal(trace.images[0].boxes[9], torch.tensor([28.0, 28.0, 56.0, 56.0]))
+
+
+@torch.no_grad()
+def test_gemma_scores_are_the_attention_of_the_nine_patches_of_each_token(monkeypatch) -> None:
+    """Pictures of different sizes are padded to one; padding neither pays nor receives."""
+    model, inputs = tiny.gemma("eager"), tiny.gemma_inputs([[(4, 6), (3, 4)]])
+    own, maps = modeling_gemma4.eager_attention_forward, []
+
+    def recorded(module, *args, **kwargs):
+        out, weights = own(module, *args, **kwargs)
+        if isinstance(module, modeling_gemma4.Gemma4VisionAttention):
+            maps.append(weights)  # (pictures, heads, patches, patches)
+        return out, weights
+
+    monkeypatch.setattr(modeling_gemma4, "eager_attention_forward", recorded)
+    with vc.reduced(model, vc.VScan(encoder_keep=9, llm_keep={}, local_layer=1)) as trace:
+        model(**inputs)
+    assert len(maps) == 4 and [image.grid for image in trace.images] == [(4, 6), (3, 4)]
+    for place, (image, (down, across)) in enumerate(zip(trace.images, [(4, 6), (3, 4)], strict=True)):
+        patches = 9 * down * across
+        for label, layer in (("local", 1), ("global", 3)):
+            received = maps[layer][place, :, :patches, :patches].sum(0).mean(0)
+            of_tokens = received.view(down, 3, across, 3).mean((1, 3)).flatten()
+            torch.testing.assert_close(image.cuts[0].scores[label], of_tokens)
+    assert torch.equal(trace.images[1].boxes[5], torch.tensor([12.0, 12.0, 24.0, 24.0]))
 
 
 def paid(query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:

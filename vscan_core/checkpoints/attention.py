@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -32,6 +33,13 @@ def check_attention(name: str) -> None:
         raise InputError(f"there is no attention {name!r}; {choices}")
     if KERNEL.fullmatch(name) and find_spec("kernels") is None:
         raise InputError(f"attention {name!r} is a kernel of the Hub, which needs a package: pip install kernels")
+
+
+def attention_by_part(config: Any, name: str) -> str | dict[str, str]:
+    """What to pass to transformers for attention `name`: towers for sound (Gemma 4) have no other one than eager."""
+    if getattr(config, "audio_config", None) is None:
+        return name
+    return {"": name, **dict.fromkeys(config.sub_configs, name), "audio_config": "eager"}
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import transformers
 from huggingface_hub import constants, try_to_load_from_cache
 from transformers.utils import logging
 
-from vscan_core.checkpoints.attention import usable
+from vscan_core.checkpoints.attention import attention_by_part, usable
 from vscan_core.checkpoints.folder import (
     AGAIN,
     CONFIG,
@@ -57,7 +57,7 @@ def pretrained(name: str, source: str, place: Any, dtype: torch.dtype, attn: str
             model, info = cls.from_pretrained(
                 source,
                 dtype=dtype,
-                attn_implementation=attn,
+                attn_implementation=attention_by_part(config, attn),
                 device_map=place,
                 trust_remote_code=False,
                 use_safetensors=True,
@@ -92,7 +92,7 @@ def _planned(name: str, config: Any, held: int | None, place: Any, dtype: torch.
     with torch.device("meta"):
         plan = cls._from_config(config, dtype=dtype, attn_implementation="eager")
         with usable(attn, dtype):
-            cls._from_config(config, dtype=dtype, attn_implementation=attn)
+            cls._from_config(config, dtype=dtype, attn_implementation=attention_by_part(config, attn))
     wanted = sum(weight.numel() for weight in plan.parameters())
     if held is not None and wanted > 2 * held and not hasattr(config, "quantization_config"):
         raise InputError(

@@ -1,12 +1,13 @@
 """What decoder layers are called with once tokens are gone: masks, rotary embeddings, and their own rows per token.
 
-Layers of one kind (`Family.layer_kinds`) share a mask and a rotary embedding; most models have one kind. A window counts
-the tokens that are left: what a cut removes no longer takes a place in it.
+Layers of one kind (`Family.layer_kinds`) share a mask and a rotary embedding; most models have one kind. A window
+counts the tokens that are left: what a cut removes no longer takes a place in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -46,6 +47,7 @@ class LayerArguments:
         self.model, self.family, self.config = model, family, family.language_model(model).config
         self.attending, self.kinds = family.attending(model), family.layer_kinds(model)
         self.several = len(set(self.kinds)) > 1
+        self.stack_shortens = "logits_to_keep" in signature(type(family.language_model(model)).forward).parameters
 
     def blocks(self, state: State, past: int, length: int) -> Tensor | None:
         """(batch, length) the picture of each of a call's tokens, where its tokens see each other; None: they do not.
@@ -107,9 +109,9 @@ class LayerArguments:
 
 
 def leave_wanted(call: Call, out: Any) -> None:
-    """Shorten a decoder's output to the positions whose logits are wanted, if its caller relies on the full length.
+    """Shorten a decoder's output to the positions whose logits are wanted, if the decoder is one that may do so itself.
 
-    A model that passes `logits_to_keep` to its decoder shortens afterwards only what is as long as the input.
+    The model that calls such a decoder shortens afterwards only what is as long as the input.
     """
     wanted, rows = call.wanted, out.last_hidden_state
     if wanted is None or rows.shape[1] == call.logical:

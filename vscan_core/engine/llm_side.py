@@ -7,6 +7,7 @@ arguments. Each later cut gathers the tokens left (`llm_cut`) and gives the laye
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -154,7 +155,7 @@ class LLMSide:
             spans=[],
             stateful=len(self.attending) < len(self.layers),
             blocks=None if self.idle or length == 1 else self.arguments.blocks(state, past, length),
-            wanted=kwargs.get("logits_to_keep"),
+            wanted=kwargs.get("logits_to_keep") if self.arguments.stack_shortens else None,
         )
         visual, state.visual = state.visual, None
         if length > 1:
@@ -233,7 +234,10 @@ class LLMSide:
         if call.traced:
             self.trace.tokens_per_layer.append(call.position.shape[1])
             self.trace._visual.append(call.visual_count)
-        return None if call.override is None else self.arguments.of_layer(call, layer, hidden, args[1:], kwargs)
+        if call.override is None:
+            return None
+        with timed() if len(args) > 1 else nullcontext():  # without rows to gather there is nothing to time
+            return self.arguments.of_layer(call, layer, hidden, args[1:], kwargs)
 
     def _shorten(self, call: Call, layer: int, hidden: Tensor, kwargs: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """Cut what this layer is to cut, and score what the next one will."""

@@ -59,7 +59,7 @@ class Family(ABC):
         return [place for place, layer in enumerate(self.layers(model)) if hasattr(layer, "self_attn")]
 
     def layer_kinds(self, model: nn.Module) -> list[str]:
-        """The kind of each decoder layer, as transformers names it; those of one kind share mask and rotary embedding."""
+        """The kind of each decoder layer, as transformers names it; one kind shares mask and rotary embedding."""
         return [""] * len(self.layers(model))
 
     def rotary(self, model: nn.Module, hidden: Tensor, positions: Tensor, kind: str) -> tuple[Tensor, Tensor]:

@@ -63,20 +63,20 @@ class Gemma4(Family):
         HubModel("google/gemma-4-E2B-it", "Gemma 4 E2B", "Gemma 4 E2B", 5.1, "Apache-2.0", "gemma-4-e2b",
                  Shape(GEMMA_VIT, Decoder(1536, 35, 8, 1, 6144, 262144, True, 256), E2B),
                  Defaults(4, 15, 13, "renumbered", "ours")),
-        HubModel("google/gemma-4-E4B-it", "Gemma 4 E4B", "Gemma 4 E4B", 8.0, "Apache-2.0", "gemma-4-e4b",
+        HubModel("google/gemma-4-E4B-it", "Gemma 4 E4B", "Gemma 4 E4B", 7.94, "Apache-2.0", "gemma-4-e4b",
                  Shape(GEMMA_VIT, Decoder(2560, 42, 8, 2, 10240, 262144, True, 256), E4B),
                  Defaults(4, 15, 21, "renumbered", "ours")),
-        HubModel("google/gemma-4-26B-A4B-it", "Gemma 4 26B-A4B", "Gemma 4 26B, 4B active", 26.0, "Apache-2.0",
+        HubModel("google/gemma-4-26B-A4B-it", "Gemma 4 26B-A4B", "Gemma 4 26B, 4B active", 25.81, "Apache-2.0",
                  "gemma-4-26b-a4b",
                  Shape(GEMMA_VIT_LARGE, Decoder(2816, 30, 16, 8, 2112, 262144, True, 256),
                        {**SERVER, **MOE, "num_global_key_value_heads": 2}),
                  Defaults(6, 26, 15, "renumbered", "ours")),
-        HubModel("google/gemma-4-31B-it", "Gemma 4 31B", "Gemma 4 31B", 31.0, "Apache-2.0", "gemma-4-31b",
+        HubModel("google/gemma-4-31B-it", "Gemma 4 31B", "Gemma 4 31B", 31.27, "Apache-2.0", "gemma-4-31b",
                  Shape(GEMMA_VIT_LARGE, Decoder(5376, 60, 32, 16, 21504, 262144, True, 256),
                        {**SERVER, "num_global_key_value_heads": 4}),
                  Defaults(6, 26, 30, "renumbered", "ours")),
     )  # fmt: skip
-    small_models = (SmallModel("gemma-4-small", "Gemma 4", 60, Shape(small_tower(0, 16), SMALL_TEXT, SMALL)),)
+    small_models = (SmallModel("gemma-4-small", "Gemma 4", 76, Shape(small_tower(0, 16), SMALL_TEXT, SMALL)),)
     nested_pictures = True
 
     def vision_tower(self, model: nn.Module) -> Any:
