@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from vscan_core.engine.call import Call
+from vscan_core.engine.llm_cut import Rotary
 from vscan_core.engine.segments import Segment, moved, padding_mask
 from vscan_core.engine.state import State
 from vscan_core.errors import InputError
@@ -22,8 +23,6 @@ from vscan_core.families.base import Family
 from vscan_core.geometry import take
 from vscan_core.selection import Anatomy
 from vscan_core.versions import causal_mask
-
-Rotary = tuple[Tensor, Tensor]  # cos and sin, (1 or batch, length, head_dim) each
 
 
 def check_cuts(later: Sequence[int], anatomy: Anatomy) -> None:

@@ -25,20 +25,19 @@ from vscan_core.trace import View
 
 GEMMA_VIT = Tower(0, 16, 768, 16, 12, 3072)
 GEMMA_VIT_LARGE = Tower(0, 16, 1152, 27, 16, 4304)
-SLIDING, FULL = "sliding_attention", "full_attention"
 # every `period`-th layer attends to everything, with wider heads; those after the others reuse their keys and values
-EDGE = {"hidden_size_per_layer_input": 256, "sliding_window": 512, "global_head_dim": 512}
-SERVER = {
+_EDGE = {"hidden_size_per_layer_input": 256, "sliding_window": 512, "global_head_dim": 512}
+_LARGE = {
     "hidden_size_per_layer_input": 0,
     "sliding_window": 1024,
     "global_head_dim": 512,
     "attention_k_eq_v": True,
     "use_bidirectional_attention": "vision",
 }
-E2B = {**EDGE, "period": 5, "num_kv_shared_layers": 20, "use_double_wide_mlp": True, "audio": True}
-E4B = {**EDGE, "period": 6, "num_kv_shared_layers": 18, "audio": True}
-MOE = {"enable_moe_block": True, "num_experts": 128, "top_k_experts": 8, "moe_intermediate_size": 704}
-SMALL = {**EDGE, "hidden_size_per_layer_input": 32, "global_head_dim": 128, "period": 3, "num_kv_shared_layers": 6}
+_E2B = {**_EDGE, "period": 5, "num_kv_shared_layers": 20, "use_double_wide_mlp": True, "audio": True}
+_E4B = {**_EDGE, "period": 6, "num_kv_shared_layers": 18, "audio": True}
+_MOE = {"enable_moe_block": True, "num_experts": 128, "top_k_experts": 8, "moe_intermediate_size": 704}
+_SMALL = {**_EDGE, "hidden_size_per_layer_input": 32, "global_head_dim": 128, "period": 3, "num_kv_shared_layers": 6}
 
 
 class Gemma4(Family):
@@ -61,22 +60,22 @@ class Gemma4(Family):
     title = "Gemma 4"
     hub_models = (
         HubModel("google/gemma-4-E2B-it", "Gemma 4 E2B", "Gemma 4 E2B", 5.1, "Apache-2.0", "gemma-4-e2b",
-                 Shape(GEMMA_VIT, Decoder(1536, 35, 8, 1, 6144, 262144, True, 256), E2B),
+                 Shape(GEMMA_VIT, Decoder(1536, 35, 8, 1, 6144, 262144, True, 256), _E2B),
                  Defaults(4, 15, 13, "renumbered", "ours")),
         HubModel("google/gemma-4-E4B-it", "Gemma 4 E4B", "Gemma 4 E4B", 7.94, "Apache-2.0", "gemma-4-e4b",
-                 Shape(GEMMA_VIT, Decoder(2560, 42, 8, 2, 10240, 262144, True, 256), E4B),
+                 Shape(GEMMA_VIT, Decoder(2560, 42, 8, 2, 10240, 262144, True, 256), _E4B),
                  Defaults(4, 15, 21, "renumbered", "ours")),
         HubModel("google/gemma-4-26B-A4B-it", "Gemma 4 26B-A4B", "Gemma 4 26B, 4B active", 25.81, "Apache-2.0",
                  "gemma-4-26b-a4b",
                  Shape(GEMMA_VIT_LARGE, Decoder(2816, 30, 16, 8, 2112, 262144, True, 256),
-                       {**SERVER, **MOE, "num_global_key_value_heads": 2}),
+                       {**_LARGE, **_MOE, "num_global_key_value_heads": 2}),
                  Defaults(6, 26, 15, "renumbered", "ours")),
         HubModel("google/gemma-4-31B-it", "Gemma 4 31B", "Gemma 4 31B", 31.27, "Apache-2.0", "gemma-4-31b",
                  Shape(GEMMA_VIT_LARGE, Decoder(5376, 60, 32, 16, 21504, 262144, True, 256),
-                       {**SERVER, "num_global_key_value_heads": 4}),
+                       {**_LARGE, "num_global_key_value_heads": 4}),
                  Defaults(6, 26, 30, "renumbered", "ours")),
     )  # fmt: skip
-    small_models = (SmallModel("gemma-4-small", "Gemma 4", 76, Shape(small_tower(0, 16), SMALL_TEXT, SMALL)),)
+    small_models = (SmallModel("gemma-4-small", "Gemma 4", 76, Shape(small_tower(0, 16), SMALL_TEXT, _SMALL)),)
     nested_pictures = True
 
     def vision_tower(self, model: nn.Module) -> Any:
@@ -200,7 +199,7 @@ class Gemma4(Family):
             "standardize": large,
             "use_clipped_linears": not large,
         }
-        kinds = [SLIDING if (layer + 1) % period else FULL for layer in range(text.depth)]
+        kinds = ["sliding_attention" if (layer + 1) % period else "full_attention" for layer in range(text.depth)]
         return transformers.Gemma4Config(
             vision_config=vision,
             audio_config={} if more.pop("audio", False) else None,
