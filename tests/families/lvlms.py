@@ -43,7 +43,10 @@ def tokenizer(picture: str = "<image>", **named: str) -> Any:
 
 def processor(name: str, components: tuple[Any, ...], picture: str = "<image>", **settings: Any) -> Any:
     """The stock processor; its video half, which needs torchvision, stays away."""
-    cls = getattr(transformers, name)
+    try:
+        cls = getattr(transformers, name)
+    except ImportError as error:  # in old versions, the module of Gemma's imports the processor of its videos
+        pytest.skip(f"{name} cannot be made here: {error.__cause__ or error}")
     without_video = type(name, (cls,), {"check_argument_for_proper_class": lambda self, name, given: None})
     return without_video(*components, chat_template=TEMPLATE.replace("PICTURE", picture), **settings)
 

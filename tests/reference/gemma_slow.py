@@ -30,7 +30,7 @@ def layers(
     llm, length = model.model.language_model, len(ids)
     config, own, shared = llm.config, None, dict[str, Any]()
     if config.hidden_size_per_layer_input:
-        own = llm.get_per_layer_inputs(without_placeholders(model, ids)[None])
+        own = llm.get_per_layer_inputs(without_placeholders(model, ids)[None], None)
         own = llm.project_per_layer_inputs(embeds[None], own)
     picture = torch.full((length,), -1)
     for number, mine in enumerate(columns):

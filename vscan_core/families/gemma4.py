@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from vscan_core import geometry
 from vscan_core.dummies.processors import IMAGE, VISION_END, VISION_START, chat_template, with_videos
 from vscan_core.dummies.shapes import SMALL_TEXT, Decoder, Ids, Shape, Tower, small_tower, text_config
+from vscan_core.errors import InputError
 from vscan_core.families.base import Family, Recorder
 from vscan_core.families.entries import Defaults, HubModel, SmallModel
 from vscan_core.families.scores import hook_query_and_key, received_in_each
@@ -226,15 +227,19 @@ class Gemma4(Family):
         for name, token in {"image_token": IMAGE, "boi_token": VISION_START, "eoi_token": VISION_END, **sound}.items():
             setattr(tokenizer, name, token)
             setattr(tokenizer, f"{name}_id", tokenizer.convert_tokens_to_ids(token))
-        return with_videos(
-            "Gemma4Processor",
-            transformers.Gemma4ImageProcessorPil(patch_size=shape.tower.patch),
-            "Gemma4VideoProcessor",
-            tokenizer,
-            {"patch_size": shape.tower.patch},
-            feature_extractor=transformers.Gemma4AudioFeatureExtractor(),
-            chat_template=chat_template(),
-        )
+        patch = {"patch_size": shape.tower.patch}
+        try:
+            return with_videos(
+                "Gemma4Processor",
+                transformers.Gemma4ImageProcessorPil(**patch),
+                "Gemma4VideoProcessor",
+                tokenizer,
+                patch,
+                feature_extractor=transformers.Gemma4AudioFeatureExtractor(),
+                chat_template=chat_template(),
+            )
+        except ImportError as error:
+            raise InputError("pictures for Gemma 4 need torchvision here: pip install torchvision") from error
 
 
 def _grids(positions: Tensor) -> list[tuple[int, int]]:
