@@ -103,7 +103,7 @@ def kv_bytes(cache: Any) -> int:
     for layer in cache.layers:
         if hasattr(layer, "keys"):
             held += [layer.keys, layer.values]
-        elif hasattr(layer, "conv_states"):  # else it reuses the keys and values of another layer
+        else:
             held += [*layer.conv_states.values(), *layer.recurrent_states.values()]
     return sum(tensor.numel() * tensor.element_size() for tensor in held if tensor is not None)
 

@@ -105,7 +105,8 @@ class Trace:
     """
 
     images: list[ImageTrace] = field(default_factory=list)
-    tokens_per_layer: list[int] = field(default_factory=list)  # of text and pictures, into each decoder layer
+    # of text and pictures, into each decoder layer, or whose keys it reads if it runs on the last of them alone
+    tokens_per_layer: list[int] = field(default_factory=list)
     _visual: list[Tensor | int] = field(default_factory=list)
     attention: dict[str, str] = field(default_factory=dict)  # the kernel that ran: {"vision": "sdpa", "text": "sdpa"}
 

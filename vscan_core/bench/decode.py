@@ -29,10 +29,12 @@ AS_LONG = "stock, cache as of "
 def shorten(cache: Any, tokens_per_layer: Sequence[int]) -> None:
     """Keep only the first tokens of each layer of a stock cache, in place; a state has the same size for any number."""
     for layer, count in zip(cache.layers, tokens_per_layer, strict=True):
-        if not hasattr(layer, "keys"):
+        if getattr(layer, "keys", None) is None:
             continue
         layer.keys = layer.keys[:, :, :count].contiguous()
         layer.values = layer.values[:, :, :count].contiguous()
+        if layer.is_sliding:  # which counts what it has seen
+            layer.cumulative_length = count
 
 
 def lengths_of(lvlm: LVLM, trace: Trace) -> list[int]:
