@@ -14,6 +14,7 @@ from tests.families.test_families import method
 from vscan_core import measure
 from vscan_core.engine.score_layers import score_layers
 from vscan_core.reducers.fastv import FastV
+from vscan_core.reducers.ivcprune import IVCPrune
 from vscan_core.reducers.sparsevlm import SparseVLM
 from vscan_core.reducers.v2drop import V2Drop
 from vscan_core.versions import CACHE, cache_out, new_static_cache
@@ -35,6 +36,7 @@ def model():
         (FastV(), [4], {4: 3}),
         (FastV(), [7], {7: 3}),
         (SparseVLM(), [4, 10, 20], {4: 3, 10: 7, 20: 19}),
+        (IVCPrune(), [10], {10: 7}),
         (V2Drop(), [1, 2], {1: 0, 2: 1}),  # reads no attention
     ],
     ids=str,
@@ -51,6 +53,7 @@ def test_a_cut_is_scored_by_the_last_attention_at_or_before_the_layer_that_the_m
     ("reducer", "later", "advice"),
     [
         (FastV(), [2], "cut at layer 4 or deeper"),
+        (IVCPrune(), [2], "cut at layer 4 or deeper"),
         (vc.VScan(), [2], "cut at layer 3 or deeper"),
         (SparseVLM(), [4, 6], "cut at layer 8 or deeper"),
         (SparseVLM(), [4, 32, 33], "use fewer cuts"),
