@@ -38,6 +38,8 @@ LEFT = """() => { const found = new Set(), add = (text) => { if (/[A-Za-z]{2}/.t
   return [...found]; }"""
 NAMES = re.compile(
     r"\b("
+    + "|".join(REDUCERS)
+    + "|"
     + "|".join(
         re.escape(each.title) for each in (*REDUCERS.values(), *MODELS.values()) if not each.title.endswith("weights")
     )
