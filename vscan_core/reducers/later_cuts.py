@@ -20,7 +20,7 @@ class LaterCuts:
         return None
 
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
-        """A later cut: choose `keep` of the visual tokens that are left, by default those with the best text scores."""
+        """A later cut: choose `keep` (or fewer) of the tokens left, by default those with the best text scores."""
         assert signals.text is not None
         return Selection.top(signals.text, keep, "text")
 
