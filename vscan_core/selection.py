@@ -1,6 +1,6 @@
 """The interface between methods and models: what a reducer receives (Signals) and returns (Selection).
 
-Names of axes: tokens (visual tokens of one image), heads, dim, layers.
+Names of axes: tokens (visual tokens of one image; at a later cut, those that are left), heads, dim, layers.
 A method never sees a model and a model family never sees a method; both see only what is in this file.
 """
 
@@ -52,10 +52,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Signals:
-    """Everything a reducer may use, for one image (at cut 0: one image or tile). Signals it does not need are None.
-
-    At cut 0, `tokens` counts the unreduced visual tokens; at a later cut, those that are left.
-    """
+    """Everything a reducer may use, for one image (at cut 0: one image or tile). Signals it does not need are None."""
 
     features: Tensor | None = None  # (tokens, dim) vision features before the projector, no CLS
     projected: Tensor | None = None  # (tokens, dim_llm) after the projector
