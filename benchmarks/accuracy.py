@@ -1,16 +1,18 @@
 """Accuracy over retention of every method, or VScan's ablations, on one task: measured cell by cell, resumable.
 
-python -m benchmarks.accuracy [--limit 300] [--minutes 30] [--ablations] [--methods vscan,fastv] [--part 1/2]
+python -m benchmarks.accuracy [--limit 300] [--minutes 30] [--ablations] [--methods vscan,fastv] [--add] [--part 1/2]
 
 Every cell (method x retention, or variant) answers the same questions through `vscan_eval`; its answers are
 files in runs/eval, so a run that was stopped, or that hit --minutes, resumes when it is started again. `--part 1/2` and
 `--part 2/2`, started side by side with OMP_NUM_THREADS=1, share the cells; the last call, without --part, writes the
-record into assets/recorded/. A method that cannot reach a retention is recorded with its sentence.
+record into assets/recorded/. A method that cannot reach a retention is recorded with its sentence. With `--add`, the
+rows of the methods in --methods join the record that is there; each says when and where it was measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -140,6 +142,19 @@ def model_provenance(lvlm: vc.LVLM, command: str) -> dict[str, Any]:
     return about | provenance(command, lvlm.device)
 
 
+def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The old record with the rows of the new one, instead of its own. Raises InputError if they do not compare."""
+    for name in ("model", "weights_sha256", "dtype", "task", "seed", "n"):
+        if old[name] != new[name]:
+            raise vc.InputError(f"the record there has another {name} ({old[name]}, not {new[name]}); leave out --add")
+    if old["dense"]["scores"] != new["dense"]["scores"]:
+        raise vc.InputError("the dense model answers otherwise than in the record there; measure all of it again")
+    measured = {name: new[name] for name in ("command", "commit", "date", "hardware", "versions")}
+    fresh = {(row["method"], row["retention"]): row | {"measured": measured} for row in new["rows"]}
+    kept = {(row["method"], row["retention"]): row for row in old["rows"]}
+    return old | {"rows": list((kept | fresh).values())}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit status: 0 if the record is written (with --part: if the part is done), 1 if time ran out first."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -150,6 +165,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=300, help="questions per cell")
     parser.add_argument("--methods", default=",".join(vc.REDUCERS))
     parser.add_argument("--ablations", type=float, nargs="?", const=1 / 9, metavar="R", help="VScan's, at R (1/9)")
+    parser.add_argument(
+        "--add", action="store_true", help="keep the rows of other methods in the record"
+    )
     parser.add_argument(
         "--minutes", type=float, default=float("inf"), metavar="M", help="start no new cell after M minutes"
     )
@@ -186,7 +204,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{cell.name} {cell.retention:.3f} {cell.variant or ''} {spent:.1f} CPU s: {result}", flush=True)
     if part_count == 1:
         path = options.out or RECORDED / f"{name}_{options.model.replace('/', '_')}.json"
-        write_record(as_record(bench, rows, references, command), path)
+        found = as_record(bench, rows, references, command)
+        if options.add:
+            found = derive(joined(json.loads(path.read_text()), found), task, bench.items)
+        write_record(found, path)
         print(f"written: {path}")
     return 0
 

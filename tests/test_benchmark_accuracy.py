@@ -59,6 +59,19 @@ def test_records_every_cell_or_its_refusal(tmp_path, capsys) -> None:
     assert set(found["majority"]["by_type"]) == set(few["by_type"])
 
 
+def test_methods_that_came_later_join_a_record(tmp_path) -> None:
+    assert run(tmp_path) == 0
+    before = json.loads((tmp_path / "record.json").read_text())
+    assert run(tmp_path, "--methods", "downsample,random", "--add") == 0
+    after = json.loads((tmp_path / "record.json").read_text())
+    rows = {(row["method"], row["retention"]): row for row in after["rows"]}
+    assert len(rows) == len(after["rows"]) == 8 and all(after[name] == before[name] for name in ("command", "date"))
+    assert "--add" in rows["random", 0.5]["measured"]["command"] and "measured" not in rows["vscan", 0.5]
+    assert rows["vscan", 0.1111]["downsampling_filter"] and not before["rows"][0]["downsampling_filter"]
+    with pytest.raises(vc.InputError, match="another n"):
+        run(tmp_path, "--methods", "grid", "--add", "--limit", "3")
+
+
 def test_ablations_change_one_thing_at_a_time() -> None:
     cells = accuracy.ablations(1 / 9, vc.load_model("mini").anatomy)
     assert len({(cell.group, cell.variant) for cell in cells}) == len(cells)
