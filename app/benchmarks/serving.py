@@ -21,8 +21,8 @@ SERVING_HEADERS = (
 SERVING_NOTE = (
     "Requests per second of a server, and times of its clients, with all visual tokens (dense) and with fewer, by the "
     "number of requests at a time. Every picture is new. Medians over rounds in which the runs took turns; in brackets "
-    "the lowest and the highest. Of the times to the first token, solid lines are medians, dotted ones what 95 % do not "
-    "exceed."
+    "the lowest and the highest. Of the times to the first token, solid lines are medians, dotted ones what 95 % do "
+    "not exceed."
 )
 _Batches = Sequence[Mapping[str, Any]]
 
