@@ -261,7 +261,7 @@ def test_a_run_can_be_copied_as_code(page: ArenaPage, picture: str, tmp_path: Pa
     )
     words = shlex.split(recipe.as_command)
     asked = parser().parse_args(words[1:])
-    assert asked.question == 'What\'s "there"?' and asked.image == "picture.png" and words[0] == "vscan"
+    assert asked.question == 'What\'s "there"?' and asked.image == ["picture.png"] and words[0] == "vscan"
     several = replace(recipe, retentions=(0.5, 0.111)).as_command
     assert (
         parser().parse_args(shlex.split(several)[1:]).retentions and '"' not in replace(recipe, question="x").as_command

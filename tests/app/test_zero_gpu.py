@@ -63,6 +63,7 @@ class Lender:
                 raise RuntimeError(f"ZeroGPU worker error: {message[1]}")
         finally:
             stop.set()
+            ours.close()  # a full pipe would hold it up
             process.join(30)
             self.exits.append(process.exitcode)
 
@@ -78,6 +79,8 @@ def serve_one(task: Any, call: bytes, pipe: Connection, stop: StopEvent) -> None
                 return
             pipe.send_bytes(pickle.dumps(("event", event)))
         pipe.send_bytes(pickle.dumps(("end", None)))
+    except BrokenPipeError:  # nobody reads any more
+        events.close()
     except Exception as error:
         pipe.send_bytes(pickle.dumps(("error", type(error).__name__)))
 

@@ -52,9 +52,9 @@ class Listening(DART):
         return super().select_in_llm(signals, keep)
 
 
-def mean_cos_and_sin(rotary, position: torch.Tensor) -> torch.Tensor:
+def mean_cos_and_sin(frequencies: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     """position (batch, length), or (axes, batch, length) of M-RoPE -> (batch, length, 2), every axis by itself."""
-    angles = position[..., None].double() * rotary.inv_freq.double()
+    angles = position[..., None].double() * frequencies.double()
     means = torch.stack([angles.cos().mean(-1), angles.sin().mean(-1)], dim=-1)
     return (means if position.dim() == 2 else means.mean(0)).float()
 
@@ -82,7 +82,9 @@ def test_text_and_image_are_seen_as_the_model_sees_them(name, attention, cut) ->
     assert torch.equal(entering, plain.hidden_states[cut]) or (name == "qwen3_vl" and cut == 2)
     cached = plain.past_key_values.layers[cut - 1]  # as the model caches them: keys rotated
     keys, values = cached.keys.transpose(1, 2), cached.values.transpose(1, 2)
-    turned = mean_cos_and_sin(rotary, positions[0]).expand(len(keys), -1, -1)
+    kind = family_of(model).layer_kinds(model)[cut - 1]
+    frequencies = getattr(rotary, f"{kind}_inv_freq" if kind else "inv_freq")
+    turned = mean_cos_and_sin(frequencies, positions[0]).expand(len(keys), -1, -1)
     reducer = Listening(layer=cut, keep=9)
     with vc.reduced(model, reducer) as trace:
         model(**inputs)

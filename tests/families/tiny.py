@@ -103,7 +103,7 @@ def gemma(attn: str, **more: Any) -> Gemma4ForConditionalGeneration:
     config = Gemma4Config(
         vision_config={
             "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4,
-            "num_key_value_heads": 4, "head_dim": 8, "patch_size": 4, "position_embedding_size": 64,
+            "num_key_value_heads": 4, "head_dim": 8, "patch_size": 4, "position_embedding_size": 4096,
             "standardize": "attention_k_eq_v" in settings,
         },
         text_config={

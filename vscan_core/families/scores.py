@@ -161,9 +161,11 @@ def query_rows(states: Tensor, query_columns: Tensor | None) -> Tensor:
 def head_rows(attn: Any, name: str, normed: Tensor) -> Tensor:
     """(batch, tokens, dim) -> (batch, heads, tokens, head_dim) through the "q", "k" or "v" projection and any norm.
 
-    Without the gate that Qwen3.5 projects beside each head's query.
+    Without the gate that Qwen3.5 projects beside each head's query. Where Gemma 4 projects no values, they are its keys
+    before the norm.
     """
-    states = getattr(attn, f"{name}_proj")(normed).unflatten(-1, (-1, attn.head_dim))
+    project = getattr(attn, f"{name}_proj") or attn.k_proj
+    states = project(normed).unflatten(-1, (-1, attn.head_dim))
     if name == "q":
         states = states[..., :: states.shape[-2] // attn.config.num_attention_heads, :]
     norm = getattr(attn, f"{name}_norm", None)
