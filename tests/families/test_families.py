@@ -163,7 +163,13 @@ def whole_prompt(name, model, ids, pixels, counts):
     if pixels:
         seen = family_of(model).encode(model, pixels)
         columns = list(places[: sum(counts)].split(counts))  # the model may write the placeholder itself
-        embeds[torch.cat(columns)] = torch.cat([rows.flatten(0, -2) for rows in seen.pooler_output])
+        rows = [one.flatten(0, -2) for one in seen.pooler_output]
+        if name == "llava_onevision video":  # up to transformers 5.17, the newline comes later
+            end = model.model.image_newline[None]
+            rows = [
+                one if len(one) == count else torch.cat([one, end]) for one, count in zip(rows, counts, strict=True)
+            ]
+        embeds[torch.cat(columns)] = torch.cat(rows)
         for rows in getattr(seen, "deepstack_features", None) or []:
             rows = rows if torch.is_tensor(rows) else torch.cat(rows)  # one tensor up to transformers 5.17
             added.append(torch.zeros_like(embeds).index_copy_(0, torch.cat(columns), rows))
