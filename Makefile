@@ -66,9 +66,9 @@ reliability: .venv/dev-ready
 test-serve: .venv-serve/ready
 	.venv-serve/bin/python -m pytest -q tests/serve tests/app/test_replicas.py $(ARGS)
 
-.venv-serve/ready: requirements.txt requirements-serve.txt
+.venv-serve/ready: requirements.txt requirements-serve.txt pyproject.toml
 	test -x .venv-serve/bin/python || $(PYTHON) -m venv .venv-serve
-	.venv-serve/bin/python -m pip install --quiet -r requirements.txt -r requirements-serve.txt
+	.venv-serve/bin/python -m pip install --quiet -r requirements.txt -r requirements-serve.txt -e '.[dev]'
 	touch $@
 
 # the documentation as a site, in site/

@@ -165,9 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=300, help="questions per cell")
     parser.add_argument("--methods", default=",".join(vc.REDUCERS))
     parser.add_argument("--ablations", type=float, nargs="?", const=1 / 9, metavar="R", help="VScan's, at R (1/9)")
-    parser.add_argument(
-        "--add", action="store_true", help="keep the rows of other methods in the record"
-    )
+    parser.add_argument("--add", action="store_true", help="keep the rows of other methods in the record")
     parser.add_argument(
         "--minutes", type=float, default=float("inf"), metavar="M", help="start no new cell after M minutes"
     )
