@@ -98,7 +98,9 @@ def test_a_demo_that_is_killed_leaves_no_process_behind() -> None:
         started = below(running.pid)
         assert any("raylet" in command for command in started.values())
         running.kill()
-        assert waited_for(lambda: not set(started) & set(processes()), 60)
+        killed = time.monotonic()
+        assert waited_for(lambda: not set(started) & set(processes()))
+        print(f"all processes gone after {time.monotonic() - killed:.0f} s")
 
 
 @pytest.mark.parametrize(
