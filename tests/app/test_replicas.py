@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Generator
 from functools import partial
 from typing import Any
@@ -214,6 +215,7 @@ def test_without_ray_it_says_what_to_install(monkeypatch) -> None:
             raise ModuleNotFoundError(name=name)
         return stock(name, *rest)
 
+    monkeypatch.delitem(sys.modules, "app.replicas.cluster", raising=False)
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError) as refused:
         start_replicas("mini", ReplicaRange(1, 1), FairUse())

@@ -105,13 +105,15 @@ def test_a_killed_replica_ends_its_streams_with_a_sentence_and_comes_back(fleet:
     visitors = [threading.Thread(target=visitor, args=(name,)) for name in range(4)]
     for one in visitors:
         one.start()
-    writing.wait(PATIENCE_S)  # one run is under way in each replica; two wait
-    os.kill(first[0], signal.SIGKILL)
+    writing.wait(PATIENCE_S)  # one or two runs are under way; the others wait
+    for pid in first:
+        os.kill(pid, signal.SIGKILL)
     killed = time.monotonic()
     for one in visitors:
         one.join(PATIENCE_S)
-    assert sorted(ends.values()) == sorted([NO_REPLICA, "whole", "whole", "whole"])
-    assert waited_for(lambda: len(replica_pids()) == 2 and first[0] not in replica_pids())
+    lost = [name for name, end in ends.items() if end == NO_REPLICA]
+    assert lost and set(lost) <= {0, 1} and all(end == "whole" for name, end in ends.items() if name not in lost)
+    assert waited_for(lambda: len(replica_pids()) == 2 and not set(first) & set(replica_pids()))
     print(f"a new process after {time.monotonic() - killed:.1f} s at most")
     assert texts(session.compare("mini", EXAMPLE, QUESTION, 1 / 9)), "asked anew, answered"
 
