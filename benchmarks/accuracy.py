@@ -142,7 +142,7 @@ def model_provenance(lvlm: vc.LVLM, command: str) -> dict[str, Any]:
     return about | provenance(command, lvlm.device)
 
 
-def joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+def record_with(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """The old record with the rows of the new one, instead of its own. Raises InputError if they do not compare."""
     for name in ("model", "weights_sha256", "dtype", "task", "seed", "n"):
         if old[name] != new[name]:
@@ -204,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
         path = options.out or RECORDED / f"{name}_{options.model.replace('/', '_')}.json"
         found = as_record(bench, rows, references, command)
         if options.add:
-            found = derive(joined(json.loads(path.read_text()), found), task, bench.items)
+            found = derive(record_with(json.loads(path.read_text()), found), task, bench.items)
         write_record(found, path)
         print(f"written: {path}")
     return 0
