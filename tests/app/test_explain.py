@@ -162,12 +162,12 @@ def test_recorded_runs_need_no_model(page: Any, picture: str, tmp_path: Path, mo
         page.keyboard.press("End")
         assert "What was there?" in page.inner_text(".story-question")
         assert page.locator(".story-cards p").all_inner_texts() == ["a disc", "a ring"]
-        page.goto("about:blank")  # before the server ends, which an open page would note
         costs = page.inner_text(".story-costs")
         assert "GPU time to the first word" in costs and f"({STAGES_MS}) ms = 50.0 s" in costs
         assert "times are medians of 3 pairs, which saved 40 to 60 %" in page.inner_text(".story-note")
         page.keyboard.press("Escape")
         assert "There is no model on this server. A recorded run is shown" in page.inner_text("#story-status")
+        page.goto("about:blank")  # before the server ends, which an open page would note
 
 
 FACTS = {"hardware": "One H100", "date": "2026-11-25"}
