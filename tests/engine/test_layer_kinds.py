@@ -108,22 +108,6 @@ def test_scores_are_the_models_own_attention_but_for_the_window(monkeypatch, cut
     assert trace.images[0].cuts[0].scores["text"].min() > 0
 
 
-@pytest.mark.parametrize("make", [tiny.gemma, tiny.gemma_large])
-@torch.no_grad()
-def test_a_second_turn_goes_on_from_the_first(make) -> None:
-    model, first, more = make("sdpa"), tiny.gemma_inputs(PICTURE), torch.tensor([[5, 6, 7]])
-    longer = dict(first)
-    for name, new in (("input_ids", more), ("attention_mask", more * 0 + 1), ("mm_token_type_ids", more * 0)):
-        longer[name] = torch.cat([first[name], new.to(first[name].dtype)], dim=1)
-    reducer = method({"encoder_keep": 0.5, "llm_keep": {}})
-    with vc.reduced(model, reducer):
-        at_once = model(**longer).logits[:, -3:]
-    with vc.reduced(model, reducer):
-        cache = cache_out(model(**first, use_cache=True))
-        in_turns = model(input_ids=more, **{CACHE: cache}).logits
-    torch.testing.assert_close(in_turns, at_once, atol=1e-5, rtol=0)
-
-
 @torch.no_grad()
 def test_a_picture_in_a_second_turn_sees_itself_as_it_does_in_one_prompt() -> None:
     model, both = tiny.gemma_large("sdpa"), tiny.gemma_inputs([[(4, 6), (2, 3)]])
