@@ -291,7 +291,7 @@ def test_benchmarks_show_what_is_recorded_and_what_papers_report(page: Any, mini
 
 
 def test_recorded_accuracy_is_drawn_by_type_of_question(
-    page: Any, picture_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Any, picture_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = recorded.write(tmp_path)
 
@@ -301,7 +301,7 @@ def test_recorded_accuracy_is_drawn_by_type_of_question(
 
     monkeypatch.setattr("app.benchmarks.page.BenchmarksPage", Recorded)
 
-    with serving(FakeEngine(), [Example(picture_file, "What is there?")]) as server:
+    with serving(FakeEngine(), [Example(picture_file, "What is there?")]) as server, visiting(browser) as page:
         open_page(page, server)
         page.get_by_role("tab", name="Benchmarks").click()
         page.wait_for_selector("#accuracy-chart .scatterlayer .trace", state="attached")

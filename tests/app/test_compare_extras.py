@@ -24,11 +24,10 @@ from app.session.examples import Example
 from app.session.session import ONLY_PICTURES, Session
 from app.session.turn import Pair
 from app.ui.messages import MEANINGLESS_TEXT
-from tests.app.conftest import Server, serving
+from tests.app.conftest import Server, serving, visiting
 from tests.app.fake import GRID, TOKENS, FakeEngine, FakeLVLM, fake_answer, fake_trace
 from tests.app.hall import TOLD, drawn, move_to
 from tests.app.test_browser import SHIFTS, open_page, wait_for_stop
-from tests.app.test_browser import page as page  # a fixture
 from vscan_core.catalog import DUMMY
 from vscan_core.errors import InputError
 from vscan_core.events import Timings
@@ -188,9 +187,9 @@ def test_tokens_without_a_place_have_no_value() -> None:
     assert "the answer becomes" in score.about  # a long one is not repeated
 
 
-def test_stop_ends_it(page: Any, picture_file: str) -> None:
+def test_stop_ends_it(browser: Any, picture_file: str) -> None:
     engine: Any = Regions(pause_s=0.1)
-    with serving(engine, [Example(picture_file, "What is there?")]) as server:
+    with serving(engine, [Example(picture_file, "What is there?")]) as server, visiting(browser) as page:
         open_page(page, server)
         page.click("#mattered")
         page.wait_for_function("() => document.querySelector('#status').innerText.includes('Leaving out')")

@@ -149,25 +149,30 @@ class NoModel(FakeEngine):
         raise InputError("There is no model on this server.")
 
 
-def test_recorded_runs_need_no_model(page: Any, picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def recorded_server(picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Has no model and one recorded run. Named before `page`, it outlives it: an open page would note its end."""
     save_recording(recording(picture), tmp_path / "disc")
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "run.json").write_text("{}")
     monkeypatch.setattr(recorded, "RECORDED_RUNS", tmp_path)
     with serving(NoModel(), [Example(picture, QUESTION)]) as server:
-        page.goto(server.url + "?present=1")
-        page.wait_for_function(TOLD)
-        assert "a recorded run" in page.inner_text(".story-count")
-        assert "on One H100, recorded on 2026-11-25" in page.inner_text(".story-note")
-        page.keyboard.press("End")
-        assert "What was there?" in page.inner_text(".story-question")
-        assert page.locator(".story-cards p").all_inner_texts() == ["a disc", "a ring"]
-        costs = page.inner_text(".story-costs")
-        assert "GPU time to the first word" in costs and f"({STAGES_MS}) ms = 50.0 s" in costs
-        assert "times are medians of 3 pairs, which saved 40 to 60 %" in page.inner_text(".story-note")
-        page.keyboard.press("Escape")
-        assert "There is no model on this server. A recorded run is shown" in page.inner_text("#story-status")
-        page.goto("about:blank")  # before the server ends, which an open page would note
+        yield server
+
+
+def test_recorded_runs_need_no_model(recorded_server: Server, page: Any) -> None:
+    page.goto(recorded_server.url + "?present=1")
+    page.wait_for_function(TOLD)
+    assert "a recorded run" in page.inner_text(".story-count")
+    assert "on One H100, recorded on 2026-11-25" in page.inner_text(".story-note")
+    page.keyboard.press("End")
+    assert "What was there?" in page.inner_text(".story-question")
+    assert page.locator(".story-cards p").all_inner_texts() == ["a disc", "a ring"]
+    costs = page.inner_text(".story-costs")
+    assert "GPU time to the first word" in costs and f"({STAGES_MS}) ms = 50.0 s" in costs
+    assert "times are medians of 3 pairs, which saved 40 to 60 %" in page.inner_text(".story-note")
+    page.keyboard.press("Escape")
+    assert "There is no model on this server. A recorded run is shown" in page.inner_text("#story-status")
 
 
 FACTS = {"hardware": "One H100", "date": "2026-11-25"}

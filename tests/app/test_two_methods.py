@@ -16,6 +16,7 @@ from app.session.session import Session
 from tests.app.conftest import Server
 from tests.app.fake import FakeEngine
 from tests.app.test_browser import page as page  # a fixture
+from vscan_core import REDUCERS
 from vscan_core.events import Done
 
 
@@ -55,17 +56,19 @@ def test_a_visitor_sees_two_methods_on_one_map_and_saves_a_report(
     page.wait_for_selector("#arena-map .stage-view img")
     kept = kept_by(mini_server, example, "random", "vscan", "grid")
 
-    def sides(one: str, other: str) -> list[str]:
+    def legend(one: str, other: str) -> str:
+        """With the names: both may share as many tokens with VScan."""
         a, b = kept[one], kept[other]
-        return [f"{len(part):,}" for part in (a & b, a - b, b - a)] + [f"{576 - len(a | b):,}"]
+        counts = [len(part) for part in (a & b, a - b, b - a)] + [576 - len(a | b)]
+        names = ["Both keep", *(f"Only {REDUCERS[name].title}" for name in (one, other)), "Neither"]
+        return ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
 
-    counts = (
-        "want => [...document.querySelectorAll('#arena-map .stage-legend b')].map(e => e.textContent).join() === want"
-    )
-    page.wait_for_function(counts, arg=",".join(sides("vscan", "random")))
+    shown = """want => [...document.querySelectorAll('#arena-map .stage-legend li')]
+        .map(row => row.innerText.replace(/\\s+/g, ' ').trim()).join(', ') === want"""
+    page.wait_for_function(shown, arg=legend("vscan", "random"))
     page.click("#arena-other input")
     page.get_by_role("option", name="Grid", exact=True).click()
-    page.wait_for_function(counts, arg=",".join(sides("vscan", "grid")))
+    page.wait_for_function(shown, arg=legend("vscan", "grid"))
     assert page.evaluate("document.querySelector('#arena-map .stage').stage.state.view") == "both"
     page.locator("#arena-map .stage-view").focus()
     page.keyboard.press("ArrowRight")

@@ -90,7 +90,7 @@ def video_server(picture: str) -> Iterator[Server]:
         yield server
 
 
-def test_a_visitor_asks_about_a_video(page: Any, video_server: Server, video_file: str, tmp_path: Path) -> None:
+def test_a_visitor_asks_about_a_video(video_server: Server, page: Any, video_file: str, tmp_path: Path) -> None:
     open_page(page, video_server)
     page.get_by_role("button", name="Ask about a video").click()
     page.wait_for_function("() => document.querySelector('#video-note')?.innerText.includes('takes pictures only')")
