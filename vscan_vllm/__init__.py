@@ -9,6 +9,7 @@ ARCHITECTURES = {  # of this package -> where its class is; the stock architectu
     "VScanLlavaNextForConditionalGeneration": "vscan_vllm.llava_next:VScanLlavaNext",
     "VScanInternVLForConditionalGeneration": "vscan_vllm.internvl:VScanInternVL",
     "VScanQwen2_5_VLForConditionalGeneration": "vscan_vllm.qwen2_5_vl:VScanQwen25VL",
+    "VScanQwen3VLForConditionalGeneration": "vscan_vllm.qwen3_vl:VScanQwen3VL",
 }
 
 

@@ -1,4 +1,4 @@
-"""In a worker: rows and attention received of vLLM's tower for Qwen2.5-VL, in one run for several items."""
+"""In a worker: rows and attention received of vLLM's tower for Qwen2.5-VL or Qwen3-VL, in one run for several items."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vscan_core.selection import Needs
 def look_at(
     tower: Any, pixels: Tensor, grids: Sequence[tuple[int, int, int]], needs: Needs
 ) -> tuple[Tensor, dict[int, Tensor]]:
-    """(tokens, dim_llm) of all items, one after another, row-major, and {vision layer: (tokens,)} attention received.
+    """(tokens, features) of all items, one after another, row-major, and {vision layer: (tokens,)} attention received.
 
     grids: frames, rows and columns of patches of each item. With tensor parallelism every rank has some of the heads;
     what is recorded is summed over all of them, on every rank.
@@ -36,7 +36,9 @@ def look_at(
         rotated = attention.apply_rotary_emb(both, call["rotary_pos_emb_cos"], call["rotary_pos_emb_sin"])
         bounds, scaling = call["cu_seqlens"].tolist(), attention.hidden_size_per_attention_head**-0.5
         of_patches = received(rotated[0], rotated[1], bounds, scaling)
-        of_tokens = of_patches.view(-1, tower.spatial_merge_unit).mean(1)[metadata["reverse_indices"]]
+        of_tokens = of_patches.view(-1, tower.spatial_merge_unit).mean(1)
+        if "reverse_indices" in metadata:  # patches are in the order of the windows
+            of_tokens = of_tokens[metadata["reverse_indices"]]
         found[layer] = tensor_model_parallel_all_reduce(of_tokens) if attention.tp_size > 1 else of_tokens
 
     with ExitStack() as undo:

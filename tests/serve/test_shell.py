@@ -5,14 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 
 import httpx
 import pytest
@@ -23,35 +18,11 @@ if find_spec("ray") is None:
     pytest.skip("ray is not installed", allow_module_level=True)
 
 from app.ui.faults import NO_REPLICA
-from tests.app.operating import figures, free_port
+from tests.app.operating import figures
 from tests.serve.conftest import EXAMPLE, PATIENCE_S, QUESTION, below, processes, replica_pids, waited_for
+from tests.serve.shell import answers, shell
 
-ROOT = Path(__file__).parents[2]
 VISITORS, QUESTIONS = 4, 8
-
-
-@contextmanager
-def shell(*flags: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The demo, and its address."""
-    port = free_port()
-    command = [sys.executable, "-m", "app", "--port", str(port), "--log-format", "json", *flags]
-    own = os.environ | {"PYTHONPATH": str(ROOT)} | variables
-    own = {name: value for name, value in own.items() if not name.startswith("RAY_")}
-    running = subprocess.Popen(command, cwd=ROOT, env=own, text=True, stderr=subprocess.PIPE)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        assert waited_for(lambda: running.poll() is not None or answers(f"{url}/healthz")), "it opens its port"
-        yield running, url
-    finally:
-        running.kill()
-        running.wait()
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=20).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def test_under_load_a_killed_replica_costs_nobody_an_answer_without_a_sentence() -> None:

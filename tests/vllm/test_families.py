@@ -21,6 +21,7 @@ FAMILIES = {
     "llava-next-small": ("VScanLlavaNextForConditionalGeneration", [(672, 672), (900, 300), (640, 480), (300, 900)]),
     "internvl3-small": ("VScanInternVLForConditionalGeneration", [(192, 192), (600, 400)]),
     "qwen2.5-vl-small": ("VScanQwen2_5_VLForConditionalGeneration", [(280, 280), (420, 140), (140, 504)]),
+    "qwen3-vl-small": ("VScanQwen3VLForConditionalGeneration", [(288, 288), (416, 160), (160, 512)]),
 }
 SETTINGS = (
     None,
@@ -55,10 +56,10 @@ def both(request, tmp_path_factory):
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     qwen = architecture.startswith("VScanQwen")
     if qwen:
-        from vscan_vllm import qwen2_5_vl
+        from vscan_vllm import qwen_vl
 
         monkeypatch = request.getfixturevalue("monkeypatch_module")
-        monkeypatch.setattr(qwen2_5_vl, "asks_for_positions", lambda: True)
+        monkeypatch.setattr(qwen_vl, "asks_for_positions", lambda: True)
     llm = LLM(str(folder), dtype="float32", max_model_len=4096, max_num_seqs=4, enforce_eager=True,
               distributed_executor_backend="uni", limit_mm_per_prompt={"image": 3, "video": 1},
               max_num_batched_tokens=512, hf_overrides={"architectures": [architecture]})  # fmt: skip

@@ -16,6 +16,7 @@ from vscan_core.families.qwen2_5_vl import Qwen25VL, in_token_order, unwindowed,
 from vscan_core.geometry import take
 from vscan_core.selection import Anatomy
 
+HEAD_DIM = 128  # of the language model, where its configuration has none
 QWEN3_VIT = Tower(0, 16, 1024, 24, 16, 4096)
 QWEN3_VIT_LARGE = Tower(0, 16, 1152, 27, 16, 4304)
 
@@ -90,8 +91,12 @@ class Qwen3VL(Qwen25VL):
         }
 
     def dummy_config(self, shape: Shape, ids: Ids) -> Any:
-        """That of Qwen2.5-VL, with deepstack layers instead of windows."""
-        return transformers.Qwen3VLConfig(**self._config(shape, ids))
+        """That of Qwen2.5-VL, with deepstack layers instead of windows, and the axes of the positions interleaved."""
+        config = self._config(shape, ids)
+        part = (shape.text.head_dim or HEAD_DIM) // 32  # of the rotary frequencies, a sixteenth
+        axes = {"mrope_section": [6 * part, 5 * part, 5 * part], "mrope_interleaved": True}
+        config["text_config"]["rope_parameters"] |= axes
+        return transformers.Qwen3VLConfig(**config)
 
     def dummy_processor(self, shape: Shape, tokenizer: Any) -> Any:
         """That of Qwen2.5-VL, with another video processor."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +37,18 @@ def test_the_blocks_run_one_after_another(picture_file, tmp_path, monkeypatch, c
     assert re.fullmatch(r"\S.* \(\d+ ms to the first token\)\n", stream)
     assert refusal.startswith("temperature - Answers are greedy here")
     assert '"tokens": 576' in counts and (tmp_path / "tokens.jpg").stat().st_size > 1000
+
+
+def test_the_client_of_a_vllm_server_runs_here_too(picture_file) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "serving.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    with operating(Engine()) as service:
+        script = script.replace("http://127.0.0.1:8000/", service.url)
+        done = subprocess.run([sys.executable, "-c", script, picture_file, "What?"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    used = re.findall(r"'method': (\S+),.* 'tokens': (\d+), 'kept': ([\d.]+)", done.stdout)
+    assert [method for method, *_ in used] == ["None", "'vscan'", "'visionzip'"]
+    assert [float(kept) for *_, kept in used] == [576, 144, 58] and {tokens for _, tokens, _ in used} == {"576"}
 
 
 def test_the_page_names_what_there_is() -> None:
