@@ -12,7 +12,7 @@ from ..runs.comparison import ComparisonSnapshot
 from ..session.session import Session
 from ..session.sources import Clip, OpenedSource
 from ..ui.history import EarlierRun
-from ..ui.messages import MEANINGLESS_TEXT
+from ..ui.messages import MEANINGLESS_TEXT, NO_WORDS
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ def earlier_comparison(shown: ShownComparison | None) -> EarlierRun | None:
         return None
     asked, (_, text) = shown.settings, shown.now.texts
     values = {"model": asked.model, "question": asked.question, "keep": asked.percent, "method": asked.method}
-    words = f"{asked.method} at {percent(asked.retention)}: {MEANINGLESS_TEXT if is_random(asked.model) else text}"
+    said = MEANINGLESS_TEXT if is_random(asked.model) else text or NO_WORDS
+    words = f"{asked.method} at {percent(asked.retention)}: {said}"
     return EarlierRun("compare", {**values, "picture": asked.source}, words)
 
 

@@ -15,7 +15,7 @@ from ..charts.time import stage_times, time_axis
 from ..runs.comparison import BASELINE, REDUCED, ComparisonSnapshot, LiveRun
 from ..runs.pairs import median_stages, pairs_summary
 from ..ui import html
-from ..ui.messages import MEANINGLESS_TEXT
+from ..ui.messages import MEANINGLESS_TEXT, NO_WORDS
 from ..ui.saving import saved_file
 from .asked import CompareSettings, changed_note
 from .figures import (
@@ -84,13 +84,16 @@ class CompareOutputs:
         not know are not compared.
         """
         texts = now.texts if readable else ("", "")
-        instead = APPEARS_HERE if readable else MEANINGLESS_TEXT
+        instead = [MEANINGLESS_TEXT if not readable else NO_WORDS if answer else APPEARS_HERE for answer in now.answers]
         return {
             self.status: now.status,
             self.hint: gr.update(value=now.notes, visible=bool(now.notes)),
             self.changed: "",
             self.question: settings.question,
-            **{box: gr.update(value=text, placeholder=instead) for box, text in zip(self.texts, texts, strict=True)},
+            **{
+                box: gr.update(value=text, placeholder=word)
+                for box, text, word in zip(self.texts, texts, instead, strict=True)
+            },
             **dict(zip(self.heads, _heads(now, settings, title, readable), strict=True)),
             **self._figures(now, title),
             self.race: gr.update(visible=now.ended and readable and _long(now)),

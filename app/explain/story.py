@@ -24,6 +24,7 @@ from vscan_core.reducers.vscan import CLS_WINDOW, RECEIVED_WINDOW
 from vscan_core.trace import ImageTrace
 
 from .. import formatting
+from ..ui.messages import NO_WORDS
 from .measured import Pairs, how_measured, is_busy, stage_medians
 from .words import Counts, figures, steps
 
@@ -163,7 +164,7 @@ def _outcome(answers: tuple[Answer, Answer], pairs: Pairs, setting: StorySetting
     return {
         "answers": [
             {
-                "text": answer.text if setting.readable else "",
+                "text": (answer.text or NO_WORDS) if setting.readable else "",
                 "tokens": formatting.with_arrows(report.token_steps(answer)),
                 "ms": stages,
                 "kv_bytes": answer.cost.kv_bytes,

@@ -11,7 +11,7 @@ from vscan_core.report import SHARED
 
 from .. import formatting
 from ..ui.dataframe import Cell, dataframe_value
-from ..ui.messages import KEPT_EARLIER
+from ..ui.messages import KEPT_EARLIER, NO_WORDS
 from .progress import BASELINE_METHOD, RunsSnapshot, RunState
 
 STAGES_APART = ("vision_ms", "reduce_ms", "prefill_ms")
@@ -144,7 +144,7 @@ def ratio_column(title: str, key: str, width: int) -> Column:
 def shown_text(run: RunState) -> str:
     """The answer, why there is none, or a dash."""
     text = run.text_note if run.text_note and run.text else run.text
-    return run.problem or text or formatting.NOTHING
+    return run.problem or text or (NO_WORDS if run.answer and not run.text_note else formatting.NOTHING)
 
 
 def shown_title(run: RunState) -> str:

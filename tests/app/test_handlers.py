@@ -16,7 +16,7 @@ from app.compare.page import ComparePage
 from app.formatting import TIMES
 from app.session.examples import Example
 from app.session.session import Session
-from app.ui.messages import STOPPED
+from app.ui.messages import NO_WORDS, STOPPED
 from tests.app.fake import FakeEngine
 from tests.app.hall import drawn
 
@@ -144,6 +144,20 @@ def test_text_of_random_weights_is_not_shown_and_never_right(picture: str) -> No
     assert last[page.outputs.texts[0]]["placeholder"] == outputs.MEANINGLESS_TEXT
     assert "576" in last[page.outputs.numbers[0]]
     assert "right answer" not in last[page.ask.status] and not last[page.outputs.race]["visible"]
+
+
+class Wordless(FakeEngine):
+    """Ends every answer at once."""
+
+    def _events(self, lvlm: Any, image: Any, question: str, reducer: Any, limit: int) -> Any:
+        yield from super()._events(lvlm, image, question, reducer, 0)
+
+
+def test_an_answer_without_a_word_is_said(picture: str) -> None:
+    page = page_with(Wordless())
+    first, *_, last = run(page, picture)
+    assert [first[box]["placeholder"] for box in page.outputs.texts] == [outputs.APPEARS_HERE] * 2
+    assert [last[box]["placeholder"] for box in page.outputs.texts] == [NO_WORDS] * 2
 
 
 def test_long_answers_can_be_replayed(picture: str) -> None:
