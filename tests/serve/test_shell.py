@@ -20,19 +20,19 @@ if find_spec("ray") is None:
 from app.ui.faults import NO_REPLICA
 from tests.app.operating import figures
 from tests.serve.conftest import EXAMPLE, PATIENCE_S, QUESTION, below, processes, replica_pids, waited_for
-from tests.serve.shell import answers, shell
+from tests.serve.shell import shell
 
 VISITORS, QUESTIONS = 4, 8
 
 
 def test_under_load_a_killed_replica_costs_nobody_an_answer_without_a_sentence() -> None:
-    with shell("--replicas", "2") as (running, url):
-        assert waited_for(lambda: running.poll() is not None or answers(f"{url}/readyz")), "a replica answers the probe"
-        first = replica_pids(running.pid)
-        assert running.poll() is None and len(first) == 2
+    with shell("--replicas", "2") as demo:
+        assert demo.ready(), "a replica answers the probe"
+        first = replica_pids(demo.pid)
+        assert demo.process.poll() is None and len(first) == 2
 
         def visitor(name: int) -> list[str]:
-            client, told = Client(url, verbose=False), []
+            client, told = Client(demo.url, verbose=False), []
             for number in range(QUESTIONS):
                 asked = handle_file(EXAMPLE), f"{QUESTION} {name} {number}", 1 / 9, "mini", "vscan", 64
                 try:
@@ -43,7 +43,7 @@ def test_under_load_a_killed_replica_costs_nobody_an_answer_without_a_sentence()
 
         with ThreadPoolExecutor(VISITORS) as threads:
             crowd = [threads.submit(visitor, name) for name in range(VISITORS)]
-            assert waited_for(lambda: figures(httpx.get(f"{url}/metrics").text).get("vscan_running", 0) == 2)
+            assert waited_for(lambda: figures(httpx.get(f"{demo.url}/metrics").text).get("vscan_running", 0) == 2)
             os.kill(first[0], signal.SIGKILL)
             killed = time.monotonic()
             told = [answer for one in crowd for answer in one.result(PATIENCE_S)]
@@ -51,24 +51,24 @@ def test_under_load_a_killed_replica_costs_nobody_an_answer_without_a_sentence()
         assert len(told) == VISITORS * QUESTIONS and all(told), "every question got an answer or a sentence"
         assert len(lost) <= 1, "the run that was under way in it, unless it was between two"
         assert not [answer for answer in told if "Something went wrong" in answer]
-        assert waited_for(lambda: len(replica_pids(running.pid)) == 2), "it is replaced"
+        assert waited_for(lambda: len(replica_pids(demo.pid)) == 2), "it is replaced"
         print(f"lost {len(lost)} of {len(told)}; two processes again after {time.monotonic() - killed:.1f} s at most")
         (later,) = {answer for answer in [visitor(9)[0]]}
         assert later and NO_REPLICA not in later
-        started = below(running.pid)
-        running.send_signal(signal.SIGTERM)
-        _, said = running.communicate(timeout=PATIENCE_S)
-        assert running.returncode == 0
+        started = below(demo.pid)
+        demo.process.send_signal(signal.SIGTERM)
+        said = demo.end()
+        assert demo.process.returncode == 0
         assert waited_for(lambda: not set(started) & set(processes()), 30), "Ray has ended, too"
-    lines = [json.loads(line) for line in said.splitlines()]  # all of them
+    lines = [json.loads(line) for line in said]  # all of them
     assert {"draining", "drained"} <= {line["event"] for line in lines}
 
 
 def test_a_demo_that_is_killed_leaves_no_process_behind() -> None:
-    with shell("--replicas", "1-2") as (running, _):
-        started = below(running.pid)
+    with shell("--replicas", "1-2") as demo:
+        started = below(demo.pid)
         assert any("raylet" in command for command in started.values())
-        running.kill()
+        demo.process.kill()
         killed = time.monotonic()
         assert waited_for(lambda: not set(started) & set(processes()))
         print(f"all processes gone after {time.monotonic() - killed:.0f} s")
@@ -83,7 +83,7 @@ def test_a_demo_that_is_killed_leaves_no_process_behind() -> None:
     ],
 )
 def test_what_cannot_be_started_is_said_in_one_sentence(flags, variables, sentence) -> None:
-    with shell(*flags, **variables) as (running, _):
-        _, said = running.communicate(timeout=PATIENCE_S)
-    assert running.returncode == 2 and sentence in said.splitlines()[-1]
-    assert not below(running.pid)
+    with shell(*flags, **variables) as demo:
+        said = demo.end()
+    assert demo.process.returncode == 2 and sentence in said[-1]
+    assert not below(demo.pid)
