@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from .. import formatting
 from ..charts.curves import Level, Line, Point, curve_chart
 from ..ui.dataframe import Cell, dataframe_value, text_cell
-from .records import ALL, FAILS, FILTERED_KINDS, AccuracyRecord, Row, Score
+from .records import ALL, FAILS, FILTERED_KINDS, AccuracyRecord, Row, Score, measured_later
 
 HIGHLIGHTED = ("vscan", "visionzip", "divprune", "fastv", "random", "grid")  # at first, as far as they are recorded
 REFERENCES = ("random", "grid", "downsample")  # what any method should beat
@@ -111,6 +111,7 @@ def table_notes(record: AccuracyRecord, kind: str, titles: Mapping[str, str]) ->
              if kind in (scores := record.levels.get(name, {}))]  # fmt: skip
     if known:
         found.append(f"For comparison: {'; '.join(known)}.")
+    found += measured_later(record.rows, titles)
     refused: dict[str, list[str]] = {}
     for row in record.rows:
         if row.refused:

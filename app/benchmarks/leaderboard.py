@@ -9,7 +9,7 @@ from typing import Any
 from .. import formatting
 from ..ui.dataframe import Cell, dataframe_value, text_cell
 from .accuracy import FILTER_NOTE, LEVEL_TITLES, written
-from .records import ALL, FAILS, LOCATION_KIND, SOLVES, AccuracyRecord, Row, Score
+from .records import ALL, FAILS, LOCATION_KIND, SOLVES, AccuracyRecord, Row, Score, measured_later
 
 MEASURED_KINDS = (ALL, FAILS, SOLVES, LOCATION_KIND)
 EMPTY_CELL: Cell = (None, formatting.NOTHING)
@@ -80,6 +80,7 @@ def leaderboard_notes(view: LeaderboardView) -> str:
     measured = {row.method for row in view.record.rows}
     if newer := [title for name, title in view.titles.items() if name not in measured]:
         found.append(f"Not in this record: {', '.join(newer)}.")
+    found += measured_later(view.rows, view.titles)
     groups = next((row.filtered for row in view.rows if row.filtered), None)
     if groups is None:
         return " ".join([*found, NO_FILTER])

@@ -65,6 +65,7 @@ class Row:
     filtered: Mapping[str, FilterGroup] = field(default_factory=dict)  # by FAILS and SOLVES; empty if not recorded
     paired: PairedCounts | None = None
     command: str = ""  # makes the row again
+    later: str = ""  # when and where it was measured, if after the others of its record
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,23 @@ def _row(data: Mapping[str, Any]) -> Row:
         filtered=filtered,
         paired=PairedCounts(*(paired[name] for name in PAIRED)) if paired else None,
         command=str(data.get("command", "")),
+        later=_place(data.get("measured") or {}),
     )
+
+
+def _place(facts: Mapping[str, Any]) -> str:
+    """ "2026-11-30, CPU ..., commit ..."; "" if nothing is known."""
+    commit = f"commit {str(facts['commit'])[:10]}" if facts.get("commit") else ""
+    return ", ".join(piece for piece in (facts.get("date"), facts.get("hardware"), commit) if piece)
+
+
+def measured_later(rows: Sequence[Row], titles: Mapping[str, str]) -> list[str]:
+    """A sentence for each later measurement whose rows joined a record."""
+    groups: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.later:
+            groups.setdefault(row.later, {})[titles.get(row.method, row.method)] = None
+    return [f"Measured later ({when}): {', '.join(names)}." for when, names in groups.items()]
 
 
 def _filter_group(data: Mapping[str, Any]) -> FilterGroup:

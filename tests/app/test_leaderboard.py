@@ -109,6 +109,18 @@ def test_too_few_questions_are_a_dash_with_its_reason(found: AccuracyRecord) -> 
     assert "Not in this record: SCOPE." in leaderboard_notes(newer)
 
 
+def test_rows_that_joined_later_say_when(tmp_path: Path) -> None:
+    path = recorded.write(tmp_path) / "accuracy_mini.json"
+    data = json.loads(path.read_text())
+    place = {"date": "2026-12-24", "hardware": "CPU Z, 2 cores", "commit": "0123456789abcdef"}
+    data["rows"] = [row | {"measured": place} if row["method"] == "fastv" else row for row in data["rows"]]
+    path.write_text(json.dumps(data))
+    sentence = "Measured later (2026-12-24, CPU Z, 2 cores, commit 0123456789): FastV."
+    found = read_record(path)
+    assert sentence in accuracy.table_notes(found, ALL, TITLES)
+    assert sentence in leaderboard_notes(LeaderboardView(found, found.retentions[0], TITLES))
+
+
 def test_a_record_without_a_filter_says_so(tmp_path: Path) -> None:
     found = accuracy_records("accuracy", recorded.write(tmp_path))[0]
     view = LeaderboardView(found, telling(found), TITLES)
