@@ -2,11 +2,12 @@
 
 python -m benchmarks.accuracy [--limit 300] [--minutes 30] [--ablations] [--methods vscan,fastv] [--add] [--part 1/2]
 
-Every cell (method x retention, or variant) answers the same questions through `vscan_eval`; its answers are
-files in runs/eval, so a run that was stopped, or that hit --minutes, resumes when it is started again. `--part 1/2` and
-`--part 2/2`, started side by side with OMP_NUM_THREADS=1, share the cells; the last call, without --part, writes the
-record into assets/recorded/. A method that cannot reach a retention is recorded with its sentence. With `--add`, the
-rows of the methods in --methods join the record that is there; each says when and where it was measured.
+Every cell (method x retention, or variant) answers the same questions through `vscan_eval`; the cells of one
+retention take turns, so that a picture is encoded once for them. Answers are files in runs/eval, so a run that was
+stopped, or that hit --minutes, resumes when it is started again. `--part 1/2` and `--part 2/2`, started side by side
+with OMP_NUM_THREADS=1, share the cells; the last call, without --part, writes the record into assets/recorded/. A
+method that cannot reach a retention is recorded with its sentence. With `--add`, the rows of the methods in --methods
+join the record that is there; each says when and where it was measured.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
 
 import vscan_core as vc
+from benchmarks.cells import REFERENCES, Measurement, ablations, grid
 from benchmarks.derived import GRID_RETENTIONS, derive
 from benchmarks.provenance import write_record
 from vscan_core.bench.record import provenance
@@ -30,54 +33,11 @@ from vscan_eval import runner
 from vscan_eval.command import task_named
 from vscan_eval.downsample_filter import FILTERING_METHOD
 from vscan_eval.records import AnswerRecord, weights
-from vscan_eval.replies import BLIND, DENSE, Condition
+from vscan_eval.replies import DENSE, Condition
 from vscan_eval.summary import summarise
 from vscan_eval.task import Item, Task
 
 RECORDED = Path("assets/recorded")
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One row of the record; `make` raises InputError if the method cannot reach the retention."""
-
-    name: str
-    retention: float | None  # None for the dense model and the floor
-    make: Callable[[], Condition]
-    group: str | None = None
-    variant: str | None = None
-
-
-def grid(methods: Sequence[str], retentions: Sequence[float]) -> list[Measurement]:
-    """Every method at every retention, retention by retention, so that an interrupted run covers all alike."""
-    return [
-        Measurement(name, share, lambda name=name, share=share: Condition.named(name, share))
-        for share in retentions
-        for name in methods
-    ]
-
-
-def ablations(retention: float, anatomy: vc.Anatomy) -> list[Measurement]:
-    """VScan with one thing changed at a time, as in the paper's ablations; the unchanged one first."""
-    own = vc.VScan(retention)
-    cells = [_variant("VScan as published", "all parts", own)]
-    for layer in range(1, anatomy.text_layers):
-        cells.append(_variant("layer of the second cut", f"layer {layer}", replace(own, prune_layer=layer)))
-    for layer in range(anatomy.feature_layer + 1):
-        cells.append(_variant("layer of the local scan", f"layer {layer}", replace(own, local_layer=layer)))
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-        cells.append(_variant("share of the local scan", f"{share:.0%}", replace(own, local_share=share)))
-    for merge in (True, False):
-        cells.append(_variant("merging", "on" if merge else "off", replace(own, merge=merge)))
-    for mode in ("renumbered", "original"):
-        cells.append(_variant("positions", mode, replace(own, positions=mode)))
-    cells.append(_variant("cuts", "two: encoder and LLM", own))
-    cells.append(_variant("cuts", "one: encoder only", replace(own, encoder_keep=float(retention), llm_keep={})))
-    return cells
-
-
-def _variant(group: str, variant: str, reducer: vc.VScan) -> Measurement:
-    return Measurement("vscan", reducer.retention, lambda: Condition("vscan", reducer), group, variant)
 
 
 class Bench:
@@ -87,17 +47,32 @@ class Bench:
         self.lvlm, self.task, self.items = lvlm, task, items
         self.dense: list[AnswerRecord] | None = None
 
-    def row(self, cell: Measurement) -> dict[str, Any]:
-        """Measure one cell; answers already in its file are not asked again."""
-        about = {"method": cell.name, "retention": cell.retention}
-        if cell.group is not None:
-            about |= {"group": cell.group, "variant": cell.variant}
+    def answer(self, cells: Sequence[Measurement]) -> list[tuple[Condition, list[AnswerRecord]] | str]:
+        """The answers of every cell, or why it cannot reach the retention; those in its file are not asked again."""
+        made = [self._made(cell) for cell in cells]
+        methods = [method for method in made if isinstance(method, Condition)]
+        runs = [(method, runner.file_of(self.lvlm, self.task, method)) for method in methods]
+        answers = iter(runner.run_tasks(self.lvlm, self.task, self.items, runs))
+        return [(method, next(answers)) if isinstance(method, Condition) else method for method in made]
+
+    def rows(self, cells: Sequence[Measurement]) -> list[dict[str, Any]]:
+        """One row of the record for each cell."""
+        return [
+            _about(cell) | ({"refused": found} if isinstance(found, str) else self._found(*found))
+            for cell, found in zip(cells, self.answer(cells), strict=True)
+        ]
+
+    def _made(self, cell: Measurement) -> Condition | str:
+        """The method, or why it cannot reach the retention."""
         try:
             method = cell.make()
-            path = runner.file_of(self.lvlm, self.task, method)
-            records = runner.run_task(self.lvlm, self.task, self.items, method, path)
+            if method.reducer is not None:
+                method.reducer.cut_layers(self.lvlm.anatomy)
         except vc.InputError as refusal:
-            return about | {"refused": str(refusal)}
+            return str(refusal)
+        return method
+
+    def _found(self, method: Condition, records: list[AnswerRecord]) -> dict[str, Any]:
         found = summarise(self.task, self.items, method, records, self.dense)
         if method.name == DENSE:
             self.dense = records
@@ -105,8 +80,12 @@ class Bench:
         marks = "".join(f"{record.score:.0f}" for record in records)
         whole = all(record.score in (0, 1) for record in records)
         del found["downsampling_filter"], found["by_group"]  # `derive` fills them in when all rows are known
-        scores = marks if whole else [record.score for record in records]
-        return found | about | {"settings": settings, "scores": scores}
+        return found | {"settings": settings, "scores": marks if whole else [record.score for record in records]}
+
+
+def _about(cell: Measurement) -> dict[str, Any]:
+    about = {"method": cell.name, "retention": cell.retention}
+    return about if cell.group is None else about | {"group": cell.group, "variant": cell.variant}
 
 
 def as_record(
@@ -167,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ablations", type=float, nargs="?", const=1 / 9, metavar="R", help="VScan's, at R (1/9)")
     parser.add_argument("--add", action="store_true", help="keep the rows of other methods in the record")
     parser.add_argument(
-        "--minutes", type=float, default=float("inf"), metavar="M", help="start no new cell after M minutes"
+        "--minutes", type=float, default=float("inf"), metavar="M", help="begin no further retention after M minutes"
     )
     parser.add_argument(
         "--part", default="1/1", metavar="I/N", help="only every N-th cell, starting with the I-th; no record"
@@ -179,30 +158,25 @@ def main(argv: list[str] | None = None) -> int:
     lvlm = vc.load_model(options.model)
     task = task_named(options.task, options.data, options.seed)
     bench = Bench(lvlm, task, task.chosen(options.limit))
+    name, cells = "accuracy", grid(options.methods.split(","), GRID_RETENTIONS)
+    references = dict(REFERENCES)
+    if options.ablations:
+        name, cells = "ablations", ablations(options.ablations, lvlm.anatomy)
+        references["downsample"] = grid([FILTERING_METHOD], [options.ablations])[0]
     part, part_count = map(int, options.part.split("/"))
-    cells = grid(options.methods.split(","), GRID_RETENTIONS)
-    name = "accuracy"
-    if options.ablations:
-        cells, name = ablations(options.ablations, lvlm.anatomy), "ablations"
-    references = {
-        role: bench.row(Measurement(name, None, lambda name=name: Condition(name)))
-        for role, name in (("dense", DENSE), ("floor", BLIND))
-    }
-    if options.ablations:
-        references["downsample"] = bench.row(grid([FILTERING_METHOD], [options.ablations])[0])
-    rows = []
-    for cell in cells[part - 1 :: part_count]:
+    cells = [*references.values(), *cells]
+    mine = cells[part - 1 :: part_count]
+    for number, (_, some) in enumerate(groupby(mine, key=lambda cell: cell.retention)):
         if time.monotonic() - started > 60 * options.minutes:
-            print(f"time is up after {len(rows)} of {len(cells)} cells; the same command resumes from here")
+            print(f"time is up after {number} retentions; the same command resumes from here")
             return 1
         before = time.process_time()
-        rows.append(bench.row(cell))
-        spent = time.process_time() - before
-        result = rows[-1].get("refused") or f"{rows[-1]['accuracy']:.3f}"
-        print(f"{cell.name} {cell.retention:.3f} {cell.variant or ''} {spent:.1f} CPU s: {result}", flush=True)
+        bench.answer(group := list(some))
+        print(f"{len(group)} cells, {time.process_time() - before:.0f} CPU s", flush=True)
     if part_count == 1:
         path = options.out or RECORDED / f"{name}_{options.model.replace('/', '_')}.json"
-        found = as_record(bench, rows, references, command)
+        compared = {role: bench.rows([cell])[0] for role, cell in references.items()}
+        found = as_record(bench, bench.rows(cells[len(references) :]), compared, command)
         if options.add:
             found = derive(record_with(json.loads(path.read_text()), found), task, bench.items)
         write_record(found, path)

@@ -23,7 +23,7 @@ from vscan_eval.rerun import command_again
 from vscan_eval.summary import by_group
 from vscan_eval.task import Item, Task
 
-GRID_RETENTIONS = (1.0, 1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18, 1 / 36)
+GRID_RETENTIONS = (1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18, 1 / 36)
 ROLES = ("dense", "floor", "downsample")  # rows that all others are compared with
 ROUNDED_TO = 5e-5  # half of the fourth place, at which records round
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 import vscan_core as vc
 from benchmarks import accuracy, derived
+from benchmarks.cells import ablations
 from vscan_eval import runner
 from vscan_eval.downsample_filter import FILTERING_METHOD
 from vscan_eval.records import weights
@@ -73,7 +74,7 @@ def test_methods_that_came_later_join_a_record(tmp_path) -> None:
 
 
 def test_ablations_change_one_thing_at_a_time() -> None:
-    cells = accuracy.ablations(1 / 9, vc.load_model("mini").anatomy)
+    cells = ablations(1 / 9, vc.load_model("mini").anatomy)
     assert len({(cell.group, cell.variant) for cell in cells}) == len(cells)
     own = vc.VScan(1 / 9)
     changed = [
