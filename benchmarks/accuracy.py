@@ -6,7 +6,7 @@ Every cell (method x retention, or variant) answers the same questions through `
 retention take turns, so that a picture is encoded once for them. Answers are files in runs/eval, so a run that was
 stopped, or that hit --minutes, resumes when it is started again. `--part 1/2` and `--part 2/2`, started side by side
 with OMP_NUM_THREADS=1, share the cells; the last call, without --part, writes the record into assets/recorded/. A
-method that cannot reach a retention is recorded with its sentence. With `--add`, the rows of the methods in --methods
+method that refuses is recorded with its sentence. With `--add`, the rows of the methods in --methods
 join the record that is there; each says when and where it was measured.
 """
 
@@ -48,12 +48,11 @@ class Bench:
         self.dense: list[AnswerRecord] | None = None
 
     def answer(self, cells: Sequence[Measurement]) -> list[tuple[Condition, list[AnswerRecord]] | str]:
-        """The answers of every cell, or why it cannot reach the retention; those in its file are not asked again."""
-        made = [self._made(cell) for cell in cells]
-        methods = [method for method in made if isinstance(method, Condition)]
-        runs = [(method, runner.file_of(self.lvlm, self.task, method)) for method in methods]
+        """The answers of every cell, or why it refuses; those in its file are not asked again."""
+        asked = [self._first_question(cell) for cell in cells]
+        runs = [one for one in asked if isinstance(one, tuple)]
         answers = iter(runner.run_tasks(self.lvlm, self.task, self.items, runs))
-        return [(method, next(answers)) if isinstance(method, Condition) else method for method in made]
+        return [(one[0], next(answers)) if isinstance(one, tuple) else one for one in asked]
 
     def rows(self, cells: Sequence[Measurement]) -> list[dict[str, Any]]:
         """One row of the record for each cell."""
@@ -62,15 +61,15 @@ class Bench:
             for cell, found in zip(cells, self.answer(cells), strict=True)
         ]
 
-    def _made(self, cell: Measurement) -> Condition | str:
-        """The method, or why it cannot reach the retention."""
+    def _first_question(self, cell: Measurement) -> tuple[Condition, Path] | str:
+        """Ask it alone -> the method with its file, or the sentence in which it refuses."""
         try:
             method = cell.make()
-            if method.reducer is not None:
-                method.reducer.cut_layers(self.lvlm.anatomy)
+            path = runner.file_of(self.lvlm, self.task, method)
+            runner.run_task(self.lvlm, self.task, self.items[:1], method, path)
         except vc.InputError as refusal:
             return str(refusal)
-        return method
+        return method, path
 
     def _found(self, method: Condition, records: list[AnswerRecord]) -> dict[str, Any]:
         found = summarise(self.task, self.items, method, records, self.dense)
