@@ -20,7 +20,7 @@ class Measurement:
     variant: str | None = None
 
 
-REFERENCES = {  # rows that all others are compared with
+COMPARED_WITH = {  # rows that all others are compared with
     "dense": Measurement(DENSE, None, lambda: Condition(DENSE)),
     "floor": Measurement(BLIND, None, lambda: Condition(BLIND)),
 }

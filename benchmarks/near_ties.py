@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
         of_picture.setdefault(item.picture, item)
     items = list(of_picture.values())[: options.pictures]
     rows, refused = [], {}
-    for name in vc.REDUCERS:
+    for name in (name for name, method in vc.REDUCERS.items() if method().unsure_below is None):
         try:
             lvlm.family.check(vc.REDUCERS[name](retention=1.0).needs(lvlm.anatomy))
             rows.append(measure_method(lvlm, name, items))

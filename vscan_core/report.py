@@ -37,6 +37,7 @@ def as_dict(answer: Answer) -> dict[str, Any]:
         "method": answer.method,
         "finished": answer.finished,
         "hint": answer.hint,
+        "notes": list(answer.notes),
         "server": list(answer.server),
         "timings": asdict(answer.timings),
         "cost": asdict(answer.cost),
@@ -108,7 +109,8 @@ def lines(answer: Answer) -> str:
             deep, left = len(image.frames_of(0)), ", ".join(map(str, kept_per_tile(image)))
             each = f"tile ({deep} frames)" if deep > 1 else "frame"
             found.append(f"  video: {image.frames} frames; left of the {image.budget[0]} tokens of each {each}: {left}")
-    return "\n".join(found + ([f"  note: {answer.hint}"] if answer.hint else []))
+    told = [answer.hint, *answer.notes] if answer.hint else answer.notes
+    return "\n".join([*found, *(f"  note: {sentence}" for sentence in told)])
 
 
 def kernels(answer: Answer) -> str:

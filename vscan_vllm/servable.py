@@ -59,6 +59,8 @@ class Servable:
             reason = "needs the question, and vLLM encodes a picture once for all questions"
         elif demands.merges_in_encoder:
             reason = "merges tokens inside the vision encoder, which is vLLM's own"
+        elif demands.reads_twice:
+            reason = "asks a second time if an answer is unsure, and vLLM answers once"
         elif demands.adaptive:
             reason = "decides by the picture how many tokens stay, and vLLM must know it from the size alone"
         elif any(layer > self.anatomy.feature_layer for layer in layers):

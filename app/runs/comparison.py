@@ -66,8 +66,8 @@ class ComparisonSnapshot:
 
     @property
     def notes(self) -> str:
-        """That, and which server answered, if one did."""
-        told = [sentence for answer in self.answers if answer for sentence in answer.server]
+        """That, how the answers came about, and which server answered, if one did."""
+        told = [sentence for answer in self.answers if answer for sentence in (*answer.notes, *answer.server)]
         return "\n\n".join(dict.fromkeys(filter(None, (self.hint, *told))))
 
     @property

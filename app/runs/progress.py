@@ -75,8 +75,8 @@ class RunsSnapshot:
 
     @property
     def notes(self) -> str:
-        """What the model has to say about the picture, and which server answered, if one did."""
-        told = [sentence for run in self.runs if run.answer for sentence in run.answer["server"]]
+        """What the model has to say about the picture, how answers came about, and which server gave them."""
+        told = [one for run in self.runs if run.answer for one in (*run.answer["notes"], *run.answer["server"])]
         return "\n\n".join(dict.fromkeys(filter(None, (self.hint, *told))))
 
     @property

@@ -147,7 +147,7 @@ class FakeEngine(Engine):
         self.batches.append((method, max_new_tokens, len(pairs)))
         if any(question == "refuse" for _, question in pairs):
             raise InputError("This question is refused.")
-        return [BatchAnswer(f"{method}: {question}", (1,), True, (TOKENS,)) for _, question in pairs]
+        return [BatchAnswer(f"{method}: {question}", (1,), True, (TOKENS,), 1.0) for _, question in pairs]
 
     def run(
         self, lvlm: FakeLVLM, inputs: Any, encoding: Any, reducer: Any, max_new_tokens: int

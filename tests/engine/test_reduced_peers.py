@@ -33,7 +33,7 @@ from vscan_core.reducers.sparsevlm import SparseVLM
 from vscan_core.reducers.topv import TopV
 from vscan_core.reducers.v2drop import V2Drop
 
-OUTPUT_LAYER = 3  # of the tiny model's five vision layers: the second to last
+SHALLOW_LAYER, OUTPUT_LAYER = 1, 3  # of the tiny model's five vision layers; the output is that of the second to last
 JOINT = {"trim", "cdpruner"}  # need the question; see test_joint_signals.py
 LATER = {"vscan", "fastv", "pyramiddrop", "sparsevlm", "greedyprune", "dart", "topv", "pact", "v2drop", "apet"}
 LATER |= {"ivcprune"}
@@ -95,6 +95,12 @@ def test_cut_at_the_entrance_equals_masked_recompute(llava, name, images) -> Non
         def entrance(image):
             if name == "downsample":  # averages behind the projector
                 return peers_slow.downsample(6, 6, signals[1][image], 11)
+            if name == "cascade":  # its first reading
+                scores = (
+                    vscan_slow.cls_attention(llava, pixels, layer)[image] for layer in (SHALLOW_LAYER, OUTPUT_LAYER)
+                )
+                kept = vscan_slow.choose(*scores, 6, 6, 11)
+                return kept, vscan_slow.merge(signals[1][image], kept)
             if name == "hiprune":
                 rows = (vscan_slow.received(llava, pixels, layer)[image] for layer in (2, OUTPUT_LAYER))
                 kept, _ = halfway_slow.hiprune(*rows, 6, 11)  # a third of the tiny model's depth is layer 2
@@ -107,7 +113,7 @@ def test_cut_at_the_entrance_equals_masked_recompute(llava, name, images) -> Non
 
         return entrance
 
-    check(llava, prompt(images), vc.REDUCERS[name](retention=0.3), {}, entrance_of)
+    check(llava, prompt(images), vc.REDUCERS[name](retention=0.3).first_reading, {}, entrance_of)
 
 
 @pytest.mark.parametrize("images", [*BATCHES, [2, 0]], ids=str)

@@ -95,6 +95,7 @@ def _packed_run(run: RecordedRun) -> dict[str, Any]:
         "token_ids": list(answer.token_ids),
         "finished": answer.finished,
         "hint": answer.hint,
+        "notes": list(answer.notes),
         "server": list(answer.server),
         "token_ms": [_short(moment) for moment in run.token_ms],
         "texts": list(run.texts),
@@ -114,10 +115,10 @@ def _unpacked_run(data: Mapping[str, Any], image: ImageTrace) -> RecordedRun:
     require({"vision", "text"} <= attention.keys() and all(type(x) is str for x in attention.values()), "no attention")
     cuts = [unpacked_cut(cut, image.tokens) for cut in of_kind(data, "cuts", list)]
     trace = Trace([replace(image, cuts=cuts)], layers[0], list(layers[1]), attention)
-    hint, texts, server = data.get("hint"), of_kind(data, "texts", list), data.get("server", [])
-    require(
-        type(server) is list and all(type(told) is str for told in server), "'server' holds something else than text"
-    )
+    hint, texts = data.get("hint"), of_kind(data, "texts", list)
+    told = {name: data.get(name, []) for name in ("notes", "server")}
+    for name, found in told.items():
+        require(type(found) is list and all(type(x) is str for x in found), f"{name!r} holds something else than text")
     require(hint is None or type(hint) is str, "'hint' is not text")
     require(bool(texts) and all(type(text) is str for text in texts), "'texts' holds something else than text")
     moments, repeats = numbers_in(data, "token_ms"), of_kind(data, "repeats", dict)
@@ -131,7 +132,8 @@ def _unpacked_run(data: Mapping[str, Any], image: ImageTrace) -> RecordedRun:
         method=of_kind(data, "method", str),
         finished=of_kind(data, "finished", bool),
         hint=hint,
-        server=tuple(server),
+        notes=tuple(told["notes"]),
+        server=tuple(told["server"]),
     )
     return RecordedRun(
         title=of_kind(data, "title", str),

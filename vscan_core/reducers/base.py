@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -77,7 +77,8 @@ class Reducer(EntranceCut, LaterCuts, ABC):
         cuts = self.cut_layers(anatomy)
         needs = self.needs(anatomy) if 0 in cuts else Needs()
         asks = any(cuts) and (self.scores_with_text or bool(self.needs_in_llm & OF_THE_QUESTION))
-        return EngineDemands(cuts, needs, not (asks or needs.joint), self.adaptive, self.sees_all_tiles and 0 in cuts)
+        blind, twice = not (asks or needs.joint), self.unsure_below is not None
+        return EngineDemands(cuts, needs, blind, self.adaptive, twice, self.sees_all_tiles and 0 in cuts)
 
     def then(self, second: Reducer) -> Then:
         """This method at the entrance of the LLM, then `second` inside it on what is left; retentions multiply."""
@@ -86,6 +87,16 @@ class Reducer(EntranceCut, LaterCuts, ABC):
     def position_mode(self, anatomy: Anatomy) -> str:
         """What happens to position ids after a cut: "original" (gaps stay) or "renumbered"."""
         return self.positions or anatomy.positions
+
+    @property
+    def unsure_below(self) -> float | None:
+        """The margin, in nats, below which a greedy answer is asked for again with all visual tokens; None: never."""
+        return None
+
+    @property
+    def first_reading(self) -> Reducer:
+        """The method whose answer is asked for again if it is unsure: itself, unless `unsure_below` is set."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -165,6 +176,16 @@ class Then(Reducer):
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
         """The choice of the second method."""
         return self.second.select_in_llm(signals, keep)
+
+    @property
+    def unsure_below(self) -> float | None:
+        """As in the first method."""
+        return self.first.unsure_below
+
+    @property
+    def first_reading(self) -> Reducer:
+        """With the first method's."""
+        return replace(self, first=self.first.first_reading)
 
     def position_mode(self, anatomy: Anatomy) -> str:
         """One mode for both cuts."""

@@ -18,6 +18,7 @@ class EngineDemands:
     needs: Needs  # the signals of the cut at the entrance; none if there is no such cut
     question_blind: bool  # every picture is cut in the same way, whatever is asked about it
     adaptive: bool  # how many tokens pass the entrance depends on the picture, not only on its size
+    reads_twice: bool  # an answer that is unsure is asked for again with all visual tokens
     whole_video: bool  # all frames of a video are seen at once, and pictures are refused
 
     @property

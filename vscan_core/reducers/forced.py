@@ -1,14 +1,10 @@
 """Forced: any method with some tokens forced in and others forced out, to see whether the answer depends on them.
 
-Source: none; leave-one-out, asked of single visual tokens.
-
-The method chooses first; then as little as possible is changed. A token forced in takes the place of the one that the
-method would have given up first, and where one is forced out, the method's next choice comes in: both are found by
-asking the method for smaller or larger budgets.
-
-But:
-- what the method had merged into a token that is not kept goes to the most similar kept one; a token forced out is
-  dropped without a trace, not merged.
+Source: none; leave-one-out, asked of single visual tokens. The method chooses first; then as little as possible is
+changed. A token forced in takes the place of the one that the method would have given up first, and where one is forced
+out, the method's next choice comes in: both are found by asking the method for smaller or larger budgets.
+But: what the method had merged into a token that is not kept goes to the most similar kept one; a token forced out is
+dropped without a trace, not merged.
 """
 
 from __future__ import annotations
@@ -96,6 +92,16 @@ class Forced(Reducer):
             return {0: tokens - len(self.drop) if tiles == 1 else tokens}  # of several tiles, each loses its own
         room = {layer: max(count, len(self.keep) if layer or tiles == 1 else 0) for layer, count in cuts.items()}
         return {layer: count for layer, count in room.items() if count < (total if layer else tokens)}
+
+    @property
+    def unsure_below(self) -> float | None:
+        """As in the method."""
+        return self.reducer.unsure_below
+
+    @property
+    def first_reading(self) -> Forced:
+        """The method's, with the same tokens forced."""
+        return replace(self, reducer=self.reducer.first_reading)
 
     def without_later_cuts(self) -> Forced | None:
         """The method's, with the same tokens forced."""
