@@ -1,8 +1,8 @@
 """Cascade: answer from few visual tokens, and again from all of them if that answer is unsure.
 
 Source: our own; cascades of language models (FrugalGPT, arXiv 2305.05176) defer in the same way. The first reading
-keeps `retention` of the tokens at the entrance of the LLM, chosen and merged as by VScan's two scans. An answer is unsure if,
-at one of its tokens, the best choice leads the second by less than `margin` in log-probability: then the question is
+keeps `retention` of the tokens at the entrance of the LLM, chosen and merged as by VScan's two scans. An answer is unsure
+if, at one of its tokens, the best choice leads the second by less than `margin` in log-probability: then the question is
 read again with all visual tokens, and that answer counts. Tokens, times and FLOPs of both readings are added.
 
 The default settings keep a promise on the embedded model: the answer is that of all tokens in at least 95 % of cases
