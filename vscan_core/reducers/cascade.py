@@ -1,9 +1,9 @@
 """Cascade: answer from few visual tokens, and again from all of them if that answer is unsure.
 
 Source: our own; cascades of language models (FrugalGPT, arXiv 2305.05176) defer in the same way. The first reading
-keeps `retention` of the tokens at the entrance of the LLM, chosen and merged as by VScan's two scans. An answer is unsure
-if, at one of its tokens, the best choice leads the second by less than `margin` in log-probability: then the question is
-read again with all visual tokens, and that answer counts. Tokens, times and FLOPs of both readings are added.
+keeps `retention` of the tokens at the entrance of the LLM, chosen and merged as by VScan's two scans. An answer is
+unsure if, at one of its tokens, the best choice leads the second by less than `margin` in log-probability: then the
+question is read again with all visual tokens, and that answer counts. What both readings cost is added.
 
 The default settings keep a promise on the embedded model: the answer is that of all tokens in at least 95 % of cases
 (`benchmarks/promise.py` chooses them on some pictures and tests them on others; docs/findings.md has the figures).
@@ -30,9 +30,9 @@ class Cascade(AtEntrance):
     summary: ClassVar[str] = "answer from few visual tokens, and again from all of them if that answer is unsure"
     paper: ClassVar[str] = ""
 
-    retention: float = 1 / 24
+    retention: float = 1 / 18
     _: KW_ONLY
-    margin: float = 0.55  # nats; 0: never read again
+    margin: float = 0.5  # nats; 0: never read again
 
     def __post_init__(self) -> None:
         super().__post_init__()
