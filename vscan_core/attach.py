@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,6 +22,7 @@ from vscan_core.engine.generate_hook import GenerateHook
 from vscan_core.engine.llm_side import LLMSide
 from vscan_core.engine.membership import Block, block_of, entered
 from vscan_core.engine.rope_deltas import RopeDeltas
+from vscan_core.engine.second_reading import SecondReading
 from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.engine.state import State, Timed
 from vscan_core.engine.vision_side import VisionSide
@@ -165,6 +167,7 @@ def open_attachment(
     called = (model, family.base(model), family.language_model(model), family.layers(model)[0])
     check(*(type(inner(module)) for module in called))
     attachment = Attachment(model, shared, views, questions)
+    below = None if reducer is None else reducer.unsure_below
     llm_side = LLMSide(model, family, reducer, anatomy, attachment)
     hook_groups = (
         GenerateHook(model, llm_side.idle, attachment.check_logits),
@@ -172,6 +175,7 @@ def open_attachment(
         CallChecks(model, family, reducer is None, llm_side.idle, attachment),
         RopeDeltas(model, family),
         llm_side,
+        SecondReading(model, below, attachment.trace, partial(open_attachment, model, None, views=views)),
     )
     with ExitStack() as undo:
         undo.callback(setattr, attachment, "active", False)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import torch
 from PIL import Image
+from transformers import LogitsProcessorList
 
+from vscan_core.engine.second_reading import Margins, answer_length, stop_ids
 from vscan_core.errors import InputError, OutOfMemory
 from vscan_core.inference import check_limit
 from vscan_core.lvlm import LVLM
@@ -34,6 +37,7 @@ class BatchAnswer:
     token_ids: tuple[int, ...]  # of the answer, with the end token if it came
     finished: bool  # the model ended it; otherwise it was cut at max_new_tokens
     visual_tokens_per_layer: tuple[int, ...]  # of this picture, into each decoder layer in prefill, from the trace
+    margin: float  # by how much the best next token led the second, in log-probability: the least of all steps
 
     @property
     def visual_tokens(self) -> float:
@@ -82,11 +86,15 @@ def answer_many(
     order = _similar_together(lvlm, asked)
     found: dict[int, BatchAnswer] = {}
 
-    def ask(places: Sequence[int]) -> list[BatchAnswer]:
-        return _answer_rows(lvlm, [asked[place] for place in places], reducer, encoder, max_new_tokens)
+    def ask(way: Reducer | None, places: Sequence[int]) -> list[BatchAnswer]:
+        return _answer_rows(lvlm, [asked[place] for place in places], way, encoder, max_new_tokens)
 
-    for places, answers in halving(ask, order, batch_size):
+    for places, answers in halving(partial(ask, reducer), order, batch_size):
         found |= zip(places, answers, strict=True)
+    below = None if reducer is None else reducer.unsure_below
+    unsure = [place for place in order if below is not None and found[place].margin < below]
+    for places, answers in halving(partial(ask, None), unsure, batch_size):
+        found |= {place: _after(found[place], answer) for place, answer in zip(places, answers, strict=True)}
     return [found[place] for place in range(len(pairs))]
 
 
@@ -143,22 +151,34 @@ def _answer_rows(
     """One batch, one row per pair."""
     pictures, tokenizer = [picture for picture, _ in pairs], lvlm.processor.tokenizer
     with memory_guard(lvlm.device):
+        reading = None if reducer is None else reducer.first_reading
         shared = encoder.encode(pictures) if encoder is not None and encoder.serves(reducer) else None
         questions = [question for _, question in pairs]
         inputs = lvlm.prepare(pictures, [lvlm.chat(question) for question in questions], questions)
-        with reduced_with(lvlm, reducer, shared) as trace:
+        margins = Margins()
+        with reduced_with(lvlm, reading, shared) as trace:
             made = lvlm.model.generate(
-                **inputs, **GREEDY, max_new_tokens=max_new_tokens, pad_token_id=tokenizer.pad_token_id
+                **inputs,
+                **GREEDY,
+                max_new_tokens=max_new_tokens,
+                pad_token_id=tokenizer.pad_token_id,
+                logits_processor=LogitsProcessorList([margins]),
             )
-    stop = lvlm.model.generation_config.eos_token_id
-    stops = set(stop) if isinstance(stop, list) else {stop}
+    stops, rows = stop_ids(lvlm.model), made[:, inputs["input_ids"].shape[1] :].tolist()
+    lengths = [answer_length(row, stops) for row in rows]
     answers = []
-    for row, image in zip(made[:, inputs["input_ids"].shape[1] :].tolist(), trace.images, strict=True):
-        end = next((place + 1 for place, token in enumerate(row) if token in stops), None)
-        ids = tuple(row[:end])
+    for row, length, image, least in zip(rows, lengths, trace.images, margins.least(lengths), strict=True):
+        ids = tuple(row[:length])
         text = tokenizer.decode(ids, skip_special_tokens=True).strip()
-        answers.append(BatchAnswer(text, ids, end is not None, _per_layer(image, lvlm.anatomy.text_layers)))
+        counts = _per_layer(image, lvlm.anatomy.text_layers)
+        answers.append(BatchAnswer(text, ids, ids[-1] in stops, counts, least))
     return answers
+
+
+def _after(first: BatchAnswer, second: BatchAnswer) -> BatchAnswer:
+    """The second reading's answer, at the price of both."""
+    counts = zip(first.visual_tokens_per_layer, second.visual_tokens_per_layer, strict=True)
+    return replace(second, visual_tokens_per_layer=tuple(map(sum, counts)))
 
 
 def _per_layer(image: ImageTrace, layers: int) -> tuple[int, ...]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 
 from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.errors import InputError
 from vscan_core.events import Event
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
-from vscan_core.measured_run import MeasuredRun
+from vscan_core.measured_run import MeasuredRun, method_key
 from vscan_core.media.asked_about import AskedAbout
 from vscan_core.prepared import PreparedInputs
 from vscan_core.reducers import Reducer
 from vscan_core.selection import Needs
+from vscan_core.two_readings import two_readings
 from vscan_core.vision_cache import union
 
 
@@ -92,12 +94,18 @@ def compare_prepared(
     check_limit(max_new_tokens)
     needs = [Needs() if reducer is None else reducer.needs(lvlm.anatomy) for reducer in reducers]
     for place, reducer in enumerate(reducers):
+        below = None if reducer is None else reducer.unsure_below
         with memory_guard(lvlm.device):
             known = shared if shared is not None and shared.covers(needs[place]) else None
-            if known is None and share_vision and not needs[place].blocks:
-                known = lvlm.encode(inputs, union(needs))
-            run = MeasuredRun(lvlm, inputs, reducer, place, max_new_tokens, known)
-            with closing(run.events()) as events:
+            if known is None and (share_vision or below is not None) and not needs[place].blocks:
+                known = lvlm.encode(inputs, union(needs if share_vision else [needs[place]]))
+            start = partial(MeasuredRun, lvlm, inputs, place=place, limit=max_new_tokens, shared=known)
+            if reducer is None or below is None:
+                running = start(reducer=reducer).events()
+            else:
+                first = start(reducer=reducer.first_reading, below=below)
+                running = two_readings(first, partial(start, reducer=None), method_key(reducer))
+            with closing(running) as events:
                 yield from events
 
 

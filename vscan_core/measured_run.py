@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vscan_core.attach import Attachment, open_attachment
+from vscan_core.engine.second_reading import margin, stop_ids
 from vscan_core.engine.shared_vision import SharedVision
 from vscan_core.events import Answer, Cost, Done, Event, Prefilled, Timings, Token
 from vscan_core.families.tiles import PerTile
@@ -27,6 +29,11 @@ OUT_OF_DISTRIBUTION = (
 PROMPT_STEP = 128  # prompts whose lengths differ by less than this share a warm-up
 
 
+def method_key(reducer: Reducer | None) -> str:
+    """Its name in REDUCERS, or "baseline"."""
+    return "baseline" if reducer is None else type(reducer).__name__.lower()
+
+
 class MeasuredRun:
     """One measured run of one method."""
 
@@ -38,10 +45,12 @@ class MeasuredRun:
         place: int,
         limit: int,
         shared: SharedVision | None,
+        below: float | None = None,
     ) -> None:
+        """below: the answer ends at a token with a smaller margin, and the run is `unsure`."""
         self.lvlm, self.inputs, self.reducer, self.place, self.limit = lvlm, inputs, reducer, place, limit
-        self.shared = shared
-        self.method = "baseline" if reducer is None else type(reducer).__name__.lower()
+        self.shared, self.below, self.unsure = shared, below, False
+        self.method = method_key(reducer)
         self.stopwatch = Stopwatch(lvlm.device)
 
     def events(self) -> Generator[Event, None, None]:
@@ -51,12 +60,12 @@ class MeasuredRun:
             next_id, cache, measured = self._prefill(attachment)
             yield Prefilled(self.place, self.method, attachment.trace)
             ids, steps, text, finished = [next_id], [], "", False
-            stop = _stop_ids(self.lvlm.model)
+            stop = stop_ids(self.lvlm.model)
             while True:
                 finished = ids[-1] in stop
                 text = self.lvlm.processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
                 yield Token(self.place, text)
-                if finished or len(ids) >= self.limit:
+                if finished or self.unsure or len(ids) >= self.limit:
                     break
                 next_id, ms = self._step(attachment, cache, ids[-1])
                 ids.append(next_id)
@@ -123,6 +132,7 @@ class MeasuredRun:
                 next_id = out.logits[:, -1].argmax(-1)
                 end = stopwatch.mark()
                 first = int(next_id)  # synchronises
+                self._note(out.logits)
                 attachment.check_logits()
                 state = attachment.state()
                 features = None if state is None else state.features
@@ -157,8 +167,14 @@ class MeasuredRun:
             next_id = out.logits[:, -1].argmax(-1)
             end = self.stopwatch.mark()
             found, ms = int(next_id), self.stopwatch.ms(start, end)
+            self._note(out.logits)
             attachment.check_logits()
             return found, ms
+
+    def _note(self, logits: Tensor) -> None:
+        """Whether the token that these logits gave is unsure."""
+        if self.below is not None:
+            self.unsure = bool((margin(logits[:, -1]) < self.below).any())
 
     def _warm_up(self) -> None:
         """One untimed prefill for every new shape, because kernels are chosen and memory is mapped on first use.
@@ -176,8 +192,3 @@ class MeasuredRun:
             self._prefill(attachment)
         self.stopwatch.sections.clear()
         self.lvlm.warmed.add(key)
-
-
-def _stop_ids(model: Any) -> set[int]:
-    end = model.generation_config.eos_token_id
-    return set(end) if isinstance(end, list) else {end}

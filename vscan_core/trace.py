@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -109,6 +109,18 @@ class Trace:
     tokens_per_layer: list[int] = field(default_factory=list)
     _visual: list[Tensor | int] = field(default_factory=list)
     attention: dict[str, str] = field(default_factory=dict)  # the kernel that ran: {"vision": "sdpa", "text": "sdpa"}
+    read_twice: bool = False  # counts are those of two readings (see `cascade`), images those of the second
+
+    def after(self, first: Trace) -> Trace:
+        """The trace of a question that was read again: this is the second reading, and counts are added to it."""
+        tokens, visual = (
+            [sum(counts) for counts in zip(one, other, strict=True)]
+            for one, other in (
+                (first.tokens_per_layer, self.tokens_per_layer),
+                (first.visual_tokens_per_layer, self.visual_tokens_per_layer),
+            )
+        )
+        return replace(self, tokens_per_layer=tokens, _visual=list(visual), read_twice=True)
 
     @property
     def visual_tokens_per_layer(self) -> list[int]:

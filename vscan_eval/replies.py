@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
+from transformers import LogitsProcessorList
 
 from vscan_core.attach import reduced
+from vscan_core.engine.second_reading import Margins, answer_length, stop_ids
 from vscan_core.errors import InputError
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import memory_guard
@@ -84,6 +86,7 @@ class Reply:
 
     text: str
     visual_tokens: float  # mean over decoder layers and over the pictures of the batch, as recorded
+    margin: float  # by how much the best next token led the second, in log-probability: the least of all steps
 
 
 def sharing(lvlm: LVLM, condition: Condition) -> str:
@@ -110,10 +113,21 @@ class PromptBatch:
 
     @torch.inference_mode()
     def replies(self, condition: Condition, max_new_tokens: int) -> list[Reply]:
-        """Greedy replies, in the order of the prompts.
+        """Greedy replies, in the order of the prompts; those of which the method is unsure come from a second reading.
 
         Raises InputError if the method refuses this model or picture.
         """
+        below = None if condition.reducer is None else condition.reducer.unsure_below
+        if condition.reducer is None or below is None:
+            return self._read(condition, max_new_tokens)
+        found = self._read(replace(condition, reducer=condition.reducer.first_reading), max_new_tokens)
+        if unsure := [place for place, reply in enumerate(found) if reply.margin < below]:
+            again = PromptBatch(self.lvlm, [self.prompts[place] for place in unsure], self.encoder)
+            for place, reply in zip(unsure, again._read(Condition(DENSE), max_new_tokens), strict=True):
+                found[place] = replace(reply, visual_tokens=found[place].visual_tokens + reply.visual_tokens)
+        return found
+
+    def _read(self, condition: Condition, max_new_tokens: int) -> list[Reply]:
         lvlm, reducer, count = self.lvlm, condition.reducer, len(self.prompts)
         if condition.name == BLIND:
             with reduced(lvlm.model, None) as trace:
@@ -165,12 +179,15 @@ def _inputs(lvlm: LVLM, prompts: Sequence[Prompt]) -> PreparedInputs:
 
 
 def _replies(lvlm: LVLM, inputs: Any, trace: Trace, max_new_tokens: int) -> list[Reply]:
-    made = lvlm.model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
-    tails = made[:, inputs["input_ids"].shape[1] :]
+    margins = Margins()
+    more = {"do_sample": False, "logits_processor": LogitsProcessorList([margins])}
+    made = lvlm.model.generate(**inputs, **more, max_new_tokens=max_new_tokens)
+    tails, stops = made[:, inputs["input_ids"].shape[1] :], stop_ids(lvlm.model)
+    least = margins.least([answer_length(row, stops) for row in tails.tolist()])
     counts = trace.visual_tokens_per_layer
     mean = sum(counts) / len(counts) / max(1, len(trace.images)) if trace.images else 0.0
     texts = lvlm.processor.batch_decode(tails, skip_special_tokens=True)
-    return [Reply(text.strip(), mean) for text in texts]
+    return [Reply(text.strip(), mean, sure) for text, sure in zip(texts, least, strict=True)]
 
 
 @contextmanager

@@ -141,11 +141,15 @@ class GenerateHook:
         return {**given, "generation_config": config, "prefill_chunk_size": None}
 
     def _setting(self, given: dict[str, Any], name: str) -> Any:
-        """A generation setting: from the call, else from its generation_config, else from the model's."""
-        if given.get(name) is not None:
-            return given[name]
-        own = getattr(given.get("generation_config"), name, None)
-        return own if own is not None else getattr(self.model.generation_config, name, None)
+        return setting(self.model, given, name)
+
+
+def setting(model: Any, given: dict[str, Any], name: str) -> Any:
+    """A generation setting: from the call, else from its generation_config, else from the model's."""
+    if given.get(name) is not None:
+        return given[name]
+    own = getattr(given.get("generation_config"), name, None)
+    return own if own is not None else getattr(model.generation_config, name, None)
 
 
 def _run(given: dict[str, Any], drafts: bool) -> Run:

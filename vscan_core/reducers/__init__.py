@@ -8,6 +8,7 @@ from vscan_core.reducers.table import MethodTable
 
 METHODS = (  # class names, in menu order; the module of each has the same name in lower case
     "VScan",
+    "Cascade",
     "VisPruner",
     "FasterVLM",
     "VisionZip",

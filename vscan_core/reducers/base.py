@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import KW_ONLY, dataclass, field, fields
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -87,6 +87,16 @@ class Reducer(EntranceCut, LaterCuts, ABC):
         """What happens to position ids after a cut: "original" (gaps stay) or "renumbered"."""
         return self.positions or anatomy.positions
 
+    @property
+    def unsure_below(self) -> float | None:
+        """The margin, in nats, below which a greedy answer is asked for again with all visual tokens; None: never."""
+        return None
+
+    @property
+    def first_reading(self) -> Reducer:
+        """The method whose answer is asked for again if it is unsure: itself, unless `unsure_below` is set."""
+        return self
+
 
 @dataclass(frozen=True)
 class Then(Reducer):
@@ -165,6 +175,16 @@ class Then(Reducer):
     def select_in_llm(self, signals: Signals, keep: int) -> Selection:
         """The choice of the second method."""
         return self.second.select_in_llm(signals, keep)
+
+    @property
+    def unsure_below(self) -> float | None:
+        """As in the first method."""
+        return self.first.unsure_below
+
+    @property
+    def first_reading(self) -> Reducer:
+        """With the first method's."""
+        return replace(self, first=self.first.first_reading)
 
     def position_mode(self, anatomy: Anatomy) -> str:
         """One mode for both cuts."""

@@ -97,6 +97,16 @@ class Forced(Reducer):
         room = {layer: max(count, len(self.keep) if layer or tiles == 1 else 0) for layer, count in cuts.items()}
         return {layer: count for layer, count in room.items() if count < (total if layer else tokens)}
 
+    @property
+    def unsure_below(self) -> float | None:
+        """As in the method."""
+        return self.reducer.unsure_below
+
+    @property
+    def first_reading(self) -> Forced:
+        """The method's, with the same tokens forced."""
+        return replace(self, reducer=self.reducer.first_reading)
+
     def without_later_cuts(self) -> Forced | None:
         """The method's, with the same tokens forced."""
         alone = self.reducer.without_later_cuts()
