@@ -17,7 +17,7 @@ from .ui.links import ONLY_JS, Place, link, present_button
 from .ui.page import Page
 from .words.language import SWITCH
 
-PAGES = ("compare", "explain", "arena", "sweep", "benchmarks")  # folders, in the order of the tabs
+PAGES = ("compare", "explain", "arena", "sweep", "several", "benchmarks")  # folders, in the order of the tabs
 PRESENTED = "explain"  # the page that a presentation shows
 TITLE = "VScan: fewer visual tokens, faster answers"
 WELCOME = """

@@ -15,7 +15,7 @@ from ..charts.time import stage_times, time_axis
 from ..runs.comparison import BASELINE, REDUCED, ComparisonSnapshot, LiveRun
 from ..runs.pairs import median_stages, pairs_summary
 from ..ui import html
-from ..ui.messages import MEANINGLESS_TEXT, NO_WORDS
+from ..ui.messages import APPEARS_HERE
 from ..ui.saving import saved_file
 from .asked import CompareSettings, changed_note
 from .figures import (
@@ -33,7 +33,6 @@ from .figures import (
 from .flop_ratio import FORMULA, flop_ratios
 
 START = "Press **Run** to ask the model twice: with all visual tokens, and with few."
-APPEARS_HERE = "The answer appears here."
 BASELINE_NAME = "Baseline"
 PANES = ("baseline", "vscan")  # in the ids of the widgets: whatever method it is
 ALL_TOKENS = "all visual tokens"
@@ -83,8 +82,6 @@ class CompareOutputs:
         Texts that are not `readable` (random weights) are left out, and answers about a picture that the model does
         not know are not compared.
         """
-        texts = now.texts if readable else ("", "")
-        instead = [MEANINGLESS_TEXT if not readable else NO_WORDS if answer else APPEARS_HERE for answer in now.answers]
         return {
             self.status: now.status,
             self.hint: gr.update(value=now.notes, visible=bool(now.notes)),
@@ -92,7 +89,7 @@ class CompareOutputs:
             self.question: settings.question,
             **{
                 box: gr.update(value=text, placeholder=word)
-                for box, text, word in zip(self.texts, texts, instead, strict=True)
+                for box, (text, word) in zip(self.texts, now.words(readable), strict=True)
             },
             **dict(zip(self.heads, _heads(now, settings, title, readable), strict=True)),
             **self._figures(now, title),

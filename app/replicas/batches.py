@@ -44,5 +44,5 @@ def _answers(session: Session, calls: Sequence[AskCall]) -> list[BatchAnswer]:
     asked = []
     for call, source in calls:
         question, _, limit = call.given
-        asked.append(Asked(call.model, lvlm, source.digest, source.image, question, limit))
+        asked.append(Asked(call.model, lvlm, source.digest, source.asked_about, question, limit))
     return [answer for answer in session.ask_many(asked, calls[0][0].given[1]) if answer is not None]

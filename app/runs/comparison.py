@@ -12,7 +12,7 @@ from vscan_core.multirun import Refused
 from vscan_core.trace import Trace
 
 from ..session.turn import KeptDone, OthersWait, Pair, PairStarts, TurnEvent, TurnOver
-from ..ui.messages import WAITING
+from ..ui.messages import APPEARS_HERE, MEANINGLESS_TEXT, NO_WORDS, WAITING
 from .turn_time import KEPT_BASELINE, RunTime, TurnTime, turn_in_words, turn_time
 
 T = TypeVar("T")
@@ -69,6 +69,17 @@ class ComparisonSnapshot:
         """That, how the answers came about, and which server answered, if one did."""
         told = [sentence for answer in self.answers if answer for sentence in (*answer.notes, *answer.server)]
         return "\n\n".join(dict.fromkeys(filter(None, (self.hint, *told))))
+
+    def words(self, readable: bool) -> list[tuple[str, str]]:
+        """For each run its text so far, and what stands in its place while there is none.
+
+        Texts that are not `readable` (random weights) are left out.
+        """
+        texts = self.texts if readable else ("", "")
+        instead = [
+            MEANINGLESS_TEXT if not readable else NO_WORDS if answer else APPEARS_HERE for answer in self.answers
+        ]
+        return list(zip(texts, instead, strict=True))
 
     @property
     def going(self) -> int | None:

@@ -9,13 +9,14 @@ from typing import Any
 from PIL import Image
 
 import vscan_core as vc
-from vscan_core import LVLM, Event, InputError, Reducer, Video, catalog
+from vscan_core import LVLM, Event, InputError, Reducer, catalog
 from vscan_core.batched import BatchAnswer, PictureQuestion, answer_many
 from vscan_core.bench.record import provenance
 from vscan_core.catalog import ModelCard
 from vscan_core.families import FAMILIES
 from vscan_core.inference import compare_prepared
 from vscan_core.measure import prefill_tflops
+from vscan_core.media.asked_about import AskedAbout
 from vscan_core.multirun import Encoding, encode_for
 from vscan_core.prepared import PreparedInputs, shapes_of
 from vscan_core.what_mattered import RegionsLeftOut, WhatMattered, leave_regions_out
@@ -90,8 +91,8 @@ class Engine:
         """A method on offer, as it runs on this model. Raises InputError if there is none, or none with that budget."""
         return self.method(name)(retention)
 
-    def inputs(self, lvlm: LVLM, image: Image.Image | Video, question: str) -> PreparedInputs:
-        """Prepare a picture or a video and a question, once for all runs. Raises InputError."""
+    def inputs(self, lvlm: LVLM, image: AskedAbout, question: str) -> PreparedInputs:
+        """Prepare a picture, several or a video, and a question, once for all runs. Raises InputError."""
         return lvlm.inputs(image, question)
 
     def prompt_tokens(self, lvlm: LVLM, inputs: PreparedInputs) -> int:

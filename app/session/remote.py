@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from vscan_core import Done, Event, InputError, Prefilled, Reducer, Token, Video
+from vscan_core import Done, Event, InputError, Prefilled, Reducer, Token
 from vscan_core.catalog import MODELS, ModelCard
 from vscan_core.chat_server import VLLM, ChatServer, data_url, plain_name, stream_chat
 from vscan_core.errors import ServerFailure
 from vscan_core.measured_run import OUT_OF_DISTRIBUTION
+from vscan_core.media.asked_about import AskedAbout
 from vscan_core.multirun import Encoding
 from vscan_core.prepared import PreparedInputs
 from vscan_core.reducers import REDUCERS
@@ -94,9 +95,9 @@ class RemoteEngine(OfferedEngine):
                 return one_stage(plain, lvlm.anatomy)[0]
         return plain
 
-    def inputs(self, lvlm: LVLM, image: Image.Image | Video, question: str) -> AskedInputs:
+    def inputs(self, lvlm: LVLM, image: AskedAbout, question: str) -> AskedInputs:
         """See Engine."""
-        if isinstance(image, Video):
+        if not isinstance(image, Image.Image):
             raise InputError(ONLY_HERE)
         found = super().inputs(lvlm, image, question)
         asked = AskedInputs(found.data, found.views)

@@ -90,7 +90,7 @@ class Session:
             raise InputError("Please choose a picture first.")
         digest = digest_of(source)
         key = (digest, source.frames) if isinstance(source, Clip) else digest
-        return self._opened.get(key, lambda: OpenedSource(digest, decoded(source)))
+        return self._opened.get(key, lambda: decoded(source, digest))
 
     def preview(
         self, model: str, source: Source, retention: float, method: str = "vscan", question: str = ""
@@ -187,12 +187,12 @@ class Session:
     def prompt_tokens(self, model: str, source: Source, question: str) -> int:
         """The length of the whole prompt, with all visual tokens. Raises InputError as `savings` does."""
         lvlm, opened = self.model(model), self.open(source)
-        return self.engine.prompt_tokens(lvlm, self.engine.inputs(lvlm, opened.image, question))
+        return self.engine.prompt_tokens(lvlm, self.engine.inputs(lvlm, opened.asked_about, question))
 
     def probe(self, model: str, source: Source, question: str, patience_s: float) -> None:
         """Ask the baseline for two words, untimed, before any run that waits. Raises whatever goes wrong."""
         lvlm, opened = self.model(model), self.open(source)
-        self.device(model).call(lambda: two_words(self.engine, lvlm, opened.image, question), patience_s)
+        self.device(model).call(lambda: two_words(self.engine, lvlm, opened.asked_about, question), patience_s)
 
     def run_each(
         self, model: str, source: Source, question: str, makers: Sequence[Callable[[], Reducer]]
@@ -216,4 +216,4 @@ class Session:
 
     def _asked(self, model: str, source: Source, question: str, max_new_tokens: int) -> Asked:
         opened = self.open(source)
-        return Asked(model, self.model(model), opened.digest, opened.image, question, max_new_tokens)
+        return Asked(model, self.model(model), opened.digest, opened.asked_about, question, max_new_tokens)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from vscan_core.errors import InputError
+from vscan_core.media.asked_about import AskedAbout, pictures_of
 from vscan_core.media.isolated import MediaReader
 from vscan_core.media.videos import Video
 
@@ -30,23 +31,48 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Album:
+    """The paths of several pictures, in order."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class OpenedSource:
-    """The pixels of a picture or a video."""
+    """The pixels of a picture, of several, or of a video."""
 
     digest: str
-    image: Image.Image | Video
+    image: Image.Image | Video  # the first, of several pictures
+    others: tuple[Image.Image, ...] = ()  # those after it
+
+    @property
+    def asked_about(self) -> AskedAbout:
+        """What a question is about."""
+        return self.pictures if self.others else self.image
+
+    @property
+    def pictures(self) -> list[Image.Image]:
+        """All pictures, in order. Raises InputError for a video."""
+        return [*pictures_of([self.image]), *self.others]
 
 
-Source = str | Clip | OpenedSource | None  # None: nothing has been chosen
+Source = str | Clip | Album | OpenedSource | None  # None: nothing has been chosen
 
 
-def decoded(path: str | Clip) -> Image.Image | Video:
-    """The pixels of a file. Raises InputError if it cannot be read, or not within time and memory."""
-    return VIDEO_READER.video(path.path, path.frames) if isinstance(path, Clip) else PICTURE_READER.image(path)
+def decoded(path: str | Clip | Album, digest: str) -> OpenedSource:
+    """The pixels of a file or of several. Raises InputError if one cannot be read, or not within time and memory."""
+    if isinstance(path, Album):
+        first, *others = [PICTURE_READER.image(one) for one in path.paths]
+        return OpenedSource(digest, first, tuple(others))
+    if isinstance(path, Clip):
+        return OpenedSource(digest, VIDEO_READER.video(path.path, path.frames))
+    return OpenedSource(digest, PICTURE_READER.image(path))
 
 
-def digest_of(path: str | Clip) -> str:
+def digest_of(path: str | Clip | Album) -> str:
     """A hash of a file's bytes: the same picture has the same one, whoever sent it. Raises InputError."""
+    if isinstance(path, Album):
+        return hashlib.sha256(" ".join(map(digest_of, path.paths)).encode()).hexdigest()
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

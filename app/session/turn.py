@@ -12,11 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from PIL import Image
-
 from vscan_core.errors import InputError
 from vscan_core.events import Answer, Done, Event, Prefilled, Timings, Token
-from vscan_core.media.videos import Video
+from vscan_core.media.asked_about import AskedAbout
 from vscan_core.multirun import Make, Refused, run_each
 
 from .engine import Engine
@@ -75,7 +73,7 @@ class Asked:
     model: str
     lvlm: LVLM
     digest: str
-    image: Image.Image | Video
+    image: AskedAbout
     question: str
     max_new_tokens: int
 
@@ -199,7 +197,7 @@ def _kept_run(answer: Answer) -> Generator[Event, None, None]:
     yield KeptDone(0, answer)
 
 
-def two_words(engine: Engine, lvlm: LVLM, image: Image.Image | Video, question: str) -> None:
+def two_words(engine: Engine, lvlm: LVLM, image: AskedAbout, question: str) -> None:
     """The first two tokens of the baseline's answer, which nobody reads. Raises whatever goes wrong."""
     inputs = engine.inputs(lvlm, image, question)
     for _ in engine.run(lvlm, inputs, engine.encode(lvlm, inputs), None, 2):

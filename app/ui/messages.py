@@ -5,6 +5,7 @@ from __future__ import annotations
 WAITING = "Waiting: the model is answering another question first …"
 KEPT_EARLIER = "kept from an earlier run"
 MEANINGLESS_TEXT = "This model has random weights: only its numbers mean something."
+APPEARS_HERE = "The answer appears here."
 NO_WORDS = "The model ended its answer before its first word."
 STOPPED = "Stopped."
 FEW_LEFT = "Below 5 %, expect wrong answers: very little of the picture is left."

@@ -201,7 +201,7 @@ def test_nothing_on_any_tab_is_left_in_english(browser: Any, mini_server: Server
         page.wait_for_selector("li[role=option]")
         found["Compare"] = page.evaluate(LEFT)
         page.keyboard.press("Escape")
-        for name in ("工作原理", "竞技场", "保留率曲线", "基准测试"):
+        for name in ("工作原理", "竞技场", "保留率曲线", "多张图片", "基准测试"):
             page.get_by_role("tab", name=name, exact=True).click()
             page.wait_for_timeout(1500)
             found[name] = page.evaluate(LEFT)
