@@ -1,6 +1,6 @@
 """Accuracy over retention of every method, or VScan's ablations, on one task: measured cell by cell, resumable.
 
-python -m benchmarks.accuracy [--limit 300] [--minutes 30] [--ablations] [--methods vscan,fastv] [--add] [--part 1/2]
+python -m benchmarks.accuracy [--limit 300] [--minutes 30] [--ablations 1/9] [--methods vscan,fastv] [--add] [--part 1/2]
 
 Every cell (method x retention, or variant) answers the same questions through `vscan_eval`; the cells of one
 retention take turns, so that a picture is encoded once for them. Answers are files in runs/eval, so a run that was
@@ -34,6 +34,7 @@ from vscan_eval.command import task_named
 from vscan_eval.downsample_filter import FILTERING_METHOD
 from vscan_eval.records import AnswerRecord, weights
 from vscan_eval.replies import DENSE, Condition
+from vscan_eval.rerun import share_of
 from vscan_eval.summary import summarise
 from vscan_eval.task import Item, Task
 
@@ -92,12 +93,10 @@ def _about(cell: Measurement) -> dict[str, Any]:
     return about if cell.group is None else about | {"group": cell.group, "variant": cell.variant}
 
 
-def as_record(
-    bench: Bench, rows: list[dict[str, Any]], references: dict[str, dict[str, Any]], command: str
-) -> dict[str, Any]:
+def as_record(bench: Bench, rows: list[dict[str, Any]], references: dict[str, Any], command: str) -> dict[str, Any]:
     """The file's content, as `derive` completes it; numbers rounded to four places.
 
-    references: Rows that the others are compared with: "dense", "floor" and, for ablations, "downsample".
+    references: Rows that the others are compared with: "dense" and "floor", and for ablations a list, "downsample".
     """
     dense = references["dense"]
     found = {
@@ -147,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--limit", type=int, default=300, help="questions per cell")
     parser.add_argument("--methods", default=",".join(name for name in vc.REDUCERS if keeps_its_budget(name)))
-    parser.add_argument("--ablations", type=float, nargs="?", const=1 / 9, metavar="R", help="VScan's, at R (1/9)")
+    parser.add_argument("--ablations", nargs="+", type=share_of, metavar="R", help="VScan's, at these retentions")
     parser.add_argument("--add", action="store_true", help="keep the rows of other methods in the record")
     parser.add_argument(
         "--minutes", type=float, default=float("inf"), metavar="M", help="begin no further retention after M minutes"
@@ -163,12 +162,13 @@ def main(argv: list[str] | None = None) -> int:
     task = task_named(options.task, options.data, options.seed)
     bench = Bench(lvlm, task, task.chosen(options.limit))
     name, cells = "accuracy", grid(options.methods.split(","), GRID_RETENTIONS)
-    references = dict(COMPARED_WITH)
+    references, smaller = dict(COMPARED_WITH), list[Measurement]()
     if options.ablations:
-        name, cells = "ablations", ablations(options.ablations, lvlm.anatomy)
-        references["downsample"] = grid([FILTERING_METHOD], [options.ablations])[0]
+        name = "ablations"
+        cells = [cell for share in options.ablations for cell in ablations(share, lvlm.anatomy)]
+        smaller = grid([FILTERING_METHOD], options.ablations)
     part, part_count = map(int, options.part.split("/"))
-    cells = [*references.values(), *cells]
+    cells = [*references.values(), *smaller, *cells]
     mine = cells[part - 1 :: part_count]
     for number, (_, some) in enumerate(groupby(mine, key=lambda cell: cell.retention)):
         if time.monotonic() - started > 60 * options.minutes:
@@ -179,8 +179,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{len(group)} cells, {time.process_time() - before:.0f} CPU s", flush=True)
     if part_count == 1:
         path = options.out or RECORDED / f"{name}_{options.model.replace('/', '_')}.json"
-        compared = {role: bench.rows([cell])[0] for role, cell in references.items()}
-        found = as_record(bench, bench.rows(cells[len(references) :]), compared, command)
+        compared: dict[str, Any] = {role: bench.rows([cell])[0] for role, cell in references.items()}
+        if smaller:
+            compared["downsample"] = bench.rows(smaller)
+        found = as_record(bench, bench.rows(cells[len(references) + len(smaller) :]), compared, command)
         if options.add:
             found = derive(record_with(json.loads(path.read_text()), found), task, bench.items)
         write_record(found, path)

@@ -24,7 +24,7 @@ from vscan_eval.summary import by_group
 from vscan_eval.task import Item, Task
 
 GRID_RETENTIONS = (1 / 2, 1 / 3, 2 / 9, 1 / 9, 1 / 18, 1 / 36)
-ROLES = ("dense", "floor", "downsample")  # rows that all others are compared with
+ROLES = ("dense", "floor")  # rows that all others are compared with
 ROUNDED_TO = 5e-5  # half of the fourth place, at which records round
 
 
@@ -36,20 +36,22 @@ def derive(record: Mapping[str, Any], task: Task, items: Sequence[Item]) -> dict
     """
     pictures = [item.picture for item in items]
     dense, rows = scores_of(record["dense"]), [row for row in record["rows"] if "refused" not in row]
-    deciding = [row for row in (*rows, record.get("downsample", {})) if row.get("method") == FILTERING_METHOD]
+    apart = record.get("downsample", [])  # rows beside those of ablations
+    deciding = [row for row in (*rows, *apart) if row["method"] == FILTERING_METHOD]
     smaller = {row["retention"]: scores_of(row) for row in deciding}
     extra: dict[int, dict[str, Any]] = {}
-    for row in rows:
+    for row in (*rows, *apart):
         small = None if row["method"] == FILTERING_METHOD else smaller.get(row["retention"])
         found = None if small is None else downsampling_filter(scores_of(row), dense, small, pictures)
         extra[id(row)] = _groups(row, task, items) | {"downsampling_filter": found}
         extra[id(row)]["command"] = _command(row, record, task)
-    roles = {role: record[role] for role in ROLES if role in record}
+    roles: dict[str, Any] = {role: record[role] for role in ROLES if role in record}
     for role, row in roles.items():
         roles[role] = {**row, **_groups(row, task, items), "command": _command(row, record, task)}
-    completed: dict[str, Any] = rounded(
-        {**record, **roles, "rows": [{**row, **extra.get(id(row), {})} for row in record["rows"]]}
-    )
+    for name in ("rows", "downsample"):
+        if name in record:
+            roles[name] = [{**row, **extra.get(id(row), {})} for row in record[name]]
+    completed: dict[str, Any] = rounded({**record, **roles})
     return completed
 
 

@@ -31,7 +31,7 @@ from vscan_eval.task import Item, Task
 
 PROMISED = 0.05  # the largest share of changed answers
 RULES = ("interval", "share")  # what of it must not be larger on the questions to choose on
-FIRST = "first "  # before the names of first readings
+FIRST_READING = "first "  # before the names of first readings
 FIRST_SHARES = {"1/36": 1 / 36, "1/24": 1 / 24, "1/18": 1 / 18, "1/12": 1 / 12}
 FIXED_SHARES = {"1/9": 1 / 9, "1/6": 1 / 6, "2/9": 2 / 9, "1/3": 1 / 3, "1/2": 1 / 2}
 RECORD = Path("assets/recorded/promise_mini.json")
@@ -41,7 +41,7 @@ Cases = Mapping[str, Any]  # {"tokens": of one reading, "changed": "0110...", "m
 
 def conditions() -> dict[str, Condition]:
     """Every reading that is measured, by name."""
-    first = {FIRST + name: vc.REDUCERS["cascade"](share).first_reading for name, share in FIRST_SHARES.items()}
+    first = {FIRST_READING + name: vc.REDUCERS["cascade"](share).first_reading for name, share in FIRST_SHARES.items()}
     one = {f"one cut {name}": vc.VScan(share).without_later_cuts() for name, share in FIXED_SHARES.items()}
     two = {f"two cuts {name}": vc.VScan(share) for name, share in FIXED_SHARES.items()}
     return {DENSE: Condition(DENSE)} | {
@@ -71,7 +71,7 @@ def cases(replies: Mapping[str, Sequence[Reply]]) -> dict[str, Cases]:
         name: {
             "tokens": sum(reply.visual_tokens for reply in found) / len(found),
             "changed": "".join(str(int(reply.text != all_)) for reply, all_ in zip(found, dense, strict=True)),
-            "margins": [round(reply.margin, 3) for reply in found] if name.startswith(FIRST) else [],
+            "margins": [round(reply.margin, 3) for reply in found] if name.startswith(FIRST_READING) else [],
         }
         for name, found in replies.items()
         if name != DENSE
@@ -117,7 +117,7 @@ def fewest_tokens(part: Mapping[str, Any], all_tokens: int, rule: str) -> dict[s
         def result(margin: float, case: Cases = case) -> dict[str, Any]:
             return outcome(case, part["pictures"], all_tokens, margin)
 
-        cascade = name.startswith(FIRST)
+        cascade = name.startswith(FIRST_READING)
         margin = least_margin(case, lambda margin, result=result: kept(result(margin), rule)) if cascade else 0.0
         made, kind = result(margin), "cascade" if cascade else "fixed"
         if kept(made, rule) and made["tokens"] < best[kind]["calibration"]["tokens"]:

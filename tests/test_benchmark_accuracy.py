@@ -130,7 +130,7 @@ def test_a_record_says_what_a_smaller_picture_would_have_done(tmp_path) -> None:
     assert smaller["downsampling_filter"] is None and out_of_reach == refused and alone["downsampling_filter"] is None
     assert grid["command"] == "vscan eval --task world --model mini --limit 30 --method grid --retention 1/9"
     assert found["dense"]["command"].endswith("--method baseline")
-    ablation = record | {"rows": rows[:1], "downsample": rows[1]}
+    ablation = record | {"rows": rows[:1], "downsample": rows[1:2]}
     assert derived.derive(ablation, TASKS["world"](), items)["rows"][0]["downsampling_filter"] == filtered
 
 

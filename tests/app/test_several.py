@@ -45,7 +45,7 @@ def test_every_picture_has_its_map_and_its_count(page, files) -> None:
     assert [caption for _, caption in tiles] == [f"Picture {n}: 14 → 4 of 36 visual tokens" for n in (1, 2, 3)]
     shapes = [Image.open(file).size for file, _ in tiles]
     assert [width / height for width, height in shapes] == pytest.approx([1.5, 1.0, 0.5], abs=0.02)
-    assert "108" in out[page.outputs.numbers[0]] and "36" in out[page.outputs.numbers[1]]
+    assert "108" in out[page.outputs.numbers[0]] and "42 → 12" in out[page.outputs.numbers[1]]
     assert out[page.outputs.status].startswith("The two answers")
     swapped = ended(page, *files[::-1])[page.outputs.gallery]
     assert [Image.open(file).size for file, _ in swapped] == shapes[::-1]
