@@ -1,6 +1,6 @@
 """Accuracy over retention of every method, or VScan's ablations, on one task: measured cell by cell, resumable.
 
-python -m benchmarks.accuracy [--limit 300] [--minutes 30] [--ablations 1/9] [--methods vscan,fastv] [--add] [--part 1/2]
+python -m benchmarks.accuracy [--limit 300] [--minutes 30] [--ablations 1/9] [--methods vscan,fastv] [--part 1/2]
 
 Every cell (method x retention, or variant) answers the same questions through `vscan_eval`; the cells of one
 retention take turns, so that a picture is encoded once for them. Answers are files in runs/eval, so a run that was
