@@ -10,6 +10,8 @@ from PIL import Image
 
 import vscan_core as vc
 from tests.families import lvlms
+from vscan_core.bench.subject import Subject
+from vscan_core.bench.suites import SUITES
 from vscan_core.engine.second_reading import Margins, answer_length, margin
 from vscan_core.inference import compare_prepared
 from vscan_core.recording import load_recording, record, save_recording
@@ -128,6 +130,24 @@ def test_what_is_no_single_greedy_answer_is_refused(more, named) -> None:
     inputs = lvlm.inputs(Image.new("RGB", (60, 60), "red"), "word5 word6")
     with pytest.raises(vc.InputError, match=named), vc.reduced(lvlm.model, Cascade(0.3)):
         lvlm.model.generate(**inputs, max_new_tokens=2, **more)
+
+
+@torch.no_grad()
+def test_an_end_token_of_the_call_and_arguments_by_place(mini, items) -> None:
+    inputs = mini.inputs(items[0].open(), items[0].question)
+    own = inputs.pop("input_ids")
+    with vc.reduced(mini.model, NEVER):
+        first = mini.model.generate(own, **inputs, max_new_tokens=8, do_sample=False)
+    end = int(first[0, own.shape[1]])  # its first token ends the answer, whatever would have come
+    with vc.reduced(mini.model, Cascade(1 / 36, margin=1e-9)) as trace:
+        made = mini.model.generate(own, None, None, **inputs, max_new_tokens=8, do_sample=False, eos_token_id=end)
+    assert made.shape[1] == own.shape[1] + 1 and not trace.read_twice
+
+
+def test_a_benchmark_of_one_prefill_refuses_it(mini) -> None:
+    suite = replace(SUITES["cpu"], methods=("cascade",))
+    with pytest.raises(vc.InputError, match="may read a prompt twice"):
+        Subject(mini, suite, 0).ways()
 
 
 def test_settings() -> None:

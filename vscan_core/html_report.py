@@ -76,8 +76,8 @@ def write_report(recording: Recording, path: Path, licences: Sequence[str] = ())
 
 
 def _hint(recording: Recording) -> str:
-    """What the baseline's model says of the picture, and which server answered."""
-    told = [sentence for run in recording.runs for sentence in run.answer.server]
+    """What the baseline's model says of the picture, how answers came about, and which server gave them."""
+    told = [sentence for run in recording.runs for sentence in (*run.answer.notes, *run.answer.server)]
     said = dict.fromkeys([recording.runs[0].answer.hint, *told])
     return "".join(f'<p class="hint">{escape(sentence)}</p>' for sentence in said if sentence)
 

@@ -13,6 +13,7 @@ from ..runs.pairs import ENOUGH_PAIRS, PairsSummary, Spread
 from .race import race_numbers
 
 BY_FORMULA, COUNTED = "exact, by formula", "exact, counted in the run"
+ONE_READING = "exact for the first reading alone"
 COUNTED_THERE = "exact, from the server's count of tokens"
 NOT_MEASURED = "Press <b>Run</b> to measure the speed on this machine."
 MEASURING = "Measuring …"

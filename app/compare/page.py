@@ -18,12 +18,12 @@ from ..stage.view import StageView, preview_view, run_view
 from ..ui.errors import answering, explained
 from ..ui.events import MODEL_LOADING, PREVIEW, PRIVATE
 from ..ui.inputs import examples_set
-from ..ui.messages import FEW_LEFT
+from ..ui.messages import FEW_LEFT, READ_AGAIN_IF_UNSURE
 from ..ui.page import Page
 from ..ui.run_events import RunControls
 from .about import about
 from .asked import CompareSettings, ShownComparison, chosen_settings, chosen_source, earlier_comparison
-from .figures import exact_figures
+from .figures import BY_FORMULA, ONE_READING, exact_figures
 from .inputs import AskInputs, HowInputs, ask_inputs, how_inputs
 from .mattered import Mattered
 from .outputs import START, CompareOutputs, compare_outputs
@@ -174,7 +174,13 @@ class ComparePage(Page):
         view = preview_view(first, retention, self.session.engine.method(settings.method).title)
         budget = formatting.budget_text(retention, first.schedule, first.trace.tokens)
         return {
-            self.how.budget: budget + f". {FEW_LEFT}" * (settings.percent < SMALL_PERCENT),
+            self.how.budget: ". ".join(
+                [
+                    budget,
+                    *[READ_AGAIN_IF_UNSURE] * first.reads_twice,
+                    *[FEW_LEFT] * (settings.percent < SMALL_PERCENT and not first.reads_twice),
+                ]
+            ),
             **self._exact(first, opened, settings, shown),
             **self.tokens.fill(opened, view, settings),
         }
@@ -201,4 +207,5 @@ class ComparePage(Page):
         saved = self.session.savings(settings.model, opened, settings.question.strip() or "?", schedule, tokens)
         steps = [tokens, *(number for _, number in sorted(schedule.items()))]
         changed = shown.settings.changed(settings) if shown else []
-        return {self.outputs.exact: exact_figures(steps, *saved)} | self.outputs.change(changed)
+        label = ONE_READING if first.reads_twice else BY_FORMULA
+        return {self.outputs.exact: exact_figures(steps, *saved, label)} | self.outputs.change(changed)

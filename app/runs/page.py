@@ -39,6 +39,7 @@ from .progress import RunsSnapshot
 from .settings import RunSettings, stream_runs
 
 S = TypeVar("S", bound=RunSettings)
+ALL_AGAIN = ", and all again if unsure"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ class RunsPage(Page, Generic[S]):
         try:
             lvlm = self.session.model(model)
             reducer = self.session.engine.reducer(lvlm, method, retention)
-            return formatting.schedule(reducer.schedule(tokens, lvlm.anatomy), tokens)
+            again = "" if reducer.unsure_below is None else ALL_AGAIN
+            return formatting.schedule(reducer.schedule(tokens, lvlm.anatomy), tokens) + again
         except InputError as error:
             return f"cannot run here: {explained(error)}"
 

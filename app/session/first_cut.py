@@ -25,6 +25,7 @@ class FirstCut:
     boxes: Tensor  # (tokens, 4) on the CPU, in pixels of the picture
     schedule: dict[int, int]  # {layer: visual tokens of the picture that enter from there on}
     scan: dict[str, Any] | None = None  # of VScan: what a browser needs to repeat it, see `scan_data`
+    reads_twice: bool = False  # an unsure answer is asked for again with all visual tokens
 
 
 def first_cut(vision: VisionPreview, reducer: Reducer) -> FirstCut:
@@ -34,7 +35,8 @@ def first_cut(vision: VisionPreview, reducer: Reducer) -> FirstCut:
     schedule = reducer.schedule(per_tile, anatomy, tiles)
     if 0 in schedule:  # planned per tile; newline tokens stay, and padding was never there
         schedule[0] = len(trace.kept)
-    return FirstCut(trace, vision.boxes.cpu(), schedule, scan_data(vision, reducer, anatomy))
+    twice = reducer.unsure_below is not None
+    return FirstCut(trace, vision.boxes.cpu(), schedule, scan_data(vision, reducer, anatomy), twice)
 
 
 def prefill_lengths(layers: int, prompt: int, tokens: int, schedule: Mapping[int, int]) -> tuple[list[int], list[int]]:

@@ -109,6 +109,8 @@ class RemoteEngine(OfferedEngine):
     ) -> Generator[Event, None, None]:
         """See Engine; this process works before the server is asked, and not beside it."""
         assert isinstance(inputs, AskedInputs)
+        if reducer is not None and reducer.unsure_below is not None:
+            raise InputError(ONLY_HERE)
         settings, method = settings_of(reducer), "baseline" if reducer is None else type(reducer).__name__.lower()
         trace, hint = self._seen_here(lvlm, inputs, encoding, reducer)
         served = ServedAnswer(lvlm, int(inputs["input_ids"].shape[1]), trace)

@@ -177,6 +177,8 @@ def _pairs(
 ) -> Generator[PairStarts | Pair, None, None]:
     """As many as are expected to take `pairs_s` seconds in all, but at least one and at most MOST_PAIRS."""
     begun = time.perf_counter()
+    # the first word of a cascade is known when its answer is complete
+    whole = asked.max_new_tokens if reducer is not None and reducer.unsure_below is not None else 1
     for number in range(MOST_PAIRS):
         spent = time.perf_counter() - begun
         if number and spent * (number + 1) / number > pairs_s:
@@ -185,7 +187,7 @@ def _pairs(
         for is_baseline in (True, False) if number % 2 else (False, True):
             yield PairStarts()
             one = None if is_baseline else reducer
-            for event in engine.run(asked.lvlm, inputs, encoding, one, 1):
+            for event in engine.run(asked.lvlm, inputs, encoding, one, 1 if is_baseline else whole):
                 if isinstance(event, Done):
                     timings[is_baseline] = event.answer.timings
         yield Pair(timings[True], timings[False])

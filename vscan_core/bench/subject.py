@@ -15,6 +15,7 @@ from torch import Tensor
 from vscan_core.attach import open_attachment
 from vscan_core.bench.suites import Suite
 from vscan_core.engine.state import Timed
+from vscan_core.errors import InputError
 from vscan_core.lvlm import LVLM
 from vscan_core.measure import Stopwatch
 from vscan_core.media.videos import Video
@@ -66,6 +67,9 @@ class Subject:
             for name in self.suite.methods
             for share in self.suite.retentions
         }
+        for method in methods.values():
+            if method.unsure_below is not None:
+                raise InputError(f"{method.title} may read a prompt twice, and the benchmark measures one prefill")
         return {STOCK: STOCK, WATCHED: None, **methods}
 
     def at_lowest_retention(self) -> Subject:

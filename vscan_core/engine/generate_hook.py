@@ -91,9 +91,7 @@ class GenerateHook:
                 "the model is its own assistant, so its drafts cannot be told from the answer; pass another "
                 "assistant_model, or none"
             )
-        bound = signature(type(self.model).generate).bind_partial(self.model, *args, **kwargs).arguments
-        more = bound.pop("kwargs", {})
-        given = {name: value for name, value in bound.items() if name != "self"} | more
+        given = given_by_name(self.model, args, kwargs)
         if not self.idle:
             self._check(given)
             given = self._in_one_piece(given)
@@ -142,6 +140,13 @@ class GenerateHook:
 
     def _setting(self, given: dict[str, Any], name: str) -> Any:
         return setting(self.model, given, name)
+
+
+def given_by_name(model: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What a call of `generate` is given, by name."""
+    bound = signature(type(model).generate).bind_partial(model, *args, **kwargs).arguments
+    more: dict[str, Any] = bound.pop("kwargs", {})
+    return {name: value for name, value in bound.items() if name != "self"} | more
 
 
 def setting(model: Any, given: dict[str, Any], name: str) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from vscan_core.engine.generate_hook import setting
+from vscan_core.engine.generate_hook import given_by_name, setting
 from vscan_core.engine.membership import Block, entered
 from vscan_core.engine.state import Current, Timed
 from vscan_core.errors import InputError
@@ -61,8 +61,12 @@ def answer_length(tokens: Sequence[int], stops: set[int]) -> int:
 
 def stop_ids(model: Any) -> set[int]:
     """The tokens that end an answer."""
-    end = model.generation_config.eos_token_id
-    return set(end) if isinstance(end, list) else {end}
+    return as_ids(model.generation_config.eos_token_id)
+
+
+def as_ids(end: Any) -> set[int]:
+    """One token or several."""
+    return set(torch.as_tensor(end).flatten().tolist()) if end is not None else set()
 
 
 class SecondReading:
@@ -79,23 +83,26 @@ class SecondReading:
             return []
 
         def around(run: Any, *args: Any, **kwargs: Any) -> Any:
-            return run(*args, **kwargs) if current() is None else self._generate(below, run, args, kwargs)
+            if current() is None:
+                return run(*args, **kwargs)
+            return self._generate(below, run, given_by_name(self.model, args, kwargs))
 
         return [MethodHook(self.model, "generate", around, "around")]
 
-    def _generate(self, below: float, run: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        self._check(kwargs)
+    def _generate(self, below: float, run: Any, given: dict[str, Any]) -> Any:
+        self._check(given)
         self.trace.read_twice = False
-        margins, others = Margins(), kwargs.get("logits_processor") or []
-        out = run(*args, **{**kwargs, "logits_processor": LogitsProcessorList([*others, margins])})
-        rows, stops = getattr(out, "sequences", out)[:, -len(margins.steps) :].tolist(), stop_ids(self.model)
+        margins, others = Margins(), given.get("logits_processor") or []
+        out = run(**{**given, "logits_processor": LogitsProcessorList([*others, margins])})
+        rows = getattr(out, "sequences", out)[:, -len(margins.steps) :].tolist()
+        stops = as_ids(setting(self.model, given, "eos_token_id"))
         least = margins.least([answer_length(row, stops) for row in rows])
         if all(found >= below for found in least):
             return out
         with self.all_tokens() as opened:
             block: Block = opened
             with entered(block):
-                out = self.model.generate(*args, **kwargs)
+                out = self.model.generate(**given)
         vars(self.trace).update(vars(opened.trace.after(self.trace)))
         return out
 

@@ -58,10 +58,12 @@ def record(
     inputs, methods = lvlm.inputs(image, question), [None, *reducers]
     full = [_full_run(lvlm, inputs, method, max_new_tokens, now) for method in methods]
     times: list[dict[str, list[float]]] = [{name: [] for name in REPEATED_TIMES} for _ in methods]
+    # the first token of a cascade is known when its answer is complete
+    limits = [max_new_tokens if method is not None and method.unsure_below is not None else 1 for method in methods]
     for number in range(rounds):
         order = range(len(methods)) if number % 2 == 0 else reversed(range(len(methods)))
         for place in order:
-            *_, done = compare_prepared(lvlm, inputs, [methods[place]], max_new_tokens=1)
+            *_, done = compare_prepared(lvlm, inputs, [methods[place]], max_new_tokens=limits[place])
             assert isinstance(done, Done)
             for name in REPEATED_TIMES:
                 times[place][name].append(getattr(done.answer.timings, name))

@@ -53,7 +53,7 @@ def usage_of(answer: Answer, model: str, reducer: Reducer | None, waited_ms: flo
     """Tokens, of the prompt those that entered the language model; and what became of the picture's, and when.
 
     `kept`: a mean over the layers; milliseconds: `ttft_ms` until the first token, on the device, `waited_ms` in line
-    for it; `hint`: a sentence if the answer should not be trusted.
+    for it; `hint`: a sentence if the answer should not be trusted; `notes`: how it came about, if not in one reading.
     """
     trace, written = answer.trace, len(answer.token_ids)
     prompt, visual = trace.tokens_per_layer[0], list(trace.visual_tokens_per_layer)
@@ -67,6 +67,7 @@ def usage_of(answer: Answer, model: str, reducer: Reducer | None, waited_ms: flo
         "ttft_ms": round(answer.timings.ttft_ms, 2),
         "waited_ms": round(waited_ms, 2),
         "hint": MEANINGLESS_TEXT if is_random(model) else answer.hint,
+        "notes": list(answer.notes),
     }
     return {
         "prompt_tokens": prompt,
