@@ -64,8 +64,8 @@ class Answer:
     method: str  # key in REDUCERS, or "baseline"
     finished: bool  # False: it ended at the length limit, not at the end-of-sequence token
     hint: str | None = None  # a sentence for the reader, for example that the picture is unlike the training pictures
-    notes: tuple[str, ...] = ()  # how the answer came about, such as that the question was read twice: sentences
     server: tuple[str, ...] = ()  # which server answered, and what differs from what is known here: sentences
+    notes: tuple[str, ...] = ()  # how the answer came about, such as that the question was read twice: sentences
 
 
 @dataclass(frozen=True)

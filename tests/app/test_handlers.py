@@ -11,12 +11,12 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-from app.compare import outputs
+from app.compare.outputs import START
 from app.compare.page import ComparePage
 from app.formatting import TIMES
 from app.session.examples import Example
 from app.session.session import Session
-from app.ui.messages import NO_WORDS, STOPPED
+from app.ui.messages import APPEARS_HERE, MEANINGLESS_TEXT, NO_WORDS, STOPPED
 from tests.app.fake import FakeEngine
 from tests.app.hall import drawn
 
@@ -141,7 +141,7 @@ def test_text_of_random_weights_is_not_shown_and_never_right(picture: str) -> No
     page.session.models._there["dummy:x"] = page.session.model("mini")
     last = run(page, picture, model="dummy:x")[-1]
     assert "answer" not in last[page.outputs.heads[1]] and "9.0" in last[page.outputs.exact]
-    assert last[page.outputs.texts[0]]["placeholder"] == outputs.MEANINGLESS_TEXT
+    assert last[page.outputs.texts[0]]["placeholder"] == MEANINGLESS_TEXT
     assert "576" in last[page.outputs.numbers[0]]
     assert "right answer" not in last[page.ask.status] and not last[page.outputs.race]["visible"]
 
@@ -156,7 +156,7 @@ class Wordless(FakeEngine):
 def test_an_answer_without_a_word_is_said(picture: str) -> None:
     page = page_with(Wordless())
     first, *_, last = run(page, picture)
-    assert [first[box]["placeholder"] for box in page.outputs.texts] == [outputs.APPEARS_HERE] * 2
+    assert [first[box]["placeholder"] for box in page.outputs.texts] == [APPEARS_HERE] * 2
     assert [last[box]["placeholder"] for box in page.outputs.texts] == [NO_WORDS] * 2
 
 
@@ -225,7 +225,7 @@ def test_state_of_a_visitor_is_small(page: ComparePage, picture: str) -> None:
 def test_no_picture(page: ComparePage) -> None:
     assert "choose a picture" in refused(page, None)
     out = page.on_picture(*asked(None), None)
-    assert out[page.tokens.stage] is None and out[page.ask.status] == outputs.START
+    assert out[page.tokens.stage] is None and out[page.ask.status] == START
 
 
 @pytest.mark.parametrize(

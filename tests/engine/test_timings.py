@@ -57,7 +57,7 @@ def slowed(lvlm: vc.LVLM, clock: Clock) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def endless(monkeypatch) -> None:
     """Answers end by their limit only."""
-    monkeypatch.setattr(measured_run, "_stop_ids", lambda model: set())
+    monkeypatch.setattr(measured_run, "stop_ids", lambda model: set())
 
 
 @pytest.fixture
