@@ -16,8 +16,10 @@ class Deck {
     dialog.addEventListener("close", () => this.closed());
     dialog.addEventListener("keydown", (event) => this.key(event));
     document.addEventListener("fullscreenchange", () => { // the browser keeps the Escape that ends full screen
-      if (!document.fullscreenElement && this.full) this.dialog.close();
-      this.full = document.fullscreenElement === this.screen;
+      const full = document.fullscreenElement === this.screen;
+      if (this.full && !full && !this.leaving) this.dialog.close();
+      this.full = full;
+      if (!full) this.leaving = false; // not on entering, of which we may hear when F was pressed again
     });
   }
 
@@ -40,7 +42,7 @@ class Deck {
   }
 
   toggleFull() {
-    if (document.fullscreenElement) { this.full = false; document.exitFullscreen(); } else this.screen.requestFullscreen();
+    if (document.fullscreenElement) { this.leaving = true; document.exitFullscreen(); } else this.screen.requestFullscreen();
   }
 
   key(event) {
