@@ -17,7 +17,7 @@ SAVE = """(file) => { if (file) Object.assign(document.createElement("a"),
 
 def saved_file(elem_id: str) -> gr.File:
     """Where the latest file goes on its way to the browser; never shown."""
-    return gr.File(visible="hidden", elem_id=elem_id)
+    return gr.File(visible="hidden", elem_id=elem_id, elem_classes="saved-file")
 
 
 def connect_saving(button: gr.Button, write: Callable[[Any], bytes], shown: gr.State, file: gr.File, name: str) -> None:

@@ -189,6 +189,7 @@ def test_methods_meet_in_the_arena(page: Any, slow_server: Server) -> None:
     methods.get_by_label("Absent").check()
     page.click("#arena-run")
     page.wait_for_selector("#arena-png:not([disabled])")
+    assert not page.is_visible("#arena-saved-file")
     rows = {row[0]: row for row in page.evaluate(SHOWN)}
     assert list(rows)[:2] == ["Baseline", "VScan"] and {"Coarse", "Absent"} <= set(rows)
     assert rows["Coarse"][1].startswith("a red ball") and rows["Coarse"][3] == "96 → 32"
