@@ -8,12 +8,10 @@ import gradio as gr
 
 from ..session.examples import Example
 from ..session.session import Session
-from ..ui.inputs import model_picker, picture_and_question, retention_slider, run_and_stop
+from ..ui.inputs import method_picker, model_picker, picture_and_question, retention_slider, run_and_stop
 from ..ui.run_events import run_clock
 from ..ui.video import video_input
 from .outputs import START
-
-DEFAULT_METHOD = "vscan"
 
 
 @dataclass(frozen=True)
@@ -56,14 +54,7 @@ def how_inputs(session: Session) -> HowInputs:
     with gr.Row(elem_id="how"):
         retention, budget = retention_slider()
         with gr.Column(min_width=260, elem_id="how-method"):
-            method = gr.Dropdown(
-                choices=[(found.title, name) for name, found in session.engine.methods().items()],
-                value=DEFAULT_METHOD,
-                label="Method",
-                info="How the visual tokens are chosen",
-                filterable=False,
-                elem_id="method",
-            )
+            method = method_picker(session, "How the visual tokens are chosen")
         with gr.Column(min_width=260, elem_id="how-model"):
             model = model_picker(session)
             video = video_input(session, model)

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ..session.examples import Example
 from ..session.session import Session
-from ..ui.inputs import MAX_QUESTION, model_picker, retention_slider, run_and_stop
+from ..ui.inputs import method_picker, model_picker, question_box, retention_slider, run_and_stop
 from ..ui.picture import picture_input
 
 MOST_PICTURES = 4
@@ -41,27 +41,12 @@ def several_inputs(session: Session, examples: list[Example]) -> SeveralInputs:
     values = [*(example.image or None for example in examples[:1]), *[None] * MOST_PICTURES]
     pictures = []
     for first in range(0, MOST_PICTURES, 2):
-        with gr.Row(elem_classes="picture-pair"):
+        with gr.Row():
             pictures += [_picture(number, values[number - 1]) for number in (first + 1, first + 2)]
-    question = gr.Textbox(
-        value=ABOUT_ALL,
-        label="Question",
-        lines=1,
-        max_lines=3,
-        max_length=MAX_QUESTION,
-        placeholder="Ask something about the pictures",
-        elem_id=f"{PLACE}question",
-    )
+    question = question_box(ABOUT_ALL, "Ask something about the pictures", PLACE)
     run, stop = run_and_stop(PLACE)
     retention, budget = retention_slider(PLACE)
-    method = gr.Dropdown(
-        choices=[(found.title, name) for name, found in session.engine.methods().items()],
-        value="vscan",
-        label="Method",
-        info="How the visual tokens of each picture are chosen",
-        filterable=False,
-        elem_id=f"{PLACE}method",
-    )
+    method = method_picker(session, "How the visual tokens of each picture are chosen", PLACE)
     return SeveralInputs(pictures, question, run, stop, retention, budget, method, model_picker(session, PLACE))
 
 

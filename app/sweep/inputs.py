@@ -7,18 +7,13 @@ import gradio as gr
 from .. import formatting
 from ..runs.inputs import PlanInputs
 from ..session.session import Session
+from ..ui.inputs import method_picker
 from .settings import SWEEP_RETENTIONS
 
 
 def one_method_at_retentions(session: Session, place: str) -> PlanInputs:
     """A menu of methods and a list of retentions."""
-    method = gr.Dropdown(
-        choices=[(method.title, name) for name, method in session.engine.methods().items()],
-        value="vscan",
-        label="Method",
-        filterable=False,
-        elem_id=f"{place}method",
-    )
+    method = method_picker(session, prefix=place)
     retentions = gr.CheckboxGroup(
         choices=[(formatting.percent(share), str(share)) for share in SWEEP_RETENTIONS],
         value=[str(share) for share in SWEEP_RETENTIONS],

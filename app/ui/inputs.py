@@ -22,6 +22,7 @@ from .picture import picture_input
 MAX_QUESTION = 1000
 NOT_HERE = "\N{EN DASH} not here"  # style.css greys options that end so
 AT_LEAST, ADVANCED = "\N{GREATER-THAN OR EQUAL TO}", "Advanced:"  # style.css writes headings above such options
+DEFAULT_METHOD = "vscan"
 PUBLISHED = (("11.1 %", 11.1), ("22.2 %", 22.2), ("33.3 %", 33.3), ("All", 100))
 
 
@@ -50,15 +51,7 @@ def picture_and_question(examples: list[Example], prefix: str = "") -> tuple[gr.
         elem_classes="examples",
         buttons=[],
     )
-    question = gr.Textbox(
-        value=first.question,
-        label="Question",
-        lines=1,
-        max_lines=3,
-        max_length=MAX_QUESTION,
-        placeholder="Ask something about the picture",
-        elem_id=f"{prefix}question",
-    )
+    question = question_box(first.question, "Ask something about the picture", prefix)
 
     def pick(event: gr.SelectData) -> tuple[str, str]:
         example = examples[int(event.index)]
@@ -66,6 +59,31 @@ def picture_and_question(examples: list[Example], prefix: str = "") -> tuple[gr.
 
     gallery.select(pick, None, [picture, question], **PRIVATE)
     return picture, question, gallery
+
+
+def question_box(question: str, placeholder: str, prefix: str = "") -> gr.Textbox:
+    """Where the question is written."""
+    return gr.Textbox(
+        value=question,
+        label="Question",
+        lines=1,
+        max_lines=3,
+        max_length=MAX_QUESTION,
+        placeholder=placeholder,
+        elem_id=f"{prefix}question",
+    )
+
+
+def method_picker(session: Session, info: str | None = None, prefix: str = "") -> gr.Dropdown:
+    """The methods on offer; VScan is chosen."""
+    return gr.Dropdown(
+        choices=[(method.title, name) for name, method in session.engine.methods().items()],
+        value=DEFAULT_METHOD,
+        label="Method",
+        info=info,
+        filterable=False,
+        elem_id=f"{prefix}method",
+    )
 
 
 def examples_set(retention: gr.Slider, gallery: gr.Gallery, examples: list[Example]) -> None:
